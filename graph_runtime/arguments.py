@@ -1,0 +1,68 @@
+"""The options of the command line."""
+
+import argparse
+from importlib.metadata import version
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    """Return the parsed options; exit with status 2 and a usage line when they are wrong."""
+    parser = argparse.ArgumentParser(prog="latentloom", description="Train and merge diffusion models as graphs of nodes.")
+    parser.add_argument("--version", action="version", version=f"latentloom {version('latentloom')}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_run(commands.add_parser("run", help="execute a workflow"))
+    for name, text in (
+        ("validate", "name every problem of a workflow"),
+        ("plan", "say which nodes would run and which are cached"),
+    ):
+        _add_workflow(commands.add_parser(name, help=text))
+    nodes = commands.add_parser("nodes", help="list the nodes, or describe one")
+    nodes.add_argument("name", nargs="?", metavar="NAME", help="class name of a node")
+    _add_json(nodes)
+    cache = commands.add_parser("cache", help="show, shrink or empty the cache")
+    cache.add_argument("action", choices=["info", "prune", "clear"], help="prune evicts what was used longest ago")
+    cache.add_argument("--max-gb", type=_gigabytes, help="size to prune to (default: the cap)")
+    _add_cache(cache)
+    _add_json(cache)
+    inspect = commands.add_parser("inspect", help="show what made a saved file")
+    inspect.add_argument("artifact", metavar="ARTIFACT", help="a .safetensors or .png made by this program")
+    inspect.add_argument("--workflow", action="store_true", help="print the workflow alone, ready to be run again")
+    _add_json(inspect)
+    return parser.parse_args(arguments)
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    _add_workflow(parser)
+    parser.add_argument("--output", metavar="DIR", help="where files go (default: outputs/ in the workspace)")
+    parser.add_argument("--device", default="auto", type=_device, help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument("--no-cache", action="store_true", help="compute everything anew and keep nothing")
+
+
+def _add_workflow(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a workflow (JSON)")
+    parser.add_argument("--set", action="append", default=[], metavar="NODE.FIELD=VALUE", help="change a field")
+    parser.add_argument("--target", action="append", default=[], metavar="NODE", help="run only what this node needs")
+    parser.add_argument("--workspace", default=".", metavar="DIR", help="folder that paths in the workflow start from")
+    _add_cache(parser)
+    _add_json(parser)
+
+
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cache", metavar="DIR", help="cache folder (default: LATENTLOOM_CACHE, or the user's cache folder)")
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="machine-readable output")
+
+
+def _gigabytes(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1e6:
+        raise argparse.ArgumentTypeError("a number of gigabytes is needed")
+    return value
+
+
+def _device(text: str) -> str:
+    kind, _, number = text.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (number and not number.isdigit()) or (number and kind != "cuda"):
+        raise argparse.ArgumentTypeError("choose auto, cpu, cuda, cuda:N or mps")
+    return text

@@ -1,0 +1,246 @@
+"""Memory tier and disk tier: content-addressed files, values by key, atomic, size-capped, safe for several processes."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from graph_runtime import codec
+from graph_runtime.errors import DamagedCache
+from graph_runtime.index import Entry, Index
+from graph_runtime.locks import FileLock
+
+MISS = object()
+"""Returned by `get` for what the cache does not hold."""
+MEMORY_BYTES = 64 * 2**20
+FLUSH_SECONDS = 0.05
+ABANDONED_SECONDS = 14 * 86400
+DEFAULT_MAX_BYTES = 20 * 2**30
+
+
+class Cache:
+    """Results by key. A key holds everything that a result depends on, so an entry never goes stale."""
+
+    def __init__(self, folder: Path, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+        self.folder = folder.resolve()
+        self.max_bytes = max_bytes
+        try:
+            for part in ("files", "temporary", "progress", "sessions"):
+                (self.folder / part).mkdir(parents=True, exist_ok=True)
+            self._session = self._begin_session()
+        except OSError as error:
+            raise DamagedCache(f"The cache folder {folder} cannot be used: {error.strerror}.") from None
+        self._index = Index(self.folder / "index.sqlite")
+        self._memory: OrderedDict[str, tuple[Any, str]] = OrderedDict()
+        self._memory_bytes = 0
+        self._pending: dict[str, Entry] = {}
+        self._used: set[str] = set()
+        self._digests: list[tuple[str, str, str]] = []
+        self._verified: set[str] = set()
+        self._flushed = time.monotonic()
+
+    def get(self, key: str, kind: Any = Any) -> Any:
+        """Return the value of type `kind` under `key`, or MISS; what is damaged counts as a miss."""
+        value, text = self._memory.get(key, (MISS, None))
+        if text is not None and all(map(self._sound, codec.files_in(text))):
+            self._memory.move_to_end(key)
+            return value
+        pending = self._pending.get(key)
+        text = pending.text if pending else self._index.get(key)
+        if text is None or not all(map(self._sound, codec.files_in(text))):
+            return MISS
+        try:
+            value = codec.decode(text, kind, self._path_of)
+        except ValueError:
+            return MISS
+        self._used.add(key)
+        self._remember(key, value, text)
+        return value
+
+    def put(self, key: str, value: Any) -> None:
+        """Keep a value; one without a JSON form is not kept."""
+        try:
+            text = codec.encode(value, self._name_of)
+        except codec.NotStorable:
+            return
+        self._pending[key] = Entry(key, text, sum(self._path_of(name).stat().st_size for name in codec.files_in(text)))
+        self._remember(key, value, text)
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.flush()
+
+    def find_item(self, key: str) -> Any:
+        """Return the per-item value under `key`, or None."""
+        found = self.get(f"item:{key}")
+        return None if found is MISS else found
+
+    def keep_item(self, key: str, value: Any) -> None:
+        self.put(f"item:{key}", value)
+
+    def add_file(self, suffix: str, write: Callable[[Path], object]) -> Path:
+        """Let `write` fill a file, then move it to the place that its content names."""
+        handle, name = tempfile.mkstemp(dir=self.folder / "temporary", suffix=suffix)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            write(temporary)
+            digest = digest_file(temporary)
+            place = self._path_of(digest + suffix)
+            place.parent.mkdir(exist_ok=True)
+            temporary.chmod(0o644)
+            os.replace(temporary, place)
+        finally:
+            temporary.unlink(missing_ok=True)
+        self._verified.add(place.name)
+        return place
+
+    def digest(self, file: Path) -> str:
+        """Return the sha256 of an outside file; it is read again only when size, times or inode have changed."""
+        status = file.stat()
+        stamp = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
+        known = self._index.digest(str(file), stamp)
+        if known is None:
+            known = digest_file(file)
+            self._digests.append((str(file), stamp, known))
+        return known
+
+    @contextmanager
+    def progress_folder(self, key: str, waiting: Callable[[], object]) -> Generator[Path]:
+        """Hold the folder in which a long node keeps its progress; `waiting` is called while another process has it."""
+        lock = FileLock(self.folder / "progress" / f"{key}.lock")
+        while not lock.acquire():
+            waiting()
+            time.sleep(0.2)
+        try:
+            folder = self.folder / "progress" / key
+            folder.mkdir(exist_ok=True)
+            yield folder
+        finally:
+            lock.release()
+
+    def forget_progress(self, key: str) -> None:
+        """Drop the progress of a node that has its result."""
+        shutil.rmtree(self.folder / "progress" / key, ignore_errors=True)
+
+    def flush(self) -> None:
+        """Write everything to the disk tier."""
+        if self._pending or self._used:
+            self._index.write(self._pending.values(), self._used)
+            self._pending.clear()
+            self._used.clear()
+        if self._digests:
+            self._index.remember_digests(self._digests)
+            self._digests.clear()
+        self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        """Flush, bring the size under the cap, and let go."""
+        self.flush()
+        if self._index.total()[1] > self.max_bytes:
+            self.prune(self.max_bytes)
+        self._index.close()
+        self._session.release()
+        self._session.path.unlink(missing_ok=True)
+
+    def info(self) -> dict[str, Any]:
+        """Return folder, entries, bytes and cap."""
+        self.flush()
+        entries, size = self._index.total()
+        return {"folder": str(self.folder), "entries": entries, "bytes": size, "max_bytes": self.max_bytes}
+
+    def prune(self, max_bytes: int) -> int:
+        """Evict what was used longest ago until `max_bytes` are left, but nothing that a living process has used.
+
+        Returns the bytes freed.
+        """
+        self.flush()
+        before = self._index.total()[1]
+        excess, doomed, protected = before - max_bytes, list[str](), self._oldest_session()
+        for key, _, size, last_used in self._index.oldest_first():
+            if excess <= 0 or last_used >= protected:
+                break
+            doomed.append(key)
+            excess -= size
+        self._index.delete(doomed)
+        self._memory.clear()
+        self._memory_bytes = 0
+        self._sweep(protected)
+        self._sweep_progress(time.time() - ABANDONED_SECONDS)
+        return before - self._index.total()[1]
+
+    def clear(self) -> int:
+        """Remove everything, unfinished trainings too, except what a living process has used; return bytes freed."""
+        self._sweep_progress(time.time())
+        return self.prune(0)
+
+    def _sweep(self, before: float) -> None:
+        """Remove files that no entry names and leftovers of killed processes, if written before then."""
+        named = {name for _, text, _, _ in self._index.oldest_first() for name in codec.files_in(text)}
+        for file in [*(self.folder / "temporary").iterdir(), *(self.folder / "files").glob("*/*")]:
+            if file.name not in named and file.stat().st_mtime < before:
+                file.unlink(missing_ok=True)
+
+    def _sweep_progress(self, before: float) -> None:
+        """Remove the progress of trainings that nobody runs and that nobody has touched since then."""
+        for folder in [path for path in (self.folder / "progress").iterdir() if path.is_dir()]:
+            lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+            if folder.stat().st_mtime < before and lock.acquire():
+                shutil.rmtree(folder, ignore_errors=True)
+                lock.release()
+
+    def _begin_session(self) -> FileLock:
+        handle, name = tempfile.mkstemp(dir=self.folder / "sessions")
+        os.close(handle)
+        session = FileLock(Path(name))
+        session.acquire()
+        return session
+
+    def _oldest_session(self) -> float:
+        """Return when the oldest living process opened the cache; what it has used since then must stay."""
+        living = [self._session.path.stat().st_mtime]
+        for path in (self.folder / "sessions").iterdir():
+            lock = FileLock(path)
+            if path == self._session.path:
+                continue
+            if lock.acquire():
+                lock.release()
+                path.unlink(missing_ok=True)
+            else:
+                living.append(path.stat().st_mtime)
+        return min(living)
+
+    def _remember(self, key: str, value: Any, text: str) -> None:
+        self._memory_bytes += len(text) - len(self._memory.get(key, ("", ""))[1])
+        self._memory[key] = (value, text)
+        while self._memory_bytes > MEMORY_BYTES:
+            _, (_, freed) = self._memory.popitem(last=False)
+            self._memory_bytes -= len(freed)
+
+    def _sound(self, name: str) -> bool:
+        """Whether a store file is there and still has the content that names it."""
+        if name in self._verified:
+            return self._path_of(name).exists()
+        path = self._path_of(name)
+        if not path.is_file() or digest_file(path) != name.split(".", 1)[0]:
+            return False
+        self._verified.add(name)
+        return True
+
+    def _path_of(self, name: str) -> Path:
+        return self.folder / "files" / name[:2] / name
+
+    def _name_of(self, path: Path) -> str:
+        if path.parent.parent != self.folder / "files":
+            raise codec.NotStorable(f"{path} is not a file of the cache")
+        return path.name
+
+
+def digest_file(path: Path) -> str:
+    """Return the sha256 of a file's content in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

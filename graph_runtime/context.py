@@ -1,0 +1,131 @@
+"""What a node may ask of the run it is part of."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from graph_runtime.errors import Interrupted
+
+Level = Literal["info", "warning"]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished file, waiting in the cache to be published under `name` in the output folder."""
+
+    name: str
+    file: Path
+
+
+class Reporter(Protocol):
+    """Where a node's progress goes."""
+
+    def progress(self, step: int, total: int) -> None: ...
+    def metric(self, step: int, values: Mapping[str, float]) -> None: ...
+    def preview(self, step: int, file: Path) -> None: ...
+    def message(self, text: str, level: Level) -> None: ...
+
+
+class FileStore(Protocol):
+    """Keeps files by content, and remembers per-item results by key."""
+
+    def add_file(self, suffix: str, write: Callable[[Path], object]) -> Path: ...
+    def find_item(self, key: str) -> Any: ...
+    def keep_item(self, key: str, value: Any) -> None: ...
+
+
+class SilentReporter:
+    """Discards progress."""
+
+    def progress(self, step: int, total: int) -> None: ...
+    def metric(self, step: int, values: Mapping[str, float]) -> None: ...
+    def preview(self, step: int, file: Path) -> None: ...
+    def message(self, text: str, level: Level) -> None: ...
+
+
+class PlainFolder:
+    """A file store without memory: every file is new, every item is unknown."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="latentloom-"))
+
+    def add_file(self, suffix: str, write: Callable[[Path], object]) -> Path:
+        path = self._folder / f"{len(list(self._folder.iterdir())):06d}{suffix}"
+        write(path)
+        return path
+
+    def find_item(self, key: str) -> Any:
+        return None
+
+    def keep_item(self, key: str, value: Any) -> None: ...
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made a file: the workflow, the digests of its outside inputs by node id, and library versions."""
+
+    workflow: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    versions: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass
+class RunContext:
+    """A node's view of its run; `RunContext()` alone serves notebooks and tests."""
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`."""
+    reporter: Reporter = field(default_factory=SilentReporter)
+    store: FileStore = field(default_factory=PlainFolder)
+    located: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    provenance: Provenance = field(default_factory=Provenance)
+    fingerprint: Any = None
+    """What the node's `fingerprint` returned in this run."""
+    progress_folder: Path | None = None
+    """Where a long node keeps what it needs to go on after a crash; emptied when the node finishes. None: nowhere."""
+    stop_requested: Callable[[], bool] = lambda: False
+
+    def locate(self, digest: str) -> Path:
+        """Return where outside content lies now; raise FileNotFoundError when this run has not seen it."""
+        try:
+            return self.located[digest]
+        except KeyError:
+            raise FileNotFoundError(f"The file with digest {digest[:12]} is not among this run's inputs.") from None
+
+    def progress(self, step: int, total: int) -> None:
+        """Report that `step` of `total` is done; raise Interrupted when the person asked to stop."""
+        self.reporter.progress(step, total)
+        if self.stop_requested():
+            raise Interrupted
+
+    def metric(self, step: int, **values: float) -> None:
+        """Report numbers that belong to a step, such as `loss`."""
+        self.reporter.metric(step, values)
+
+    def preview(self, step: int, file: Path) -> None:
+        """Show a picture that belongs to a step."""
+        self.reporter.preview(step, file)
+
+    def message(self, text: str, level: Level = "info") -> None:
+        """Tell the person something about this node."""
+        self.reporter.message(text, level)
+
+    def add_file(self, suffix: str, write: Callable[[Path], object]) -> Path:
+        """Let `write` fill a new file and return its place in the cache, named by content."""
+        return self.store.add_file(suffix, write)
+
+    def find_item(self, key: str) -> Any:
+        """Return what was kept under `key` by any run (JSON values; paths of cache files as Path), or None."""
+        return self.store.find_item(key)
+
+    def keep_item(self, key: str, value: Any) -> None:
+        """Keep a per-item result (JSON values, and Paths of cache files) for every later run."""
+        self.store.keep_item(key, value)
+
+    def forget_progress(self) -> None:
+        """Empty the progress folder."""
+        if self.progress_folder is not None:
+            shutil.rmtree(self.progress_folder, ignore_errors=True)

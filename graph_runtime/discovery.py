@@ -1,0 +1,74 @@
+"""Finds node packages through the entry-point group `latentloom.nodes`; ours is simply the first of them."""
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+
+from graph_runtime.errors import Problem, WorkflowError
+from graph_runtime.node import Node, NodeType, describe
+
+GROUP = "latentloom.nodes"
+
+
+@dataclass(frozen=True)
+class Palette:
+    """All node types by class name, the packages' folders, and what could not be loaded."""
+
+    types: Mapping[str, NodeType]
+    folders: tuple[Path, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    def nearest(self, name: str) -> str:
+        """Return the known name most like `name`, or an empty string."""
+        matches = difflib.get_close_matches(name, self.types, n=1, cutoff=0.5)
+        return matches[0] if matches else ""
+
+
+@cache
+def load_palette() -> Palette:
+    """Return the nodes of every installed package; a package that does not load becomes a problem, not a crash."""
+    types: dict[str, NodeType] = {}
+    folders: list[Path] = []
+    problems: list[Problem] = []
+    points = sorted(entry_points(group=GROUP), key=lambda point: (point.name != "latentloom", point.name))
+    if not points:
+        raise WorkflowError(Problem("No node package is installed.", remedy="Install the program with `pip install latentloom`."))
+    for point in points:
+        try:
+            package = importlib.import_module(point.value)
+            for node_type in package_types(package, point.name):
+                add_type(types, node_type)
+            folders.append(Path(next(iter(package.__path__))).resolve())
+        except Exception as error:  # a third party's package may fail in any way
+            problems.append(Problem(f"Node package {point.name} does not load: {type(error).__name__}: {error}"))
+    return Palette(types, tuple(folders), tuple(problems))
+
+
+def add_type(types: dict[str, NodeType], node_type: NodeType) -> None:
+    """Add a node type; raise ValueError when its name is taken."""
+    known = types.setdefault(node_type.name, node_type)
+    if known is not node_type:
+        raise ValueError(f"node {node_type.name} exists already in package {known.package}")
+
+
+def package_types(package: ModuleType, name: str) -> Iterator[NodeType]:
+    """Yield the nodes of a package: each sub-package is a category, unless it says `LIBRARY = True`."""
+    for entry in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        if entry.ispkg:
+            category = importlib.import_module(entry.name)
+            if not getattr(category, "LIBRARY", False):
+                yield from _category_types(category, entry.name.rsplit(".", 1)[-1], name)
+
+
+def _category_types(category: ModuleType, category_name: str, package: str) -> Iterator[NodeType]:
+    for entry in pkgutil.iter_modules(category.__path__, f"{category.__name__}."):
+        module = importlib.import_module(entry.name)
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, Node) and value.__module__ == module.__name__:
+                yield describe(value, category_name, package)

@@ -1,0 +1,37 @@
+"""Problems, each naming the node, the field and the remedy."""
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, where it is, and what to do about it."""
+
+    message: str
+    node: str = ""
+    field: str = ""
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        place = ".".join(part for part in (self.node, self.field) if part)
+        text = f"{place}: {self.message}" if place else self.message
+        return f"{text} {self.remedy}".rstrip()
+
+    def to_json(self) -> dict[str, str]:
+        return asdict(self)
+
+
+class WorkflowError(Exception):
+    """The workflow or the call is wrong; nothing has run."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class Interrupted(Exception):
+    """The person asked the run to stop."""
+
+
+class DamagedCache(Exception):
+    """The cache folder cannot be used; the message says why and what to do."""

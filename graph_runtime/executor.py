@@ -1,0 +1,234 @@
+"""Demand-driven topological execution: from the targets back to the nearest cached values, then forward."""
+
+import errno
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from graph_runtime import events as ev
+from graph_runtime.cache import MISS, Cache
+from graph_runtime.context import Artifact, Provenance, RunContext
+from graph_runtime.emitter import Emitter, NodeReporter
+from graph_runtime.errors import Interrupted, Problem
+from graph_runtime.graph import Graph, Source, Step, problem_of
+
+
+class Publisher(Protocol):
+    """Where finished files, previews and tracebacks go."""
+
+    def publish(self, artifact: Artifact, node: str) -> ev.PublishedArtifact: ...
+    def keep_preview(self, node: str, step: int, file: Path) -> str: ...
+    def keep_traceback(self, node: str, text: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """All that a run needs besides its graph."""
+
+    cache: Cache
+    emitter: Emitter
+    publisher: Publisher
+    device: str = "auto"
+    located: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    provenance: Provenance = field(default_factory=Provenance)
+    stop_requested: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do: `needed` nodes in order, values `at_hand` from the cache, and those `to_run`."""
+
+    targets: list[str]
+    needed: list[str]
+    at_hand: dict[str, Any]
+    to_run: list[str]
+
+
+def make_plan(graph: Graph, targets: list[str], cache: Cache) -> Plan:
+    """Walk from the targets back; what is cached needs nothing above it."""
+    at_hand: dict[str, Any] = {}
+    demanded, open_ = set[str](), list(targets)
+    while open_:
+        id = open_.pop()
+        if id in demanded:
+            continue
+        demanded.add(id)
+        step = graph.steps[id]
+        found = cache.get(step.key, step.type.result)
+        if found is not MISS:
+            at_hand[id] = found
+        else:
+            open_ += [source.node for sources in step.inputs.values() for source in sources]
+    to_run = [id for id in graph.steps if id in demanded and id not in at_hand]
+    return Plan(targets, graph.with_upstream(targets), at_hand, to_run)
+
+
+def execute(graph: Graph, targets: list[str], around: Surroundings, run_name: str = "") -> ev.RunFinished:
+    """Run what the targets need; return the last event, which says how every node ended."""
+    plan = make_plan(graph, targets, around.cache)
+    run = _Run(graph, plan, around)
+    around.emitter.emit(ev.RunStarted(run=run_name, workflow=graph.workflow.name, targets=targets, nodes=plan.needed))
+    finished = run.finish(run.walk())
+    around.cache.flush()
+    around.emitter.emit(finished)
+    return finished
+
+
+class _Run:
+    """The state of one execution."""
+
+    def __init__(self, graph: Graph, plan: Plan, around: Surroundings) -> None:
+        self.graph = graph
+        self.plan = plan
+        self.around = around
+        self.values = dict(plan.at_hand)
+        self.outcomes: dict[str, ev.NodeOutcome] = {}
+        self.artifacts: list[ev.PublishedArtifact] = []
+        self.uses = Counter(source.node for id in plan.to_run for source in _sources(graph.steps[id]))
+
+    def walk(self) -> ev.RunStatus:
+        """Visit the needed nodes in order and say how the run ended."""
+        to_run = set(self.plan.to_run)
+        targets = set(self.plan.targets)
+        for id in self.plan.needed:
+            if id not in to_run:
+                self._serve_from_cache(id, is_target=id in targets)
+                continue
+            try:
+                self._run_or_skip(self.graph.steps[id], is_target=id in targets)
+            except (Interrupted, KeyboardInterrupt):
+                return "interrupted"
+        failed = any(outcome.state == "failed" for outcome in self.outcomes.values())
+        return "failed" if failed else "succeeded"
+
+    def finish(self, status: ev.RunStatus) -> ev.RunFinished:
+        """Return the closing event; what was not reached counts as skipped."""
+        nodes = {id: self.outcomes.get(id, ev.NodeOutcome(state="skipped")) for id in self.graph.workflow.nodes}
+        return ev.RunFinished(status=status, nodes=nodes, artifacts=self.artifacts)
+
+    def _serve_from_cache(self, id: str, *, is_target: bool) -> None:
+        self._finished(id, "cached", 0.0)
+        if is_target:
+            self._publish(id)
+        self._free_if_unused(id)
+
+    def _run_or_skip(self, step: Step, *, is_target: bool) -> None:
+        if any(source.node not in self.values for source in _sources(step)):
+            self.outcomes[step.id] = ev.NodeOutcome(state="skipped")
+        else:
+            started = time.perf_counter()
+            self.around.emitter.emit(ev.NodeStarted(node=step.id, node_type=step.type.name))
+            try:
+                self.values[step.id] = self._result(step)
+                if is_target:
+                    self._publish(step.id)
+                self._finished(step.id, "executed", time.perf_counter() - started)
+            except (Interrupted, KeyboardInterrupt):
+                raise
+            except Exception as error:
+                self.values.pop(step.id, None)
+                self._failed(step, error, time.perf_counter() - started)
+        for source in _sources(step):
+            self.uses[source.node] -= 1
+            self._free_if_unused(source.node)
+        self._free_if_unused(step.id)
+
+    def _result(self, step: Step) -> Any:
+        """Return the node's result; of a resumable node that another process has just finished, take that one's."""
+        cache = self.around.cache
+        with self._progress_folder(step) as folder:
+            found = cache.get(step.key, step.type.result) if folder else MISS
+            if found is not MISS:
+                return found
+            result = self._call(step, folder)
+            cache.put(step.key, result)
+            if folder:
+                cache.flush()
+                cache.forget_progress(step.key)
+        return result
+
+    @contextmanager
+    def _progress_folder(self, step: Step) -> Generator[Path | None]:
+        if not step.type.cls.resumable:
+            yield None
+            return
+        with self.around.cache.progress_folder(step.key, self._stop_if_asked) as folder:
+            yield folder
+
+    def _stop_if_asked(self) -> None:
+        if self.around.stop_requested():
+            raise Interrupted
+
+    def _call(self, step: Step, progress_folder: Path | None) -> Any:
+        self._stop_if_asked()
+        arguments = {name: self._argument(step, name, sources) for name, sources in step.inputs.items()}
+        wired = {name: value for name, value in arguments.items() if step.type.inputs[name].is_field}
+        node = step.make_node(wired)
+        if step.type.context_parameter:
+            arguments[step.type.context_parameter] = self._context(step, progress_folder)
+        return node.run(**{name: value for name, value in arguments.items() if name not in wired})
+
+    def _argument(self, step: Step, name: str, sources: list[Source]) -> Any:
+        found = [self._output(source) for source in sources]
+        return found if step.type.inputs[name].many else found[0]
+
+    def _output(self, source: Source) -> Any:
+        value = self.values[source.node]
+        outputs = self.graph.steps[source.node].type.outputs
+        return value if list(outputs) == ["output"] else getattr(value, source.output)
+
+    def _context(self, step: Step, progress_folder: Path | None) -> RunContext:
+        around = self.around
+        return RunContext(
+            device=around.device,
+            reporter=NodeReporter(around.emitter, step.id, around.publisher.keep_preview),
+            store=around.cache,
+            located=around.located,
+            provenance=around.provenance,
+            fingerprint=step.fingerprint,
+            progress_folder=progress_folder,
+            stop_requested=around.stop_requested,
+        )
+
+    def _publish(self, id: str) -> None:
+        value = self.values[id]
+        for artifact in value if isinstance(value, tuple) else (value,):
+            if isinstance(artifact, Artifact):
+                self.artifacts.append(self.around.publisher.publish(artifact, id))
+
+    def _finished(self, id: str, state: ev.NodeState, seconds: float) -> None:
+        self.outcomes[id] = ev.NodeOutcome(state=state, seconds=round(seconds, 4))
+        self.around.emitter.emit(ev.NodeFinished(node=id, state="cached" if state == "cached" else "executed", seconds=seconds))
+
+    def _failed(self, step: Step, error: Exception, seconds: float) -> None:
+        self.outcomes[step.id] = ev.NodeOutcome(state="failed", seconds=round(seconds, 4))
+        problem = explained(error, step)
+        self.around.publisher.keep_traceback(step.id, "".join(traceback.format_exception(error)))
+        self.around.emitter.emit(ev.NodeFailed(node=step.id, field=problem.field, message=problem.message, remedy=problem.remedy))
+
+    def _free_if_unused(self, id: str) -> None:
+        if self.uses[id] <= 0:
+            self.values.pop(id, None)
+
+
+def _sources(step: Step) -> Iterator[Source]:
+    for sources in step.inputs.values():
+        yield from sources
+
+
+def explained(error: Exception, step: Step) -> Problem:
+    """Return what a person should read about a node's error, the usual causes put in plain words."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Problem("the disk is full.", step.id, remedy="Free some space and run again: nothing finished so far is lost.")
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return Problem(f"{error.filename} cannot be written.", step.id, remedy="Choose another --output folder.")
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return Problem("the memory is full.", step.id, remedy="Use a smaller batch_size or resolution.")
+    if hasattr(error, "remedy"):
+        return problem_of(error, step)
+    return Problem(f"{type(error).__name__}: {error}", step.id, remedy="The run folder has the details in errors.txt.")

@@ -1,0 +1,101 @@
+"""The index of the disk tier: small values and file digests in one SQLite file."""
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Generator, Iterable, Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+from graph_runtime.errors import DamagedCache
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS entries (
+    key TEXT PRIMARY KEY, text TEXT NOT NULL, seal BLOB NOT NULL, bytes INTEGER NOT NULL, last_used REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS entries_by_use ON entries (last_used);
+CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, digest TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+
+class Entry(NamedTuple):
+    """One stored value: JSON text, and the bytes of the files it needs."""
+
+    key: str
+    text: str
+    bytes: int
+
+
+def seal(key: str, text: str) -> bytes:
+    """Return a checksum that a damaged row does not match."""
+    return blake2b(f"{key}\0{text}".encode(), digest_size=16).digest()
+
+
+class Index:
+    """Rows of the disk tier, shared safely by several processes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._db = self._open()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise DamagedCache(f"The cache index {path} cannot be opened: {error}.") from None
+            path.replace(path.with_suffix(".damaged"))
+            self._db = self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, timeout=30, isolation_level=None)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+        db.executescript(SCHEMA)
+        return db
+
+    def get(self, key: str) -> str | None:
+        """Return the text stored under `key`; a damaged row counts as absent."""
+        row = self._db.execute("SELECT text, seal FROM entries WHERE key = ?", (key,)).fetchone()
+        return row[0] if row and row[1] == seal(key, row[0]) else None
+
+    def write(self, entries: Iterable[Entry], used: Iterable[str]) -> None:
+        """Store entries and mark others as used, in one transaction."""
+        now = time.time()
+        with self._transaction():
+            rows = [(e.key, e.text, seal(e.key, e.text), e.bytes + len(e.text), now) for e in entries]
+            self._db.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", rows)
+            self._db.executemany("UPDATE entries SET last_used = ? WHERE key = ?", [(now, key) for key in used])
+
+    def oldest_first(self) -> Iterator[tuple[str, str, int, float]]:
+        """Yield (key, text, bytes, last use), least recently used first."""
+        yield from self._db.execute("SELECT key, text, bytes, last_used FROM entries ORDER BY last_used").fetchall()
+
+    def delete(self, keys: Iterable[str]) -> None:
+        with self._transaction():
+            self._db.executemany("DELETE FROM entries WHERE key = ?", [(key,) for key in keys])
+
+    def total(self) -> tuple[int, int]:
+        """Return the number of entries and their bytes."""
+        count, size = self._db.execute("SELECT count(*), coalesce(sum(bytes), 0) FROM entries").fetchone()
+        return count, size
+
+    def digest(self, path: str, stamp: str) -> str | None:
+        """Return the remembered digest of a file that still has this stamp."""
+        row = self._db.execute("SELECT digest FROM digests WHERE path = ? AND stamp = ?", (path, stamp)).fetchone()
+        return row[0] if row else None
+
+    def remember_digests(self, rows: Iterable[tuple[str, str, str]]) -> None:
+        with self._transaction():
+            self._db.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", rows)
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Generator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")

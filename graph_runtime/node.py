@@ -1,0 +1,220 @@
+"""Node: fields, sockets, cache identity and description, all from one declaration."""
+
+import re
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from inspect import cleandoc, signature
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from graph_runtime.context import RunContext
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+def _path_field(kind: str) -> Any:
+    return Field(json_schema_extra={"format": kind, "widget": kind})
+
+
+WorkspaceFolder = Annotated[str, _path_field("workspace-folder")]
+"""A folder, relative to the workspace; the run resolves it and refuses everything outside."""
+WorkspaceFile = Annotated[str, _path_field("workspace-file")]
+"""A file, relative to the workspace."""
+ModelReference = Annotated[str, _path_field("model")]
+"""The name of the bundled model, or a model's folder relative to the workspace."""
+FileName = Annotated[str, Field(pattern=r"^[^/\\:*?\"<>|\x00-\x1f.][^/\\:*?\"<>|\x00-\x1f]*$", max_length=120)]
+"""A plain file name: no folders, no hidden file; the run decides where it goes."""
+Prompt = Annotated[str, Field(json_schema_extra={"widget": "prompt"})]
+"""Text over several lines."""
+
+PATH_FORMATS = frozenset({"workspace-folder", "workspace-file", "model"})
+
+
+class OutsideFiles(Protocol):
+    """What a fingerprint may ask about files outside the cache; each answer also tells the run where that content lies."""
+
+    def digest_file(self, path: str) -> str:
+        """Return the sha256 of one file of the workspace."""
+        ...
+
+    def digest_folder(self, path: str, suffixes: tuple[str, ...] = ()) -> str:
+        """Return one digest of a folder's relative names and contents, limited to `suffixes` (lower case) if given."""
+        ...
+
+    def resolve(self, path: str) -> Path:
+        """Return where a workspace path lies."""
+        ...
+
+
+@dataclass(frozen=True)
+class Socket:
+    """One place where a wire can end: `many` accepts several wires, `required` must have one."""
+
+    name: str
+    type: Any
+    many: bool = False
+    required: bool = True
+    is_field: bool = False
+
+    @property
+    def type_name(self) -> str:
+        return type_name(self.type)
+
+
+class Node(BaseModel):
+    """One step of a workflow: fields are what a person sets, `run` takes what arrives on wires and returns the outputs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    version: ClassVar[int] = 1
+    """Raised when `run` changes its results, so that older cached results are not used."""
+    side_effects: ClassVar[bool] = False
+    """True for a node that saves or shows something: a run's default target, and its files carry the whole workflow."""
+    resumable: ClassVar[bool] = False
+    """True for a node that keeps its progress in `context.progress_folder`; only one process at a time runs it."""
+    not_in_key: ClassVar[frozenset[str]] = frozenset()
+    """Fields that cannot change the result."""
+    title: ClassVar[str] = ""
+    """Spelled-out name; made from the class name when empty."""
+
+    def fingerprint(self, files: OutsideFiles) -> Json:
+        """Return the identity of everything `run` reads from outside the cache, None when it reads nothing."""
+        return None
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute the outputs; never change an input."""
+        raise NotImplementedError(f"{type(self).__name__} has no run")
+
+
+@dataclass(frozen=True)
+class NodeType:
+    """Everything the program knows of a node class, read once from its declaration."""
+
+    cls: type[Node]
+    category: str
+    package: str
+    inputs: Mapping[str, Socket]
+    outputs: Mapping[str, Any]
+    context_parameter: str | None
+    result: Any
+    """The return annotation of `run`."""
+    path_fields: Mapping[str, str]
+    """Field name to path format."""
+
+    @property
+    def name(self) -> str:
+        return self.cls.__name__
+
+    @property
+    def title(self) -> str:
+        return self.cls.title or spelled_out(self.name)
+
+    @property
+    def description(self) -> str:
+        return cleandoc(self.cls.__doc__ or "")
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "title": self.title,
+            "category": self.category,
+            "package": self.package,
+            "version": self.cls.version,
+            "description": self.description,
+            "side_effects": self.cls.side_effects,
+            "inputs": [
+                {"name": s.name, "type": s.type_name, "many": s.many, "required": s.required}
+                for s in self.inputs.values()
+                if not s.is_field
+            ],
+            "outputs": [{"name": name, "type": type_name(kind)} for name, kind in self.outputs.items()],
+            "fields": self.cls.model_json_schema(),
+        }
+
+
+def spelled_out(class_name: str) -> str:
+    """`InjectLoRA` becomes `Inject LoRA`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})", " ", class_name)
+
+
+def type_name(kind: Any) -> str:
+    """A short name for a type on a wire."""
+    return getattr(kind, "__name__", None) or str(kind)
+
+
+@cache
+def describe(cls: type[Node], category: str = "", package: str = "") -> NodeType:
+    """Read a node class; raise TypeError when its declaration is incomplete."""
+    hints = typing.get_type_hints(cls.run)
+    inputs = {name: _field_socket(name, info.annotation) for name, info in cls.model_fields.items()}
+    context_parameter = None
+    for name, parameter in list(signature(cls.run).parameters.items())[1:]:
+        if name not in hints:
+            raise TypeError(f"{cls.__name__}.run: parameter {name} has no type.")
+        if hints[name] is RunContext:
+            context_parameter = name
+        elif name in inputs:
+            raise TypeError(f"{cls.__name__}: {name} is both a field and a parameter of run.")
+        else:
+            inputs[name] = _wire_socket(name, hints[name], optional=parameter.default is not parameter.empty)
+    if "return" not in hints:
+        raise TypeError(f"{cls.__name__}.run has no return type.")
+    return NodeType(
+        cls=cls,
+        category=category,
+        package=package,
+        inputs=inputs,
+        outputs=_outputs(hints["return"]),
+        context_parameter=context_parameter,
+        result=hints["return"],
+        path_fields=_path_fields(cls),
+    )
+
+
+def _path_fields(cls: type[Node]) -> dict[str, str]:
+    extras = {name: info.json_schema_extra for name, info in cls.model_fields.items()}
+    formats = {name: str(extra.get("format")) for name, extra in extras.items() if isinstance(extra, dict)}
+    return {name: kind for name, kind in formats.items() if kind in PATH_FORMATS}
+
+
+def _field_socket(name: str, annotation: Any) -> Socket:
+    return Socket(name, annotation, required=False, is_field=True)
+
+
+def _wire_socket(name: str, annotation: Any, *, optional: bool) -> Socket:
+    if typing.get_origin(annotation) is list:
+        return Socket(name, typing.get_args(annotation)[0], many=True, required=not optional)
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        members = [member for member in typing.get_args(annotation) if member is not type(None)]
+        kind = members[0] if len(members) == 1 else typing.Union[tuple(members)]  # noqa: UP007 (built at run time)
+        return Socket(name, kind, required=not optional)
+    return Socket(name, annotation, required=not optional)
+
+
+def _outputs(annotation: Any) -> dict[str, Any]:
+    if annotation is type(None):
+        return {}
+    if isinstance(annotation, type) and issubclass(annotation, tuple) and hasattr(annotation, "_fields"):
+        return typing.get_type_hints(annotation)
+    return {"output": annotation}
+
+
+def accepts(expected: Any, offered: Any) -> bool:
+    """Whether a wire may carry `offered` into a socket of type `expected`."""
+    if expected is Any or expected == offered:
+        return True
+    origin = typing.get_origin(expected)
+    if origin in (typing.Union, types.UnionType):
+        return any(accepts(member, offered) for member in typing.get_args(expected))
+    if origin is Literal:
+        return offered is str and all(isinstance(choice, str) for choice in typing.get_args(expected))
+    if origin is Annotated:
+        return accepts(typing.get_args(expected)[0], offered)
+    if expected is float and offered is int:
+        return True
+    return isinstance(expected, type) and isinstance(offered, type) and issubclass(offered, expected)

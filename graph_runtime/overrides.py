@@ -1,0 +1,79 @@
+"""`--set NODE.FIELD=VALUE`: changes to a workflow that a person types."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_jsonable_python
+
+from graph_runtime.discovery import Palette
+from graph_runtime.errors import Problem, WorkflowError
+from graph_runtime.workflow import Workflow
+
+
+def apply_overrides(workflow: Workflow, texts: list[str], palette: Palette, workspace: Path) -> tuple[Workflow, list[Path]]:
+    """Return the changed workflow, and the paths that the person named and so may lie anywhere."""
+    nodes = dict(workflow.nodes)
+    trusted: list[Path] = []
+    problems: list[Problem] = []
+    for text in texts:
+        target, equals, value = text.partition("=")
+        id, dot, field = target.partition(".")
+        if not equals or not dot:
+            problems.append(Problem(f"--set {text!r} is not of the form NODE.FIELD=VALUE."))
+        elif problem := _unknown(id, field, workflow, palette):
+            problems.append(problem)
+        else:
+            node_type = palette.types[nodes[id].type]
+            try:
+                if field in node_type.path_fields:
+                    parsed: Any = _path(value, workspace, trusted)
+                else:
+                    parsed = _parsed(value, node_type.cls.model_fields[field].rebuild_annotation())
+            except ValidationError as error:
+                message = error.errors(include_url=False)[0]["msg"]
+                problems.append(Problem(f"{value[:60]!r} does not fit: {message}.", node=id, field=field))
+                continue
+            nodes[id] = nodes[id].model_copy(update={"fields": {**nodes[id].fields, field: parsed}})
+    if problems:
+        raise WorkflowError(*problems)
+    return workflow.model_copy(update={"nodes": nodes}), trusted
+
+
+def _unknown(id: str, field: str, workflow: Workflow, palette: Palette) -> Problem | None:
+    if id not in workflow.nodes:
+        return Problem(f"--set names node {id!r}, which the workflow does not have.", remedy=_nearest(id, list(workflow.nodes)))
+    node_type = palette.types.get(workflow.nodes[id].type)
+    if node_type and field not in node_type.cls.model_fields:
+        return Problem(f"{node_type.name} has no field {field!r}.", id, field, _nearest(field, list(node_type.cls.model_fields)))
+    return None if node_type else Problem(f"there is no node type {workflow.nodes[id].type!r}.", node=id)
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    nearest = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean {nearest[0]}?" if nearest else f"There are: {', '.join(known[:30])}."
+
+
+def _parsed(text: str, annotation: Any) -> Any:
+    """Read the text as the field's type, as plain text first and as JSON second."""
+    adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+    try:
+        return to_jsonable_python(adapter.validate_python(text))
+    except ValidationError:
+        try:
+            return to_jsonable_python(adapter.validate_json(text))
+        except ValidationError:
+            adapter.validate_python(text)
+            raise
+
+
+def _path(text: str, workspace: Path, trusted: list[Path]) -> str:
+    """Trust a path that exists from where the person stands; write it relative to the workspace when it lies inside."""
+    path = Path(text).expanduser()
+    if not path.exists():
+        return text
+    resolved = path.resolve()
+    trusted.append(resolved)
+    root = workspace.resolve()
+    return resolved.relative_to(root).as_posix() if resolved.is_relative_to(root) else str(resolved)

@@ -1,0 +1,98 @@
+"""What every artifact carries: the workflow that made it, digests of its inputs, library versions."""
+
+import json
+import platform
+import re
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path, PurePath
+from typing import Any
+
+from graph_runtime.node import NodeType
+from graph_runtime.workflow import Workflow
+
+MAX_HEADER = 100 * 2**20
+METADATA_KEY = "latentloom"
+
+
+@cache
+def library_versions() -> dict[str, str]:
+    """Return the versions of Python, of this program and of the libraries it needs, without importing them."""
+    needed = [re.split(r"[^\w.-]", text)[0] for text in requires("latentloom") or () if "extra ==" not in text]
+    return {"python": platform.python_version(), **{name: _version(name) for name in sorted(["latentloom", *needed])}}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def carried_document(workflow: Workflow, palette: Mapping[str, NodeType]) -> dict[str, Any]:
+    """Return the workflow as its artifacts carry it: of a path outside the workspace only the last name."""
+    document = workflow.to_json()
+    for id, entry in workflow.nodes.items():
+        for name in palette[entry.type].path_fields if entry.type in palette else ():
+            value = entry.fields.get(name)
+            if isinstance(value, str) and PurePath(value).is_absolute():
+                document["nodes"][id]["fields"][name] = PurePath(value).name
+    return document
+
+
+def read_provenance(path: Path) -> dict[str, Any] | None:
+    """Return what an artifact (safetensors or PNG) carries: workflow, inputs, versions; None when it carries nothing.
+
+    Raises ValueError when the file is not what its name says.
+    """
+    with path.open("rb") as file:
+        start = file.read(8)
+        text = None
+        if start == b"\x89PNG\r\n\x1a\n":
+            text = next((text for name, text in _png_texts(path) if name == METADATA_KEY), None)
+        elif path.suffix == ".safetensors":
+            text = safetensors_header(path).get("__metadata__", {}).get(METADATA_KEY)
+    return json.loads(text) if text else None
+
+
+def safetensors_header(path: Path) -> dict[str, Any]:
+    """Return the JSON header of a safetensors file; raise ValueError when it has none."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 2 <= length <= min(size - 8, MAX_HEADER):
+            raise ValueError(f"{path.name} is not a safetensors file, or it is cut off.")
+        try:
+            header = json.loads(file.read(length))
+        except ValueError:
+            raise ValueError(f"The header of {path.name} is damaged.") from None
+    if not isinstance(header, dict):
+        raise ValueError(f"The header of {path.name} is damaged.")
+    return header
+
+
+def _png_texts(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield (keyword, text) of every text chunk of a PNG (tEXt, zTXt and iTXt of the PNG specification, 11.3.4)."""
+    with path.open("rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            if kind not in (b"tEXt", b"zTXt", b"iTXt") or length > MAX_HEADER:
+                file.seek(length + 4, 1)
+                continue
+            keyword, _, rest = file.read(length).partition(b"\0")
+            file.seek(4, 1)
+            yield keyword.decode("latin-1"), _text_of(kind, rest)
+
+
+def _text_of(kind: bytes, rest: bytes) -> str:
+    if kind == b"tEXt":
+        return rest.decode("latin-1")
+    if kind == b"zTXt":
+        return zlib.decompress(rest[1:]).decode("latin-1")
+    compressed, content = rest[0], rest[2:].split(b"\0", 2)[2]
+    return (zlib.decompress(content) if compressed else content).decode("utf-8")

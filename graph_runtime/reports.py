@@ -1,0 +1,66 @@
+"""What the commands that only look have to say."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from graph_runtime.discovery import load_palette
+from graph_runtime.errors import Problem, WorkflowError
+from graph_runtime.node import NodeType
+from graph_runtime.provenance import METADATA_KEY, read_provenance, safetensors_header
+
+
+def nodes_report(name: str | None, *, as_json: bool) -> str:
+    """Describe the palette, or one node."""
+    palette = load_palette()
+    if not name:
+        types = sorted(palette.types.values(), key=lambda node_type: (node_type.category, node_type.name))
+        return json.dumps([t.to_json() for t in types]) if as_json else "\n".join(map(_one_line, types))
+    node_type = palette.types.get(name)
+    if node_type is None:
+        nearest = palette.nearest(name)
+        raise WorkflowError(Problem(f"There is no node {name!r}.", remedy=f"Did you mean {nearest}?" if nearest else ""))
+    return json.dumps(node_type.to_json()) if as_json else _help_page(node_type)
+
+
+def _one_line(node_type: NodeType) -> str:
+    return f"{node_type.category:10} {node_type.name:18} {node_type.description.splitlines()[0]}"
+
+
+def _help_page(node_type: NodeType) -> str:
+    shown = node_type.to_json()
+    lines = [f"{node_type.title} ({node_type.name}, {node_type.category})", "", node_type.description, "", "Inputs"]
+    lines += [_input_line(socket) for socket in shown["inputs"]] or ["  none"]
+    lines += ["", "Outputs", *(f"  {o['name']}: {o['type']}" for o in shown["outputs"]), "", "Fields"]
+    for name, schema in shown["fields"].get("properties", {}).items():
+        default = f" = {schema['default']!r}" if "default" in schema else ""
+        lines += [f"  {name}{default}", *(f"      {line}" for line in str(schema.get("description", "")).splitlines())]
+    return "\n".join(lines)
+
+
+def _input_line(socket: dict[str, Any]) -> str:
+    notes = [] if socket["required"] else ["optional"]
+    notes += ["several wires"] if socket["many"] else []
+    return f"  {socket['name']}: {socket['type']}" + (f" ({', '.join(notes)})" if notes else "")
+
+
+def cache_report(info: dict[str, Any], *, as_json: bool) -> str:
+    """Say where the cache lies and how full it is."""
+    used, cap = f"{info['bytes'] / 1e6:.1f} MB", f"{info['max_bytes'] / 1e9:.1f} GB"
+    return json.dumps(info) if as_json else f"{info['folder']}: {info['entries']} entries, {used} of at most {cap}"
+
+
+def inspect_report(path: Path, *, workflow: bool, as_json: bool) -> str:
+    """Show what an artifact carries: the workflow that made it, its inputs, versions, metadata."""
+    try:
+        found = read_provenance(path)
+        metadata = safetensors_header(path).get("__metadata__", {}) if path.suffix == ".safetensors" else {}
+    except (OSError, ValueError) as error:
+        message = f"{path} cannot be read: {error.strerror}." if isinstance(error, OSError) else str(error)
+        raise WorkflowError(Problem(message)) from None
+    if workflow:
+        if found is None:
+            raise WorkflowError(Problem(f"{path} carries no workflow.", remedy="Only files saved by this program do."))
+        return json.dumps(found["workflow"], indent=2, ensure_ascii=False)
+    shown = {"metadata": {k: v for k, v in metadata.items() if k != METADATA_KEY}, **(found or {})}
+    return json.dumps(shown, indent=None if as_json else 2, ensure_ascii=False)

@@ -1,0 +1,111 @@
+"""Run folders: what a run leaves behind."""
+
+import csv
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from graph_runtime import events as ev
+from graph_runtime.cache import digest_file
+from graph_runtime.context import Artifact
+from graph_runtime.files import write_atomic
+from graph_runtime.workflow import Workflow, save_workflow
+
+METRICS = ("loss", "learning_rate", "validation_loss")
+
+
+class RunFolder:
+    """`OUTPUT/runs/TIME-NAME/` with workflow, events, loss, versions, previews and artifacts; files also go to `OUTPUT/`."""
+
+    def __init__(self, output: Path, workflow: Workflow, versions: Mapping[str, str]) -> None:
+        self.output = output
+        self.folder = _new_folder(output / "runs", workflow.name)
+        for part in ("previews", "artifacts"):
+            (self.folder / part).mkdir()
+        save_workflow(workflow, self.folder / "workflow.json")
+        write_atomic(self.folder / "versions.json", _json_bytes(dict(versions)))
+        self._events = (self.folder / "events.jsonl").open("a", encoding="utf-8")
+        self._loss = (self.folder / "loss.csv").open("a", encoding="utf-8", newline="")
+        self._rows = csv.writer(self._loss)
+        self._rows.writerow(("node", "step", *METRICS))
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    def listen(self, event: ev.Event) -> None:
+        """Append an event to the log, and a loss to the table."""
+        self._events.write(event.model_dump_json() + "\n")
+        if isinstance(event, ev.NodeMetric):
+            self._rows.writerow((event.node, event.step, *(event.values.get(name, "") for name in METRICS)))
+            self._loss.flush()
+        if not isinstance(event, ev.NodeStarted | ev.NodeFinished):
+            self._events.flush()
+
+    def keep_preview(self, node: str, step: int, file: Path) -> str:
+        """Keep a preview picture; return its path below the run folder."""
+        path = self.folder / "previews" / f"{node}-{step:06d}{file.suffix}"
+        shutil.copyfile(file, path)
+        return path.relative_to(self.folder).as_posix()
+
+    def keep_traceback(self, node: str, text: str) -> None:
+        """Append an error's details to `errors.txt`."""
+        with (self.folder / "errors.txt").open("a", encoding="utf-8") as file:
+            file.write(f"{node}\n{text}\n")
+
+    def publish(self, artifact: Artifact, node: str) -> ev.PublishedArtifact:
+        """Put an artifact into the output folder, never over a different file: the next free number is added to its name."""
+        digest = digest_file(artifact.file)
+        path = next(path for path in _numbered(self.output / artifact.name) if _free_or_same(path, digest))
+        _place(artifact.file, path)
+        _place(artifact.file, self.folder / "artifacts" / path.name)
+        return ev.PublishedArtifact(path=str(path), sha256=digest, bytes=path.stat().st_size, node=node)
+
+    def close(self) -> None:
+        self._events.close()
+        self._loss.close()
+
+
+def _new_folder(runs: Path, name: str) -> Path:
+    runs.mkdir(parents=True, exist_ok=True)
+    safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in name)[:60]
+    for path in _numbered(runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{safe}"):
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        return path
+    raise AssertionError("numbers do not end")
+
+
+def _numbered(path: Path) -> Any:
+    yield path
+    for number in count(2):
+        yield path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def _free_or_same(path: Path, digest: str) -> bool:
+    return not path.exists() or (path.is_file() and digest_file(path) == digest)
+
+
+def _place(source: Path, target: Path) -> None:
+    """Put a copy of `source` at `target` in one step."""
+    if target.exists():
+        return
+    temporary = target.with_name(f".{target.name[:40]}.{os.getpid()}")
+    try:
+        shutil.copyfile(source, temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _json_bytes(value: object) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()

@@ -1,0 +1,98 @@
+"""From a workflow file to a finished run: the steps that the command line and the server share."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from graph_runtime import events as ev
+from graph_runtime.cache import DEFAULT_MAX_BYTES, Cache
+from graph_runtime.context import Provenance
+from graph_runtime.discovery import Palette
+from graph_runtime.emitter import Emitter, Listener
+from graph_runtime.errors import Problem, WorkflowError
+from graph_runtime.executor import Plan, Surroundings, execute, make_plan
+from graph_runtime.graph import Graph, build_graph, compute_keys
+from graph_runtime.provenance import carried_document, library_versions
+from graph_runtime.runs import RunFolder
+from graph_runtime.validation import validate
+from graph_runtime.workflow import Workflow
+from graph_runtime.workspace import OutsideReader, Workspace
+
+
+def default_cache_folder() -> Path:
+    """Return `LATENTLOOM_CACHE`, else the user's cache folder."""
+    return Path(os.environ.get("LATENTLOOM_CACHE") or platformdirs.user_cache_dir("latentloom"))
+
+
+def cache_limit() -> int:
+    """Return the cache's cap in bytes: `LATENTLOOM_CACHE_GB` gigabytes, else 20 GiB."""
+    text = os.environ.get("LATENTLOOM_CACHE_GB", "")
+    try:
+        return int(float(text) * 1e9) if text else DEFAULT_MAX_BYTES
+    except ValueError:
+        raise WorkflowError(Problem(f"LATENTLOOM_CACHE_GB is {text!r}, which is not a number.")) from None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A workflow that can run: its graph with keys, and where its outside files lie."""
+
+    graph: Graph
+    targets: list[str]
+    files: OutsideReader
+    provenance: Provenance
+
+    def plan(self, cache: Cache) -> Plan:
+        return make_plan(self.graph, self.targets, cache)
+
+
+def prepare(workflow: Workflow, palette: Palette, workspace: Workspace, cache: Cache, targets: list[str]) -> Prepared:
+    """Validate, order and key a workflow; raise WorkflowError naming everything that is wrong."""
+    if problems := validate(workflow, palette, workspace):
+        raise WorkflowError(*problems)
+    graph = build_graph(workflow, palette.types)
+    missing = [target for target in targets if target not in graph.steps]
+    if missing:
+        raise WorkflowError(*(Problem("this target is not in the workflow, or it is muted.", node=id) for id in missing))
+    files = OutsideReader(workspace, cache.digest)
+    carried = carried_document(workflow, palette.types)
+    compute_keys(graph, files, carried)
+    inputs = {step.id: step.fingerprint for step in graph.steps.values() if step.fingerprint is not None}
+    provenance = Provenance(carried, inputs, library_versions())
+    return Prepared(graph, targets or graph.default_targets(), files, provenance)
+
+
+def run(
+    prepared: Prepared,
+    cache: Cache,
+    output: Path,
+    *,
+    device: str,
+    listener: Listener,
+    stop_requested: Callable[[], bool],
+) -> ev.RunFinished:
+    """Execute a prepared workflow and leave a run folder below `output`."""
+    try:
+        folder = RunFolder(output, prepared.graph.workflow, prepared.provenance.versions)
+    except OSError as error:
+        raise WorkflowError(_unwritable(output, error)) from None
+    try:
+        around = Surroundings(
+            cache=cache,
+            emitter=Emitter(folder.listen, listener),
+            publisher=folder,
+            device=device,
+            located=prepared.files.located,
+            provenance=prepared.provenance,
+            stop_requested=stop_requested,
+        )
+        return execute(prepared.graph, prepared.targets, around, folder.name)
+    finally:
+        folder.close()
+
+
+def _unwritable(output: Path, error: OSError) -> Problem:
+    return Problem(f"The output folder {output} cannot be written: {error.strerror}.", remedy="Choose another with --output.")

@@ -1,0 +1,131 @@
+"""Every problem of a workflow at once, each with node, field and remedy."""
+
+import difflib
+from collections.abc import Iterator
+
+import networkx as nx
+from pydantic import ValidationError
+
+from graph_runtime.discovery import Palette
+from graph_runtime.errors import Problem
+from graph_runtime.graph import dependencies
+from graph_runtime.node import NodeType, Socket, accepts, type_name
+from graph_runtime.workflow import NodeEntry, Wire, Workflow
+from graph_runtime.workspace import PathRefused, Workspace
+
+
+def validate(workflow: Workflow, palette: Palette, workspace: Workspace) -> list[Problem]:
+    """Return all that is wrong with a workflow; an empty list means that it can be run."""
+    known = {id: palette.types[entry.type] for id, entry in workflow.nodes.items() if entry.type in palette.types}
+    problems = list(_unknown_types(workflow, palette))
+    wired: dict[str, dict[str, int]] = {}
+    for wire in workflow.wires:
+        problems += _wire_problems(wire, workflow, known)
+        node, name = wire.target.split(".")
+        wired.setdefault(node, {})
+        wired[node][name] = wired[node].get(name, 0) + 1
+    for id, node_type in known.items():
+        entry = workflow.nodes[id]
+        problems += _field_problems(id, entry, node_type, set(wired.get(id, ())))
+        problems += _path_problems(id, entry, node_type, workspace)
+        problems += _socket_problems(id, node_type, wired.get(id, {}))
+    return problems + list(_cycles(workflow))
+
+
+def _unknown_types(workflow: Workflow, palette: Palette) -> Iterator[Problem]:
+    for id, entry in workflow.nodes.items():
+        if entry.type not in palette.types:
+            nearest = palette.nearest(entry.type)
+            remedy = f"Did you mean {nearest}?" if nearest else "Install the package that brings it."
+            yield Problem(f"there is no node type {entry.type[:60]!r}.", node=id, remedy=remedy)
+
+
+def _field_problems(id: str, entry: NodeEntry, node_type: NodeType, wired: set[str]) -> Iterator[Problem]:
+    try:
+        node_type.cls.model_validate(entry.fields)
+    except ValidationError as error:
+        for details in error.errors(include_url=False):
+            name = str(details["loc"][0]) if details["loc"] else ""
+            if not (details["type"] == "missing" and name in wired):
+                yield _field_problem(id, ".".join(map(str, details["loc"])), details["type"], details["msg"], node_type)
+
+
+def _field_problem(id: str, field: str, kind: str, message: str, node_type: NodeType) -> Problem:
+    if kind == "extra_forbidden":
+        nearest = difflib.get_close_matches(field, node_type.cls.model_fields, n=1)
+        remedy = (
+            f"Did you mean {nearest[0]}?" if nearest else f"Its fields are: {', '.join(node_type.cls.model_fields) or 'none'}."
+        )
+        return Problem(f"{node_type.name} has no field {field[:60]!r}.", node=id, field=field, remedy=remedy)
+    if kind == "missing":
+        return Problem("the field has no value.", node=id, field=field, remedy="Set it or wire something to it.")
+    return Problem(f"{message}.", node=id, field=field)
+
+
+def _path_problems(id: str, entry: NodeEntry, node_type: NodeType, workspace: Workspace) -> Iterator[Problem]:
+    for name, kind in node_type.path_fields.items():
+        value = entry.fields.get(name)
+        if isinstance(value, str) and value:
+            try:
+                path = workspace.resolve(value)
+            except PathRefused as error:
+                yield Problem(str(error), node=id, field=name, remedy=error.remedy)
+                continue
+            if kind == "workspace-folder" and not path.is_dir():
+                yield Problem(
+                    f"there is no folder {value!r}.", node=id, field=name, remedy=f"It is looked for in {workspace.root}."
+                )
+            if kind == "workspace-file" and not path.is_file():
+                yield Problem(
+                    f"there is no file {value!r}.", node=id, field=name, remedy=f"It is looked for in {workspace.root}."
+                )
+
+
+def _wire_problems(wire: Wire, workflow: Workflow, known: dict[str, NodeType]) -> Iterator[Problem]:
+    (source, output), (target, name) = wire.source.split("."), wire.target.split(".")
+    for end in (source, target):
+        if end not in workflow.nodes:
+            remedy = _did_you_mean(end, workflow.nodes)
+            yield Problem(f"a wire from {wire.source} to {wire.target} names a node that is not there.", node=end, remedy=remedy)
+    offered = known[source].outputs if source in known else None
+    sockets = known[target].inputs if target in known else None
+    if offered is not None and output not in offered:
+        remedy = f"Its outputs are: {', '.join(offered) or 'none'}."
+        yield Problem(f"{known[source].name} has no output {output!r}.", node=source, field=output, remedy=remedy)
+    if sockets is not None and name not in sockets:
+        remedy = f"Its inputs are: {', '.join(sockets)}."
+        yield Problem(f"{known[target].name} has no input {name!r}.", node=target, field=name, remedy=remedy)
+    if offered and sockets and output in offered and name in sockets:
+        yield from _type_problem(wire, sockets[name], offered[output])
+
+
+def _did_you_mean(name: str, known: object) -> str:
+    nearest = difflib.get_close_matches(name, list(known), n=1)  # pyright: ignore
+    return f"Did you mean {nearest[0]}?" if nearest else "Add the node or remove the wire."
+
+
+def _type_problem(wire: Wire, socket: Socket, offered: object) -> Iterator[Problem]:
+    if not accepts(socket.type, offered):
+        node, name = wire.target.split(".")
+        message = f"{wire.source} is {type_name(offered)}, but {socket.type_name} is needed."
+        yield Problem(message, node=node, field=name, remedy=f"Wire an output of type {socket.type_name} to it.")
+
+
+def _socket_problems(id: str, node_type: NodeType, wired: dict[str, int]) -> Iterator[Problem]:
+    for socket in node_type.inputs.values():
+        count = wired.get(socket.name, 0)
+        if socket.required and not count:
+            yield Problem("nothing is wired to this input.", id, socket.name, f"It needs {socket.type_name}.")
+        if count > 1 and not socket.many:
+            yield Problem(f"{count} wires end here, but the input takes one.", id, socket.name, "Remove all but one.")
+
+
+def _cycles(workflow: Workflow) -> Iterator[Problem]:
+    graph = dependencies(workflow)
+    to_themselves = {source for source, target in graph.edges if source == target}
+    for component in nx.strongly_connected_components(graph):
+        if len(component) > 1 or component & to_themselves:
+            members = [id for id in workflow.nodes if id in component]
+            names = ", ".join(members[:12]) + (" ..." if len(members) > 12 else "")
+            first = members[0] if members else ""
+            yield Problem(f"these nodes depend on each other in a circle: {names}.", node=first, remedy="Remove one wire.")

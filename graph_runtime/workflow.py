@@ -1,0 +1,173 @@
+"""The saved JSON document and its migrations: everything by name, nothing by position."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from graph_runtime.errors import Problem, WorkflowError
+from graph_runtime.files import write_atomic
+
+FORMAT = "latentloom/1"
+MAX_BYTES = 20 * 2**20
+
+NodeId = Annotated[str, Field(pattern=r"^[\w-]{1,64}$")]
+Point = tuple[float, float]
+
+MIGRATIONS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""For each earlier format, the function that turns such a document into the next one."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class NodeEntry(_Part):
+    """One node as it was placed."""
+
+    type: str
+    """Class name of the node."""
+    fields: dict[str, JsonValue] = {}
+    mode: Literal["active", "muted", "bypassed"] = "active"
+    """`muted` does not run, nor does what needs it; `bypassed` hands its inputs on unchanged."""
+    title: str = ""
+    position: Point | None = None
+    size: Point | None = None
+    color: str = ""
+    collapsed: bool = False
+
+
+class Wire(_Part):
+    """A connection from `ID.output` to `ID.input`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    source: Annotated[str, Field(alias="from", pattern=r"^[\w-]{1,64}\.\w{1,64}$")]
+    target: Annotated[str, Field(alias="to", pattern=r"^[\w-]{1,64}\.\w{1,64}$")]
+
+
+class Group(_Part):
+    """A titled frame around nodes."""
+
+    title: str = ""
+    nodes: list[NodeId] = []
+    position: Point | None = None
+    size: Point | None = None
+    color: str = ""
+
+
+class Note(_Part):
+    """Markdown beside the graph."""
+
+    text: str
+    position: Point | None = None
+    size: Point | None = None
+    color: str = ""
+
+
+class Subgraph(_Part):
+    """A graph to be placed as one node; kept with the document."""
+
+    name: str = ""
+    nodes: dict[NodeId, NodeEntry] = {}
+    wires: list[Wire] = []
+    inputs: dict[str, str] = {}
+    """Outer input name to inner `ID.input`."""
+    outputs: dict[str, str] = {}
+    """Outer output name to inner `ID.output`."""
+
+
+class Workflow(_Part):
+    """A graph of nodes as it is saved, shared and run."""
+
+    format: Literal["latentloom/1"] = FORMAT
+    name: str = "workflow"
+    description: str = ""
+    nodes: dict[NodeId, NodeEntry] = {}
+    wires: list[Wire] = []
+    groups: list[Group] = []
+    notes: list[Note] = []
+    subgraphs: dict[NodeId, Subgraph] = {}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document as it is saved; what has its default value is left out."""
+        document = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        return {"format": self.format, "name": self.name, **document}
+
+
+def read_workflow(path: Path) -> Workflow:
+    """Read a workflow file; raise WorkflowError naming every problem of the document's form."""
+    try:
+        size = path.stat().st_size
+        content = path.read_bytes() if size <= MAX_BYTES else b""
+    except OSError as error:
+        raise WorkflowError(Problem(f"{path} cannot be read: {error.strerror}.")) from None
+    if size > MAX_BYTES:
+        raise WorkflowError(Problem(f"{path} has {size / 2**20:.0f} MB; a workflow has at most {MAX_BYTES // 2**20} MB."))
+    return parse_workflow(content, str(path))
+
+
+def parse_workflow(content: bytes, name: str = "workflow") -> Workflow:
+    """Read a document from JSON text in UTF-8, of this format or an earlier one."""
+    try:
+        document = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
+    except RecursionError:
+        raise WorkflowError(Problem(f"{name} is nested too deeply to be a workflow.")) from None
+    except ValueError as error:
+        raise WorkflowError(Problem(f"{name} is not valid JSON: {str(error)[:200]}.")) from None
+    return workflow_from_json(document, name)
+
+
+def workflow_from_json(document: Any, name: str = "workflow") -> Workflow:
+    """Check a parsed document; raise WorkflowError naming every problem of its form."""
+    if not isinstance(document, dict) or "format" not in document:
+        remedy = f'It must be an object with "format": "{FORMAT}", "nodes" and "wires".'
+        raise WorkflowError(Problem(f"{name} is not a Latent Loom workflow.", remedy=remedy))
+    try:
+        return Workflow.model_validate(_migrated(document, name))
+    except ValidationError as error:
+        raise WorkflowError(*(_form_problem(details) for details in error.errors(include_url=False))) from None
+    except RecursionError:
+        raise WorkflowError(Problem(f"{name} is nested too deeply to be a workflow.")) from None
+
+
+def _migrated(document: dict[str, Any], name: str) -> dict[str, Any]:
+    while isinstance(document["format"], str) and document["format"] in MIGRATIONS:
+        document = MIGRATIONS[document["format"]](document)
+    if document["format"] != FORMAT:
+        found = str(document["format"])[:40]
+        remedy = "Update the program if the file is newer than it."
+        raise WorkflowError(Problem(f"{name} has format {found!r}; this program reads {FORMAT!r}.", remedy=remedy))
+    return document
+
+
+def _form_problem(details: Any) -> Problem:
+    place = [str(part) for part in details["loc"]]
+    node = place[1] if len(place) > 1 and place[0] == "nodes" else ""
+    field = ".".join(place[2:] if node else place)
+    return Problem(str(details["msg"])[:200] + ".", node=node[:64], field=field[:120])
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} is not a number that JSON allows")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise ValueError(f"the name {twice[:60]!r} appears twice in one object")
+    return result
+
+
+def save_workflow(workflow: Workflow, path: Path) -> None:
+    """Write the document atomically."""
+    write_atomic(path, (json.dumps(workflow.to_json(), indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the document, as published in `workflow.schema.json`."""
+    schema = Workflow.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "required": ["format", "nodes"]}

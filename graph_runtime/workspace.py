@@ -1,0 +1,79 @@
+"""The one place where a path from outside becomes a path on the disk."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path, PureWindowsPath
+
+FileDigest = Callable[[Path], str]
+
+
+class PathRefused(ValueError):
+    """A path that leads out of the workspace, or to nothing; `remedy` says what to do."""
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+class Workspace:
+    """Confines paths to `root`, to the folders of installed node packages, and to what the person named on the command line."""
+
+    def __init__(self, root: Path, *, packages: tuple[Path, ...] = (), trusted: tuple[Path, ...] = ()) -> None:
+        self.root = root.resolve()
+        self._allowed = (self.root, *packages, *(path.resolve() for path in trusted))
+
+    def resolve(self, path: str) -> Path:
+        """Return where `path` lies, symlinks followed; raise PathRefused when that is outside."""
+        if not path or "\0" in path:
+            raise PathRefused("the path is empty." if not path else "the path holds a null character.")
+        if PureWindowsPath(path).drive and not Path(path).is_absolute():
+            raise PathRefused(f"{path!r} names a Windows drive.", "Give a path inside the workspace.")
+        try:
+            resolved = (self.root / path).resolve()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise PathRefused(f"{path[:80]!r} is not a usable path: {error}.") from None
+        if not any(resolved.is_relative_to(folder) for folder in self._allowed):
+            remedy = "Copy it into the workspace, choose another --workspace, or name the path with --set."
+            raise PathRefused(f"{path[:200]!r} lies outside the workspace.", remedy)
+        return resolved
+
+    def written(self, path: Path) -> str:
+        """Return how a path is written into a workflow: relative to the workspace when it lies inside."""
+        resolved = path.resolve()
+        return resolved.relative_to(self.root).as_posix() if resolved.is_relative_to(self.root) else str(resolved)
+
+
+class OutsideReader:
+    """Answers fingerprints, and remembers where each content lies."""
+
+    def __init__(self, workspace: Workspace, digest: FileDigest) -> None:
+        self._workspace = workspace
+        self._digest = digest
+        self.located: dict[str, Path] = {}
+
+    def resolve(self, path: str) -> Path:
+        return self._workspace.resolve(path)
+
+    def digest_file(self, path: str) -> str:
+        file = self._workspace.resolve(path)
+        if not file.is_file():
+            raise PathRefused(f"there is no file {path!r}.")
+        digest = self._digest(file)
+        self.located[digest] = file
+        return digest
+
+    def digest_folder(self, path: str, suffixes: tuple[str, ...] = ()) -> str:
+        folder = self._workspace.resolve(path)
+        if not folder.is_dir():
+            raise PathRefused(f"there is no folder {path!r}.")
+        files = [file for file in sorted(folder.rglob("*")) if file.is_file() and self._wanted(file, suffixes)]
+        hasher = hashlib.sha256()
+        for file in files:
+            hasher.update(f"{file.relative_to(folder).as_posix()}\0{self._digest(file)}\n".encode())
+        digest = hasher.hexdigest()
+        self.located[digest] = folder
+        return digest
+
+    @staticmethod
+    def _wanted(file: Path, suffixes: tuple[str, ...]) -> bool:
+        return not file.name.startswith(".") and (not suffixes or file.suffix.lower() in suffixes)

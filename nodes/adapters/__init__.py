@@ -1,0 +1,1 @@
+"""Adapters: what is laid over a frozen model."""

@@ -1,0 +1,1 @@
+"""Data: pictures, captions, and what is computed from them once per item."""

@@ -1,0 +1,1 @@
+"""Output: files and pictures that leave the program."""
