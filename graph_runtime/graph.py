@@ -88,14 +88,14 @@ def build_graph(workflow: Workflow, palette: Mapping[str, NodeType]) -> Graph:
 
 def dependencies(workflow: Workflow) -> "nx.DiGraph[str]":
     """Return the directed graph of node ids."""
-    graph: "nx.DiGraph[str]" = nx.DiGraph()
+    graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_nodes_from(workflow.nodes)
     graph.add_edges_from((wire.source.split(".")[0], wire.target.split(".")[0]) for wire in workflow.wires)
     return graph
 
 
 def _ordered(steps: Mapping[str, Step]) -> list[str]:
-    graph: "nx.DiGraph[str]" = nx.DiGraph()
+    graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_nodes_from(steps)
     for step in steps.values():
         graph.add_edges_from((source.node, step.id) for sources in step.inputs.values() for source in sources)

@@ -1,0 +1,197 @@
+"""The cache: content-addressed, capped, safe for two processes, and never fooled by damage."""
+
+import multiprocessing
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from graph_runtime.cache import MISS, Cache
+from graph_runtime.errors import DamagedCache
+
+
+def filled(folder: Path) -> tuple[Path, Path]:
+    """A closed cache with one entry that needs one file of 1,000 bytes."""
+    cache = Cache(folder)
+    file = cache.add_file(".bin", lambda path: path.write_bytes(b"x" * 1000))
+    cache.put("key", {"file": file, "n": 3})
+    cache.close()
+    return folder, file
+
+
+def test_values_and_files_survive_a_restart(tmp_path: Path) -> None:
+    folder, file = filled(tmp_path)
+    cache = Cache(folder)
+    assert cache.get("key") == {"file": file, "n": 3}
+    assert file.read_bytes() == b"x" * 1000
+    assert cache.info()["entries"] == 1
+    cache.close()
+
+
+def test_a_cache_can_be_moved(tmp_path: Path) -> None:
+    filled(tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    cache = Cache(tmp_path / "there")
+    assert cache.get("key")["file"].is_relative_to(tmp_path / "there")
+    cache.close()
+
+
+@pytest.mark.parametrize("damage", ["changed", "cut", "gone"])
+def test_a_damaged_file_is_a_miss(tmp_path: Path, damage: str) -> None:
+    folder, file = filled(tmp_path)
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(b"y" * 1000 if damage == "changed" else b"x" * 999)
+    cache = Cache(folder)
+    assert cache.get("key") is MISS
+    cache.close()
+
+
+def test_a_damaged_row_is_a_miss(tmp_path: Path) -> None:
+    folder, _ = filled(tmp_path)
+    db = sqlite3.connect(folder / "index.sqlite")
+    db.execute("UPDATE entries SET text = replace(text, '3', '4')")
+    db.commit()
+    db.close()
+    cache = Cache(folder)
+    assert cache.get("key") is MISS
+    cache.close()
+
+
+def test_a_destroyed_index_is_set_aside(tmp_path: Path) -> None:
+    folder, _ = filled(tmp_path)
+    (folder / "index.sqlite").write_bytes(b"not a database, but long enough to be read as one" * 40)
+    cache = Cache(folder)
+    assert cache.get("key") is MISS
+    cache.put("key", 5)
+    cache.close()
+    again = Cache(folder)
+    assert again.get("key", int) == 5
+    again.close()
+    assert (folder / "index.damaged").exists()
+
+
+def test_a_value_of_another_type_is_a_miss(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.put("key", "text")
+    cache.close()
+    again = Cache(tmp_path)
+    assert again.get("key", int) is MISS
+    again.close()
+
+
+def test_the_cap_evicts_what_was_used_longest_ago(tmp_path: Path) -> None:
+    for number in range(4):
+        cache = Cache(tmp_path)
+        cache.put(f"key{number}", cache.add_file(".bin", lambda path, n=number: path.write_bytes(bytes([n]) * 1000)))
+        cache.close()
+        time.sleep(0.01)
+    cache = Cache(tmp_path)
+    assert isinstance(cache.get("key0", Path), Path)  # used now, so it is no longer the oldest
+    cache.close()
+    cache = Cache(tmp_path)
+    cache.prune(2500)
+    assert [cache.get(f"key{n}", Path) is MISS for n in range(4)] == [False, True, True, False]
+    assert len(list((tmp_path / "files").glob("*/*"))) == 2
+    cache.close()
+
+
+def test_closing_brings_the_size_under_the_cap(tmp_path: Path) -> None:
+    filled(tmp_path)
+    time.sleep(0.01)
+    cache = Cache(tmp_path, max_bytes=500)
+    cache.close()
+    assert not list((tmp_path / "files").glob("*/*"))
+
+
+def test_nothing_that_a_living_process_has_used_is_evicted(tmp_path: Path) -> None:
+    folder, file = filled(tmp_path)
+    time.sleep(0.01)
+    living = Cache(folder)
+    assert living.get("key") is not MISS
+    living.flush()
+    other = Cache(folder)
+    other.clear()
+    assert file.exists()
+    other.close()
+    living.close()
+    time.sleep(0.01)
+    later = Cache(folder)
+    later.clear()
+    assert not file.exists()
+    assert later.info()["entries"] == 0
+    later.close()
+
+
+def write_many(folder: str, start: int) -> None:
+    cache = Cache(Path(folder))
+    for number in range(start, start + 200):
+        cache.put(f"key{number}", number)
+        if number % 50 == 0:
+            cache.flush()
+    cache.close()
+
+
+def test_two_processes_write_at_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=write_many, args=(str(tmp_path), start)) for start in (0, 100)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    cache = Cache(tmp_path)
+    assert [cache.get(f"key{n}", int) for n in range(300)] == list(range(300))
+    cache.close()
+
+
+def hold_progress(folder: str, started: str, release: str) -> None:
+    with Cache(Path(folder)).progress_folder("key", lambda: None):
+        Path(started).touch()
+        while not Path(release).exists():
+            time.sleep(0.01)
+        os._exit(9)  # dies while holding the lock
+
+
+def test_one_process_at_a_time_holds_a_progress_folder(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    started, release = tmp_path / "started", tmp_path / "release"
+    holder = context.Process(target=hold_progress, args=(str(tmp_path / "cache"), str(started), str(release)))
+    holder.start()
+    while not started.exists():
+        time.sleep(0.01)
+    cache = Cache(tmp_path / "cache")
+    waits: list[int] = []
+
+    def waiting() -> None:
+        waits.append(1)
+        release.touch()
+
+    with cache.progress_folder("key", waiting) as folder:
+        assert folder.is_dir()
+    assert waits
+    holder.join()
+    cache.close()
+
+
+def test_a_file_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+
+    def write(path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError("no more")
+
+    with pytest.raises(OSError, match="no more"):
+        cache.add_file(".bin", write)
+    assert not list((tmp_path / "temporary").iterdir())
+    assert not list((tmp_path / "files").glob("*/*"))
+    cache.close()
+
+
+def test_a_folder_that_cannot_be_used_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DamagedCache, match="cannot be used"):
+        Cache(tmp_path / "file")

@@ -1,0 +1,85 @@
+"""Cache keys: known before anything runs, the same everywhere, different whenever the result could be."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.graph_runtime import toys
+from tests.graph_runtime.conftest import Lab, document
+
+KEYS_SCRIPT = """
+import json, sys
+from pathlib import Path
+from graph_runtime.cache import Cache
+from graph_runtime.session import prepare
+from graph_runtime.workflow import workflow_from_json
+from graph_runtime.workspace import Workspace
+from tests.graph_runtime.toys import PALETTE
+folder, content = Path(sys.argv[1]), json.loads(sys.argv[2])
+prepared = prepare(workflow_from_json(content), PALETTE, Workspace(folder), Cache(folder / "cache"), [])
+print(json.dumps({id: step.key for id, step in prepared.graph.steps.items()}))
+"""
+
+
+def key(lab: Lab, kind: str, fields: dict[str, object]) -> str:
+    return lab.prepare(document({"n": (kind, fields)})).graph.steps["n"].key
+
+
+def test_defaults_written_out_do_not_change_a_key(lab: Lab) -> None:
+    assert key(lab, "Text", {}) == key(lab, "Text", {"text": "", "style": "plain"})
+
+
+def test_fields_that_cannot_change_the_result_are_left_out(lab: Lab) -> None:
+    assert key(lab, "Text", {"note": "x"}) == key(lab, "Text", {"note": "y"})
+    assert key(lab, "Text", {"text": "x"}) != key(lab, "Text", {"text": "y"})
+
+
+def test_a_raised_version_changes_the_key(lab: Lab, monkeypatch) -> None:
+    before = key(lab, "Text", {})
+    monkeypatch.setattr(toys.Text, "version", 2)
+    assert key(lab, "Text", {}) != before
+
+
+def test_content_not_path_or_time_identifies_a_file(lab: Lab) -> None:
+    one, two = lab.workspace.root / "one.txt", lab.workspace.root / "two.txt"
+    one.write_text("same")
+    two.write_text("same")
+    assert key(lab, "ReadFile", {"path": "one.txt"}) == key(lab, "ReadFile", {"path": "two.txt"})
+    before = key(lab, "ReadFile", {"path": "one.txt"})
+    stamp = one.stat()
+    one.write_text("diff")
+    os.utime(one, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert one.stat().st_mtime_ns == stamp.st_mtime_ns
+    assert key(lab, "ReadFile", {"path": "one.txt"}) != before
+
+
+def test_a_moved_file_is_found_and_not_read_again(lab: Lab) -> None:
+    (lab.workspace.root / "one.txt").write_text("content")
+    lab.run(document({"n": ("ReadFile", {"path": "one.txt"})}))
+    (lab.workspace.root / "one.txt").rename(lab.workspace.root / "two.txt")
+    lab.run(document({"n": ("ReadFile", {"path": "two.txt"})}))
+    assert toys.CALLS == []
+
+
+def test_the_order_of_nodes_in_the_document_does_not_matter(lab: Lab) -> None:
+    nodes = {"a": ("Number", {"value": 1}), "b": ("Number", {"value": 2}), "sum": ("Add", {})}
+    wires = [("a.output", "sum.left"), ("b.output", "sum.right")]
+    forward = lab.prepare(document(nodes, wires)).graph.steps
+    backward = lab.prepare(document(dict(reversed(nodes.items())), wires[::-1])).graph.steps
+    assert {id: step.key for id, step in forward.items()} == {id: step.key for id, step in backward.items()}
+
+
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_keys_are_the_same_in_another_process(lab: Lab, tmp_path: Path, hash_seed: str) -> None:
+    content = document(
+        {"a": ("Number", {"value": 1}), "b": ("Number", {}), "sum": ("Add", {}), "w": ("WriteText", {}), "t": ("Text", {})},
+        [("a.output", "sum.left"), ("b.output", "sum.right"), ("t.output", "w.text")],
+    )
+    here = {id: step.key for id, step in lab.prepare(content).graph.steps.items()}
+    command = [sys.executable, "-c", KEYS_SCRIPT, str(tmp_path / "workspace"), json.dumps(content)]
+    there = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONHASHSEED": hash_seed})
+    assert json.loads(there.stdout) == here

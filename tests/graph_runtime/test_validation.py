@@ -1,0 +1,101 @@
+"""All problems at once, each with its place and its remedy."""
+
+from typing import Any
+
+import pytest
+
+from graph_runtime.errors import Problem, WorkflowError
+from graph_runtime.validation import validate
+from graph_runtime.workflow import workflow_from_json
+from tests.graph_runtime.conftest import Lab, document
+from tests.graph_runtime.toys import PALETTE
+
+
+def problems(lab: Lab, content: dict[str, Any]) -> list[Problem]:
+    return validate(workflow_from_json(content), PALETTE, lab.workspace)
+
+
+def only(lab: Lab, content: dict[str, Any]) -> Problem:
+    found = problems(lab, content)
+    assert len(found) == 1, found
+    return found[0]
+
+
+def test_an_unknown_type_names_the_nearest(lab: Lab) -> None:
+    found = only(lab, document({"x": ("Numbr", {})}))
+    assert (found.node, found.remedy) == ("x", "Did you mean Number?")
+
+
+def test_an_unknown_field_names_the_nearest(lab: Lab) -> None:
+    found = only(lab, document({"x": ("Number", {"valeu": 3})}))
+    assert (found.node, found.field, found.remedy) == ("x", "valeu", "Did you mean value?")
+
+
+@pytest.mark.parametrize("value", ["x", 1.5, None, [], {}, True, 10**30])
+def test_a_bad_value_names_its_field(lab: Lab, value: object) -> None:
+    content = document({"n": ("Number", {}), "x": ("Divide", {"by": value})}, [("n.output", "x.number")])
+    found = [p for p in problems(lab, content) if p.field == "by"]
+    assert len(found) == (0 if value in (True, 10**30) else 1)
+
+
+def test_a_missing_wire_is_named(lab: Lab) -> None:
+    found = only(lab, document({"a": ("Number", {}), "sum": ("Add", {})}, [("a.output", "sum.left")]))
+    assert (found.node, found.field, found.remedy) == ("sum", "right", "It needs int.")
+
+
+def test_a_type_mismatch_says_what_is_needed(lab: Lab) -> None:
+    wires = [("t.output", "sum.left"), ("n.output", "sum.right")]
+    found = only(lab, document({"t": ("Text", {}), "n": ("Number", {}), "sum": ("Add", {})}, wires))
+    assert (found.node, found.field) == ("sum", "left")
+    assert "t.output is str, but int is needed" in found.message
+
+
+def test_a_text_fits_into_a_field_of_choices_but_not_into_a_number(lab: Lab) -> None:
+    nodes = {"t": ("Text", {"text": "loud"}), "u": ("Text", {}), "n": ("Number", {})}
+    assert not problems(lab, document(nodes, [("t.output", "u.style")]))
+    assert problems(lab, document(nodes, [("t.output", "n.value")]))
+
+
+def test_two_wires_into_a_single_input(lab: Lab) -> None:
+    wires = [("n.output", "sum.left"), ("n.output", "sum.right"), ("m.output", "sum.left")]
+    found = only(lab, document({"n": ("Number", {}), "m": ("Number", {}), "sum": ("Add", {})}, wires))
+    assert (found.node, found.field) == ("sum", "left")
+    assert "2 wires" in found.message
+
+
+def test_a_cycle_names_its_nodes(lab: Lab) -> None:
+    wires = [("a.output", "b.left"), ("a.output", "b.right"), ("b.output", "a.left"), ("n.output", "a.right")]
+    found = only(lab, document({"n": ("Number", {}), "a": ("Add", {}), "b": ("Add", {})}, wires))
+    assert "circle: a, b." in found.message
+
+
+def test_a_node_wired_to_itself_is_a_cycle(lab: Lab) -> None:
+    found = only(lab, document({"a": ("Add", {})}, [("a.output", "a.left"), ("a.output", "a.right")]))
+    assert "circle: a." in found.message
+
+
+@pytest.mark.parametrize("end", ["ghost.output", "n.nothing"])
+def test_a_wire_from_nowhere(lab: Lab, end: str) -> None:
+    assert problems(lab, document({"n": ("Number", {}), "t": ("Total", {})}, [(end, "t.numbers")]))
+
+
+def test_all_problems_come_at_once(lab: Lab) -> None:
+    content = document(
+        {"a": ("Numbr", {}), "b": ("Number", {"value": "x"}), "sum": ("Add", {"zz": 1}), "f": ("ReadFile", {"path": "/etc/passwd"})},
+        [("b.output", "sum.left"), ("b.output", "ghost.right")],
+    )
+    places = {(p.node, p.field) for p in problems(lab, content)}
+    assert places == {("a", ""), ("b", "value"), ("sum", "zz"), ("sum", "right"), ("f", "path"), ("ghost", "")}
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../secret.txt", "a/../../secret.txt", "link/secret.txt", "C:\\x", "a\0b", "absent"])
+def test_paths_out_of_the_workspace_are_refused(lab: Lab, path: str) -> None:
+    (lab.workspace.root.parent / "secret.txt").write_text("secret")
+    (lab.workspace.root / "link").symlink_to(lab.workspace.root.parent)
+    found = only(lab, document({"f": ("ReadFile", {"path": path})}))
+    assert (found.node, found.field) == ("f", "path")
+
+
+def test_a_target_that_is_not_there(lab: Lab) -> None:
+    with pytest.raises(WorkflowError, match="not in the workflow"):
+        lab.run(document({"n": ("Number", {})}), ["ghost"])
