@@ -21,10 +21,10 @@ class Emitter:
 
     def emit(self, event: ev.Event) -> None:
         """Number an event and send it to every listener."""
-        numbered = event.model_copy(update={"seq": self._seq})
+        event.seq = self._seq
         self._seq += 1
         for listener in self._listeners:
-            listener(numbered)
+            listener(event)
 
 
 class NodeReporter:

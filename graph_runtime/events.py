@@ -11,7 +11,6 @@ RunStatus = Literal["succeeded", "failed", "interrupted"]
 class Event(BaseModel):
     """Something that happened; `seq` counts from 0 within its run."""
 
-    model_config = ConfigDict(frozen=True)
     seq: int = 0
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import networkx as nx
 from pydantic import ValidationError
@@ -16,8 +16,7 @@ from graph_runtime.workflow import Workflow
 KEY_FORMAT = 1
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """Where a value comes from: an output of a node."""
 
     node: str
@@ -78,8 +77,10 @@ def build_graph(workflow: Workflow, palette: Mapping[str, NodeType]) -> Graph:
         (source, output), (target, name) = wire.source.split("."), wire.target.split(".")
         if target in steps:
             steps[target].inputs.setdefault(name, []).append(Source(source, output))
-    _bypass(workflow, steps)
-    skipped = _drop_muted(workflow, steps)
+    modes = {entry.mode for entry in workflow.nodes.values()}
+    if "bypassed" in modes:
+        _bypass(workflow, steps)
+    skipped = _drop_muted(workflow, steps) if modes != {"active"} else []
     for step in steps.values():
         if not any(step.type.inputs[name].is_field for name in step.inputs):
             step.node = step.type.cls.model_validate(step.fields)
@@ -97,8 +98,9 @@ def dependencies(workflow: Workflow) -> "nx.DiGraph[str]":
 def _ordered(steps: Mapping[str, Step]) -> list[str]:
     graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_nodes_from(steps)
-    for step in steps.values():
-        graph.add_edges_from((source.node, step.id) for sources in step.inputs.values() for source in sources)
+    graph.add_edges_from(
+        (source.node, step.id) for step in steps.values() for sources in step.inputs.values() for source in sources
+    )
     return list(nx.topological_sort(graph))
 
 

@@ -122,6 +122,8 @@ def _socket_problems(id: str, node_type: NodeType, wired: dict[str, int]) -> Ite
 
 def _cycles(workflow: Workflow) -> Iterator[Problem]:
     graph = dependencies(workflow)
+    if nx.is_directed_acyclic_graph(graph):
+        return
     to_themselves = {source for source, target in graph.edges if source == target}
     for component in nx.strongly_connected_components(graph):
         if len(component) > 1 or component & to_themselves:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic_core import to_json
 
 from graph_runtime.errors import Problem, WorkflowError
 from graph_runtime.files import write_atomic
@@ -164,7 +165,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def save_workflow(workflow: Workflow, path: Path) -> None:
     """Write the document atomically."""
-    write_atomic(path, (json.dumps(workflow.to_json(), indent=2, ensure_ascii=False) + "\n").encode())
+    write_atomic(path, to_json(workflow.to_json(), indent=2) + b"\n")
 
 
 def json_schema() -> dict[str, Any]:

@@ -1,0 +1,236 @@
+"""The command line as a person and a script meet it: exit status, messages, one JSON event per line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graph_runtime import __main__ as cli
+from graph_runtime import reports
+from graph_runtime.provenance import safetensors_header
+from tests.graph_runtime.conftest import document
+from tests.graph_runtime.toys import PALETTE
+
+SLOW = """
+import sys, time
+from graph_runtime import __main__ as cli
+from tests.graph_runtime import toys
+def run(self, context):
+    for step in range(1, 10_000):
+        time.sleep(0.01)
+        context.metric(step, loss=1.0)
+        context.progress(step, 10_000)
+toys.Count.run = run
+toys.describe.cache_clear()
+cli.load_palette = lambda: toys.PALETTE
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+class Shell:
+    """A workspace with a workflow, in which commands run."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self._capsys = capsys
+
+    def write(self, content: object, name: str = "w.json") -> str:
+        path = self.folder / name
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return str(path)
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        extra = ["--cache", str(self.folder / "cache")] if arguments[0] not in ("nodes", "inspect") else []
+        place = ["--workspace", str(self.folder)] if arguments[0] in ("run", "plan", "validate") else []
+        status = cli.main([*arguments, *extra, *place])
+        captured = self._capsys.readouterr()
+        assert "Traceback" not in captured.out + captured.err
+        return status, captured.out, captured.err
+
+    def events(self, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
+        status, out, err = self(*arguments, "--json")
+        assert err == ""
+        return status, [json.loads(line) for line in out.splitlines()]
+
+
+@pytest.fixture
+def shell(tmp_path: Path, capsys, monkeypatch) -> Shell:
+    monkeypatch.setattr(cli, "load_palette", lambda: PALETTE)
+    monkeypatch.setattr(reports, "load_palette", lambda: PALETTE)
+    monkeypatch.chdir(tmp_path)
+    return Shell(tmp_path, capsys)
+
+
+SAVING = document({"text": ("Text", {"text": "hi"}), "save": ("WriteText", {})}, [("text.output", "save.text")])
+
+
+def test_run_then_run_again(shell: Shell) -> None:
+    file = shell.write(SAVING)
+    status, events = shell.events("run", file)
+    assert status == 0
+    assert events[-1]["status"] == "succeeded"
+    assert {id: node["state"] for id, node in events[-1]["nodes"].items()} == {"text": "executed", "save": "executed"}
+    (artifact,) = events[-1]["artifacts"]
+    assert (shell.folder / "outputs" / "text.txt").read_text() == "hi"
+    assert artifact == {
+        "path": "outputs/text.txt" if not artifact["path"].startswith("/") else str(shell.folder / "outputs/text.txt"),
+        "sha256": "8f434346648f6b96df89dda901c5176b10a6d83961dd3c1ac88b59b2dc327aa4",
+        "bytes": 2,
+        "node": "save",
+    }
+    _, events = shell.events("run", file)
+    assert {node["state"] for node in events[-1]["nodes"].values()} == {"cached"}
+
+
+def test_plan_says_what_would_run(shell: Shell) -> None:
+    file = shell.write(SAVING)
+    assert {n["state"] for n in json.loads(shell("plan", file, "--json")[1])["nodes"].values()} == {"run"}
+    shell("run", file)
+    changed = json.loads(shell("plan", file, "--set", "save.filename=b.txt", "--json")[1])
+    assert {id: n["state"] for id, n in changed["nodes"].items()} == {"text": "cached", "save": "run"}
+
+
+def test_no_cache_computes_anew_and_keeps_nothing(shell: Shell) -> None:
+    file = shell.write(SAVING)
+    shell("run", file)
+    before = json.loads(shell("cache", "info", "--json")[1])
+    _, events = shell.events("run", file, "--no-cache")
+    assert {node["state"] for node in events[-1]["nodes"].values()} == {"executed"}
+    assert json.loads(shell("cache", "info", "--json")[1]) == before
+
+
+def test_a_failed_node_is_status_1_with_place_and_remedy(shell: Shell) -> None:
+    file = shell.write(document({"n": ("Number", {}), "bad": ("Fail", {})}, [("n.output", "bad.number")]))
+    status, out, _ = shell("run", file)
+    assert status == 1
+    assert "bad.number: this number is not liked. Choose another." in out
+    status, events = shell.events("run", file)
+    assert (status, events[-1]["status"]) == (1, "failed")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--set", "n.value=x"], "n.value"),
+        (["--set", "n.valeu=3"], "Did you mean value?"),
+        (["--set", "m.value=3"], "'m'"),
+        (["--set", "nonsense"], "NODE.FIELD=VALUE"),
+        (["--target", "ghost"], "ghost"),
+        (["--set", "d.by=0"], "d.by"),
+    ],
+)
+def test_a_wrong_call_is_status_2(shell: Shell, arguments: list[str], expected: str) -> None:
+    file = shell.write(document({"n": ("Number", {}), "d": ("Divide", {"by": 2})}, [("n.output", "d.number")]))
+    status, _, err = shell("run", file, *arguments)
+    assert status == 2
+    assert expected in err
+    status, out, _ = shell("run", file, *arguments, "--json")
+    assert status == 2
+    assert json.loads(out)["problems"][0]["message"]
+
+
+def test_set_reads_numbers_choices_and_texts(shell: Shell) -> None:
+    file = shell.write(SAVING)
+    shell("run", file, "--set", "text.text=1.50", "--set", "text.style=loud")
+    assert (shell.folder / "outputs" / "text.txt").read_text() == "1.50"
+
+
+def test_a_path_that_a_person_types_may_lie_anywhere(shell: Shell, tmp_path_factory) -> None:
+    outside = tmp_path_factory.mktemp("outside") / "note.txt"
+    outside.write_text("from outside")
+    graph = document({"f": ("ReadFile", {"path": "x"}), "s": ("WriteText", {})}, [("f.output", "s.text")])
+    file = shell.write(graph)
+    assert shell("run", file, "--set", f"f.path={outside}")[0] == 0
+    assert (shell.folder / "outputs" / "text.txt").read_text() == "from outside"
+    graph["nodes"]["f"]["fields"]["path"] = str(outside)
+    assert shell("run", shell.write(graph))[0] == 2
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": "latentloom/7"}'])
+def test_a_broken_file_is_status_2(shell: Shell, content: str) -> None:
+    assert shell("validate", shell.write(content))[0] == 2
+    assert shell("run", str(shell.folder / "absent.json"))[0] == 2
+
+
+def test_an_output_folder_that_cannot_be_written(shell: Shell) -> None:
+    (shell.folder / "taken").write_text("a file")
+    status, _, err = shell("run", shell.write(SAVING), "--output", str(shell.folder / "taken"))
+    assert status == 2
+    assert "--output" in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_one_clear_message(shell: Shell, monkeypatch) -> None:
+    def write_to_full_disk(self: Any, text: str, context: Any) -> Any:
+        with open("/dev/full", "w") as file:
+            file.write(text)
+
+    monkeypatch.setattr(PALETTE.types["WriteText"].cls, "run", write_to_full_disk)
+    status, out, _ = shell("run", shell.write(SAVING))
+    assert status == 1
+    assert "the disk is full" in out
+    assert [path.name for path in (shell.folder / "outputs").iterdir()] == ["runs"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_stops_the_run_and_the_json_ends_properly(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "w.json").write_text(json.dumps(document({"c": ("Count", {}), "t": ("Total", {})}, [("c.output", "t.numbers")])))
+    command = [sys.executable, "-c", SLOW, "run", str(tmp_path / "w.json"), "--json", "--cache", str(tmp_path / "c")]
+    process = subprocess.Popen([*command, "--workspace", str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    while '"node_metric"' not in process.stdout.readline():
+        time.sleep(0.01)
+    process.send_signal(number)
+    rest = process.stdout.read().splitlines()
+    process.stdout.close()
+    assert process.wait() == 130
+    last = json.loads(rest[-1])
+    assert (last["type"], last["status"]) == ("run_finished", "interrupted")
+    assert len(rest) < 50
+
+
+def test_nodes_lists_and_describes(shell: Shell) -> None:
+    assert "The sum of two numbers." in shell("nodes")[1]
+    assert "offset = 0" in shell("nodes", "Add")[1]
+    assert {node["name"] for node in json.loads(shell("nodes", "--json")[1])} == set(PALETTE.types)
+    status, _, err = shell("nodes", "Ad")
+    assert (status, "Did you mean Add?" in err) == (2, True)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 8, b"\xff" * 100, b"PK\x03\x04 a zip", (99).to_bytes(8, "little") + b"{}"])
+def test_inspect_refuses_what_is_not_an_artifact(shell: Shell, content: bytes) -> None:
+    path = shell.folder / "x.safetensors"
+    path.write_bytes(content)
+    status, _, err = shell("inspect", str(path))
+    assert status == 2
+    assert "x.safetensors" in err
+    with pytest.raises(ValueError, match="safetensors"):
+        safetensors_header(path)
+
+
+def test_cache_prune_and_clear(shell: Shell) -> None:
+    shell("run", shell.write(SAVING))
+    time.sleep(0.02)
+    assert json.loads(shell("cache", "info", "--json")[1])["entries"] == 2
+    shell("cache", "prune")
+    assert json.loads(shell("cache", "info", "--json")[1])["entries"] == 2
+    shell("cache", "clear")
+    assert json.loads(shell("cache", "info", "--json")[1])["entries"] == 0
+
+
+def test_the_cache_folder_can_come_from_the_environment(shell: Shell, monkeypatch) -> None:
+    monkeypatch.setenv("LATENTLOOM_CACHE", str(shell.folder / "elsewhere"))
+    assert cli.main(["cache", "info"]) == 0
+    assert (shell.folder / "elsewhere" / "index.sqlite").exists()
+
+
+def test_python_m_graph_runtime_is_the_same_program() -> None:
+    done = subprocess.run([sys.executable, "-m", "graph_runtime", "--help"], capture_output=True, text=True, env=dict(os.environ))
+    assert done.returncode == 0
+    assert "execute a workflow" in done.stdout

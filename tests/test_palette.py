@@ -1,0 +1,71 @@
+"""What holds for every node: documented, closed under JSON, found by its folder, quick to import."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from graph_runtime.discovery import load_palette
+from graph_runtime.node import NodeType, describe
+
+PALETTE = load_palette()
+OURS = [node_type for node_type in PALETTE.types.values() if node_type.package == "latentloom"]
+NAMES = {
+    "LoadModel", "LoadImages", "CaptionDataset", "EncodeLatents", "EncodeCaptions", "InjectLoRA", "TrainLoRA",
+    "SampleImages", "ImageGrid", "SaveSafetensors", "SaveImages",
+}  # fmt: skip
+each_node = pytest.mark.parametrize("node_type", OURS, ids=lambda node_type: node_type.name)
+
+
+def test_the_palette_is_whole() -> None:
+    assert not PALETTE.problems
+    assert {node_type.name for node_type in OURS} >= NAMES
+
+
+@each_node
+def test_the_category_is_the_folder(node_type: NodeType) -> None:
+    assert node_type.cls.__module__.split(".")[:2] == ["nodes", node_type.category]
+
+
+@each_node
+def test_node_and_fields_are_documented(node_type: NodeType) -> None:
+    assert node_type.description.endswith(".")
+    for name, info in node_type.cls.model_fields.items():
+        assert info.description, f"{node_type.name}.{name} has no docstring"
+
+
+@each_node
+def test_every_output_and_input_has_a_named_type(node_type: NodeType) -> None:
+    shown = json.loads(json.dumps(node_type.to_json()))
+    assert shown["name"] == node_type.name
+    assert all(socket["type"] for socket in shown["inputs"] + shown["outputs"])
+
+
+@each_node
+def test_defaults_are_valid_and_round_trip(node_type: NodeType) -> None:
+    required = {name for name, info in node_type.cls.model_fields.items() if info.is_required()}
+    node = node_type.cls.model_validate(dict.fromkeys(required, "x"))
+    assert node_type.cls.model_validate(json.loads(node.model_dump_json())) == node
+
+
+@each_node
+def test_a_path_field_has_a_fingerprint(node_type: NodeType) -> None:
+    own = "fingerprint" in vars(node_type.cls)
+    assert own or not node_type.path_fields
+
+
+@each_node
+def test_fields_left_out_of_the_key_exist(node_type: NodeType) -> None:
+    assert node_type.cls.not_in_key <= node_type.cls.model_fields.keys()
+
+
+@each_node
+def test_a_node_with_random_draws_has_a_seed(node_type: NodeType) -> None:
+    source = Path(__import__(node_type.cls.__module__, fromlist=["x"]).__file__).read_text()
+    if "Generator" in source or "random" in source:
+        assert "seed" in node_type.cls.model_fields
+
+
+@each_node
+def test_describing_twice_gives_the_same(node_type: NodeType) -> None:
+    assert describe(node_type.cls, node_type.category, node_type.package) is node_type
