@@ -41,6 +41,10 @@ class DiffusionModel:
     prediction_type: PredictionType
     resolution: int
     """Native picture side in pixels."""
+    vae_digest: str = ""
+    """Identity of the VAE alone: models that share it share latents."""
+    text_digest: str = ""
+    """Identity of tokenizers and text encoders alone."""
     clip_skip: int = 0
     """Layers dropped from the end of the text encoder."""
     adapters: tuple[LowRankAdapter, ...] = ()
@@ -155,3 +159,10 @@ class ImageSet:
 
     images: tuple[GeneratedImage, ...]
     columns: int
+
+
+def text_identity(model: DiffusionModel) -> str:
+    """Return what a text embedding depends on besides the text: encoders, layers dropped, adapters laid over them."""
+    parts = [model.text_digest, str(model.clip_skip)]
+    parts += [f"{a.weights and a.weights.name}*{a.strength}" for a in model.adapters if a.text_encoder_targets]
+    return "/".join(parts)

@@ -1,0 +1,34 @@
+# Everything runs inside .venv, which `make` builds on first use.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# bench compares threads with threads; two is what the demo promises to run on
+THREADS ?= 2
+
+.PHONY: demo test check bench clean
+
+demo: $(STAMP)
+	$(BIN)/latentloom run workflows/lora.json
+
+test: $(STAMP) check
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: $(STAMP)
+	PYTHONPATH=. OMP_NUM_THREADS=$(THREADS) $(BIN)/python tests/bench/executor.py
+	PYTHONPATH=. OMP_NUM_THREADS=$(THREADS) $(BIN)/python tests/bench/train_step.py
+	PYTHONPATH=. OMP_NUM_THREADS=$(THREADS) $(BIN)/python tests/bench/rerun.py
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) outputs .pytest_cache .ruff_cache

@@ -1,0 +1,119 @@
+"""CaptionDataset."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Json, Node, OutsideFiles, WorkspaceFile, WorkspaceFolder
+from nodes.diffusion.captions import caption_from_name, fill, shuffled
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.values import CaptionedDataset, ImageDataset, Picture
+
+WORDS = Path(__file__).parent / "words.txt"
+CLIP = Path(__file__).parent.parent / "models" / "loom_emoji"
+CLIP_FILES = (".json", ".txt", ".safetensors")
+
+
+class CaptionDataset(Node):
+    """Say in words what each picture shows: from files, from its name, or from what a model sees in it."""
+
+    source: Literal["sidecar", "file name", "tags", "captioner"] = "sidecar"
+    """`sidecar`: the text that came with the picture. `file name`: the name, without number and extension.
+    `tags`: words of the word list that the bundled CLIP finds in it. `captioner`: a sentence from a BLIP-like model."""
+    template: str = "{caption}"
+    """The whole caption: `{caption}` is what the source says, `{name}` the file's name, `{trigger}` the trigger word."""
+    trigger: str = ""
+    """The word that will call what is learned."""
+    word_list: WorkspaceFile = ""
+    """For `tags`: a text file with one word or phrase per line; empty takes the list that comes with the program."""
+    max_tags: Annotated[int, Field(ge=1, le=20)] = 1
+    """For `tags`: how many are kept, the likeliest first."""
+    captioner: WorkspaceFolder = ""
+    """For `captioner`: folder of an image-to-text model that transformers can load."""
+    shuffle_tags: bool = False
+    """Keep several orders of the comma-separated tags, so that the first are not learned best."""
+    keep_tokens: Annotated[int, Field(ge=0, le=50)] = 1
+    """Tags at the front that stay in place when tags are shuffled."""
+    variants: Annotated[int, Field(ge=2, le=64)] = 8
+    """Orders kept per picture when tags are shuffled."""
+    caption_dropout: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of draws that train without a caption, which keeps guidance strong; 0.05 to 0.1 is usual."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Chooses the orders of shuffled tags."""
+
+    def fingerprint(self, files: OutsideFiles) -> Json:
+        if self.source == "tags":
+            words = self.word_list or str(WORDS)
+            return {"clip": files.digest_folder(str(CLIP), CLIP_FILES), "words": files.digest_file(words)}
+        if self.source == "captioner":
+            if not self.captioner:
+                raise InputError("no captioner is chosen.", field="captioner", remedy="Give the folder of a BLIP-like model.")
+            return {"captioner": files.digest_folder(self.captioner, CLIP_FILES)}
+        return None
+
+    def run(self, images: ImageDataset, context: RunContext) -> CaptionedDataset:
+        said = self._said(images, context)
+        captions = tuple(self._variants(picture, text) for picture, text in zip(images.pictures, said, strict=True))
+        return CaptionedDataset(images.pictures, images.background, captions, self.caption_dropout)
+
+    def _said(self, images: ImageDataset, context: RunContext) -> list[str]:
+        """What the source says of each picture."""
+        if self.source == "file name":
+            return [caption_from_name(picture.name) for picture in images.pictures]
+        if self.source == "sidecar":
+            without = [picture.name for picture in images.pictures if picture.text is None]
+            if without:
+                names = ", ".join(without[:5]) + (" ..." if len(without) > 5 else "")
+                remedy = "Put a .txt file beside each, or choose another source."
+                raise InputError(f"{len(without)} pictures have no caption: {names}.", field="source", remedy=remedy)
+            return [picture.text or "" for picture in images.pictures]
+        return self._seen(images, context)
+
+    def _seen(self, images: ImageDataset, context: RunContext) -> list[str]:
+        """What a model sees in each picture, asked once per picture."""
+        keys = [self._key(context.fingerprint, images, picture) for picture in images.pictures]
+        missing = [(key, p) for key, p in zip(keys, images.pictures, strict=True) if context.find_item(key) is None]
+        if missing:
+            from nodes.diffusion.pictures import open_picture
+
+            see = self._eye(context)
+            for number, (key, picture) in enumerate(missing, 1):
+                opened = open_picture(context.locate(picture.digest), images.background, picture.name)
+                context.keep_item(key, see(opened))
+                context.progress(number, len(missing))
+        return [context.find_item(key) for key in keys]
+
+    def _key(self, fingerprint: Json, images: ImageDataset, picture: Picture) -> str:
+        identity = [self.version, fingerprint, self.max_tags, picture.digest, images.background]
+        return "caption:" + hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+    def _eye(self, context: RunContext) -> Callable[[Any], str]:
+        """A function from an opened picture to words."""
+        from nodes.diffusion.devices import choose_device
+
+        device = choose_device(context.device)
+        if self.source == "captioner":
+            from nodes.diffusion.captioning import load_captioner
+
+            return load_captioner(context.locate(context.fingerprint["captioner"]), device)
+        from nodes.diffusion.tagging import load_tagger
+
+        text = context.locate(context.fingerprint["words"]).read_text(encoding="utf-8-sig")
+        words = [line.strip() for line in text.splitlines() if line.strip()]
+        if not words:
+            raise InputError("the word list is empty.", field="word_list", remedy="Write one word per line.")
+        tag = load_tagger(context.locate(context.fingerprint["clip"]), words, device)
+        return lambda picture: ", ".join(tag(picture, self.max_tags))
+
+    def _variants(self, picture: Picture, text: str) -> tuple[str, ...]:
+        values = {"caption": text, "name": caption_from_name(picture.name), "trigger": self.trigger}
+        caption = fill(self.template, values)
+        if not self.shuffle_tags:
+            return (caption,)
+        seed = f"{self.seed} {picture.name}"
+        return shuffled(caption, keep=self.keep_tokens, count=self.variants, seed=seed)

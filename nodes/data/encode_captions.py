@@ -1,0 +1,69 @@
+"""EncodeCaptions."""
+
+import hashlib
+import json
+from typing import ClassVar
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Node
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.values import CaptionedDataset, CaptionItem, DiffusionModel, EmbeddingDataset, text_identity
+
+BATCH = 8
+
+
+class EncodeCaptions(Node):
+    """Turn captions into text embeddings, once per caption, kept for every later training."""
+
+    version: ClassVar[int] = 1
+
+    def run(self, model: DiffusionModel, captions: CaptionedDataset, context: RunContext) -> EmbeddingDataset:
+        if any(adapter.text_encoder_targets and adapter.weights is None for adapter in model.adapters):
+            raise InputError(
+                "this model is about to train its text encoder, so its embeddings would go stale.",
+                field="model",
+                remedy="Wire the captions to the training node instead.",
+            )
+        identity = text_identity(model)
+        wanted = ["", *dict.fromkeys(text for variants in captions.captions for text in variants)]
+        keys = {text: _key(identity, text) for text in wanted}
+        missing = [text for text in wanted if context.find_item(keys[text]) is None]
+        truncated: list[str] = []
+        for start in range(0, len(missing), BATCH):
+            truncated += self._encode(model, missing[start : start + BATCH], keys, context)
+            context.progress(min(start + BATCH, len(missing)), len(missing))
+        if truncated:
+            context.message(f"{len(truncated)} captions are too long and were cut, such as {truncated[0][:80]!r}.", "warning")
+        files = {text: context.find_item(keys[text])["file"] for text in wanted}
+        items = tuple(
+            CaptionItem(picture.name, variants, tuple(files[text] for text in variants))
+            for picture, variants in zip(captions.pictures, captions.captions, strict=True)
+        )
+        return EmbeddingDataset(items, files[""], captions.caption_dropout, identity)
+
+    @staticmethod
+    def _encode(model: DiffusionModel, texts: list[str], keys: dict[str, str], context: RunContext) -> tuple[str, ...]:
+        """Encode and keep some captions; return those that were too long."""
+        import torch
+        from safetensors.torch import save_file
+
+        from nodes.diffusion.devices import choose_device
+        from nodes.diffusion.loading import load
+        from nodes.diffusion.lora import applied
+        from nodes.diffusion.text import encode_prompts
+
+        loaded = load(model, context.locate(model.digest), device=choose_device(context.device))
+        with torch.no_grad(), applied(model.adapters, loaded):
+            # one fixed batch shape: matrix products of another height differ in their last bits
+            padded = texts + [""] * (BATCH - len(texts))
+            encoded = encode_prompts(loaded, padded, clip_skip=model.clip_skip)
+        for number, text in enumerate(texts):
+            tensors = {"hidden": encoded.hidden[number].float().cpu().clone()}
+            if encoded.pooled is not None:
+                tensors["pooled"] = encoded.pooled[number].float().cpu().clone()
+            context.keep_item(keys[text], {"file": context.add_file(".safetensors", lambda path, t=tensors: save_file(t, path))})
+        return encoded.truncated
+
+
+def _key(identity: str, text: str) -> str:
+    return "text:" + hashlib.sha256(json.dumps([EncodeCaptions.version, identity, text]).encode()).hexdigest()

@@ -1,0 +1,84 @@
+"""EncodeLatents."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Node
+from nodes.diffusion.values import DiffusionModel, ImageDataset, LatentDataset, LatentItem, LatentView, Picture, View
+
+Wanted = tuple[str, Picture, View]
+
+
+class EncodeLatents(Node):
+    """Turn pictures into the VAE's latent distributions, once per picture and view, kept for every later training."""
+
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the VAE. SDXL's own VAE overflows in fp16."""
+    batch_size: Annotated[int, Field(ge=1, le=256)] = 8
+    """Pictures encoded at once; less needs less memory."""
+
+    not_in_key: ClassVar[frozenset[str]] = frozenset({"batch_size"})
+
+    def run(self, model: DiffusionModel, images: ImageDataset, context: RunContext) -> LatentDataset:
+        keys = {(p.name, view): self._key(model, images, p, view) for p in images.pictures for view in p.views}
+        missing = [
+            (keys[p.name, view], p, view)
+            for p in images.pictures
+            for view in p.views
+            if context.find_item(keys[p.name, view]) is None
+        ]
+        done, total = 0, len(missing)
+        for group in _same_size(missing, self.batch_size):
+            self._encode(model, images, group, context)
+            done += len(group)
+            context.progress(done, total)
+        items = tuple(
+            LatentItem(p.name, tuple(_view(p, view, context.find_item(keys[p.name, view])) for view in p.views), p.repeats)
+            for p in images.pictures
+        )
+        return LatentDataset(items, model.vae_digest)
+
+    def _key(self, model: DiffusionModel, images: ImageDataset, picture: Picture, view: View) -> str:
+        """Everything that the latents depend on."""
+        identity = [self.version, picture.digest, asdict(view), images.background, model.vae_digest, self.precision]
+        return "latents:" + hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+
+    def _encode(self, model: DiffusionModel, images: ImageDataset, group: list[Wanted], context: RunContext) -> None:
+        import torch
+        from safetensors.torch import save_file
+
+        from nodes.diffusion.devices import choose_device
+        from nodes.diffusion.latents import encode_pictures
+        from nodes.diffusion.loading import load
+        from nodes.diffusion.pictures import as_tensor, open_picture, render
+
+        device = choose_device(context.device)
+        loaded = load(model, context.locate(model.digest), device=device, precision=self.precision)
+        opened = [(open_picture(context.locate(p.digest), images.background, p.name), view) for _, p, view in group]
+        pictures = torch.stack([as_tensor(render(picture, view)) for picture, view in opened])
+        means, stds = encode_pictures(loaded, pictures, [p.name for _, p, _ in group])
+        for (key, _, _), mean, std in zip(group, means, stds, strict=True):
+            tensors = {"mean": mean.contiguous(), "std": std.contiguous()}
+            context.keep_item(key, {"file": context.add_file(".safetensors", lambda path, t=tensors: save_file(t, path))})
+
+
+def _same_size(wanted: list[Wanted], batch_size: int) -> Iterator[list[Wanted]]:
+    """Yield groups of at most `batch_size` whose views have one size."""
+    by_size: dict[tuple[int, int], list[Wanted]] = {}
+    for item in wanted:
+        by_size.setdefault(item[2].size, []).append(item)
+    for group in by_size.values():
+        yield from (group[start : start + batch_size] for start in range(0, len(group), batch_size))
+
+
+def _view(picture: Picture, view: View, kept: Any) -> LatentView:
+    file = kept["file"]
+    assert isinstance(file, Path)
+    return LatentView(file, (picture.width, picture.height), view.crop, view.size)

@@ -1,0 +1,130 @@
+"""LoadImages."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Json, Node, OutsideFiles, WorkspaceFolder
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.values import ImageDataset, Picture, View
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+REPEATS = re.compile(r"(\d{1,4})_.+")
+TEXT_COLUMNS = ("text", "caption", "prompt", "label")
+
+
+class LoadImages(Node):
+    """Find the pictures of a folder, with their captions, and say how each is cut to size.
+
+    Reads folders with `.txt` files beside the pictures, with a `metadata.jsonl` (Hugging Face imagefolder), and
+    `<repeats>_<name>` folders (kohya). Pictures that cannot be read are reported and left out.
+    """
+
+    folder: WorkspaceFolder
+    """Folder of pictures; folders inside it count too."""
+    resolution: Annotated[int, Field(ge=32, le=4096, multiple_of=8)] = 128
+    """Side of the square that is trained on, in pixels: 512 for SD 1.x, 1024 for SDXL, 128 for the bundled model."""
+    buckets: bool = False
+    """Keep each picture's aspect ratio, to the nearest of a set of sizes, instead of cutting a square."""
+    bucket_step: Annotated[int, Field(ge=8, le=256, multiple_of=8)] = 64
+    """Sides of buckets are multiples of this many pixels."""
+    random_crops: Annotated[int, Field(ge=0, le=64)] = 0
+    """Number of random crops kept of each picture; 0 takes the center."""
+    flip: bool = False
+    """Show each view mirrored too."""
+    background: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$", json_schema_extra={"widget": "color"})] = "#ffffff"
+    """Color behind transparent pixels."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Chooses the random crops."""
+
+    def fingerprint(self, files: OutsideFiles) -> Json:
+        folder = files.resolve(self.folder)
+        if not folder.is_dir():
+            raise InputError(f"there is no folder {self.folder!r}.", field="folder")
+        found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
+        inside = [path for path in found if path.resolve().is_relative_to(folder) and not _hidden(path, folder)]
+        if not inside:
+            kinds = ", ".join(sorted(SUFFIXES))
+            raise InputError(f"{self.folder!r} holds no pictures.", field="folder", remedy=f"Pictures end in {kinds}.")
+        return {
+            "pictures": {path.relative_to(folder).as_posix(): files.digest_file(str(path)) for path in inside},
+            "texts": dict(_texts(folder, inside)),
+        }
+
+    def run(self, context: RunContext) -> ImageDataset:
+        background = tuple(int(self.background[at : at + 2], 16) for at in (1, 3, 5))
+        found: dict[str, str] = context.fingerprint["pictures"]
+        texts: dict[str, str] = context.fingerprint["texts"]
+        pictures: list[Picture] = []
+        for number, (name, digest) in enumerate(found.items(), 1):
+            try:
+                size = _size(context.locate(digest), name)
+            except InputError as error:
+                context.message(f"{error} It is left out.", "warning")
+                continue
+            pictures.append(Picture(digest, name, *size, self._views(size, digest), texts.get(name), _repeats(name)))
+            context.progress(number, len(found))
+        if not pictures:
+            raise InputError("none of the pictures can be read.", field="folder")
+        return ImageDataset(tuple(pictures), background)  # pyright: ignore[reportArgumentType]
+
+    def _views(self, size: tuple[int, int], digest: str) -> tuple[View, ...]:
+        from nodes.diffusion.buckets import bucket_sizes, nearest_bucket, plan_views
+
+        target = (self.resolution, self.resolution)
+        if self.buckets:
+            target = nearest_bucket(size, bucket_sizes(self.resolution, min(self.bucket_step, self.resolution)))
+        return plan_views(size, target, random_crops=self.random_crops, flip=self.flip, seed=f"{self.seed} {digest}")
+
+
+def _size(path: Path, name: str) -> tuple[int, int]:
+    """Decode the whole picture, so that damage shows here and not in the middle of the work."""
+    from nodes.diffusion.pictures import open_picture
+
+    return open_picture(path, name=name).size
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _repeats(name: str) -> int:
+    """The count of a kohya folder `<repeats>_<name>`."""
+    match = REPEATS.fullmatch(name.split("/")[-2]) if "/" in name else None
+    return max(1, int(match[1])) if match else 1
+
+
+def _texts(folder: Path, pictures: list[Path]) -> Iterator[tuple[str, str]]:
+    """Yield (picture name, caption) from metadata.jsonl files, then from `.txt` files, which win."""
+    for table in sorted(folder.rglob("metadata.jsonl")):
+        yield from _table(table, folder)
+    for path in pictures:
+        beside = path.with_suffix(".txt")
+        if beside.is_file() and beside.resolve().is_relative_to(folder):
+            yield path.relative_to(folder).as_posix(), beside.read_text(encoding="utf-8-sig", errors="replace").strip()
+
+
+def _table(table: Path, folder: Path) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(table.read_text(encoding="utf-8-sig").splitlines(), 1):
+        if line.strip():
+            row = _row(line, table, number)
+            text = next((str(row[column]) for column in TEXT_COLUMNS if row.get(column) is not None), None)
+            if text is not None:
+                name = (table.parent.relative_to(folder) / str(row["file_name"])).as_posix()
+                yield name, text.strip()
+
+
+def _row(line: str, table: Path, number: int) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        row = None
+    if not isinstance(row, dict) or "file_name" not in row:
+        message = f"line {number} of {table.name} is not a JSON object with a file_name."
+        raise InputError(message, field="folder", remedy="Mend or remove the line.")
+    return row

@@ -1,0 +1,42 @@
+"""How each picture is cut: a centered square, an aspect-ratio bucket, or seeded random crops."""
+
+import random
+
+from nodes.diffusion.values import View
+
+Size = tuple[int, int]
+
+
+def bucket_sizes(resolution: int, step: int) -> list[Size]:
+    """Return all sizes (w, h) in multiples of `step`, of at most `resolution` squared pixels and an aspect up to 2."""
+    area, sizes = resolution * resolution, set[Size]()
+    for width in range(step, 2 * resolution + 1, step):
+        height = min(area // width // step * step, 2 * resolution)
+        if height >= step and max(width, height) <= 2 * min(width, height):
+            sizes |= {(width, height), (height, width)}
+    return sorted(sizes)
+
+
+def nearest_bucket(size: Size, buckets: list[Size]) -> Size:
+    """Return the bucket whose aspect ratio is nearest in ratio, the larger one of equals."""
+    aspect = size[0] / size[1]
+
+    def distance(bucket: Size) -> tuple[float, int]:
+        other = bucket[0] / bucket[1]
+        return round(max(aspect / other, other / aspect), 9), -bucket[0] * bucket[1]
+
+    return min(buckets, key=distance)
+
+
+def plan_views(size: Size, target: Size, *, random_crops: int, flip: bool, seed: str) -> tuple[View, ...]:
+    """Return how a picture of `size` becomes `target`: resized to cover it, then cropped in the center or at random places.
+
+    With `random_crops` = N there are N crops, drawn from `seed`; with `flip` each view comes mirrored too.
+    """
+    scale = max(target[0] / size[0], target[1] / size[1])
+    resized = max(target[0], round(size[0] * scale)), max(target[1], round(size[1] * scale))
+    free = resized[0] - target[0], resized[1] - target[1]
+    draw = random.Random(seed)
+    crops = [(draw.randint(0, free[0]), draw.randint(0, free[1])) for _ in range(random_crops)] or [(free[0] // 2, free[1] // 2)]
+    mirrored = (False, True) if flip else (False,)
+    return tuple(View(resized, crop, target, flipped) for crop in dict.fromkeys(crops) for flipped in mirrored)

@@ -1,0 +1,30 @@
+"""Sentences from an image-to-text model of the person's own."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from nodes.diffusion.errors import InputError
+
+
+def load_captioner(folder: Path, device: torch.device) -> Callable[[Image.Image], str]:
+    """Return a function from a picture to a sentence, decoded greedily, by a model that transformers can load."""
+    try:
+        processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
+        model: Any = AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    except (OSError, ValueError, KeyError) as error:
+        remedy = "Give the folder of a BLIP-like model with safetensors weights."
+        raise InputError(f"the captioner cannot be loaded: {error}", field="captioner", remedy=remedy) from error
+    model = model.to(device).eval()
+
+    def caption(picture: Image.Image) -> str:
+        inputs = processor(images=picture, return_tensors="pt").to(device)
+        with torch.no_grad():
+            tokens = model.generate(**inputs, max_new_tokens=40, do_sample=False)
+        return processor.batch_decode(tokens, skip_special_tokens=True)[0].strip()
+
+    return caption

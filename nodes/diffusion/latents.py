@@ -1,0 +1,27 @@
+"""Pictures to latent distributions."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.loading import StableDiffusion
+
+
+def encode_pictures(model: StableDiffusion, pictures: Tensor, names: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation [n, c, h, w] of the VAE's posterior, scaled, in float32, for pictures [n, 3, H, W] in -1..1.
+
+    Both are kept so that a training can sample (Kingma and Welling 2014, eq. 10). Raises InputError naming a picture
+    whose latents are not finite, as happens with SDXL's VAE in fp16.
+    """
+    with torch.no_grad():
+        posterior = model.vae.encode(pictures.to(model.device, model.dtype)).latent_dist
+    shift = model.vae.config.get("shift_factor") or 0.0
+    scale = model.vae.config["scaling_factor"]
+    mean, std = (posterior.mean.float() - shift) * scale, posterior.std.float() * scale
+    finite = (mean.isfinite() & std.isfinite()).flatten(1).all(dim=1)
+    if not finite.all():
+        name = names[int((~finite).nonzero()[0])]
+        raise InputError(f"the latents of {name} are not finite.", field="precision", remedy="Choose fp32 or bf16.")
+    return mean.cpu(), std.cpu()

@@ -1,0 +1,101 @@
+"""Models in memory: loaded part by part on first use, shared between nodes, the least recently used evicted."""
+
+import os
+from collections import OrderedDict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from nodes.diffusion.devices import DTYPES, Precision
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.folders import ModelFacts, inspect_folder, read_config
+from nodes.diffusion.values import DiffusionModel
+
+
+class StableDiffusion:
+    """The parts of one model on one device, frozen and in evaluation mode; nobody may leave them changed."""
+
+    def __init__(self, folder: Path, device: torch.device, precision: Precision) -> None:
+        self.folder = folder
+        self.device = device
+        self.precision: Precision = precision
+        self.facts: ModelFacts = inspect_folder(folder)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return DTYPES[self.precision]
+
+    @cached_property
+    def unet(self) -> UNet2DConditionModel:
+        return self._ready(UNet2DConditionModel, "unet", torch_dtype=self.dtype)
+
+    @cached_property
+    def vae(self) -> AutoencoderKL:
+        return self._ready(AutoencoderKL, "vae", torch_dtype=self.dtype)
+
+    @cached_property
+    def text_encoders(self) -> list[torch.nn.Module]:
+        parts = [part for part in self.facts.text_parts if part.startswith("text_encoder")]
+        return [self._ready(self._text_class(part), part, dtype=self.dtype) for part in parts]
+
+    @cached_property
+    def tokenizers(self) -> list[Any]:
+        parts = [part for part in self.facts.text_parts if part.startswith("tokenizer")]
+        return [CLIPTokenizer.from_pretrained(self.folder / part, local_files_only=True) for part in parts]
+
+    @cached_property
+    def noise_scheduler(self) -> DDPMScheduler:
+        """The forward process of the model's training (DDPM, Ho et al. 2020), with its prediction type."""
+        return DDPMScheduler.from_config(self.scheduler_config)
+
+    @property
+    def scheduler_config(self) -> dict[str, Any]:
+        """The scheduler's settings as the folder states them."""
+        return read_config(self.folder / "scheduler" / "scheduler_config.json")
+
+    def loaded_bytes(self) -> int:
+        """Return the bytes of the parts that are in memory."""
+        modules = [vars(self).get("unet"), vars(self).get("vae"), *vars(self).get("text_encoders", [])]
+        return sum(p.numel() * p.element_size() for module in modules if module is not None for p in module.parameters())
+
+    def _text_class(self, part: str) -> Any:
+        architectures = read_config(self.folder / part / "config.json").get("architectures") or ["CLIPTextModel"]
+        return CLIPTextModelWithProjection if "WithProjection" in architectures[0] else CLIPTextModel
+
+    def _ready(self, cls: Any, part: str, **dtype: torch.dtype) -> Any:
+        make_room(self)
+        try:
+            module = cls.from_pretrained(self.folder / part, local_files_only=True, use_safetensors=True, **dtype)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise InputError(f"{part} cannot be loaded: {error}", field="model") from error
+        return module.to(self.device).requires_grad_(False).eval()
+
+
+_resident: OrderedDict[tuple[str, str, str], StableDiffusion] = OrderedDict()
+
+
+def load(model: DiffusionModel, folder: Path, *, device: torch.device, precision: Precision = "fp32") -> StableDiffusion:
+    """Return the model in memory: the same object for every node that asks for the same weights, device and precision."""
+    key = (model.digest, str(device), precision)
+    if key not in _resident:
+        _resident[key] = StableDiffusion(folder, device, precision)
+    _resident.move_to_end(key)
+    return _resident[key]
+
+
+def make_room(wanted: StableDiffusion) -> None:
+    """Let go of the models used longest ago while those on the device fill more than half of its memory."""
+    others = [key for key, model in _resident.items() if model is not wanted and model.device == wanted.device]
+    while others and sum(model.loaded_bytes() for model in _resident.values()) > memory_of(wanted.device) // 2:
+        del _resident[others.pop(0)]
+
+
+def memory_of(device: torch.device) -> int:
+    """Return the bytes of memory that a device has."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 8 * 2**30

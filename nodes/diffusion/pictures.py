@@ -1,0 +1,81 @@
+"""Pictures as a model needs them: upright, opaque, RGB, cut to size."""
+
+import io
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.values import View
+
+MAX_PIXELS = 256 * 2**20
+
+
+def open_picture(path: Path, background: tuple[int, int, int] = (255, 255, 255), name: str = "") -> Image.Image:
+    """Return the picture in RGB, turned as its EXIF says, flattened on `background`; raise InputError when it is damaged."""
+    name = name or path.name
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of oversized pictures; the next lines refuse them
+            with Image.open(path) as opened:
+                if opened.width * opened.height > MAX_PIXELS:
+                    raise InputError(f"{name} has {opened.width} x {opened.height} pixels, which is too many.", field="folder")
+                opened.load()
+                return _flattened(ImageOps.exif_transpose(opened), background)
+    except UnidentifiedImageError:
+        raise InputError(f"{name} is not a picture.", field="folder") from None
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        if isinstance(error, InputError | FileNotFoundError):
+            raise
+        raise InputError(f"{name} cannot be read: {error}.", field="folder", remedy="Replace or remove it.") from None
+
+
+def _flattened(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        return _from_deep(image).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        top = image.convert("RGBA")
+        bottom = Image.new("RGBA", top.size, (*background, 255))
+        return Image.alpha_composite(bottom, top).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_deep(image: Image.Image) -> Image.Image:
+    """16-bit gray to 8 bits: Pillow's own conversion clips everything above 255 to white."""
+    return image.convert("F").point(lambda value: value * (255 / 65535)).convert("L")
+
+
+def render(image: Image.Image, view: View) -> Image.Image:
+    """Resize, crop and perhaps mirror a picture."""
+    resized = image.resize(view.resized, Image.Resampling.LANCZOS, reducing_gap=3.0) if image.size != view.resized else image
+    left, top = view.crop
+    cut = resized.crop((left, top, left + view.size[0], top + view.size[1]))
+    return ImageOps.mirror(cut) if view.flipped else cut
+
+
+def as_tensor(image: Image.Image) -> Tensor:
+    """Return an RGB picture as float32 [3, h, w] in -1..1."""
+    values = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    return values.reshape(image.height, image.width, 3).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def as_picture(tensor: Tensor) -> Image.Image:
+    """Return a tensor [3, h, w] in -1..1 as an RGB picture."""
+    values = ((tensor.detach().float().cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return Image.frombytes("RGB", (values.shape[2], values.shape[1]), bytes(values.permute(1, 2, 0).flatten().tolist()))
+
+
+def save_png(image: Image.Image, path: Path, texts: Mapping[str, str] | None = None) -> None:
+    """Write a PNG whose bytes depend on the pixels and the texts alone."""
+    info = PngInfo()
+    for key, text in (texts or {}).items():
+        info.add_itxt(key, text)
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", pnginfo=info)
+    path.write_bytes(buffer.getvalue())
+

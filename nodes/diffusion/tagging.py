@@ -1,0 +1,61 @@
+"""Zero-shot tags: the words whose CLIP text feature lies nearest to a picture's image feature (Radford et al. 2021, 3.1)."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModelWithProjection
+
+from nodes.diffusion.folders import read_config
+from nodes.diffusion.pictures import as_tensor
+
+TEMPLATES = ("{}", "flat style {}", "3d style {}", "line art style {}", "glossy style {}")
+"""Features of a word are averaged over these, so that the style of the picture matters less."""
+
+
+def load_tagger(folder: Path, words: Sequence[str], device: torch.device) -> Callable[[Image.Image, int], list[str]]:
+    """Return a function from a picture and a count to that many of the words, the likeliest first."""
+    vision: Any = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder", local_files_only=True)
+    vision = vision.to(device).eval()
+    processing = read_config(folder / "feature_extractor" / "preprocessor_config.json")
+    features = _word_features(folder, words, device)
+
+    def tag(picture: Image.Image, count: int) -> list[str]:
+        with torch.no_grad():
+            image = vision(pixel_values=_pixels(picture, processing).to(device)).image_embeds[0]
+        nearest = (features @ image).topk(min(count, len(words))).indices
+        return [words[index] for index in nearest.tolist()]
+
+    return tag
+
+
+def _word_features(folder: Path, words: Sequence[str], device: torch.device) -> Tensor:
+    """Unit features [words, d], averaged over the templates."""
+    tokenizer: Any = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    encoder: Any = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder", local_files_only=True)
+    encoder = encoder.to(device).eval()
+    found: list[Tensor] = []
+    with torch.no_grad():
+        for start in range(0, len(words), 64):
+            part = words[start : start + 64]
+            each: list[Tensor] = []
+            for template in TEMPLATES:
+                texts = [template.format(word) for word in part]
+                ids = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+                each.append(torch.nn.functional.normalize(encoder(ids.to(device)).text_embeds, dim=-1))
+            found.append(torch.nn.functional.normalize(torch.stack(each).mean(dim=0), dim=-1))
+    return torch.cat(found)
+
+
+def _pixels(picture: Image.Image, processing: dict[str, Any]) -> Tensor:
+    """The picture as CLIP was trained on it: short side resized, center cropped, normalized; [1, 3, s, s]."""
+    side = processing["crop_size"]["height"]
+    scale = side / min(picture.size)
+    resized = picture.resize((max(side, round(picture.width * scale)), max(side, round(picture.height * scale))), Image.Resampling.BICUBIC)
+    left, top = (resized.width - side) // 2, (resized.height - side) // 2
+    tensor = (as_tensor(resized.crop((left, top, left + side, top + side))) + 1) / 2
+    mean, std = (torch.tensor(processing[name]).reshape(3, 1, 1) for name in ("image_mean", "image_std"))
+    return ((tensor - mean) / std)[None]
