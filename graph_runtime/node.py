@@ -79,7 +79,7 @@ class Node(BaseModel):
     """True for a node that keeps its progress in `context.progress_folder`; only one process at a time runs it."""
     not_in_key: ClassVar[frozenset[str]] = frozenset()
     """Fields that cannot change the result."""
-    title: ClassVar[str] = ""
+    display_name: ClassVar[str] = ""
     """Spelled-out name; made from the class name when empty."""
 
     def fingerprint(self, files: OutsideFiles) -> Json:
@@ -112,7 +112,7 @@ class NodeType:
 
     @property
     def title(self) -> str:
-        return self.cls.title or spelled_out(self.name)
+        return self.cls.display_name or spelled_out(self.name)
 
     @property
     def description(self) -> str:

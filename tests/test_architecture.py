@@ -63,7 +63,14 @@ def test_node_files_import_nothing_heavy_at_the_top() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["nodes"], ["nodes", "TrainLoRA"], ["validate", "workflows/lora.json"], ["plan", "workflows/lora.json"], ["cache", "info"]],
+    [
+        ["--help"],
+        ["nodes"],
+        ["nodes", "TrainLoRA"],
+        ["validate", "workflows/lora.json"],
+        ["plan", "workflows/lora.json"],
+        ["cache", "info"],
+    ],
     ids=" ".join,
 )
 def test_commands_that_only_look_import_no_torch(arguments: list[str], tmp_path: Path) -> None:

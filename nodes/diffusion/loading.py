@@ -9,11 +9,14 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
 
 from nodes.diffusion.devices import DTYPES, Precision
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import ModelFacts, inspect_folder, read_config
 from nodes.diffusion.values import DiffusionModel
+
+transformers_logging.disable_progress_bar()  # the run has its own
 
 
 class StableDiffusion:

@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -79,3 +79,12 @@ def save_png(image: Image.Image, path: Path, texts: Mapping[str, str] | None = N
     image.save(buffer, format="PNG", pnginfo=info)
     path.write_bytes(buffer.getvalue())
 
+
+def in_a_row(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Return the pictures beside each other."""
+    row = Image.new("RGB", (sum(picture.width for picture in pictures), max(picture.height for picture in pictures)), "white")
+    left = 0
+    for picture in pictures:
+        row.paste(picture, (left, 0))
+        left += picture.width
+    return row

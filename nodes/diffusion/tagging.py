@@ -54,7 +54,9 @@ def _pixels(picture: Image.Image, processing: dict[str, Any]) -> Tensor:
     """The picture as CLIP was trained on it: short side resized, center cropped, normalized; [1, 3, s, s]."""
     side = processing["crop_size"]["height"]
     scale = side / min(picture.size)
-    resized = picture.resize((max(side, round(picture.width * scale)), max(side, round(picture.height * scale))), Image.Resampling.BICUBIC)
+    resized = picture.resize(
+        (max(side, round(picture.width * scale)), max(side, round(picture.height * scale))), Image.Resampling.BICUBIC
+    )
     left, top = (resized.width - side) // 2, (resized.height - side) // 2
     tensor = (as_tensor(resized.crop((left, top, left + side, top + side))) + 1) / 2
     mean, std = (torch.tensor(processing[name]).reshape(3, 1, 1) for name in ("image_mean", "image_std"))

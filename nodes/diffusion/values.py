@@ -47,6 +47,8 @@ class DiffusionModel:
     """Identity of tokenizers and text encoders alone."""
     clip_skip: int = 0
     """Layers dropped from the end of the text encoder."""
+    zero_terminal_snr: bool = False
+    """Whether it was trained with no signal left at the last timestep, so that sampling must begin there too."""
     adapters: tuple[LowRankAdapter, ...] = ()
 
 

@@ -1,6 +1,6 @@
 """Overhead of the runtime per trivial node: microseconds of CPU time beside a bare networkx loop, first run and fully cached.
 
-    python tests/bench/executor.py
+python tests/bench/executor.py
 """
 
 import tempfile
@@ -24,7 +24,9 @@ def chain(count: int) -> Edges:
 
 
 def layered(count: int, width: int = 20) -> Edges:
-    return [(n - width, n) for n in range(width, count)] + [(n - width - n % width + (n + 1) % width, n) for n in range(width, count)]
+    return [(n - width, n) for n in range(width, count)] + [
+        (n - width - n % width + (n + 1) % width, n) for n in range(width, count)
+    ]
 
 
 def workflow_of(count: int, edges: Edges) -> Workflow:

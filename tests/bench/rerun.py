@@ -1,6 +1,6 @@
 """Running an unchanged workflow again, beside the first run: whole processes, the demo with a short training.
 
-    python tests/bench/rerun.py
+python tests/bench/rerun.py
 """
 
 import json
@@ -16,7 +16,9 @@ ROOT = Path(__file__).parent.parent.parent
 def cpu_seconds(arguments: list[str]) -> tuple[float, dict[str, str]]:
     """Run the command line; return the CPU seconds of the process and how each node ended."""
     before = os.times()
-    done = subprocess.run([sys.executable, "-m", "graph_runtime", *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "graph_runtime", *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
+    )
     after = os.times()
     nodes = json.loads(done.stdout.splitlines()[-1])["nodes"]
     spent = after.children_user + after.children_system - before.children_user - before.children_system

@@ -81,14 +81,21 @@ def test_a_wire_from_nowhere(lab: Lab, end: str) -> None:
 
 def test_all_problems_come_at_once(lab: Lab) -> None:
     content = document(
-        {"a": ("Numbr", {}), "b": ("Number", {"value": "x"}), "sum": ("Add", {"zz": 1}), "f": ("ReadFile", {"path": "/etc/passwd"})},
+        {
+            "a": ("Numbr", {}),
+            "b": ("Number", {"value": "x"}),
+            "sum": ("Add", {"zz": 1}),
+            "f": ("ReadFile", {"path": "/etc/passwd"}),
+        },
         [("b.output", "sum.left"), ("b.output", "ghost.right")],
     )
     places = {(p.node, p.field) for p in problems(lab, content)}
     assert places == {("a", ""), ("b", "value"), ("sum", "zz"), ("sum", "right"), ("f", "path"), ("ghost", "")}
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "../secret.txt", "a/../../secret.txt", "link/secret.txt", "C:\\x", "a\0b", "absent"])
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "../secret.txt", "a/../../secret.txt", "link/secret.txt", "C:\\x", "a\0b", "absent"]
+)
 def test_paths_out_of_the_workspace_are_refused(lab: Lab, path: str) -> None:
     (lab.workspace.root.parent / "secret.txt").write_text("secret")
     (lab.workspace.root / "link").symlink_to(lab.workspace.root.parent)

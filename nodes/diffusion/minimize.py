@@ -1,0 +1,163 @@
+"""The one loop: optimizer, schedule, accumulation, clipping, precision, averaging, checkpoints. It knows no diffusion."""
+
+import math
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nodes.diffusion.checkpoints import Checkpoint
+from nodes.diffusion.devices import DTYPES, Precision
+from nodes.diffusion.ema import WeightAverage
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.optimizers import make_lr_scheduler, make_optimizer
+from nodes.diffusion.settings import TrainingSettings
+
+Loss = Callable[[int, int], Tensor]
+"""From (step, micro step), both from 0, to the mean loss of that micro batch."""
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """A step that has just been made; `step` counts from 1."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    trainer: "Trainer"
+
+
+class Trainer:
+    """Parameters and all that changes them."""
+
+    def __init__(
+        self, parameters: Mapping[str, torch.nn.Parameter], settings: TrainingSettings, device: torch.device, precision: Precision
+    ) -> None:
+        self.parameters = parameters
+        self.settings = settings
+        self.device = device
+        self.precision: Precision = precision
+        self.optimizer = make_optimizer(parameters.values(), settings)
+        self.lr_scheduler = make_lr_scheduler(self.optimizer, settings)
+        self.average = WeightAverage(parameters, settings.ema_decay) if settings.ema_decay else None
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")  # pyright: ignore[reportPrivateImportUsage]
+        self._schedule_free("train")
+
+    def step(self, step: int, loss: Loss) -> float:
+        """Make one optimizer step; return its mean loss."""
+        total = 0.0
+        for micro_step in range(self.settings.gradient_accumulation_steps):
+            with self.autocast():
+                part = loss(step, micro_step) / self.settings.gradient_accumulation_steps
+            self.scaler.scale(part).backward()
+            total += float(part.detach())
+        if not math.isfinite(total):
+            remedy = "Lower the learning_rate, or choose fp32 as precision."
+            raise InputError(f"the loss became {total} at step {step + 1}.", field="learning_rate", remedy=remedy)
+        self.scaler.unscale_(self.optimizer)
+        norm = self._gradient_norm()
+        if step == 0:
+            self._check_gradients(norm)
+        if not math.isfinite(norm) and self.precision != "fp16":
+            raise InputError(f"the gradients became {norm} at step {step + 1}.", field="learning_rate", remedy="Lower it.")
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.lr_scheduler.step()
+        if self.average:
+            self.average.update(self.parameters)
+        return total
+
+    def autocast(self) -> torch.autocast:
+        """The arithmetic of the forward pass."""
+        return torch.autocast(self.device.type, DTYPES[self.precision], enabled=self.precision != "fp32")
+
+    @contextmanager
+    def weights_for_use(self) -> Generator[None]:
+        """Put the averaged weights in place, as they would be saved now."""
+        self._schedule_free("eval")
+        if self.average:
+            self.average.swap(self.parameters)
+        try:
+            yield
+        finally:
+            if self.average:
+                self.average.swap(self.parameters)
+            self._schedule_free("train")
+
+    def finish(self) -> None:
+        """Leave the weights as they are to be saved."""
+        self._schedule_free("eval")
+        if self.average:
+            self.average.swap(self.parameters)
+
+    def state_dict(self, step: int) -> dict[str, object]:
+        """Return everything that the next step depends on."""
+        return {
+            "step": step,
+            "parameters": {name: parameter.detach() for name, parameter in self.parameters.items()},
+            "optimizer": self.optimizer.state_dict(),
+            "lr_scheduler": self.lr_scheduler.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "average": self.average.state_dict() if self.average else None,
+        }
+
+    def load_state_dict(self, state: dict[str, object]) -> int:
+        """Go back to a saved state; return the number of steps made by then."""
+        with torch.no_grad():
+            for name, tensor in state["parameters"].items():  # pyright: ignore
+                self.parameters[name].copy_(tensor)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.lr_scheduler.load_state_dict(state["lr_scheduler"])
+        self.scaler.load_state_dict(state["scaler"])  # pyright: ignore[reportArgumentType]
+        if self.average:
+            self.average.load_state_dict(state["average"])  # pyright: ignore[reportArgumentType]
+        return int(state["step"])  # pyright: ignore[reportArgumentType]
+
+    def _gradient_norm(self) -> float:
+        """Return the norm of all gradients, shortened to the limit when there is one."""
+        limit = self.settings.max_grad_norm or math.inf
+        return float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit))
+
+    def _check_gradients(self, norm: float) -> None:
+        without = [name for name, parameter in self.parameters.items() if parameter.grad is None]
+        if without or norm == 0:
+            which = f"{len(without)} trained tensors, such as {without[0]}," if without else "the trained tensors"
+            raise InputError(f"{which} received no gradient.", remedy="The model does not use what is to be trained.")
+
+    def _schedule_free(self, mode: str) -> None:
+        if self.settings.optimizer == "schedulefree":
+            getattr(self.optimizer, mode)()
+
+
+def minimize(
+    parameters: Mapping[str, torch.nn.Parameter],
+    loss: Loss,
+    settings: TrainingSettings,
+    *,
+    device: torch.device,
+    precision: Precision = "fp32",
+    report: Callable[[StepDone], object] = lambda done: None,
+    checkpoint: Checkpoint | None = None,
+) -> None:
+    """Change `parameters` in place until `loss` is small; go on from `checkpoint` when there is one.
+
+    `report` is called after every step and may raise to stop: the last whole step is then saved. Raises InputError when the
+    loss stops being finite or nothing receives a gradient.
+    """
+    trainer = Trainer(parameters, settings, device, precision)
+    found = checkpoint.load() if checkpoint else None
+    first = trainer.load_state_dict(found) if found else 0
+    for done in range(first + 1, settings.max_steps + 1):
+        value = trainer.step(done - 1, loss)
+        if checkpoint and done % settings.checkpoint_every == 0:
+            checkpoint.save(trainer.state_dict(done))
+        try:
+            report(StepDone(done, value, float(trainer.lr_scheduler.get_last_lr()[0]), trainer))
+        except BaseException:
+            if checkpoint:
+                checkpoint.save(trainer.state_dict(done))
+            raise
+    trainer.finish()

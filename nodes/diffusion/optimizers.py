@@ -1,0 +1,49 @@
+"""Optimizers and learning-rate schedules, each from the library that owns it."""
+
+import importlib
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from diffusers.optimization import get_scheduler
+
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.settings import TrainingSettings
+
+
+def make_optimizer(parameters: Iterable[torch.nn.Parameter], settings: TrainingSettings) -> Any:
+    """Return the optimizer that the settings name."""
+    trained = list(parameters)
+    lr, decay = settings.learning_rate, settings.weight_decay
+    match settings.optimizer:
+        case "adamw":
+            fused = trained[0].device.type in ("cpu", "cuda")
+            return torch.optim.AdamW(trained, lr=lr, weight_decay=decay, fused=fused)
+        case "adafactor":
+            return torch.optim.Adafactor(trained, lr=lr, weight_decay=decay)
+        case "adamw8bit":
+            return _from("bitsandbytes", "optim.AdamW8bit")(trained, lr=lr, weight_decay=decay)
+        case "prodigy":
+            return _from("prodigyopt", "Prodigy")(trained, lr=lr, weight_decay=decay, safeguard_warmup=True)
+        case "schedulefree":
+            warmup = settings.lr_warmup_steps
+            return _from("schedulefree", "AdamWScheduleFree")(trained, lr=lr, weight_decay=decay, warmup_steps=warmup)
+
+
+def make_lr_scheduler(optimizer: Any, settings: TrainingSettings) -> Any:
+    """Return the schedule; schedule-free optimizers keep their rate and do their own warm-up."""
+    if settings.optimizer == "schedulefree":
+        return get_scheduler("constant", optimizer)
+    name = "constant_with_warmup" if settings.lr_scheduler == "constant" else settings.lr_scheduler
+    return get_scheduler(name, optimizer, num_warmup_steps=settings.lr_warmup_steps, num_training_steps=settings.max_steps)
+
+
+def _from(package: str, path: str) -> Any:
+    try:
+        found: Any = importlib.import_module(package)
+    except ImportError:
+        remedy = f"Install it with `pip install latentloom[optimizers]`, or {package} alone; or choose adamw."
+        raise InputError(f"the optimizer needs {package}, which is not installed.", field="optimizer", remedy=remedy) from None
+    for name in path.split("."):
+        found = getattr(found, name)
+    return found

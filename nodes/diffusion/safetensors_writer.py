@@ -1,0 +1,33 @@
+"""Safetensors with the same bytes for the same content: the library orders metadata differently in each process."""
+
+import json
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+
+
+def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    """Return the data of all tensors in the order of their names."""
+    return b"".join(_bytes(tensors[name]) for name in sorted(tensors))
+
+
+def safetensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], data: bytes) -> bytes:
+    """Return a whole file: length, header padded to 8 bytes, then `data` as `tensor_bytes` gave it."""
+    header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
+    start = 0
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        end = start + tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+        start = end
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    flat = tensor.detach().cpu().contiguous().flatten()
+    return flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""

@@ -1,0 +1,129 @@
+"""Drawing pictures: a loop over a diffusers scheduler with classifier-free guidance (Ho and Salimans 2022, eq. 6)."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import diffusers
+import torch
+from PIL import Image
+from torch import Tensor
+
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.loading import StableDiffusion
+from nodes.diffusion.pictures import as_picture
+from nodes.diffusion.text import TextEmbeddings, encode_prompts
+
+Sampler = Literal["ddim", "euler", "euler ancestral", "dpm++ 2m"]
+CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
+    "ddim": ("DDIMScheduler", {}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler ancestral": ("EulerAncestralDiscreteScheduler", {}),
+    "dpm++ 2m": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
+}
+
+
+def sample(
+    model: StableDiffusion,
+    prompts: Sequence[str],
+    *,
+    seeds: Sequence[int],
+    negative_prompt: str = "",
+    num_inference_steps: int = 20,
+    guidance_scale: float = 5.0,
+    size: tuple[int, int] | None = None,
+    sampler: Sampler = "dpm++ 2m",
+    clip_skip: int = 0,
+    zero_terminal_snr: bool = False,
+    on_step: Callable[[int], object] = lambda step: None,
+) -> list[Image.Image]:
+    """Draw one picture of `size` (w, h) pixels per prompt and seed; the same seed gives the same picture in any batch.
+
+    `on_step` is called with the number of steps done and may raise to stop. Guidance 1 spares the unconditional pass.
+    """
+    latents = denoise(
+        model,
+        prompts,
+        seeds=seeds,
+        negative_prompt=negative_prompt,
+        num_inference_steps=num_inference_steps,
+        guidance_scale=guidance_scale,
+        size=size or (model.facts.resolution, model.facts.resolution),
+        scheduler=make_scheduler(model, sampler, zero_terminal_snr=zero_terminal_snr),
+        clip_skip=clip_skip,
+        on_step=on_step,
+    )
+    return decode(model, latents)
+
+
+def make_scheduler(model: StableDiffusion, sampler: Sampler, *, zero_terminal_snr: bool = False) -> Any:
+    """Return a fresh diffusers scheduler for the model's own noise schedule and prediction type."""
+    name, options = CLASSES[sampler]
+    if zero_terminal_snr:
+        options = {**options, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    return getattr(diffusers, name).from_config(model.scheduler_config, **options)
+
+
+@torch.no_grad()
+def denoise(
+    model: StableDiffusion,
+    prompts: Sequence[str],
+    *,
+    seeds: Sequence[int],
+    negative_prompt: str,
+    num_inference_steps: int,
+    guidance_scale: float,
+    size: tuple[int, int],
+    scheduler: Any,
+    clip_skip: int = 0,
+    on_step: Callable[[int], object] = lambda step: None,
+) -> Tensor:
+    """Return the final latents [n, c, h, w] of one sampling."""
+    count, guided = len(prompts), guidance_scale != 1
+    text = encode_prompts(model, [*([negative_prompt] * count if guided else []), *prompts], clip_skip=clip_skip)
+    added = _added(text, size, model)
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    scheduler.set_timesteps(num_inference_steps, device=model.device)
+    latents = _first_noise(model, size, generators) * scheduler.init_noise_sigma
+    stochastic = "generator" in scheduler.step.__code__.co_varnames and not isinstance(
+        scheduler, diffusers.DPMSolverMultistepScheduler
+    )
+    for number, timestep in enumerate(scheduler.timesteps, 1):
+        doubled = scheduler.scale_model_input(torch.cat([latents, latents]) if guided else latents, timestep)
+        prediction = model.unet(
+            doubled.to(model.dtype), timestep, encoder_hidden_states=text.hidden.to(model.dtype), added_cond_kwargs=added
+        ).sample.float()
+        if guided:
+            unconditional, conditional = prediction.chunk(2)
+            prediction = unconditional + guidance_scale * (conditional - unconditional)
+        options = {"generator": generators} if stochastic else {}
+        latents = scheduler.step(prediction, timestep, latents, **options).prev_sample
+        on_step(number)
+    return latents
+
+
+def _first_noise(model: StableDiffusion, size: tuple[int, int], generators: Sequence[torch.Generator]) -> Tensor:
+    factor = 2 ** (len(model.vae.config["block_out_channels"]) - 1)
+    if size[0] % factor or size[1] % factor:
+        raise InputError(f"{size[0]} x {size[1]} is not a multiple of {factor} pixels.", field="width", remedy="Round it.")
+    shape = (model.unet.config["in_channels"], size[1] // factor, size[0] // factor)
+    return torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(model.device)
+
+
+def _added(text: TextEmbeddings, size: tuple[int, int], model: StableDiffusion) -> dict[str, Tensor] | None:
+    if text.pooled is None:
+        return None
+    time_ids = torch.tensor([[size[1], size[0], 0, 0, size[1], size[0]]], dtype=model.dtype, device=model.device)
+    return {"text_embeds": text.pooled.to(model.dtype), "time_ids": time_ids.repeat(len(text.pooled), 1)}
+
+
+@torch.no_grad()
+def decode(model: StableDiffusion, latents: Tensor) -> list[Image.Image]:
+    """Return the pictures of latents [n, c, h, w]; raise InputError when the VAE overflows."""
+    shift = model.vae.config.get("shift_factor") or 0.0
+    pictures: list[Image.Image] = []
+    for latent in latents:
+        decoded = model.vae.decode((latent[None] / model.vae.config["scaling_factor"] + shift).to(model.dtype)).sample[0]
+        if not decoded.isfinite().all():
+            raise InputError("the picture is not finite.", field="precision", remedy="Choose fp32 or bf16.")
+        pictures.append(as_picture(decoded))
+    return pictures

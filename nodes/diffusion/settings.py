@@ -1,0 +1,66 @@
+"""What a person can set about any training; needs no torch."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+def _group(name: str) -> dict[str, Any]:
+    return {"group": name}
+
+
+class TrainingSettings(BaseModel):
+    """Steps, optimizer, noise, precision, validation, previews and checkpoints."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    max_steps: Annotated[int, Field(ge=1, le=10_000_000)] = 300
+    """Optimizer steps."""
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Pictures per forward pass."""
+    gradient_accumulation_steps: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Forward passes per optimizer step; the result equals a batch that many times as large."""
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-4
+    """Step size: 1e-4 is usual for a LoRA on Stable Diffusion, 1e-3 for the bundled model, 1 for prodigy."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Chooses order, noise and timesteps."""
+
+    optimizer: Annotated[
+        Literal["adamw", "adamw8bit", "adafactor", "prodigy", "schedulefree"], Field(json_schema_extra=_group("Optimizer"))
+    ] = "adamw"
+    """`adamw8bit` saves memory on a GPU; `prodigy` finds the learning rate itself; `schedulefree` needs no schedule."""
+    weight_decay: Annotated[float, Field(ge=0, le=1, json_schema_extra=_group("Optimizer"))] = 0.01
+    """How strongly weights are drawn to zero (decoupled, Loshchilov and Hutter 2019)."""
+    lr_scheduler: Annotated[Literal["constant", "linear", "cosine"], Field(json_schema_extra=_group("Optimizer"))] = "constant"
+    """How the learning rate falls after the warm-up."""
+    lr_warmup_steps: Annotated[int, Field(ge=0, json_schema_extra=_group("Optimizer"))] = 0
+    """Steps in which the learning rate rises from zero."""
+    max_grad_norm: Annotated[float, Field(ge=0, json_schema_extra=_group("Optimizer"))] = 1.0
+    """Gradients longer than this are shortened to it; 0 leaves them."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1, json_schema_extra=_group("Optimizer"))] = 0.0
+    """Keep a running average of the weights and save that; 0.999 is usual, 0 is off."""
+
+    precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], Field(json_schema_extra=_group("Speed and memory"))] = "auto"
+    """Arithmetic of the forward pass; `auto` takes what the device is fastest at. Trained weights are always fp32."""
+    gradient_checkpointing: Annotated[bool, Field(json_schema_extra=_group("Speed and memory"))] = False
+    """Compute activations twice instead of keeping them: less memory, about a fifth slower."""
+
+    sample_latents: Annotated[bool, Field(json_schema_extra=_group("Noise and loss"))] = True
+    """Draw latents from the VAE's distribution each time, instead of taking its mean."""
+    snr_gamma: Annotated[float, Field(ge=0, json_schema_extra=_group("Noise and loss"))] = 0.0
+    """Min-SNR weighting of the loss (Hang et al. 2023); 5 is usual, 0 is off."""
+    noise_offset: Annotated[float, Field(ge=0, le=1, json_schema_extra=_group("Noise and loss"))] = 0.0
+    """Adds a constant per channel to the noise, so that very dark and bright pictures can be learned; 0.05 is usual."""
+    zero_terminal_snr: Annotated[bool, Field(json_schema_extra=_group("Noise and loss"))] = False
+    """Train with no signal left at the last timestep (Lin et al. 2024); for v-prediction models."""
+
+    validation_fraction: Annotated[float, Field(ge=0, le=0.5, json_schema_extra=_group("Watching"))] = 0.0
+    """Share of the pictures held out of training, on which the loss is measured at fixed timesteps and noise."""
+    validation_every: Annotated[int, Field(ge=1, json_schema_extra=_group("Watching"))] = 50
+    """Steps between two measurements of the validation loss."""
+    preview_every: Annotated[int, Field(ge=0, json_schema_extra=_group("Watching"))] = 0
+    """Steps between two preview pictures; 0 draws none."""
+    preview_prompt: Annotated[str, Field(json_schema_extra={**_group("Watching"), "widget": "prompt"})] = ""
+    """What previews show, one prompt per line."""
+    checkpoint_every: Annotated[int, Field(ge=1, json_schema_extra=_group("Watching"))] = 100
+    """Steps between two checkpoints, from which an interrupted training goes on."""

@@ -1,0 +1,42 @@
+"""SaveImages."""
+
+from pathlib import PurePath
+from typing import ClassVar
+
+from graph_runtime.context import Artifact, RunContext
+from graph_runtime.node import FileName, Node
+from nodes.diffusion.values import GeneratedImage, ImageSet
+
+
+class SaveImages(Node):
+    """Write pictures as PNG files that carry the workflow that made them."""
+
+    side_effects: ClassVar[bool] = True
+
+    filename: FileName = "image"
+    """Name of the files; several get a number each."""
+
+    def run(self, images: ImageSet, context: RunContext) -> tuple[Artifact, ...]:
+        stem = self.filename[:-4] if PurePath(self.filename).suffix.lower() == ".png" else self.filename
+        several = len(images.images) > 1
+        return tuple(
+            Artifact(
+                f"{stem}-{number:03d}.png" if several else f"{stem}.png", context.add_file(".png", self._writer(image, context))
+            )
+            for number, image in enumerate(images.images, 1)
+        )
+
+    @staticmethod
+    def _writer(image: GeneratedImage, context: RunContext):
+        from PIL import Image
+
+        from nodes.diffusion.artifacts import METADATA_KEY, provenance_text
+        from nodes.diffusion.pictures import save_png
+
+        made_by = context.provenance
+        with Image.open(image.file) as opened:
+            picture = opened.convert("RGB")
+            parameters = opened.text.get("parameters") if hasattr(opened, "text") else None  # pyright: ignore
+        texts = {"parameters": parameters} if parameters else {}
+        texts[METADATA_KEY] = provenance_text(made_by.workflow, made_by.inputs, made_by.versions)
+        return lambda path: save_png(picture, path, texts)

@@ -1,0 +1,91 @@
+"""SaveSafetensors."""
+
+from pathlib import PurePath
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from graph_runtime.context import Artifact, RunContext
+from graph_runtime.node import FileName, Node
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.values import DiffusionModel, LowRankAdapter
+
+
+class SaveSafetensors(Node):
+    """Write a trained LoRA as a file that other programs load, with the workflow that made it inside.
+
+    The bytes depend on the workflow, its inputs and the library versions alone. An existing file is never overwritten.
+    """
+
+    side_effects: ClassVar[bool] = True
+
+    filename: FileName = "lora.safetensors"
+    """Name of the file."""
+    layout: Literal["kohya", "diffusers"] = "kohya"
+    """`kohya` loads in AUTOMATIC1111, ComfyUI, kohya and diffusers; `diffusers` in diffusers."""
+    precision: Literal["fp16", "bf16", "fp32"] = "fp16"
+    """Numbers in the file; fp16 halves its size."""
+    title: str = ""
+    """Shown by programs that read ModelSpec."""
+    author: str = ""
+    """Who trained it."""
+    description: str = ""
+    """What it does."""
+    trigger_phrase: str = ""
+    """The words that call it."""
+    license: str = ""
+    """The licence it is given under."""
+    date: Annotated[str, Field(pattern=r"^(\d{4}-\d{2}-\d{2})?$")] = ""
+    """A date for those who want one, as 2026-01-31; left empty, the file has none."""
+
+    def run(self, model: DiffusionModel, context: RunContext) -> tuple[Artifact, ...]:
+        from nodes.diffusion.devices import DTYPES
+        from nodes.diffusion.lora import adapter_tensors
+        from nodes.diffusion.lora_files import diffusers_tensors, kohya_tensors
+        from nodes.diffusion.safetensors_writer import safetensors_bytes, tensor_bytes
+
+        adapter = _only_adapter(model)
+        tensors, dtype = adapter_tensors(adapter), DTYPES[self.precision]
+        if self.layout == "kohya":
+            written = kohya_tensors(adapter, tensors, model.family, dtype)
+        else:
+            written = diffusers_tensors(tensors, dtype)
+        _check_finite(written)
+        data = tensor_bytes(written)
+        content = safetensors_bytes(written, self._metadata(model, adapter, data, context), data)
+        name = self.filename if PurePath(self.filename).suffix == ".safetensors" else f"{self.filename}.safetensors"
+        return (Artifact(name, context.add_file(".safetensors", lambda path: path.write_bytes(content))),)
+
+    def _metadata(self, model: DiffusionModel, adapter: LowRankAdapter, data: bytes, context: RunContext) -> dict[str, str]:
+        from nodes.diffusion.artifacts import METADATA_KEY, provenance_text
+        from nodes.diffusion.lora_files import diffusers_config
+        from nodes.diffusion.metadata import kohya_metadata, modelspec_metadata
+
+        names = ("title", "author", "description", "trigger_phrase", "license", "date")
+        given = {name: getattr(self, name) for name in names}
+        made_by = context.provenance
+        metadata = {
+            **kohya_metadata(model, adapter, data),
+            **modelspec_metadata(model, given, data),
+            METADATA_KEY: provenance_text(made_by.workflow, made_by.inputs, made_by.versions),
+        }
+        if self.layout == "diffusers":
+            metadata |= {"format": "pt", "lora_adapter_metadata": diffusers_config(adapter)}
+        return metadata
+
+
+def _only_adapter(model: DiffusionModel) -> LowRankAdapter:
+    if len(model.adapters) != 1:
+        found = "several LoRAs" if model.adapters else "no LoRA"
+        remedy = "Wire the model as TrainLoRA returns it, with one LoRA."
+        raise InputError(f"this model has {found}.", field="model", remedy=remedy)
+    if model.adapters[0].weights is None:
+        raise InputError("this LoRA has not been trained.", field="model", remedy="Put TrainLoRA before this node.")
+    return model.adapters[0]
+
+
+def _check_finite(tensors: dict[str, Any]) -> None:
+    bad = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if bad:
+        remedy = "Save as fp32 or bf16, or train with a lower learning_rate."
+        raise InputError(f"{bad[0]} holds numbers that are not finite.", field="precision", remedy=remedy)
