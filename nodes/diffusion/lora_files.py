@@ -28,7 +28,7 @@ def kohya_tensors(
         key = key.replace(".", "_")
         written[f"{key}.lora_down.weight"] = down.to(dtype)
         written[f"{key}.lora_up.weight"] = up.to(dtype)
-        written[f"{key}.alpha"] = torch.tensor(adapter.alpha, dtype=dtype)
+        written[f"{key}.alpha"] = torch.tensor(effective_alpha(adapter))  # fp32: fp16 holds nothing above 65504
     return written
 
 
@@ -53,7 +53,7 @@ def diffusers_config(adapter: LowRankAdapter) -> str:
     parts |= {f"text_encoder{'_2' if n else ''}": targets for n, targets in enumerate(adapter.text_encoder_targets)}
     settings: dict[str, Any] = {
         "r": adapter.rank,
-        "lora_alpha": adapter.alpha,
+        "lora_alpha": effective_alpha(adapter),
         "lora_dropout": 0.0,
         "bias": "none",
         "peft_type": "LORA",
@@ -65,6 +65,11 @@ def diffusers_config(adapter: LowRankAdapter) -> str:
         for key, value in {**settings, "target_modules": list(targets)}.items()
     }
     return json.dumps(config, sort_keys=True)
+
+
+def effective_alpha(adapter: LowRankAdapter) -> float:
+    """Return alpha times strength: files know no strength of their own."""
+    return adapter.alpha * adapter.strength
 
 
 def _pairs(tensors: Mapping[str, Tensor]) -> list[tuple[str, Tensor, Tensor]]:

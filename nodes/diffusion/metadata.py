@@ -1,53 +1,59 @@
 """Metadata of LoRA files: kohya's `ss_*`, and ModelSpec 1.0.1."""
 
-import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 
-from nodes.diffusion.values import DiffusionModel, Family, LowRankAdapter
+from nodes.diffusion.folders import read_config
+from nodes.diffusion.lora_files import effective_alpha
+from nodes.diffusion.values import DiffusionModel, LowRankAdapter
 
 BASE_VERSION = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}
-ARCHITECTURE = {"sd1": "stable-diffusion-v1", "sd2": "stable-diffusion-v2-768-v", "sdxl": "stable-diffusion-xl-v1-base"}
-SD1_RESOLUTION = 512
+PUBLISHED = {"sd1": ((320, 640, 1280, 1280), 768), "sd2": ((320, 640, 1280, 1280), 1024), "sdxl": ((320, 640, 1280), 2048)}
+"""Channels of the UNet's blocks and width of its text embeddings, by family, as published."""
 
 
-def kohya_metadata(model: DiffusionModel, adapter: LowRankAdapter, data: bytes) -> dict[str, str]:
-    """Return what kohya's trainer writes; `data` are the bytes of all tensors, whose hash other programs show."""
-    velocity = "_v" if model.prediction_type == "v_prediction" else ""
-    digest = hashlib.sha256(data).hexdigest()
+def kohya_metadata(model: DiffusionModel, adapter: LowRankAdapter, architecture: str, data_hash: str) -> dict[str, str]:
+    """Return what kohya's trainer writes; `data_hash` is the sha256 of the tensors' bytes, which other programs show."""
     return {
         **dict(adapter.training),
         "ss_v2": str(model.family == "sd2"),
-        "ss_base_model_version": BASE_VERSION[model.family] + velocity,
+        "ss_base_model_version": base_version(model, architecture),
         "ss_network_module": "networks.lora",
         "ss_network_dim": str(adapter.rank),
-        "ss_network_alpha": str(adapter.alpha),
+        "ss_network_alpha": str(effective_alpha(adapter)),
         "ss_network_args": "{}",
-        "sshs_model_hash": digest,
-        "sshs_legacy_hash": digest[:8],
+        "sshs_model_hash": data_hash,
     }
 
 
-def modelspec_metadata(model: DiffusionModel, given: Mapping[str, str], data: bytes) -> dict[str, str]:
+def modelspec_metadata(model: DiffusionModel, given: Mapping[str, str], architecture: str, data_hash: str) -> dict[str, str]:
     """Return `modelspec.*`; `given` holds what a person wrote (title, author, ...), empty texts left out."""
-    prediction = "v" if model.prediction_type == "v_prediction" else "epsilon"
     facts = {
         "sai_model_spec": "1.0.1",
-        "architecture": f"{architecture(model)}/lora",
-        "implementation": "https://github.com/huggingface/diffusers",
+        "architecture": f"{architecture}/lora",
+        "implementation": "diffusers",
+        "title": f"LoRA for {model.name}",
         "resolution": f"{model.resolution}x{model.resolution}",
-        "prediction_type": prediction,
-        "hash_sha256": f"0x{hashlib.sha256(data).hexdigest()}",
+        "prediction_type": "v" if model.prediction_type == "v_prediction" else "epsilon",
+        "hash_sha256": f"0x{data_hash}",
         **{name: text for name, text in given.items() if text},
     }
-    facts.setdefault("title", f"LoRA for {model.name}")
     return {f"modelspec.{name}": text for name, text in facts.items()}
 
 
-def architecture(model: DiffusionModel) -> str:
-    """Return the ModelSpec id of the model; one of another size than its family's says so by its name."""
-    family: Family = model.family
-    if family == "sd2" and model.prediction_type == "epsilon":
-        return "stable-diffusion-v2-512"
-    if family == "sd1" and (model.resolution < SD1_RESOLUTION or model.prediction_type != "epsilon"):
-        return f"latentloom/{model.name}"
-    return ARCHITECTURE[family]
+def architecture_of(model: DiffusionModel, folder: Path) -> str:
+    """Return the ModelSpec id of a model; one whose UNet is not built as its family was published gets an id of its own."""
+    unet = read_config(folder / "unet" / "config.json")
+    channels, width = tuple(unet["block_out_channels"]), unet["cross_attention_dim"]
+    if (channels, width) != PUBLISHED[model.family]:
+        return f"custom-{model.family}-{'-'.join(map(str, channels))}"
+    second = "stable-diffusion-v2-768-v" if model.prediction_type == "v_prediction" else "stable-diffusion-v2-512"
+    return {"sd1": "stable-diffusion-v1", "sd2": second, "sdxl": "stable-diffusion-xl-v1-base"}[model.family]
+
+
+def base_version(model: DiffusionModel, architecture: str) -> str:
+    """Return kohya's name of the base model; it marks v-prediction for SD1 and SD2 only."""
+    if architecture.startswith("custom-"):
+        return architecture
+    marked = model.prediction_type == "v_prediction" and model.family != "sdxl"
+    return BASE_VERSION[model.family] + ("_v" if marked else "")

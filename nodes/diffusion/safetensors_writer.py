@@ -10,15 +10,15 @@ NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
-    """Return the data of all tensors in the order of their names."""
-    return b"".join(_bytes(tensors[name]) for name in sorted(tensors))
+    """Return the data of all tensors in the order of the file."""
+    return b"".join(_bytes(tensors[name]) for name in _in_order(tensors))
 
 
 def safetensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], data: bytes) -> bytes:
     """Return a whole file: length, header padded to 8 bytes, then `data` as `tensor_bytes` gave it."""
     header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
     start = 0
-    for name in sorted(tensors):
+    for name in _in_order(tensors):
         tensor = tensors[name]
         end = start + tensor.numel() * tensor.element_size()
         header[name] = {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
@@ -26,6 +26,11 @@ def safetensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text + data
+
+
+def _in_order(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names by width of number, then alphabet: so every tensor starts at a multiple of its numbers' width."""
+    return sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
 
 
 def _bytes(tensor: Tensor) -> bytes:

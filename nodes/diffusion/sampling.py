@@ -1,6 +1,7 @@
 """Drawing pictures: a loop over a diffusers scheduler with classifier-free guidance (Ho and Salimans 2022, eq. 6)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import diffusers
@@ -15,7 +16,7 @@ from nodes.diffusion.text import TextEmbeddings, encode_prompts
 
 Sampler = Literal["ddim", "euler", "euler ancestral", "dpm++ 2m"]
 CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
-    "ddim": ("DDIMScheduler", {}),
+    "ddim": ("DDIMScheduler", {"clip_sample": False}),
     "euler": ("EulerDiscreteScheduler", {}),
     "euler ancestral": ("EulerAncestralDiscreteScheduler", {}),
     "dpm++ 2m": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
@@ -56,9 +57,12 @@ def sample(
 
 
 def make_scheduler(model: StableDiffusion, sampler: Sampler, *, zero_terminal_snr: bool = False) -> Any:
-    """Return a fresh diffusers scheduler for the model's own noise schedule and prediction type."""
+    """Return a fresh diffusers scheduler for the model's own noise schedule and prediction type.
+
+    With no signal at the last timestep, sampling begins at just that one (Lin et al. 2024, section 3.3).
+    """
     name, options = CLASSES[sampler]
-    if zero_terminal_snr:
+    if zero_terminal_snr or model.scheduler_config.get("rescale_betas_zero_snr"):
         options = {**options, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     return getattr(diffusers, name).from_config(model.scheduler_config, **options)
 
@@ -80,13 +84,13 @@ def denoise(
     """Return the final latents [n, c, h, w] of one sampling."""
     count, guided = len(prompts), guidance_scale != 1
     text = encode_prompts(model, [*([negative_prompt] * count if guided else []), *prompts], clip_skip=clip_skip)
+    if text.pooled is not None and guided and not negative_prompt:
+        text.hidden[:count], text.pooled[:count] = 0, 0  # SDXL learned zeros, not the empty caption
     added = _added(text, size, model)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     scheduler.set_timesteps(num_inference_steps, device=model.device)
     latents = _first_noise(model, size, generators) * scheduler.init_noise_sigma
-    stochastic = "generator" in scheduler.step.__code__.co_varnames and not isinstance(
-        scheduler, diffusers.DPMSolverMultistepScheduler
-    )
+    options = {"generator": generators} if type(scheduler).__name__ == CLASSES["euler ancestral"][0] else {}
     for number, timestep in enumerate(scheduler.timesteps, 1):
         doubled = scheduler.scale_model_input(torch.cat([latents, latents]) if guided else latents, timestep)
         prediction = model.unet(
@@ -95,7 +99,6 @@ def denoise(
         if guided:
             unconditional, conditional = prediction.chunk(2)
             prediction = unconditional + guidance_scale * (conditional - unconditional)
-        options = {"generator": generators} if stochastic else {}
         latents = scheduler.step(prediction, timestep, latents, **options).prev_sample
         on_step(number)
     return latents
@@ -118,12 +121,27 @@ def _added(text: TextEmbeddings, size: tuple[int, int], model: StableDiffusion) 
 
 @torch.no_grad()
 def decode(model: StableDiffusion, latents: Tensor) -> list[Image.Image]:
-    """Return the pictures of latents [n, c, h, w]; raise InputError when the VAE overflows."""
-    shift = model.vae.config.get("shift_factor") or 0.0
+    """Return the pictures of latents [n, c, h, w]; raise InputError when they are not finite."""
+    scaled = latents / model.vae.config["scaling_factor"] + (model.vae.config.get("shift_factor") or 0.0)
     pictures: list[Image.Image] = []
-    for latent in latents:
-        decoded = model.vae.decode((latent[None] / model.vae.config["scaling_factor"] + shift).to(model.dtype)).sample[0]
-        if not decoded.isfinite().all():
-            raise InputError("the picture is not finite.", field="precision", remedy="Choose fp32 or bf16.")
-        pictures.append(as_picture(decoded))
+    vae: Any = model.vae
+    with _without_overflow(vae):
+        for latent in scaled:
+            decoded = vae.decode(latent[None].to(vae.dtype)).sample[0]
+            if not decoded.isfinite().all():
+                raise InputError("the picture is not finite.", field="precision", remedy="Choose fp32 or bf16.")
+            pictures.append(as_picture(decoded))
     return pictures
+
+
+@contextmanager
+def _without_overflow(vae: torch.nn.Module) -> Generator[None]:
+    """Hold an fp16 VAE in fp32, where SDXL's does not overflow; the way there and back is exact."""
+    half = next(vae.parameters()).dtype == torch.float16
+    try:
+        if half:
+            vae.float()
+        yield
+    finally:
+        if half:
+            vae.half()

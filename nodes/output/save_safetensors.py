@@ -1,14 +1,22 @@
 """SaveSafetensors."""
 
+import datetime
+import hashlib
 from pathlib import PurePath
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from graph_runtime.context import Artifact, RunContext
 from graph_runtime.node import FileName, Node
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import DiffusionModel, LowRankAdapter
+
+
+def _is_date(text: str) -> str:
+    if text:
+        datetime.date.fromisoformat(text)
+    return text
 
 
 class SaveSafetensors(Node):
@@ -34,8 +42,8 @@ class SaveSafetensors(Node):
     trigger_phrase: str = ""
     """The words that call it."""
     license: str = ""
-    """The licence it is given under."""
-    date: Annotated[str, Field(pattern=r"^(\d{4}-\d{2}-\d{2})?$")] = ""
+    """The license it is given under."""
+    date: Annotated[str, Field(pattern=r"^(\d{4}-\d{2}-\d{2})?$"), AfterValidator(_is_date)] = ""
     """A date for those who want one, as 2026-01-31; left empty, the file has none."""
 
     def run(self, model: DiffusionModel, context: RunContext) -> tuple[Artifact, ...]:
@@ -59,14 +67,15 @@ class SaveSafetensors(Node):
     def _metadata(self, model: DiffusionModel, adapter: LowRankAdapter, data: bytes, context: RunContext) -> dict[str, str]:
         from nodes.diffusion.artifacts import METADATA_KEY, provenance_text
         from nodes.diffusion.lora_files import diffusers_config
-        from nodes.diffusion.metadata import kohya_metadata, modelspec_metadata
+        from nodes.diffusion.metadata import architecture_of, kohya_metadata, modelspec_metadata
 
         names = ("title", "author", "description", "trigger_phrase", "license", "date")
         given = {name: getattr(self, name) for name in names}
-        made_by = context.provenance
+        made_by, data_hash = context.provenance, hashlib.sha256(data).hexdigest()
+        architecture = architecture_of(model, context.locate(model.digest))
         metadata = {
-            **kohya_metadata(model, adapter, data),
-            **modelspec_metadata(model, given, data),
+            **kohya_metadata(model, adapter, architecture, data_hash),
+            **modelspec_metadata(model, given, architecture, data_hash),
             METADATA_KEY: provenance_text(made_by.workflow, made_by.inputs, made_by.versions),
         }
         if self.layout == "diffusers":

@@ -1,5 +1,6 @@
 """ImageGrid."""
 
+from itertools import chain
 from typing import Annotated
 
 from pydantic import Field
@@ -16,22 +17,15 @@ class ImageGrid(Node):
     """Side of one picture in the grid, in pixels."""
 
     def run(self, images: list[ImageSet], context: RunContext) -> ImageSet:
-        from PIL import Image
+        from nodes.diffusion.grids import Row, draw_grid
+        from nodes.diffusion.pictures import open_picture, save_png
 
-        from nodes.diffusion.grids import draw_grid
-        from nodes.diffusion.pictures import save_png
-
-        columns = max(part.columns for part in images)
-        rows = [part.images[at : at + columns] for part in images for at in range(0, len(part.images), columns)]
-        labels = [row[0].label.replace(" + ", "\n+ ") for row in rows]
-        captions = [image.prompt for image in rows[0]]
-        blank = Image.new("RGB", (self.cell_size, self.cell_size), "white")
-        pictures: list[Image.Image] = []
-        for row in rows:
-            for image in row:
-                with Image.open(image.file) as opened:
-                    pictures.append(opened.convert("RGB"))
-            pictures += [blank] * (columns - len(row))
-        grid = draw_grid(pictures, columns, labels, captions, self.cell_size)
+        found = list(chain.from_iterable(_rows(part) for part in images))
+        rows = [Row(row[0].label, [image.prompt for image in row], [open_picture(image.file) for image in row]) for row in found]
+        grid = draw_grid(rows, self.cell_size)
         file = context.add_file(".png", lambda path: save_png(grid, path))
-        return ImageSet((GeneratedImage(file, "grid", "", images[0].images[0].seed),), columns=1)
+        return ImageSet((GeneratedImage(file, "grid", "", found[0][0].seed),), columns=1)
+
+
+def _rows(part: ImageSet) -> list[tuple[GeneratedImage, ...]]:
+    return [part.images[start : start + part.columns] for start in range(0, len(part.images), part.columns)]

@@ -1,6 +1,6 @@
 """SampleImages."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -9,9 +9,10 @@ from graph_runtime.node import Node, Prompt
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import DiffusionModel, GeneratedImage, ImageSet
 
-PARAMETERS = (
-    "{prompt}\nNegative prompt: {negative}\nSteps: {steps}, Sampler: {sampler}, CFG scale: {cfg}, Seed: {seed}, Size: {w}x{h}"
-)
+KNOWN_SAMPLERS = {"ddim": "DDIM", "euler": "Euler", "euler ancestral": "Euler a", "dpm++ 2m": "DPM++ 2M"}
+"""Names of the samplers in AUTOMATIC1111."""
+Job = tuple[str, int]
+"""Prompt and seed."""
 
 
 class SampleImages(Node):
@@ -47,53 +48,70 @@ class SampleImages(Node):
         if any(adapter.weights is None for model in models for adapter in model.adapters):
             raise InputError("a model has an adapter that is not trained.", field="models", remedy="Wire the trained model here.")
         jobs = [(prompt, self.seed + n) for prompt in prompts for n in range(self.images_per_prompt)]
-        batches = [jobs[start : start + self.batch_size] for start in range(0, len(jobs), self.batch_size)]
-        total, images = len(models) * len(batches) * self.num_inference_steps, list[GeneratedImage]()
-        for model in models:
-            for batch in batches:
-                done = len(images) // max(len(jobs), 1) * len(batches) * self.num_inference_steps
-                done += batches.index(batch) * self.num_inference_steps
-                drawn = self._draw(model, batch, context, lambda step, done=done: context.progress(done + step, total))
-                images += [self._kept(picture, model, job, context) for picture, job in zip(drawn, batch, strict=True)]
+        images = [image for row, model in enumerate(models) for image in self._row(model, jobs, (row, len(models)), context)]
         return ImageSet(tuple(images), columns=len(jobs))
 
-    def _draw(self, model: DiffusionModel, batch: list[tuple[str, int]], context: RunContext, on_step: Any) -> Any:
+    def _row(self, model: DiffusionModel, jobs: list[Job], place: tuple[int, int], context: RunContext) -> list[GeneratedImage]:
+        """Draw every job with one model; `place` is its row and the number of rows."""
         from nodes.diffusion.devices import choose_device
         from nodes.diffusion.loading import load
         from nodes.diffusion.lora import applied
+
+        batches = [jobs[start : start + self.batch_size] for start in range(0, len(jobs), self.batch_size)]
+        loaded = load(model, context.locate(model.digest), device=choose_device(context.device), precision=self.precision)
+        if not place[0]:
+            _warn_of_cuts(loaded, [self.negative_prompt, *dict.fromkeys(prompt for prompt, _ in jobs)], context)
+        total = place[1] * len(batches) * self.num_inference_steps
+        images: list[GeneratedImage] = []
+        with applied(model.adapters, loaded):
+            for number, batch in enumerate(batches):
+                done = (place[0] * len(batches) + number) * self.num_inference_steps
+                drawn = self._draw(loaded, model, batch, lambda step, done=done: context.progress(done + step, total))
+                images += [self._kept(picture, model, job, context) for picture, job in zip(drawn, batch, strict=True)]
+        return images
+
+    def _draw(self, loaded: Any, model: DiffusionModel, batch: list[Job], on_step: Any) -> Any:
         from nodes.diffusion.sampling import sample
 
-        loaded = load(model, context.locate(model.digest), device=choose_device(context.device), precision=self.precision)
-        with applied(model.adapters, loaded):
-            return sample(
-                loaded,
-                [prompt for prompt, _ in batch],
-                seeds=[seed for _, seed in batch],
-                negative_prompt=self.negative_prompt.strip(),
-                num_inference_steps=self.num_inference_steps,
-                guidance_scale=self.guidance_scale,
-                size=(self.width or model.resolution, self.height or model.resolution),
-                sampler=self.sampler,
-                clip_skip=model.clip_skip,
-                zero_terminal_snr=model.zero_terminal_snr,
-                on_step=on_step,
-            )
+        return sample(
+            loaded,
+            [prompt for prompt, _ in batch],
+            seeds=[seed for _, seed in batch],
+            negative_prompt=self.negative_prompt.strip(),
+            num_inference_steps=self.num_inference_steps,
+            guidance_scale=self.guidance_scale,
+            size=(self.width or model.resolution, self.height or model.resolution),
+            sampler=self.sampler,
+            clip_skip=model.clip_skip,
+            zero_terminal_snr=model.zero_terminal_snr,
+            on_step=on_step,
+        )
 
-    def _kept(self, picture: Any, model: DiffusionModel, job: tuple[str, int], context: RunContext) -> GeneratedImage:
+    def _kept(self, picture: Any, model: DiffusionModel, job: Job, context: RunContext) -> GeneratedImage:
         from nodes.diffusion.pictures import save_png
 
         label = model.name + " + LoRA" * len(model.adapters)
-        text = PARAMETERS.format(
-            prompt=job[0],
-            negative=self.negative_prompt.strip(),
-            steps=self.num_inference_steps,
-            sampler=self.sampler,
-            cfg=self.guidance_scale,
-            seed=job[1],
-            w=picture.width,
-            h=picture.height,
-        )
-        file = context.add_file(".png", lambda path: save_png(picture, path, {"parameters": text}))
+        texts = {"parameters": self._parameters(job, picture.size, label)}
+        file = context.add_file(".png", lambda path: save_png(picture, path, texts))
         return GeneratedImage(file, label, *job)
 
-    version: ClassVar[int] = 1
+    def _parameters(self, job: Job, size: tuple[int, int], label: str) -> str:
+        """The settings as AUTOMATIC1111 writes and reads them."""
+        negative = self.negative_prompt.strip()
+        facts = {
+            "Steps": self.num_inference_steps,
+            "Sampler": KNOWN_SAMPLERS[self.sampler],
+            "CFG scale": self.guidance_scale,
+            "Seed": job[1],
+            "Size": f"{size[0]}x{size[1]}",
+            "Model": label,
+        }
+        settings = ", ".join(f"{name}: {value}" for name, value in facts.items())
+        return "\n".join([job[0], *([f"Negative prompt: {negative}"] if negative else []), settings])
+
+
+def _warn_of_cuts(loaded: Any, prompts: list[str], context: RunContext) -> None:
+    tokenizer = loaded.tokenizers[0]
+    for prompt in prompts:
+        if len(tokenizer(prompt)["input_ids"]) > tokenizer.model_max_length:
+            context.message(f"a prompt is too long and was cut: {prompt[:80]!r}.", "warning")

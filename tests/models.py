@@ -1,0 +1,149 @@
+"""Small random models of each architecture, built from configurations."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from safetensors.torch import save_file
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from nodes.diffusion.folders import inspect_folder
+from nodes.diffusion.loading import StableDiffusion
+from nodes.diffusion.lora import applied, text_encoder_targets, unet_targets
+from nodes.diffusion.values import DiffusionModel, Family, LowRankAdapter
+
+BUNDLED = Path(__file__).parent.parent / "nodes" / "models" / "loom_emoji"
+WIDTH = 32
+"""Width of the text embeddings that the UNet sees."""
+
+
+def make_model_folder(folder: Path, family: Family, seed: int = 0) -> Path:
+    """Write a diffusers folder of a model with tens of thousands of random parameters, native side 16 pixels."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        _unet(family).save_pretrained(folder / "unet")
+        _vae().save_pretrained(folder / "vae")
+        if family == "sdxl":
+            _text_encoder(WIDTH // 2, CLIPTextModel).save_pretrained(folder / "text_encoder")
+            _text_encoder(WIDTH // 2, CLIPTextModelWithProjection).save_pretrained(folder / "text_encoder_2")
+        else:
+            _text_encoder(WIDTH, CLIPTextModel).save_pretrained(folder / "text_encoder")
+    _write_tokenizer(folder / "tokenizer", pad="!" if family == "sd2" else "<|endoftext|>")
+    if family == "sdxl":
+        _write_tokenizer(folder / "tokenizer_2", pad="!")
+    DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type="v_prediction" if family == "sd2" else "epsilon",
+    ).save_pretrained(folder / "scheduler")
+    return folder
+
+
+def _unet(family: Family) -> UNet2DConditionModel:
+    options: dict[str, Any] = {"attention_head_dim": 2}
+    if family != "sd1":
+        options = {"attention_head_dim": (2, 4), "use_linear_projection": True}
+    if family == "sdxl":
+        options |= {
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 8,
+            "projection_class_embeddings_input_dim": 6 * 8 + WIDTH,
+            "transformer_layers_per_block": (1, 2),
+        }
+    return UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=WIDTH,
+        norm_num_groups=8,
+        **options,
+    )
+
+
+def _vae() -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=(8, 16),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        layers_per_block=1,
+        norm_num_groups=4,
+        sample_size=16,
+    )
+
+
+def _text_encoder(width: int, cls: Any) -> Any:
+    # eos_token_id 2 is what SD1 and SDXL folders say, though end-of-text has another number
+    config = CLIPTextConfig(
+        vocab_size=514,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        projection_dim=WIDTH,
+        bos_token_id=0,
+        eos_token_id=2,
+        pad_token_id=1,
+    )
+    return cls(config)
+
+
+def _write_tokenizer(folder: Path, pad: str) -> None:
+    """A byte-level tokenizer without merges: one token per letter."""
+    folder.mkdir(parents=True)
+    known = json.loads((BUNDLED / "tokenizer" / "vocab.json").read_text())
+    letters = [name for name in sorted(known, key=known.get) if len(name.removesuffix("</w>")) == 1]
+    vocabulary = {name: number for number, name in enumerate([*letters, "<|startoftext|>", "<|endoftext|>"])}
+    assert len(vocabulary) == 514
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    config = {
+        "bos_token": "<|startoftext|>",
+        "eos_token": "<|endoftext|>",
+        "unk_token": "<|endoftext|>",
+        "pad_token": pad,
+        "model_max_length": 77,
+        "tokenizer_class": "CLIPTokenizer",
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+def handle(folder: Path, **changes: Any) -> DiffusionModel:
+    """A handle on a model folder, as LoadModel gives it."""
+    facts = inspect_folder(folder)
+    model = DiffusionModel(
+        digest=str(folder),
+        name=folder.name,
+        family=facts.family,
+        prediction_type=facts.prediction_type,
+        resolution=facts.resolution,
+        vae_digest=f"{folder}/vae",
+        text_digest=f"{folder}/text",
+    )
+    return replace(model, **changes)
+
+
+def random_adapter(folder: Path, file: Path, *, rank: int = 2, alpha: float = 1.0, text_encoder: bool = True) -> LowRankAdapter:
+    """An adapter over every attention and feed-forward layer whose weights are random, as if it had been trained."""
+    adapter = LowRankAdapter(
+        rank=rank,
+        alpha=alpha,
+        unet_targets=unet_targets(folder, "attention and feed-forward"),
+        text_encoder_targets=text_encoder_targets(folder, inspect_folder(folder), "attention and feed-forward")
+        if text_encoder
+        else (),
+        training=(("ss_steps", "7"),),
+    )
+    generator = torch.Generator().manual_seed(5)
+    with applied([adapter], StableDiffusion(folder, torch.device("cpu"), "fp32")) as laid:
+        tensors = {name: torch.randn(tensor.shape, generator=generator) * 0.3 for name, tensor in laid[0].items()}
+    save_file(tensors, file)
+    return replace(adapter, weights=file)
