@@ -18,6 +18,9 @@ from graph_runtime.errors import Interrupted, Problem
 from graph_runtime.graph import Graph, Source, Step, problem_of
 
 
+FROM_CACHE = ev.NodeOutcome(state="cached")
+
+
 class Publisher(Protocol):
     """Where finished files, previews and tracebacks go."""
 
@@ -112,7 +115,8 @@ class _Run:
         return ev.RunFinished(status=status, nodes=nodes, artifacts=self.artifacts)
 
     def _serve_from_cache(self, id: str, *, is_target: bool) -> None:
-        self._finished(id, "cached", 0.0)
+        self.outcomes[id] = FROM_CACHE
+        self.around.emitter.emit(ev.NodeFinished(node=id, state="cached", seconds=0.0))
         if is_target:
             self._publish(id)
         self._free_if_unused(id)
@@ -127,7 +131,7 @@ class _Run:
                 self.values[step.id] = self._result(step)
                 if is_target:
                     self._publish(step.id)
-                self._finished(step.id, "executed", time.perf_counter() - started)
+                self._executed(step.id, time.perf_counter() - started)
             except (Interrupted, KeyboardInterrupt):
                 raise
             except Exception as error:
@@ -201,9 +205,9 @@ class _Run:
             if isinstance(artifact, Artifact):
                 self.artifacts.append(self.around.publisher.publish(artifact, id))
 
-    def _finished(self, id: str, state: ev.NodeState, seconds: float) -> None:
-        self.outcomes[id] = ev.NodeOutcome(state=state, seconds=round(seconds, 4))
-        self.around.emitter.emit(ev.NodeFinished(node=id, state="cached" if state == "cached" else "executed", seconds=seconds))
+    def _executed(self, id: str, seconds: float) -> None:
+        self.outcomes[id] = ev.NodeOutcome(state="executed", seconds=round(seconds, 4))
+        self.around.emitter.emit(ev.NodeFinished(node=id, state="executed", seconds=round(seconds, 4)))
 
     def _failed(self, step: Step, error: Exception, seconds: float) -> None:
         self.outcomes[step.id] = ev.NodeOutcome(state="failed", seconds=round(seconds, 4))

@@ -160,7 +160,7 @@ def compute_keys(graph: Graph, files: OutsideFiles, carried: Mapping[str, Any]) 
     Raises WorkflowError naming all outside files that cannot be read.
     """
     problems: list[Problem] = []
-    document = _digest(carried)
+    document = _digest(_canonical(carried))
     for step in graph.steps.values():
         try:
             step.fingerprint = step.node.fingerprint(files) if step.node else None
@@ -171,19 +171,23 @@ def compute_keys(graph: Graph, files: OutsideFiles, carried: Mapping[str, Any]) 
         raise WorkflowError(*problems)
 
 
-def _identity(step: Step, graph: Graph, document: str) -> list[Json]:
-    cls = step.type.cls
-    left_out = cls.not_in_key | step.type.path_fields.keys()
-    fields = step.node.model_dump(mode="json", exclude=set(left_out)) if step.node else step.fields
-    inputs = {
-        name: [[graph.steps[source.node].key, source.output] for source in sources] for name, sources in step.inputs.items()
-    }
-    carried = document if cls.side_effects else ""
-    return [KEY_FORMAT, cls.__module__, cls.__name__, cls.version, fields, step.fingerprint, inputs, carried]  # pyright: ignore
+def _identity(step: Step, graph: Graph, document: str) -> str:
+    """Return everything that a result depends on, as one text; control characters separate what could run together."""
+    fields = step.node.model_dump_json(exclude=step.type.not_in_key) if step.node else _canonical(step.fields)
+    parts = [f"{KEY_FORMAT} {step.type.identity} {step.type.cls.version}", fields, _canonical(step.fingerprint)]
+    for name in sorted(step.inputs):
+        parts += (f"{name} {graph.steps[source.node].key} {source.output}" for source in step.inputs[name])
+    if step.type.cls.side_effects:
+        parts.append(document)
+    return "\x1f".join(parts)
 
 
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+def _canonical(value: Any) -> str:
+    return "null" if value is None else json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def problem_of(error: BaseException, step: Step) -> Problem:

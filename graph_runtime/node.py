@@ -5,7 +5,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from inspect import cleandoc, signature
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol
@@ -109,6 +109,16 @@ class NodeType:
     @property
     def name(self) -> str:
         return self.cls.__name__
+
+    @cached_property
+    def identity(self) -> str:
+        """The class, as cache keys name it."""
+        return f"{self.cls.__module__} {self.cls.__name__}"
+
+    @cached_property
+    def not_in_key(self) -> set[str]:
+        """Fields that cache keys leave out: those that change nothing, and paths, whose content counts instead."""
+        return {*self.cls.not_in_key, *self.path_fields}
 
     @property
     def title(self) -> str:

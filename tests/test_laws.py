@@ -1,7 +1,6 @@
 """The three laws, held against every node while the demo runs: inputs unchanged, same result twice, effects declared."""
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ def weights() -> dict[str, str]:
 
 
 @pytest.fixture
-def witness(monkeypatch) -> Iterator[dict[str, list[str]]]:
+def witness(monkeypatch) -> dict[str, list[str]]:
     """Watch every node: its inputs and the models in memory before and after; keep its result as text."""
     results: dict[str, list[str]] = {}
     original = executor._Run._call
@@ -49,7 +48,7 @@ def witness(monkeypatch) -> Iterator[dict[str, list[str]]]:
         return result
 
     monkeypatch.setattr(executor._Run, "_call", call)
-    yield results
+    return results
 
 
 def test_every_node_keeps_the_laws(witness: dict[str, list[str]], tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def draw_grid(rows: Sequence[Row], cell: int) -> Image.Image:
     blocks = [_caption_lines(row.captions, font, cell) if _is_last(rows, at) else [] for at, row in enumerate(rows)]
     heights = [cell + GAP + _text_height(block, font) for block in blocks]
     columns = max(len(row.pictures) for row in rows)
-    width, height = left + columns * (cell + GAP) - GAP + MARGIN, 2 * MARGIN + sum(heights) - GAP
+    width, height = left + columns * (cell + GAP) - GAP + MARGIN, 2 * MARGIN + sum(heights) - 2 * GAP
     sheet = Image.new("RGB", (width, height), PAPER)
     pen = ImageDraw.Draw(sheet)
     y = MARGIN
@@ -76,7 +76,7 @@ def _text_height(block: Sequence[tuple[int, int, str]], font: Font) -> int:
 
 
 def _line_height(font: Font) -> int:
-    return round(1.25 * sum(font.getmetrics())) if isinstance(font, ImageFont.FreeTypeFont) else 14
+    return round(1.1 * sum(font.getmetrics())) if isinstance(font, ImageFont.FreeTypeFont) else 14
 
 
 def _fitted(picture: Image.Image, cell: int) -> Image.Image:

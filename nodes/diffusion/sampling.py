@@ -63,6 +63,9 @@ def make_scheduler(model: StableDiffusion, sampler: Sampler, *, zero_terminal_sn
     """
     name, options = CLASSES[sampler]
     if zero_terminal_snr or model.scheduler_config.get("rescale_betas_zero_snr"):
+        if model.facts.prediction_type == "epsilon":
+            remedy = "Train with zero_terminal_snr off, or from a v-prediction model."
+            raise InputError("where no signal is left, epsilon says nothing of the picture.", field="model", remedy=remedy)
         options = {**options, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     return getattr(diffusers, name).from_config(model.scheduler_config, **options)
 

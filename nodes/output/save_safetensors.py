@@ -78,6 +78,7 @@ class SaveSafetensors(Node):
             **modelspec_metadata(model, given, architecture, data_hash),
             METADATA_KEY: provenance_text(made_by.workflow, made_by.inputs, made_by.versions),
         }
+        metadata["ss_output_name"] = metadata["modelspec.title"]
         if self.layout == "diffusers":
             metadata |= {"format": "pt", "lora_adapter_metadata": diffusers_config(adapter)}
         return metadata

@@ -135,6 +135,11 @@ def test_zero_terminal_snr_begins_at_the_last_timestep(
         assert scheduler.config["prediction_type"] == "v_prediction"
 
 
+def test_zero_terminal_snr_needs_v_prediction(models: dict[str, StableDiffusion]) -> None:
+    with pytest.raises(InputError, match="epsilon"):
+        make_scheduler(models["sd1"], "ddim", zero_terminal_snr=True)
+
+
 def test_ddim_does_not_clip_latents(models: dict[str, StableDiffusion], monkeypatch: pytest.MonkeyPatch) -> None:
     silent = {name: value for name, value in models["sd1"].scheduler_config.items() if name != "clip_sample"}
     monkeypatch.setattr(StableDiffusion, "scheduler_config", property(lambda self: silent))
