@@ -17,7 +17,6 @@ from graph_runtime.emitter import Emitter, NodeReporter
 from graph_runtime.errors import Interrupted, Problem
 from graph_runtime.graph import Graph, Source, Step, problem_of
 
-
 FROM_CACHE = ev.NodeOutcome(state="cached")
 
 

@@ -1,6 +1,7 @@
 """Pictures to latent distributions."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,9 +17,9 @@ def encode_pictures(model: StableDiffusion, pictures: Tensor, names: Sequence[st
     whose latents are not finite, as happens with SDXL's VAE in fp16.
     """
     with torch.no_grad():
-        posterior = model.vae.encode(pictures.to(model.device, model.dtype)).latent_dist
-    shift = model.vae.config.get("shift_factor") or 0.0
-    scale = model.vae.config["scaling_factor"]
+        vae: Any = model.vae
+        posterior = vae.encode(pictures.to(model.device, model.dtype)).latent_dist
+    shift, scale = vae.config.get("shift_factor") or 0.0, vae.config["scaling_factor"]
     mean, std = (posterior.mean.float() - shift) * scale, posterior.std.float() * scale
     finite = (mean.isfinite() & std.isfinite()).flatten(1).all(dim=1)
     if not finite.all():

@@ -53,7 +53,8 @@ class StableDiffusion:
     @cached_property
     def noise_scheduler(self) -> DDPMScheduler:
         """The forward process of the model's training (DDPM, Ho et al. 2020), with its prediction type."""
-        return DDPMScheduler.from_config(self.scheduler_config)
+        scheduler: Any = DDPMScheduler.from_config(self.scheduler_config)
+        return scheduler
 
     @property
     def scheduler_config(self) -> dict[str, Any]:

@@ -31,7 +31,7 @@ TEXT_FEED_FORWARD = (*TEXT_ATTENTION, "fc1", "fc2")
 def unet_targets(folder: Path, targets: Targets, custom: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the full names of the UNet's layers that an adapter is laid over; no weights are read."""
     with init_empty_weights():
-        unet = UNet2DConditionModel.from_config(read_config(folder / "unet" / "config.json"))
+        unet: Any = UNet2DConditionModel.from_config(read_config(folder / "unet" / "config.json"))
     endings = {"attention": ATTENTION, "attention and feed-forward": FEED_FORWARD, "custom": tuple(custom)}[targets]
     found = _named(unet, endings)
     if not found:
@@ -92,7 +92,7 @@ def _places(adapter: LowRankAdapter, model: StableDiffusion) -> Iterable[tuple[s
 
 def _inject(module: Any, adapter: LowRankAdapter, targets: tuple[str, ...], name: str) -> dict[str, nn.Parameter]:
     """Wrap the target layers; return the new tensors by layer name."""
-    config = LoraConfig(r=adapter.rank, lora_alpha=adapter.alpha, target_modules=list(targets), lora_dropout=0.0)
+    config = LoraConfig(r=adapter.rank, target_modules=list(targets), lora_dropout=0.0)
     inject_adapter_in_model(config, module, adapter_name=name)
     found: dict[str, nn.Parameter] = {}
     for target in targets:

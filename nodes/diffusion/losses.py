@@ -23,7 +23,8 @@ def training_noise_scheduler(noise_scheduler: DDPMScheduler, *, zero_terminal_sn
         raise InputError(
             "a model that predicts noise learns nothing where only noise is left.", field="zero_terminal_snr", remedy=remedy
         )
-    return DDPMScheduler.from_config(noise_scheduler.config, rescale_betas_zero_snr=True)
+    rescaled: Any = DDPMScheduler.from_config(noise_scheduler.config, rescale_betas_zero_snr=True)
+    return rescaled
 
 
 def signal_to_noise(noise_scheduler: DDPMScheduler, timesteps: Tensor) -> Tensor:
@@ -45,7 +46,7 @@ def min_snr_weights(snr: Tensor, gamma: float, prediction_type: str) -> Tensor:
 
 def denoising_loss(
     unet: Any,
-    noise_scheduler: DDPMScheduler,
+    noise_scheduler: Any,
     latents: Tensor,
     noise: Tensor,
     timesteps: Tensor,

@@ -1,6 +1,6 @@
 """Zero-shot tags: the words whose CLIP text feature lies nearest to a picture's image feature (Radford et al. 2021, 3.1)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ TEMPLATES = ("{}", "flat style {}", "3d style {}", "line art style {}", "glossy 
 """Features of a word are averaged over these, so that the style of the picture matters less."""
 
 
-def load_tagger(folder: Path, words: Sequence[str], device: torch.device) -> Callable[[Image.Image, int], list[str]]:
+def load_tagger(folder: Path, words: list[str], device: torch.device) -> Callable[[Image.Image, int], list[str]]:
     """Return a function from a picture and a count to that many of the words, the likeliest first."""
     vision: Any = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder", local_files_only=True)
     vision = vision.to(device).eval()
@@ -32,7 +32,7 @@ def load_tagger(folder: Path, words: Sequence[str], device: torch.device) -> Cal
     return tag
 
 
-def _word_features(folder: Path, words: Sequence[str], device: torch.device) -> Tensor:
+def _word_features(folder: Path, words: list[str], device: torch.device) -> Tensor:
     """Unit features [words, d], averaged over the templates."""
     tokenizer: Any = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     encoder: Any = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder", local_files_only=True)

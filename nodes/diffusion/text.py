@@ -28,6 +28,7 @@ def encode_prompts(model: StableDiffusion, prompts: Sequence[str], *, clip_skip:
     """
     truncated: dict[str, None] = {}
     hidden, pooled = [], None
+    encoder: Any
     for tokenizer, encoder in zip(model.tokenizers, model.text_encoders, strict=True):
         ids = tokenizer(list(prompts), padding="max_length", max_length=tokenizer.model_max_length, truncation=True)["input_ids"]
         truncated |= dict.fromkeys(p for p in prompts if len(tokenizer(p)["input_ids"]) > tokenizer.model_max_length)
