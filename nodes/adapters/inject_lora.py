@@ -32,7 +32,9 @@ class InjectLoRA(Node):
 
         folder = context.locate(model.digest)
         custom = [ending.strip() for ending in self.custom_targets.split(",") if ending.strip()]
-        text_targets = text_encoder_targets(folder, inspect_folder(folder), self.targets) if self.text_encoder else ()
+        text_targets: tuple[tuple[str, ...], ...] = ()
+        if self.text_encoder:
+            text_targets = text_encoder_targets(folder, inspect_folder(folder), self.targets, model.clip_skip)
         adapter = LowRankAdapter(
             rank=self.rank,
             alpha=self.alpha,

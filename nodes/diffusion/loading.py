@@ -72,11 +72,16 @@ class StableDiffusion:
 
     def _ready(self, cls: Any, part: str, **dtype: torch.dtype) -> Any:
         make_room(self)
-        try:
-            module = cls.from_pretrained(self.folder / part, local_files_only=True, use_safetensors=True, **dtype)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise InputError(f"{part} cannot be loaded: {error}", field="model") from error
-        return module.to(self.device).requires_grad_(False).eval()
+        return load_part(cls, self.folder / part, self.device, **dtype)
+
+
+def load_part(cls: Any, folder: Path, device: torch.device, **dtype: torch.dtype) -> Any:
+    """Return one part of a model, frozen and in evaluation mode, from safetensors on this disk and nothing else."""
+    try:
+        module = cls.from_pretrained(folder, local_files_only=True, use_safetensors=True, **dtype)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise InputError(f"{folder.name} cannot be loaded: {error}", field="model") from error
+    return module.to(device).requires_grad_(False).eval()
 
 
 _resident: OrderedDict[tuple[str, str, str], StableDiffusion] = OrderedDict()

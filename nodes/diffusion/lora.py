@@ -43,16 +43,27 @@ def unet_targets(folder: Path, targets: Targets, custom: Sequence[str] = ()) -> 
     return found
 
 
-def text_encoder_targets(folder: Path, facts: ModelFacts, targets: Targets) -> tuple[tuple[str, ...], ...]:
-    """Return the full names for each text encoder, in the flat layout (`encoder.layers.0...`)."""
+def text_encoder_targets(folder: Path, facts: ModelFacts, targets: Targets, clip_skip: int = 0) -> tuple[tuple[str, ...], ...]:
+    """Return the full names for each text encoder, in the flat layout (`encoder.layers.0...`).
+
+    Layers whose output nothing uses are left out: those that clip skip drops, and the last of SDXL's first encoder.
+    """
     endings = TEXT_FEED_FORWARD if targets == "attention and feed-forward" else TEXT_ATTENTION
     found: list[tuple[str, ...]] = []
     for part in facts.text_parts:
         if part.startswith("text_encoder"):
             config = CLIPTextConfig(**read_config(folder / part / "config.json"))
             with init_empty_weights():
-                found.append(tuple(name.removeprefix("text_model.") for name in _named(CLIPTextModel(config), endings)))
+                names = [name.removeprefix("text_model.") for name in _named(CLIPTextModel(config), endings)]
+            used = config.num_hidden_layers - _unused_layers(facts, part, clip_skip)
+            found.append(tuple(name for name in names if int(name.split(".")[2]) < used))
     return tuple(found)
+
+
+def _unused_layers(facts: ModelFacts, part: str, clip_skip: int) -> int:
+    if facts.family != "sdxl":
+        return clip_skip
+    return 0 if part == "text_encoder_2" else clip_skip + 1  # the second's pooled output uses all of its layers
 
 
 def _named(module: nn.Module, endings: Sequence[str]) -> tuple[str, ...]:
@@ -94,6 +105,7 @@ def _inject(module: Any, adapter: LowRankAdapter, targets: tuple[str, ...], name
     """Wrap the target layers; return the new tensors by layer name."""
     config = LoraConfig(r=adapter.rank, target_modules=list(targets), lora_dropout=0.0)
     inject_adapter_in_model(config, module, adapter_name=name)
+    del module.peft_config  # peft's own note; with it left there, the next adapter would bring a warning
     found: dict[str, nn.Parameter] = {}
     for target in targets:
         layer: Any = module.get_submodule(target)
@@ -133,9 +145,6 @@ def _restore(module: Any) -> None:
     for name, layer in wrapped:
         parent, _, child = name.rpartition(".")
         setattr(module.get_submodule(parent), child, layer.base_layer)
-    for attribute in ("peft_config", "_hf_peft_config_loaded"):
-        if attribute in vars(module):
-            delattr(module, attribute)
 
 
 def adapter_tensors(adapter: LowRankAdapter) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModelWithProjection
 
 from nodes.diffusion.folders import read_config
+from nodes.diffusion.loading import load_part
 from nodes.diffusion.pictures import as_tensor
 
 TEMPLATES = ("{}", "flat style {}", "3d style {}", "line art style {}", "glossy style {}")
@@ -18,8 +19,7 @@ TEMPLATES = ("{}", "flat style {}", "3d style {}", "line art style {}", "glossy 
 
 def load_tagger(folder: Path, words: list[str], device: torch.device) -> Callable[[Image.Image, int], list[str]]:
     """Return a function from a picture and a count to that many of the words, the likeliest first."""
-    vision: Any = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder", local_files_only=True)
-    vision = vision.to(device).eval()
+    vision = load_part(CLIPVisionModelWithProjection, folder / "image_encoder", device)
     processing = read_config(folder / "feature_extractor" / "preprocessor_config.json")
     features = _word_features(folder, words, device)
 
@@ -35,8 +35,7 @@ def load_tagger(folder: Path, words: list[str], device: torch.device) -> Callabl
 def _word_features(folder: Path, words: list[str], device: torch.device) -> Tensor:
     """Unit features [words, d], averaged over the templates."""
     tokenizer: Any = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-    encoder: Any = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder", local_files_only=True)
-    encoder = encoder.to(device).eval()
+    encoder = load_part(CLIPTextModelWithProjection, folder / "text_encoder", device)
     found: list[Tensor] = []
     with torch.no_grad():
         for start in range(0, len(words), 64):

@@ -1,0 +1,138 @@
+"""Adapters: where they go, how they begin, and that they leave no trace."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.folders import inspect_folder
+from nodes.diffusion.loading import StableDiffusion
+from nodes.diffusion.lora import adapter_tensors, applied, text_encoder_targets, unet_targets
+from nodes.diffusion.text import encode_prompts
+from nodes.diffusion.values import LowRankAdapter
+from tests.models import BUNDLED, WIDTH, make_model_folder, random_adapter
+
+FAMILIES = ["sd1", "sd2", "sdxl"]
+CPU = torch.device("cpu")
+
+
+def open_model(folder: Path) -> StableDiffusion:
+    return StableDiffusion(folder, CPU, "fp32")
+
+
+def forward(model: StableDiffusion) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    sample, text = torch.randn(2, 4, 8, 8, generator=generator), torch.randn(2, 7, WIDTH, generator=generator)
+    added = None
+    if model.facts.family == "sdxl":
+        added = {"text_embeds": torch.ones(2, WIDTH), "time_ids": torch.ones(2, 6)}
+    with torch.no_grad():
+        return model.unet(sample, torch.tensor([5, 600]), text, added_cond_kwargs=added).sample
+
+
+def identities(model: StableDiffusion) -> list[tuple[str, int]]:
+    return [(name, id(module)) for part in (model.unet, *model.text_encoders) for name, module in part.named_modules()]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_adapter_acts_and_leaves_the_very_same_modules(tmp_path: Path, family) -> None:
+    folder = make_model_folder(tmp_path / "m", family)
+    adapter = random_adapter(folder, tmp_path / "a.safetensors")
+    model = open_model(folder)
+    before, base = identities(model), forward(model)
+    text = encode_prompts(model, ["a cat"]).hidden
+    state = {name: tensor.clone() for name, tensor in model.unet.state_dict().items()}
+    with applied([adapter], model):
+        assert not torch.equal(forward(model), base)
+        assert not torch.equal(encode_prompts(model, ["a cat"]).hidden, text)
+    assert identities(model) == before
+    assert torch.equal(forward(model), base)
+    assert all(torch.equal(state[name], tensor) for name, tensor in model.unet.state_dict().items())
+    assert not hasattr(model.unet, "peft_config")
+
+
+def test_an_error_inside_leaves_nothing_behind(tmp_path: Path) -> None:
+    folder = make_model_folder(tmp_path / "m", "sd1")
+    model = open_model(folder)
+    before = identities(model)
+    with pytest.raises(RuntimeError, match="stop"), applied([random_adapter(folder, tmp_path / "a")], model):
+        raise RuntimeError("stop")
+    assert identities(model) == before
+
+
+def test_an_untrained_adapter_changes_nothing_and_begins_by_its_seed(tmp_path: Path) -> None:
+    folder = make_model_folder(tmp_path / "m", "sd1")
+    model = open_model(folder)
+    base = forward(model)
+    begun: list[dict[str, torch.Tensor]] = []
+    for seed in (1, 1, 2):
+        adapter = LowRankAdapter(rank=4, alpha=8, unet_targets=unet_targets(folder, "attention"), seed=seed)
+        with applied([adapter], model) as laid:
+            assert torch.equal(forward(model), base)
+            begun.append({name: tensor.detach().clone() for name, tensor in laid[0].items()})
+    assert all(torch.equal(begun[0][name], begun[1][name]) for name in begun[0])
+    down = [name for name in begun[0] if name.endswith("lora_A.weight")]
+    assert down
+    for name in down:
+        assert not torch.equal(begun[0][name], begun[2][name])
+        bound = 1 / math.sqrt(begun[0][name].shape[1])  # Kaiming uniform with a = sqrt 5
+        assert float(begun[0][name].abs().max()) <= bound
+        assert float(begun[0][name].std()) == pytest.approx(bound / math.sqrt(3), rel=0.3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_update_is_strength_times_alpha_over_rank(tmp_path: Path, family) -> None:
+    folder = make_model_folder(tmp_path / "m", family)
+    adapter = random_adapter(folder, tmp_path / "a", rank=2, alpha=3.0, text_encoder=False)
+    adapter = replace(adapter, strength=0.5)
+    tensors = adapter_tensors(adapter)
+    model, reference = open_model(folder), open_model(folder)
+    with torch.no_grad():
+        for name in adapter.unet_targets:
+            up, down = tensors[f"unet.{name}.lora_B.weight"], tensors[f"unet.{name}.lora_A.weight"]
+            layer = reference.unet.get_submodule(name)
+            layer.weight += 0.5 * 3.0 / 2 * (up.flatten(1) @ down.flatten(1)).reshape(layer.weight.shape)
+    with applied([adapter], model):
+        assert torch.allclose(forward(model), forward(reference), atol=1e-5)
+
+
+def test_two_adapters_add_up_in_either_order(tmp_path: Path) -> None:
+    folder = make_model_folder(tmp_path / "m", "sd1")
+    one = random_adapter(folder, tmp_path / "a", rank=2)
+    two = replace(random_adapter(folder, tmp_path / "b", rank=4), strength=-0.5)
+    model = open_model(folder)
+    with applied([one], model):
+        alone = forward(model)
+    with applied([one, two], model):
+        both = forward(model)
+    with applied([two, one], model):
+        swapped = forward(model)
+    assert torch.allclose(both, swapped, atol=1e-5)
+    assert not torch.allclose(both, alone, atol=1e-4)
+
+
+def test_targets_are_the_layers_of_the_published_counts() -> None:
+    attention = unet_targets(BUNDLED, "attention")
+    more = unet_targets(BUNDLED, "attention and feed-forward")
+    assert len(attention) == 56
+    assert set(attention) < set(more)
+    assert all(name.rsplit("attn", 1)[1][2:] in ("to_q", "to_k", "to_v", "to_out.0") for name in attention)
+    assert len(text_encoder_targets(BUNDLED, inspect_folder(BUNDLED), "attention")[0]) == 4 * 4
+    assert len(text_encoder_targets(BUNDLED, inspect_folder(BUNDLED), "attention and feed-forward")[0]) == 4 * 6
+
+
+def test_custom_targets_name_endings() -> None:
+    found = unet_targets(BUNDLED, "custom", ["attn2.to_k", "attn2.to_v"])
+    assert found
+    assert all(name.endswith(("attn2.to_k", "attn2.to_v")) for name in found)
+    with pytest.raises(InputError) as caught:
+        unet_targets(BUNDLED, "custom", ["to_z"])
+    assert caught.value.field == "custom_targets"
+
+
+def test_an_untrained_adapter_has_no_tensors() -> None:
+    with pytest.raises(InputError, match="not been trained"):
+        adapter_tensors(LowRankAdapter(rank=1, alpha=1, unet_targets=("x",)))

@@ -1,0 +1,175 @@
+"""The loop: accumulation, clipping, averaging, schedules, resuming, and refusing what went wrong."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from nodes.diffusion.checkpoints import Checkpoint
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.minimize import StepDone, minimize
+from nodes.diffusion.randomness import generator_for
+from nodes.diffusion.settings import TrainingSettings
+
+CPU = torch.device("cpu")
+OPTIMIZERS = ["adamw", "adafactor", "prodigy", "schedulefree"]
+
+
+def problem(batch: int = 4, parts: int = 1) -> tuple[dict[str, nn.Parameter], Callable[[int, int], torch.Tensor]]:
+    """A linear regression on data that depend on the step alone, in `parts` micro batches."""
+    first = torch.randn(3, 2, generator=torch.Generator().manual_seed(3))
+    weights = {"w": nn.Parameter(first.clone()), "b": nn.Parameter(torch.zeros(2))}
+
+    def loss(step: int, micro_step: int) -> torch.Tensor:
+        x = torch.randn(batch, 3, generator=generator_for(0, "x", step)).chunk(parts)[micro_step]
+        target = x.sum(dim=1, keepdim=True).repeat(1, 2) + 1
+        return ((x @ weights["w"] + weights["b"] - target) ** 2).mean()
+
+    return weights, loss
+
+
+def fit(settings: TrainingSettings, *, parts: int = 1, folder: Path | None = None, stop_after: int | None = None, **more: Any):
+    weights, loss = problem(parts=parts)
+    seen: list[StepDone] = []
+
+    def report(done: StepDone) -> None:
+        seen.append(done)
+        if done.step == stop_after:
+            raise KeyboardInterrupt
+
+    checkpoint = Checkpoint(folder) if folder else None
+    if stop_after:
+        with pytest.raises(KeyboardInterrupt):
+            minimize(weights, loss, settings, device=CPU, report=report, checkpoint=checkpoint, **more)
+    else:
+        minimize(weights, loss, settings, device=CPU, report=report, checkpoint=checkpoint, **more)
+    return {name: weight.detach().clone() for name, weight in weights.items()}, seen
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_loss_falls(optimizer: str) -> None:
+    rate = 1.0 if optimizer == "prodigy" else 0.05
+    _, seen = fit(TrainingSettings(max_steps=150, optimizer=optimizer, learning_rate=rate, weight_decay=0))
+    assert seen[-1].loss < 0.3 * seen[0].loss
+
+
+def test_accumulation_equals_the_larger_batch() -> None:
+    whole, whole_seen = fit(TrainingSettings(max_steps=8, learning_rate=0.01))
+    parts, parts_seen = fit(TrainingSettings(max_steps=8, learning_rate=0.01, gradient_accumulation_steps=4), parts=4)
+    assert torch.allclose(whole["w"], parts["w"], atol=1e-6)
+    assert [d.loss for d in parts_seen] == pytest.approx([d.loss for d in whole_seen], rel=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+def test_a_training_stopped_and_resumed_twice_ends_with_the_same_bytes(tmp_path: Path, optimizer: str, schedule: str) -> None:
+    settings = TrainingSettings(
+        max_steps=12, learning_rate=0.03, optimizer=optimizer, lr_scheduler=schedule, lr_warmup_steps=3, ema_decay=0.9
+    )
+    whole, whole_seen = fit(settings)
+    _, first = fit(settings, folder=tmp_path, stop_after=4)
+    _, second = fit(settings, folder=tmp_path, stop_after=9)
+    resumed, third = fit(settings, folder=tmp_path)
+    assert [d.step for d in first + second + third] == list(range(1, 13))
+    assert [d.loss for d in first + second + third] == [d.loss for d in whole_seen]
+    assert [d.learning_rate for d in first + second + third] == [d.learning_rate for d in whole_seen]
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_damaged_checkpoint_begins_anew(tmp_path: Path) -> None:
+    settings = TrainingSettings(max_steps=4, learning_rate=0.03)
+    whole, _ = fit(settings)
+    fit(settings, folder=tmp_path, stop_after=2)
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:200])
+    resumed, seen = fit(settings, folder=tmp_path)
+    assert len(seen) == 4
+    assert torch.equal(whole["w"], resumed["w"])
+
+
+def test_looking_at_averaged_weights_changes_nothing() -> None:
+    settings = TrainingSettings(max_steps=6, learning_rate=0.05, ema_decay=0.9)
+    plain, _ = fit(settings)
+    weights, loss = problem()
+    seen: list[torch.Tensor] = []
+
+    def report(done: StepDone) -> None:
+        raw = weights["w"].detach().clone()
+        with done.trainer.weights_for_use():
+            seen.append(weights["w"].detach().clone())
+        assert torch.equal(weights["w"], raw)
+
+    minimize(weights, loss, settings, device=CPU, report=report)
+    assert torch.equal(weights["w"], plain["w"])
+    assert torch.equal(seen[-1], plain["w"]), "what is saved is the average"
+
+
+def test_the_average_follows_its_definition() -> None:
+    weights, loss = problem()
+    raws = [weights["w"].detach().clone()]
+    minimize(
+        weights,
+        loss,
+        TrainingSettings(max_steps=5, learning_rate=0.05, ema_decay=0.5),
+        device=CPU,
+        report=lambda done: raws.append(weights["w"].detach().clone()),
+    )
+    shadow = raws[0]
+    for number, raw in enumerate(raws[1:]):
+        decay = min(0.5, (1 + number) / (10 + number))
+        shadow = decay * shadow + (1 - decay) * raw
+    assert torch.allclose(weights["w"], shadow, atol=1e-6)
+
+
+def test_clipping_bounds_the_gradient() -> None:
+    weights, loss = problem()
+    settings = TrainingSettings(max_steps=1, learning_rate=1.0, max_grad_norm=0.1, weight_decay=0, optimizer="adafactor")
+    norms: list[float] = []
+    original = torch.nn.utils.clip_grad_norm_
+
+    def spy(parameters: Any, limit: float) -> torch.Tensor:
+        kept = list(parameters)
+        found = original(kept, limit)
+        norms.append(float(torch.cat([p.grad.flatten() for p in kept]).norm()))
+        return found
+
+    torch.nn.utils.clip_grad_norm_ = spy
+    try:
+        minimize(weights, loss, settings, device=CPU)
+    finally:
+        torch.nn.utils.clip_grad_norm_ = original
+    assert norms == [pytest.approx(0.1, rel=1e-3)]
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_step() -> None:
+    weights, loss = problem()
+    with pytest.raises(InputError, match="nan at step 3") as caught:
+        minimize(weights, lambda s, m: loss(s, m) * (float("nan") if s == 2 else 1), TrainingSettings(max_steps=5), device=CPU)
+    assert caught.value.remedy
+
+
+def test_a_training_without_gradients_is_an_error() -> None:
+    weights, loss = problem()
+    weights["unused"] = nn.Parameter(torch.ones(1))
+    with pytest.raises(InputError, match="unused, received no gradient"):
+        minimize(weights, loss, TrainingSettings(max_steps=1), device=CPU)
+    weights, loss = problem()
+    with pytest.raises(InputError, match="received no gradient"):
+        minimize(weights, lambda s, m: loss(s, m) * 0, TrainingSettings(max_steps=1), device=CPU)
+
+
+def test_a_missing_optimizer_package_names_field_and_remedy() -> None:
+    weights, loss = problem()
+    with pytest.raises(InputError, match="bitsandbytes") as caught:
+        minimize(weights, loss, TrainingSettings(optimizer="adamw8bit"), device=CPU)
+    assert caught.value.field == "optimizer"
+    assert "latentloom[optimizers]" in caught.value.remedy
+
+
+def test_bf16_trains_fp32_weights() -> None:
+    weights, seen = fit(TrainingSettings(max_steps=100, learning_rate=0.05), precision="bf16")
+    assert weights["w"].dtype == torch.float32
+    assert seen[-1].loss < 0.3 * seen[0].loss
