@@ -124,6 +124,13 @@ def test_targets_are_the_layers_of_the_published_counts() -> None:
     assert len(text_encoder_targets(BUNDLED, inspect_folder(BUNDLED), "attention and feed-forward")[0]) == 4 * 6
 
 
+@pytest.mark.parametrize(("family", "layers"), [("sd1", [2]), ("sd2", [2]), ("sdxl", [1, 3])])
+def test_layers_that_nothing_uses_are_left_out(tmp_path: Path, family, layers: list[int]) -> None:
+    folder = make_model_folder(tmp_path / "m", family)
+    found = text_encoder_targets(folder, inspect_folder(folder), "attention", clip_skip=1)
+    assert [len({name.split(".")[2] for name in names}) for names in found] == layers
+
+
 def test_custom_targets_name_endings() -> None:
     found = unet_targets(BUNDLED, "custom", ["attn2.to_k", "attn2.to_v"])
     assert found

@@ -33,7 +33,8 @@ def kohya_names(family: str) -> Iterator[str]:
                 yield from (f"{place}_{kind}_{layer}" for layer in ("to_q", "to_k", "to_v", "to_out_0"))
             yield from (f"{place}_{layer}" for layer in ("ff_net_0_proj", "ff_net_2"))
     for encoder in ENCODERS[family]:
-        for number in range(3):
+        # SDXL uses nothing of its first encoder's last layer
+        for number in range(2 if encoder == "lora_te1" else 3):
             place = f"{encoder}_text_model_encoder_layers_{number}"
             yield from (f"{place}_self_attn_{which}_proj" for which in ("q", "k", "v", "out"))
             yield from (f"{place}_mlp_{which}" for which in ("fc1", "fc2"))
