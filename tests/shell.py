@@ -50,10 +50,21 @@ def options(changes: dict[str, Any]) -> list[str]:
     return [part for name, value in changes.items() for part in ("--set", f"{name}={value}")]
 
 
-def run(workflow: Path, folder: Path, *, cache: Path | None = None, workspace: Path = ROOT, **changes: Any) -> Outcome:
+def run(workflow: Path, folder: Path, *, cache: Path | None = None, device: str = "cpu", **changes: Any) -> Outcome:
     """Run a workflow; `changes` are fields as `node__field=value`."""
     fields = {name.replace("__", "."): value for name, value in changes.items()}
-    arguments = ["run", str(workflow), "--json", "--workspace", str(workspace), "--output", str(folder / "out"), *options(fields)]
+    arguments = [
+        "run",
+        str(workflow),
+        "--json",
+        "--device",
+        device,
+        "--workspace",
+        str(ROOT),
+        "--output",
+        str(folder / "out"),
+        *options(fields),
+    ]
     captured = io.StringIO()
     with contextlib.redirect_stdout(captured):
         status = main([*arguments, "--cache", str(cache or folder / "cache")])
