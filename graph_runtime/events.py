@@ -112,7 +112,6 @@ class RunFinished(Event):
     status: RunStatus
     nodes: dict[str, NodeOutcome]
     artifacts: list[PublishedArtifact]
-    folder: str = ""
 
 
 AnyEvent = Annotated[

@@ -76,8 +76,8 @@ def execute(graph: Graph, targets: list[str], around: Surroundings, run_name: st
     run = _Run(graph, plan, around)
     around.emitter.emit(ev.RunStarted(run=run_name, workflow=graph.workflow.name, targets=targets, nodes=plan.needed))
     finished = run.finish(run.walk())
-    around.cache.flush()
     around.emitter.emit(finished)
+    around.cache.flush()
     return finished
 
 

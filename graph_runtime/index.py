@@ -1,6 +1,8 @@
 """The index of the disk tier: small values and file digests in one SQLite file."""
 
 import contextlib
+import errno
+import os
 import sqlite3
 import time
 from collections.abc import Generator, Iterable, Iterator
@@ -92,10 +94,15 @@ class Index:
 
     @contextlib.contextmanager
     def _transaction(self) -> Generator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
+        """All or nothing; a full disk is the OSError that it is everywhere else."""
         try:
+            self._db.execute("BEGIN IMMEDIATE")
             yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError):
+                number = errno.ENOSPC if "full" in str(error) else errno.EIO
+                raise OSError(number, f"{os.strerror(number)} ({error})", str(self._path)) from error
             raise
-        self._db.execute("COMMIT")

@@ -1,5 +1,6 @@
 """The cache: content-addressed, capped, safe for two processes, and never fooled by damage."""
 
+import errno
 import multiprocessing
 import os
 import sqlite3
@@ -195,3 +196,20 @@ def test_a_folder_that_cannot_be_used_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DamagedCache, match="cannot be used"):
         Cache(tmp_path / "file")
+
+
+def test_a_full_disk_is_the_usual_error_and_costs_no_entry(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.put("before", 1)
+    cache.flush()
+    pages = cache._index._db.execute("PRAGMA page_count").fetchone()[0]
+    cache._index._db.execute(f"PRAGMA max_page_count = {pages}")  # what SQLite meets on a full disk
+    cache.put("large", "x" * 1_000_000)
+    with pytest.raises(OSError, match="full") as caught:
+        cache.flush()
+    assert caught.value.errno == errno.ENOSPC
+    cache._pending.clear()
+    cache.close()
+    again = Cache(tmp_path)
+    assert (again.get("before", int), again.get("large", str)) == (1, MISS)
+    again.close()
