@@ -4,6 +4,7 @@ import time
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from graph_runtime import events as ev
 from graph_runtime.errors import Problem
@@ -59,8 +60,7 @@ class Display:
 
     def _print(self, markup: str, plain: str = "") -> None:
         """Print our own markup, then text from outside, in which brackets mean nothing."""
-        self._console.print(markup, end="", highlight=False)
-        self._console.print(plain, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(Text.from_markup(markup).append(plain), highlight=False, soft_wrap=True)
 
     def _progress(self, event: ev.NodeProgress) -> None:
         if event.node not in self._tasks:
