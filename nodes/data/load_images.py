@@ -64,10 +64,9 @@ class LoadImages(Node):
         for number, (name, digest) in enumerate(found.items(), 1):
             try:
                 size = _size(context.locate(digest), name)
+                pictures.append(Picture(digest, name, *size, self._views(size, digest), texts.get(name), _repeats(name)))
             except InputError as error:
-                context.message(f"{error} It is left out.", "warning")
-                continue
-            pictures.append(Picture(digest, name, *size, self._views(size, digest), texts.get(name), _repeats(name)))
+                context.message(f"{name} is left out: {error}", "warning")
             context.progress(number, len(found))
         if not pictures:
             raise InputError("none of the pictures can be read.", field="folder")
@@ -102,7 +101,8 @@ def _repeats(name: str) -> int:
 def _texts(folder: Path, pictures: list[Path]) -> Iterator[tuple[str, str]]:
     """Yield (picture name, caption) from metadata.jsonl files, then from `.txt` files, which win."""
     for table in sorted(folder.rglob("metadata.jsonl")):
-        yield from _table(table, folder)
+        if table.is_file() and table.resolve().is_relative_to(folder) and not _hidden(table, folder):
+            yield from _table(table, folder)
     for path in pictures:
         beside = path.with_suffix(".txt")
         if beside.is_file() and beside.resolve().is_relative_to(folder):
@@ -110,13 +110,15 @@ def _texts(folder: Path, pictures: list[Path]) -> Iterator[tuple[str, str]]:
 
 
 def _table(table: Path, folder: Path) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(table.read_text(encoding="utf-8-sig").splitlines(), 1):
+    text = table.read_text(encoding="utf-8-sig", errors="replace")
+    # A JSON string may hold other line breaks, such as U+2028, unescaped: `splitlines` would cut there.
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             row = _row(line, table, number)
-            text = next((str(row[column]) for column in TEXT_COLUMNS if row.get(column) is not None), None)
-            if text is not None:
+            caption = next((str(row[column]) for column in TEXT_COLUMNS if row.get(column) is not None), None)
+            if caption is not None:
                 name = (table.parent.relative_to(folder) / str(row["file_name"])).as_posix()
-                yield name, text.strip()
+                yield name, caption.strip()
 
 
 def _row(line: str, table: Path, number: int) -> dict[str, Any]:

@@ -2,9 +2,12 @@
 
 import random
 
+from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import View
 
 Size = tuple[int, int]
+MAX_RESIZED_PIXELS = 2**28
+"""A long, thin picture grows far beyond its own size when its short side is resized to fit."""
 
 
 def bucket_sizes(resolution: int, step: int) -> list[Size]:
@@ -31,10 +34,13 @@ def nearest_bucket(size: Size, buckets: list[Size]) -> Size:
 def plan_views(size: Size, target: Size, *, random_crops: int, flip: bool, seed: str) -> tuple[View, ...]:
     """Return how a picture of `size` becomes `target`: resized to cover it, then cropped in the center or at random places.
 
-    With `random_crops` = N there are N crops, drawn from `seed`; with `flip` each view comes mirrored too.
+    With `random_crops` = N there are N crops, drawn from `seed`; with `flip` each view comes mirrored too. A picture too long
+    and thin to be resized raises InputError.
     """
     scale = max(target[0] / size[0], target[1] / size[1])
     resized = max(target[0], round(size[0] * scale)), max(target[1], round(size[1] * scale))
+    if resized[0] * resized[1] > MAX_RESIZED_PIXELS:
+        raise InputError(f"{size[0]} x {size[1]} pixels are too long and thin for {target[0]} x {target[1]}.", field="folder")
     free = resized[0] - target[0], resized[1] - target[1]
     draw = random.Random(seed)
     crops = [(draw.randint(0, free[0]), draw.randint(0, free[1])) for _ in range(random_crops)] or [(free[0] // 2, free[1] // 2)]

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from nodes.diffusion.errors import InputError
@@ -13,10 +14,12 @@ from nodes.diffusion.errors import InputError
 
 def load_captioner(folder: Path, device: torch.device) -> Callable[[Image.Image], str]:
     """Return a function from a picture to a sentence, decoded greedily, by a model that transformers can load."""
+    # Left open, `trust_remote_code` asks on the terminal whether to run Python that lies in the folder.
+    safe = {"local_files_only": True, "trust_remote_code": False}
     try:
-        processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
-        model: Any = AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-    except (OSError, ValueError, KeyError) as error:
+        processor: Any = AutoProcessor.from_pretrained(folder, **safe)
+        model: Any = AutoModelForImageTextToText.from_pretrained(folder, use_safetensors=True, **safe)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         remedy = "Give the folder of a BLIP-like model with safetensors weights."
         raise InputError(f"the captioner cannot be loaded: {error}", field="captioner", remedy=remedy) from error
     model = model.to(device).eval()

@@ -1,6 +1,7 @@
 """Pictures as a model needs them: upright, opaque, RGB, cut to size."""
 
 import io
+import struct
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ def open_picture(path: Path, background: tuple[int, int, int] = (255, 255, 255),
                 return _flattened(ImageOps.exif_transpose(opened), background)
     except UnidentifiedImageError:
         raise InputError(f"{name} is not a picture.", field="folder") from None
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
         if isinstance(error, InputError | FileNotFoundError):
             raise
         raise InputError(f"{name} cannot be read: {error}.", field="folder", remedy="Replace or remove it.") from None

@@ -13,8 +13,8 @@ from nodes.diffusion.folders import read_config
 from nodes.diffusion.loading import load_part
 from nodes.diffusion.pictures import as_tensor
 
-TEMPLATES = ("{}", "flat style {}", "3d style {}", "line art style {}", "glossy style {}")
-"""Features of a word are averaged over these, so that the style of the picture matters less."""
+TEMPLATES = ("flat style {}", "3d style {}", "line art style {}", "glossy style {}")
+"""A word counts as near as the nearest of these: averaged over styles, a word fits no style well."""
 
 
 def load_tagger(folder: Path, words: list[str], device: torch.device) -> Callable[[Image.Image, int], list[str]]:
@@ -26,27 +26,24 @@ def load_tagger(folder: Path, words: list[str], device: torch.device) -> Callabl
     def tag(picture: Image.Image, count: int) -> list[str]:
         with torch.no_grad():
             image = vision(pixel_values=_pixels(picture, processing).to(device)).image_embeds[0]
-        nearest = (features @ image).topk(min(count, len(words))).indices
+        nearest = (features @ image).amax(dim=0).topk(min(count, len(words))).indices
         return [words[index] for index in nearest.tolist()]
 
     return tag
 
 
 def _word_features(folder: Path, words: list[str], device: torch.device) -> Tensor:
-    """Unit features [words, d], averaged over the templates."""
+    """Unit features [templates, words, d]."""
     tokenizer: Any = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     encoder = load_part(CLIPTextModelWithProjection, folder / "text_encoder", device)
     found: list[Tensor] = []
     with torch.no_grad():
         for start in range(0, len(words), 64):
-            part = words[start : start + 64]
-            each: list[Tensor] = []
-            for template in TEMPLATES:
-                texts = [template.format(word) for word in part]
-                ids = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
-                each.append(torch.nn.functional.normalize(encoder(ids.to(device)).text_embeds, dim=-1))
-            found.append(torch.nn.functional.normalize(torch.stack(each).mean(dim=0), dim=-1))
-    return torch.cat(found)
+            texts = [template.replace("{}", word) for template in TEMPLATES for word in words[start : start + 64]]
+            ids = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+            features = torch.nn.functional.normalize(encoder(ids.to(device)).text_embeds, dim=-1)
+            found.append(features.reshape(len(TEMPLATES), -1, features.shape[-1]))
+    return torch.cat(found, dim=1)
 
 
 def _pixels(picture: Image.Image, processing: dict[str, Any]) -> Tensor:

@@ -24,6 +24,7 @@ from graph_runtime.context import SilentReporter
 from graph_runtime.discovery import load_palette
 from graph_runtime.executor import Surroundings, execute
 from graph_runtime.graph import Graph
+from graph_runtime.overrides import apply_overrides
 from graph_runtime.runs import RunFolder
 from graph_runtime.session import prepare
 from graph_runtime.workflow import read_workflow
@@ -111,9 +112,9 @@ def run_demo(folder: Path, turns: Turns) -> None:
     """Run the demo up to TrainLoRA, the bare loop taking turns with it."""
     palette = load_palette()
     workflow = read_workflow(ROOT / "workflows" / "lora.json")
-    train = workflow.nodes["train"]
-    fields = {**train.fields, "max_steps": STEPS, "batch_size": BATCH}
-    workflow = workflow.model_copy(update={"nodes": {**workflow.nodes, "train": train.model_copy(update={"fields": fields})}})
+    fields = {"train.max_steps": STEPS, "train.batch_size": BATCH, "inject.targets": "attention", "inject.rank": RANK}
+    texts = [f"{name}={value}" for name, value in fields.items()]
+    workflow, _ = apply_overrides(workflow, texts, palette, ROOT)
     cache = Cache(folder / "cache")
     inputs = prepare(workflow, palette, Workspace(ROOT, packages=palette.folders), cache, ["latents", "embeddings"])
     record = RunFolder(folder / "out", workflow, {})

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodes.diffusion.buckets import bucket_sizes, nearest_bucket, plan_views
-
-SIDES = st.integers(1, 5000)
+from nodes.diffusion.errors import InputError
 
 
 @pytest.mark.parametrize(("resolution", "step"), [(512, 64), (1024, 64), (128, 16), (64, 64)])
@@ -31,7 +30,7 @@ def test_a_picture_goes_to_the_bucket_of_its_shape() -> None:
     assert nearest_bucket((9000, 10), sizes)[0] > nearest_bucket((9000, 10), sizes)[1]
 
 
-@given(SIDES, SIDES, st.sampled_from(bucket_sizes(512, 64)), st.integers(0, 5), st.booleans())
+@given(st.integers(10, 5000), st.integers(10, 5000), st.sampled_from(bucket_sizes(512, 64)), st.integers(0, 5), st.booleans())
 def test_every_view_is_exact_and_inside(width: int, height: int, target: tuple[int, int], crops: int, flip: bool) -> None:
     views = plan_views((width, height), target, random_crops=crops, flip=flip, seed="s")
     assert 1 <= len(views) <= max(1, crops) * (1 + flip)
@@ -41,6 +40,12 @@ def test_every_view_is_exact_and_inside(width: int, height: int, target: tuple[i
             assert view.resized[axis] >= target[axis]
             assert 0 <= view.crop[axis] <= view.resized[axis] - target[axis]
         assert min(view.resized[0] - target[0], view.resized[1] - target[1]) <= 1
+
+
+def test_a_thread_is_refused() -> None:
+    assert plan_views((5000, 5), (512, 512), random_crops=0, flip=False, seed="")[0].resized == (512_000, 512)
+    with pytest.raises(InputError, match="too long and thin"):
+        plan_views((20_000, 2), (512, 512), random_crops=0, flip=False, seed="")
 
 
 def test_random_crops_differ_and_repeat() -> None:

@@ -1,6 +1,7 @@
 """Pictures of every kind, upright and opaque; damaged ones named."""
 
 import io
+import struct
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,17 @@ def test_a_damaged_picture_is_named(tmp_path: Path, kind: str) -> None:
     (tmp_path / "odd.png").write_bytes(damaged()[kind])
     with pytest.raises(InputError, match=r"sub/odd\.png"):
         open_picture(tmp_path / "odd.png", name="sub/odd.png")
+
+
+def test_damaged_exif_is_an_input_error(tmp_path: Path, monkeypatch) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "odd.jpg")
+
+    def fail(image: Image.Image) -> Image.Image:
+        raise struct.error("required argument is not an integer")
+
+    monkeypatch.setattr(pictures.ImageOps, "exif_transpose", fail)
+    with pytest.raises(InputError, match=r"odd\.jpg cannot be read"):
+        open_picture(tmp_path / "odd.jpg")
 
 
 def test_a_picture_with_too_many_pixels_is_refused(tmp_path: Path, monkeypatch) -> None:

@@ -120,6 +120,32 @@ def test_a_broken_table_names_its_line(desk: Desk) -> None:
     assert caught.value.field == "folder"
 
 
+def test_a_table_may_hold_odd_characters(desk: Desk) -> None:
+    desk.picture("p/a.png")
+    table = desk.root / "p" / "metadata.jsonl"
+    table.write_text('{"file_name": "a.png", "text": "one\u2028two"}\r\n', encoding="utf-8")
+    assert images(desk).pictures[0].text == "one\u2028two"
+    table.write_bytes(b'{"file_name": "a.png", "text": "caf\xe9"}')
+    assert images(desk).pictures[0].text == "caf\ufffd"
+
+
+def test_a_table_counts_only_where_its_pictures_would(desk: Desk, tmp_path: Path) -> None:
+    desk.picture("p/a.png")
+    (desk.root / "p" / ".hidden").mkdir()
+    (desk.root / "p" / ".hidden" / "metadata.jsonl").write_text("oops")
+    (desk.root / "p" / "folder" / "metadata.jsonl").mkdir(parents=True)
+    (tmp_path / "outside").write_text('{"file_name": "a.png", "text": "not yours"}')
+    os.symlink(tmp_path / "outside", desk.root / "p" / "metadata.jsonl")
+    assert [p.text for p in images(desk).pictures] == [None]
+
+
+def test_a_picture_too_thin_to_resize_is_reported(desk: Desk) -> None:
+    desk.picture("p/a.png")
+    Image.new("1", (60_000, 1)).save(desk.root / "p" / "thread.png")
+    assert [p.name for p in images(desk, resolution=512).pictures] == ["a.png"]
+    assert desk.messages.texts == ["thread.png is left out: 60000 x 1 pixels are too long and thin for 512 x 512."]
+
+
 def test_unreadable_pictures_are_reported_by_name_and_left_out(desk: Desk) -> None:
     desk.picture("p/good.png")
     whole = desk.picture("p/cut.png").read_bytes()
