@@ -63,7 +63,7 @@ class RunFolder:
         digest = digest_file(artifact.file)
         path = next(path for path in _numbered(self.output / artifact.name) if _free_or_same(path, digest))
         _place(artifact.file, path)
-        _place(artifact.file, self.folder / "artifacts" / path.name)
+        _link(path, self.folder / "artifacts" / path.name)
         return ev.PublishedArtifact(path=str(path), sha256=digest, bytes=path.stat().st_size, node=node)
 
     def close(self) -> None:
@@ -105,6 +105,16 @@ def _place(source: Path, target: Path) -> None:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a finished file a second name, by a copy where the file system has no links."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return
+    except OSError:
+        _place(source, target)
 
 
 def _json_bytes(value: object) -> bytes:
