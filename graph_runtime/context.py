@@ -65,10 +65,10 @@ class PlainFolder:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What made a file: the workflow, the digests of its outside inputs by node id, and library versions."""
+    """What made a file: the workflow, one digest of what each node read from outside, by node id, and library versions."""
 
     workflow: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    inputs: Mapping[str, str] = field(default_factory=dict[str, str])
     versions: Mapping[str, str] = field(default_factory=dict[str, str])
 
 

@@ -160,7 +160,7 @@ def compute_keys(graph: Graph, files: OutsideFiles, carried: Mapping[str, Any]) 
     Raises WorkflowError naming all outside files that cannot be read.
     """
     problems: list[Problem] = []
-    document = _digest(_canonical(carried))
+    document = digest_json(carried)
     for step in graph.steps.values():
         try:
             step.fingerprint = step.node.fingerprint(files) if step.node else None
@@ -184,6 +184,11 @@ def _identity(step: Step, graph: Graph, document: str) -> str:
 
 def _canonical(value: Any) -> str:
     return "null" if value is None else json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def digest_json(value: Any) -> str:
+    """Return the sha256 of a JSON value, however its objects are ordered."""
+    return _digest(_canonical(value))
 
 
 def _digest(text: str) -> str:

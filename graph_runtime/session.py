@@ -14,7 +14,7 @@ from graph_runtime.discovery import Palette
 from graph_runtime.emitter import Emitter, Listener
 from graph_runtime.errors import Problem, WorkflowError
 from graph_runtime.executor import Plan, Surroundings, execute, make_plan
-from graph_runtime.graph import Graph, build_graph, compute_keys
+from graph_runtime.graph import Graph, build_graph, compute_keys, digest_json
 from graph_runtime.provenance import carried_document, library_versions
 from graph_runtime.runs import RunFolder
 from graph_runtime.validation import validate
@@ -60,7 +60,7 @@ def prepare(workflow: Workflow, palette: Palette, workspace: Workspace, cache: C
     files = OutsideReader(workspace, cache.digest)
     carried = carried_document(workflow, palette.types)
     compute_keys(graph, files, carried)
-    inputs = {step.id: step.fingerprint for step in graph.steps.values() if step.fingerprint is not None}
+    inputs = {step.id: digest_json(step.fingerprint) for step in graph.steps.values() if step.fingerprint is not None}
     provenance = Provenance(carried, inputs, library_versions())
     return Prepared(graph, targets or graph.default_targets(), files, provenance)
 

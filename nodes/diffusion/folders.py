@@ -1,15 +1,44 @@
-"""What a model folder holds, read from its JSON files alone; needs no torch."""
+"""What a model folder holds, read from its JSON files and weight headers alone; needs no torch."""
 
 import json
-import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError
+from safetensors import SafetensorError, safe_open
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import Family, PredictionType
 
 LAYOUT = "A diffusers folder has model_index.json and the folders unet, vae, text_encoder, tokenizer and scheduler."
+AGAIN = "Copy or download it again."
+
+Count = Annotated[int, Field(gt=0, le=2**20)]
+
+
+class _UNet(BaseModel):
+    """What is read of unet/config.json; diffusers' defaults where it is silent."""
+
+    sample_size: Count | Annotated[list[Count], Field(min_length=1)] | None = None
+    in_channels: Count = 4
+    use_linear_projection: bool = False
+
+
+class _VAE(BaseModel):
+    block_out_channels: Annotated[list[Count], Field(min_length=1, max_length=8)]
+    latent_channels: Count = 4
+
+
+class _TextEncoder(BaseModel):
+    num_hidden_layers: Count = 12
+
+
+class _Scheduler(BaseModel):
+    prediction_type: str = "epsilon"
+
+
+Config = TypeVar("Config", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -21,41 +50,72 @@ class ModelFacts:
     resolution: int
     text_parts: tuple[str, ...]
     """Folders of tokenizers and text encoders, in order of use."""
+    max_clip_skip: int
+    """Layers that can be dropped from every text encoder while one is left."""
 
 
 def inspect_folder(folder: Path) -> ModelFacts:
     """Return the facts of a diffusers folder; raise InputError when a part is missing, damaged or a pickle."""
-    for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler"):
+    second = ("tokenizer_2", "text_encoder_2") if (folder / "text_encoder_2").is_dir() else ()
+    encoders = ("text_encoder", *second[1:])
+    for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler", *second):
         if not (folder / part).is_dir():
             raise InputError(f"{folder.name} has no folder {part!r}.", field="model", remedy=LAYOUT)
-    unet, vae = read_config(folder / "unet" / "config.json"), read_config(folder / "vae" / "config.json")
-    scheduler = read_config(folder / "scheduler" / "scheduler_config.json")
-    second = ("tokenizer_2", "text_encoder_2") if (folder / "text_encoder_2").is_dir() else ()
-    for part in ("unet", "vae", "text_encoder", *second[1:]):
+    unet, vae = _read(folder / "unet" / "config.json", _UNet), _read(folder / "vae" / "config.json", _VAE)
+    layers = min(_read(folder / part / "config.json", _TextEncoder).num_hidden_layers for part in encoders)
+    for part in ("unet", "vae", *encoders):
         _check_weights(folder / part)
-    prediction_type = scheduler.get("prediction_type", "epsilon")
-    if prediction_type not in ("epsilon", "v_prediction"):
-        raise InputError(f"the scheduler predicts {prediction_type!r}; epsilon or v_prediction is needed.", field="model")
+    if unet.in_channels != vae.latent_channels:
+        message = f"the UNet of {folder.name} takes {unet.in_channels} channels where the VAE gives {vae.latent_channels}."
+        raise InputError(message, field="model", remedy="Inpainting, depth and upscaling models cannot be used here.")
     return ModelFacts(
-        family="sdxl" if second else "sd2" if unet.get("use_linear_projection") else "sd1",
-        prediction_type=prediction_type,
-        resolution=_side(unet) * 2 ** (len(vae["block_out_channels"]) - 1),
+        family="sdxl" if second else "sd2" if unet.use_linear_projection else "sd1",
+        prediction_type=_prediction_type(folder),
+        resolution=_side(unet) * 2 ** (len(vae.block_out_channels) - 1),
         text_parts=("tokenizer", "text_encoder", *second),
+        max_clip_skip=max(0, layers - (2 if second else 1)),  # SDXL leaves the last layer out even without clip skip
     )
 
 
 def read_config(path: Path) -> dict[str, Any]:
     """Return a JSON configuration; raise InputError naming the file when it is missing or damaged."""
+    name = f"{path.parent.name}/{path.name}"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path.parent.name}/{path.name} is missing.", field="model", remedy=LAYOUT) from None
-    except ValueError:
-        raise InputError(f"{path.parent.name}/{path.name} is not valid JSON.", field="model") from None
+        raise InputError(f"{name} is missing.", field="model", remedy=LAYOUT) from None
+    except (ValueError, RecursionError):
+        raise InputError(f"{name} is not valid JSON.", field="model", remedy=AGAIN) from None
+    if not isinstance(config, dict):
+        raise InputError(f"{name} is not a JSON object.", field="model", remedy=AGAIN)
+    return config
 
 
-def _side(unet: dict[str, Any]) -> int:
-    size = unet.get("sample_size", 64)
+def weights_variant(part: Path) -> str | None:
+    """Return `fp16` for a folder that holds only `model.fp16.safetensors` or the like, None where plain names are."""
+    endings = [file.name.split(".")[1:-1] for file in sorted(part.glob("*.safetensors"))]
+    return endings[0][0].split("-")[0] if endings and all(endings) else None
+
+
+def _read(path: Path, kind: type[Config]) -> Config:
+    try:
+        return kind.model_validate(read_config(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(step) for step in first["loc"][:1])
+        message = f"{path.parent.name}/{path.name}: {place} cannot be used: {first['msg']}."
+        raise InputError(message, field="model", remedy=AGAIN) from None
+
+
+def _prediction_type(folder: Path) -> PredictionType:
+    kind = _read(folder / "scheduler" / "scheduler_config.json", _Scheduler).prediction_type
+    if kind == "epsilon" or kind == "v_prediction":
+        return kind
+    raise InputError(f"the scheduler predicts {kind!r}; epsilon or v_prediction is needed.", field="model")
+
+
+def _side(unet: _UNet) -> int:
+    size = unet.sample_size or 64
     return size if isinstance(size, int) else max(size)
 
 
@@ -67,22 +127,8 @@ def _check_weights(part: Path) -> None:
         message = f"{part.name} holds only pickled weights (.bin)." if pickled else f"{part.name} holds no weights."
         raise InputError(message, field="model", remedy="Save the model with safe_serialization=True.")
     for file in files:
-        check_safetensors(file)
-
-
-def check_safetensors(file: Path) -> None:
-    """Raise InputError when a safetensors file is empty, cut off or something else."""
-    size = file.stat().st_size
-    with file.open("rb") as opened:
-        start = opened.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         try:
-            header = json.loads(opened.read(length)) if 2 <= length <= min(size - 8, 100 * 2**20) else None
-        except ValueError:
-            header = None
-    name = f"{file.parent.name}/{file.name}"
-    if not isinstance(header, dict):
-        raise InputError(f"{name} is not a safetensors file.", field="model", remedy="Copy or download it again.")
-    ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
-    if 8 + length + max(ends, default=0) != size:
-        raise InputError(f"{name} is cut off.", field="model", remedy="Copy or download it again.")
+            safe_open(file, "np")
+        except SafetensorError as error:
+            message = f"{part.name}/{file.name} is not a whole safetensors file: {error}."
+            raise InputError(message, field="model", remedy=AGAIN) from None

@@ -18,9 +18,11 @@ def encode_pictures(model: StableDiffusion, pictures: Tensor, names: Sequence[st
     """
     with torch.no_grad():
         vae: Any = model.vae
-        posterior = vae.encode(pictures.to(model.device, model.dtype)).latent_dist
+        # CPUs convolve a lone picture by another algorithm, with other last bits: it goes in twice
+        shown = pictures if len(pictures) > 1 else pictures.repeat(2, 1, 1, 1)
+        posterior = vae.encode(shown.to(model.device, model.dtype)).latent_dist
     shift, scale = vae.config.get("shift_factor") or 0.0, vae.config["scaling_factor"]
-    mean, std = (posterior.mean.float() - shift) * scale, posterior.std.float() * scale
+    mean, std = ((posterior.mean.float() - shift) * scale)[: len(names)], (posterior.std.float() * scale)[: len(names)]
     finite = (mean.isfinite() & std.isfinite()).flatten(1).all(dim=1)
     if not finite.all():
         name = names[int((~finite).nonzero()[0])]

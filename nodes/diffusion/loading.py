@@ -2,21 +2,27 @@
 
 import os
 from collections import OrderedDict
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from diffusers.utils import logging as diffusers_logging
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from nodes.diffusion.devices import DTYPES, Precision
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.folders import ModelFacts, inspect_folder, read_config
+from nodes.diffusion.folders import AGAIN, ModelFacts, inspect_folder, read_config, weights_variant
 from nodes.diffusion.values import DiffusionModel
 
 transformers_logging.disable_progress_bar()  # the run has its own
+# what they would warn of is an InputError here, or counted and reported once
+transformers_logging.set_verbosity_error()
+diffusers_logging.set_verbosity(diffusers_logging.CRITICAL)
 
 
 class StableDiffusion:
@@ -48,12 +54,13 @@ class StableDiffusion:
     @cached_property
     def tokenizers(self) -> list[Any]:
         parts = [part for part in self.facts.text_parts if part.startswith("tokenizer")]
-        return [CLIPTokenizer.from_pretrained(self.folder / part, local_files_only=True) for part in parts]
+        return [self._tokenizer(part) for part in parts]
 
     @cached_property
     def noise_scheduler(self) -> DDPMScheduler:
         """The forward process of the model's training (DDPM, Ho et al. 2020), with its prediction type."""
-        scheduler: Any = DDPMScheduler.from_config(self.scheduler_config)
+        with _damage_named("scheduler"):
+            scheduler: Any = DDPMScheduler.from_config(self.scheduler_config)
         return scheduler
 
     @property
@@ -70,6 +77,14 @@ class StableDiffusion:
         architectures = read_config(self.folder / part / "config.json").get("architectures") or ["CLIPTextModel"]
         return CLIPTextModelWithProjection if "WithProjection" in architectures[0] else CLIPTextModel
 
+    def _tokenizer(self, part: str) -> Any:
+        """One tokenizer, whose length is never more than its encoder can see: older folders do not state it."""
+        with _damage_named(part):
+            tokenizer: Any = CLIPTokenizer.from_pretrained(self.folder / part, local_files_only=True)
+            config = read_config(self.folder / part.replace("tokenizer", "text_encoder") / "config.json")
+            tokenizer.model_max_length = min(tokenizer.model_max_length, config.get("max_position_embeddings", 77))
+        return tokenizer
+
     def _ready(self, cls: Any, part: str, **dtype: torch.dtype) -> Any:
         make_room(self)
         return load_part(cls, self.folder / part, self.device, **dtype)
@@ -77,11 +92,27 @@ class StableDiffusion:
 
 def load_part(cls: Any, folder: Path, device: torch.device, **dtype: torch.dtype) -> Any:
     """Return one part of a model, frozen and in evaluation mode, from safetensors on this disk and nothing else."""
-    try:
-        module = cls.from_pretrained(folder, local_files_only=True, use_safetensors=True, **dtype)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise InputError(f"{folder.name} cannot be loaded: {error}", field="model") from error
+    options = {"local_files_only": True, "use_safetensors": True, "variant": weights_variant(folder)}
+    with _damage_named(folder.name):
+        module, report = cls.from_pretrained(folder, output_loading_info=True, **options, **dtype)
+    missing = sorted(report["missing_keys"])
+    if missing:
+        # the libraries would fill them with random numbers
+        message = f"{folder.name} lacks {len(missing)} of its weights, such as {missing[0]}."
+        raise InputError(message, field="model", remedy=AGAIN)
     return module.to(device).requires_grad_(False).eval()
+
+
+@contextmanager
+def _damage_named(part: str) -> Generator[None]:
+    """Turn what a library raises about a part's files, which may be anything, into an InputError that names the part."""
+    try:
+        yield
+    except (InputError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(f"{part} cannot be loaded: {reason[0]}", field="model", remedy=AGAIN) from error
 
 
 _resident: OrderedDict[tuple[str, str, str], StableDiffusion] = OrderedDict()
@@ -92,15 +123,18 @@ def load(model: DiffusionModel, folder: Path, *, device: torch.device, precision
     key = (model.digest, str(device), precision)
     if key not in _resident:
         _resident[key] = StableDiffusion(folder, device, precision)
+    _resident[key].folder = folder  # the same content may have moved
     _resident.move_to_end(key)
     return _resident[key]
 
 
 def make_room(wanted: StableDiffusion) -> None:
     """Let go of the models used longest ago while those on the device fill more than half of its memory."""
-    others = [key for key, model in _resident.items() if model is not wanted and model.device == wanted.device]
-    while others and sum(model.loaded_bytes() for model in _resident.values()) > memory_of(wanted.device) // 2:
-        del _resident[others.pop(0)]
+    there = {key: model for key, model in _resident.items() if model.device == wanted.device}
+    doomed = [key for key, model in there.items() if model is not wanted]
+    while doomed and sum(model.loaded_bytes() for model in there.values()) > memory_of(wanted.device) // 2:
+        key = doomed.pop(0)
+        del there[key], _resident[key]
 
 
 def memory_of(device: torch.device) -> int:
