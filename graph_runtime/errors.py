@@ -1,6 +1,7 @@
 """Problems, each naming the node, the field and the remedy."""
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,12 @@ class Problem:
 
     def to_json(self) -> dict[str, str]:
         return asdict(self)
+
+
+def readable(details: Any) -> str:
+    """Return one of pydantic's error details as a sentence."""
+    text = str(details["msg"]).removeprefix("Value error, ")[:200]
+    return f"{text[:1].lower()}{text[1:]}."
 
 
 class WorkflowError(Exception):

@@ -226,12 +226,21 @@ def _sources(step: Step) -> Iterator[Source]:
 
 def explained(error: Exception, step: Step) -> Problem:
     """Return what a person should read about a node's error, the usual causes put in plain words."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Problem("the disk is full.", step.id, remedy="Free some space and run again: nothing finished so far is lost.")
+    if _disk_is_full(error):
+        where = f" at {error.filename}" if isinstance(error, OSError) and error.filename else ""
+        return Problem(f"the disk is full{where}.", step.id, remedy="Free some space and run again: what is finished is kept.")
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return Problem(f"{error.filename} cannot be written.", step.id, remedy="Choose another --output folder.")
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return Problem("the memory is full.", step.id, remedy="Use a smaller batch_size or resolution.")
     if hasattr(error, "remedy"):
         return problem_of(error, step)
-    return Problem(f"{type(error).__name__}: {error}", step.id, remedy="The run folder has the details in errors.txt.")
+    text = f"{type(error).__name__}: {error}".rstrip(". ")
+    return Problem(f"{text}.", step.id, remedy="The run folder has the details in errors.txt.")
+
+
+def _disk_is_full(error: Exception) -> bool:
+    """Whether this is ENOSPC, as Python's own error or as text from a library written in Rust."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return f"os error {errno.ENOSPC}" in str(error)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import networkx as nx
 from pydantic import ValidationError
 
-from graph_runtime.errors import Problem, WorkflowError
+from graph_runtime.errors import Problem, WorkflowError, readable
 from graph_runtime.node import Json, Node, NodeType, OutsideFiles, accepts
 from graph_runtime.workflow import Workflow
 
@@ -199,6 +199,6 @@ def problem_of(error: BaseException, step: Step) -> Problem:
     """Return what a person should read about an error inside a node."""
     if isinstance(error, ValidationError):
         details = error.errors(include_url=False)[0]
-        return Problem(f"{details['msg']}.", node=step.id, field=".".join(map(str, details["loc"])))
+        return Problem(readable(details), node=step.id, field=".".join(map(str, details["loc"])))
     field = getattr(error, "field", "") or (next(iter(step.type.path_fields), "") if hasattr(error, "remedy") else "")
     return Problem(str(error), node=step.id, field=field, remedy=getattr(error, "remedy", ""))

@@ -10,7 +10,7 @@ from inspect import cleandoc, signature
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from graph_runtime.context import RunContext
 
@@ -27,7 +27,16 @@ WorkspaceFile = Annotated[str, _path_field("workspace-file")]
 """A file, relative to the workspace."""
 ModelReference = Annotated[str, _path_field("model")]
 """The name of the bundled model, or a model's folder relative to the workspace."""
-FileName = Annotated[str, Field(pattern=r"^[^/\\:*?\"<>|\x00-\x1f.][^/\\:*?\"<>|\x00-\x1f]*$", max_length=120)]
+
+
+def _plain_name(name: str) -> str:
+    if not name.strip() or name.startswith(".") or set(name) & FORBIDDEN_IN_NAMES or min(map(ord, name)) < ord(" "):
+        raise ValueError("a plain file name is needed, without folders")
+    return name
+
+
+FORBIDDEN_IN_NAMES = frozenset('/\\:*?"<>|')
+FileName = Annotated[str, AfterValidator(_plain_name), Field(max_length=120)]
 """A plain file name: no folders, no hidden file; the run decides where it goes."""
 Prompt = Annotated[str, Field(json_schema_extra={"widget": "prompt"})]
 """Text over several lines."""

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from graph_runtime.discovery import Palette
-from graph_runtime.errors import Problem, WorkflowError
+from graph_runtime.errors import Problem, WorkflowError, readable
 from graph_runtime.workflow import Workflow
 
 
@@ -29,11 +29,13 @@ def apply_overrides(workflow: Workflow, texts: list[str], palette: Palette, work
             try:
                 if field in node_type.path_fields:
                     parsed: Any = _path(value, workspace, trusted)
+                    if not parsed and value:
+                        problems.append(Problem(f"there is nothing at {value!r}.", node=id, field=field))
                 else:
                     parsed = _parsed(value, node_type.cls.model_fields[field].rebuild_annotation())
             except ValidationError as error:
-                message = error.errors(include_url=False)[0]["msg"]
-                problems.append(Problem(f"{value[:60]!r} does not fit: {message}.", node=id, field=field))
+                reason = readable(error.errors(include_url=False)[0])
+                problems.append(Problem(f"{value[:60]!r} does not fit: {reason}", node=id, field=field))
                 continue
             nodes[id] = nodes[id].model_copy(update={"fields": {**nodes[id].fields, field: parsed}})
     if problems:
@@ -69,10 +71,13 @@ def _parsed(text: str, annotation: Any) -> Any:
 
 
 def _path(text: str, workspace: Path, trusted: list[Path]) -> str:
-    """Trust a path that exists from where the person stands; write it relative to the workspace when it lies inside."""
+    """Trust a path that exists from where the person stands; write it relative to the workspace when it lies inside.
+
+    A plain name is left as it is: it may be a model's, or lie in the workspace. Empty when there is nothing at the path.
+    """
     path = Path(text).expanduser()
     if not path.exists():
-        return text
+        return text if (workspace / text).exists() or len(path.parts) < 2 else ""
     resolved = path.resolve()
     trusted.append(resolved)
     root = workspace.resolve()

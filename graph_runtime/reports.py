@@ -9,6 +9,8 @@ from graph_runtime.errors import Problem, WorkflowError
 from graph_runtime.node import NodeType
 from graph_runtime.provenance import METADATA_KEY, read_provenance, safetensors_header
 
+LISTS_NODES = "`latentloom nodes` lists them."
+
 
 def nodes_report(name: str | None, *, as_json: bool) -> str:
     """Describe the palette, or one node."""
@@ -19,7 +21,7 @@ def nodes_report(name: str | None, *, as_json: bool) -> str:
     node_type = palette.types.get(name)
     if node_type is None:
         nearest = palette.nearest(name)
-        raise WorkflowError(Problem(f"There is no node {name!r}.", remedy=f"Did you mean {nearest}?" if nearest else ""))
+        raise WorkflowError(Problem(f"There is no node {name!r}.", remedy=f"Did you mean {nearest}?" if nearest else LISTS_NODES))
     return json.dumps(node_type.to_json()) if as_json else _help_page(node_type)
 
 
@@ -62,5 +64,9 @@ def inspect_report(path: Path, *, workflow: bool, as_json: bool) -> str:
         if found is None:
             raise WorkflowError(Problem(f"{path} carries no workflow.", remedy="Only files saved by this program do."))
         return json.dumps(found["workflow"], indent=2, ensure_ascii=False)
+    if found is None and not metadata:
+        raise WorkflowError(
+            Problem(f"{path} carries nothing that says what made it.", remedy="Give a .safetensors or .png file.")
+        )
     shown = {"metadata": {k: v for k, v in metadata.items() if k != METADATA_KEY}, **(found or {})}
     return json.dumps(shown, indent=None if as_json else 2, ensure_ascii=False)

@@ -1,5 +1,6 @@
 """Run folders: what a run leaves behind."""
 
+import contextlib
 import csv
 import json
 import os
@@ -33,13 +34,21 @@ class RunFolder:
         self._loss = (self.folder / "loss.csv").open("a", encoding="utf-8", newline="")
         self._rows = csv.writer(self._loss)
         self._rows.writerow(("node", "step", *METRICS))
+        self._unwritten: OSError | None = None
 
     @property
     def name(self) -> str:
         return self.folder.name
 
     def listen(self, event: ev.Event) -> None:
-        """Append an event to the log, and a loss to the table."""
+        """Append an event to the log, and a loss to the table; a log that cannot be written does not stop the run."""
+        if self._unwritten is None:
+            try:
+                self._write(event)
+            except OSError as error:
+                self._unwritten = error
+
+    def _write(self, event: ev.Event) -> None:
         self._events.write(event.model_dump_json() + "\n")
         if isinstance(event, ev.NodeMetric):
             self._rows.writerow((event.node, event.step, *(event.values.get(name, "") for name in METRICS)))
@@ -55,7 +64,7 @@ class RunFolder:
 
     def keep_traceback(self, node: str, text: str) -> None:
         """Append an error's details to `errors.txt`."""
-        with (self.folder / "errors.txt").open("a", encoding="utf-8") as file:
+        with contextlib.suppress(OSError), (self.folder / "errors.txt").open("a", encoding="utf-8") as file:
             file.write(f"{node}\n{text}\n")
 
     def publish(self, artifact: Artifact, node: str) -> ev.PublishedArtifact:
@@ -67,8 +76,14 @@ class RunFolder:
         return ev.PublishedArtifact(path=str(path), sha256=digest, bytes=path.stat().st_size, node=node)
 
     def close(self) -> None:
-        self._events.close()
-        self._loss.close()
+        """Close the log; raise OSError when it could not be written to the end."""
+        for file in (self._events, self._loss):
+            try:
+                file.close()
+            except OSError as error:
+                self._unwritten = self._unwritten or error
+        if self._unwritten:
+            raise OSError(self._unwritten.errno, self._unwritten.strerror, str(self.folder))
 
 
 def _new_folder(runs: Path, name: str) -> Path:
@@ -103,6 +118,8 @@ def _place(source: Path, target: Path) -> None:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, target)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

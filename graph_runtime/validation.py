@@ -7,7 +7,7 @@ import networkx as nx
 from pydantic import ValidationError
 
 from graph_runtime.discovery import Palette
-from graph_runtime.errors import Problem
+from graph_runtime.errors import Problem, readable
 from graph_runtime.graph import dependencies
 from graph_runtime.node import NodeType, Socket, accepts, type_name
 from graph_runtime.workflow import NodeEntry, Wire, Workflow
@@ -47,7 +47,7 @@ def _field_problems(id: str, entry: NodeEntry, node_type: NodeType, wired: set[s
         for details in error.errors(include_url=False):
             name = str(details["loc"][0]) if details["loc"] else ""
             if not (details["type"] == "missing" and name in wired):
-                yield _field_problem(id, ".".join(map(str, details["loc"])), details["type"], details["msg"], node_type)
+                yield _field_problem(id, ".".join(map(str, details["loc"])), details["type"], readable(details), node_type)
 
 
 def _field_problem(id: str, field: str, kind: str, message: str, node_type: NodeType) -> Problem:
@@ -59,7 +59,7 @@ def _field_problem(id: str, field: str, kind: str, message: str, node_type: Node
         return Problem(f"{node_type.name} has no field {field[:60]!r}.", node=id, field=field, remedy=remedy)
     if kind == "missing":
         return Problem("the field has no value.", node=id, field=field, remedy="Set it or wire something to it.")
-    return Problem(f"{message}.", node=id, field=field)
+    return Problem(message, node=id, field=field)
 
 
 def _path_problems(id: str, entry: NodeEntry, node_type: NodeType, workspace: Workspace) -> Iterator[Problem]:

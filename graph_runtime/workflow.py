@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from pydantic_core import to_json
 
-from graph_runtime.errors import Problem, WorkflowError
+from graph_runtime.errors import Problem, WorkflowError, readable
 from graph_runtime.files import write_atomic
 
 FORMAT = "latentloom/1"
@@ -147,7 +147,7 @@ def _form_problem(details: Any) -> Problem:
     place = [str(part) for part in details["loc"]]
     node = place[1] if len(place) > 1 and place[0] == "nodes" else ""
     field = ".".join(place[2:] if node else place)
-    return Problem(str(details["msg"])[:200] + ".", node=node[:64], field=field[:120])
+    return Problem(readable(details), node=node[:64], field=field[:120])
 
 
 def _refuse_constant(text: str) -> float:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, Node, OutsideFiles, WorkspaceFile, WorkspaceFolder
-from nodes.diffusion.captions import caption_from_name, fill, shuffled
+from nodes.diffusion.captions import caption_from_name, checked_template, fill, shuffled
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import CaptionedDataset, ImageDataset, Picture
 
@@ -25,7 +25,7 @@ class CaptionDataset(Node):
     source: Literal["sidecar", "file name", "tags", "captioner"] = "sidecar"
     """`sidecar`: the text that came with the picture. `file name`: the name, without number and extension.
     `tags`: words of the word list that the bundled CLIP finds in it. `captioner`: a sentence from a BLIP-like model."""
-    template: str = "{caption}"
+    template: Annotated[str, AfterValidator(checked_template)] = "{caption}"
     """The whole caption: `{caption}` is what the source says, `{name}` the file's name, `{trigger}` the trigger word."""
     trigger: str = ""
     """The word that will call what is learned."""
@@ -68,7 +68,7 @@ class CaptionDataset(Node):
         if self.source == "sidecar":
             without = [picture.name for picture in images.pictures if picture.text is None]
             if without:
-                names = ", ".join(without[:5]) + (" ..." if len(without) > 5 else "")
+                names = ", ".join(without[:5]) + (" and others" if len(without) > 5 else "")
                 remedy = "Put a .txt file beside each, or choose another source."
                 raise InputError(f"{len(without)} pictures have no caption: {names}.", field="source", remedy=remedy)
             return [picture.text or "" for picture in images.pictures]

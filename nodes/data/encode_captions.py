@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
@@ -25,16 +25,17 @@ class EncodeCaptions(Node):
                 remedy="Wire the captions to the training node instead.",
             )
         identity = text_identity(model)
-        wanted = ["", *dict.fromkeys(text for variants in captions.captions for text in variants)]
+        wanted = list(dict.fromkeys(["", *(text for variants in captions.captions for text in variants)]))
         keys = {text: _key(identity, text) for text in wanted}
-        missing = [text for text in wanted if context.find_item(keys[text]) is None]
-        truncated: list[str] = []
+        kept = {text: context.find_item(keys[text]) for text in wanted}
+        missing = [text for text in wanted if kept[text] is None]
         for start in range(0, len(missing), BATCH):
-            truncated += self._encode(model, missing[start : start + BATCH], keys, context)
+            kept |= self._encode(model, missing[start : start + BATCH], keys, context)
             context.progress(min(start + BATCH, len(missing)), len(missing))
+        truncated = [text for text in wanted if kept[text]["truncated"]]
         if truncated:
             context.message(f"{len(truncated)} captions are too long and were cut, such as {truncated[0][:80]!r}.", "warning")
-        files = {text: context.find_item(keys[text])["file"] for text in wanted}
+        files = {text: kept[text]["file"] for text in wanted}
         items = tuple(
             CaptionItem(picture.name, variants, tuple(files[text] for text in variants))
             for picture, variants in zip(captions.pictures, captions.captions, strict=True)
@@ -42,8 +43,8 @@ class EncodeCaptions(Node):
         return EmbeddingDataset(items, files[""], captions.caption_dropout, identity)
 
     @staticmethod
-    def _encode(model: DiffusionModel, texts: list[str], keys: dict[str, str], context: RunContext) -> tuple[str, ...]:
-        """Encode and keep some captions; return those that were too long."""
+    def _encode(model: DiffusionModel, texts: list[str], keys: dict[str, str], context: RunContext) -> dict[str, Any]:
+        """Encode some captions; return what was kept, by caption."""
         import torch
         from safetensors.torch import save_file
 
@@ -57,13 +58,16 @@ class EncodeCaptions(Node):
             # one fixed batch shape: matrix products of another height differ in their last bits
             padded = texts + [""] * (BATCH - len(texts))
             encoded = encode_prompts(loaded, padded, clip_skip=model.clip_skip)
+        kept: dict[str, Any] = {}
         for number, text in enumerate(texts):
             tensors = {"hidden": encoded.hidden[number].float().cpu().clone()}
             if encoded.pooled is not None:
                 tensors["pooled"] = encoded.pooled[number].float().cpu().clone()
-            context.keep_item(keys[text], {"file": context.add_file(".safetensors", lambda path, t=tensors: save_file(t, path))})
-        return encoded.truncated
+            file = context.add_file(".safetensors", lambda path, t=tensors: save_file(t, path))
+            kept[text] = {"file": file, "truncated": text in encoded.truncated}
+            context.keep_item(keys[text], kept[text])
+        return kept
 
 
 def _key(identity: str, text: str) -> str:
-    return "text:" + hashlib.sha256(json.dumps([EncodeCaptions.version, identity, text]).encode()).hexdigest()
+    return "caption:" + hashlib.sha256(json.dumps([EncodeCaptions.version, identity, text]).encode()).hexdigest()

@@ -22,25 +22,22 @@ class EncodeLatents(Node):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the VAE. SDXL's own VAE overflows in fp16."""
     batch_size: Annotated[int, Field(ge=1, le=256)] = 8
-    """Pictures encoded at once; less needs less memory."""
+    """Pictures encoded at once; less needs less memory. On CPUs the latents are the same bytes for every choice."""
 
     not_in_key: ClassVar[frozenset[str]] = frozenset({"batch_size"})
 
     def run(self, model: DiffusionModel, images: ImageDataset, context: RunContext) -> LatentDataset:
         keys = {(p.name, view): self._key(model, images, p, view) for p in images.pictures for view in p.views}
-        missing = [
-            (keys[p.name, view], p, view)
-            for p in images.pictures
-            for view in p.views
-            if context.find_item(keys[p.name, view]) is None
-        ]
+        kept = {key: context.find_item(key) for key in keys.values()}
+        wanted = {keys[p.name, view]: (p, view) for p in images.pictures for view in p.views}
+        missing = [(key, p, view) for key, (p, view) in wanted.items() if kept[key] is None]
         done, total = 0, len(missing)
         for group in _same_size(missing, self.batch_size):
-            self._encode(model, images, group, context)
+            kept |= self._encode(model, images, group, context)
             done += len(group)
             context.progress(done, total)
         items = tuple(
-            LatentItem(p.name, tuple(_view(p, view, context.find_item(keys[p.name, view])) for view in p.views), p.repeats)
+            LatentItem(p.name, tuple(_view(p, view, kept[keys[p.name, view]]) for view in p.views), p.repeats)
             for p in images.pictures
         )
         return LatentDataset(items, model.vae_digest)
@@ -50,7 +47,8 @@ class EncodeLatents(Node):
         identity = [self.version, picture.digest, asdict(view), images.background, model.vae_digest, self.precision]
         return "latents:" + hashlib.sha256(json.dumps(identity).encode()).hexdigest()
 
-    def _encode(self, model: DiffusionModel, images: ImageDataset, group: list[Wanted], context: RunContext) -> None:
+    def _encode(self, model: DiffusionModel, images: ImageDataset, group: list[Wanted], context: RunContext) -> dict[str, Any]:
+        """Encode pictures of one size; return what was kept, by key."""
         import torch
         from safetensors.torch import save_file
 
@@ -61,12 +59,15 @@ class EncodeLatents(Node):
 
         device = choose_device(context.device)
         loaded = load(model, context.locate(model.digest), device=device, precision=self.precision)
-        opened = [(open_picture(context.locate(p.digest), images.background, p.name), view) for _, p, view in group]
-        pictures = torch.stack([as_tensor(render(picture, view)) for picture, view in opened])
+        shown = [render(open_picture(context.locate(p.digest), images.background, p.name), view) for _, p, view in group]
+        pictures = torch.stack([as_tensor(picture) for picture in shown])
         means, stds = encode_pictures(loaded, pictures, [p.name for _, p, _ in group])
+        kept: dict[str, Any] = {}
         for (key, _, _), mean, std in zip(group, means, stds, strict=True):
             tensors = {"mean": mean.contiguous(), "std": std.contiguous()}
-            context.keep_item(key, {"file": context.add_file(".safetensors", lambda path, t=tensors: save_file(t, path))})
+            kept[key] = {"file": context.add_file(".safetensors", lambda path, t=tensors: save_file(t, path))}
+            context.keep_item(key, kept[key])
+        return kept
 
 
 def _same_size(wanted: list[Wanted], batch_size: int) -> Iterator[list[Wanted]]:

@@ -5,9 +5,18 @@ import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
-from nodes.diffusion.errors import InputError
-
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+NAMES = ("caption", "name", "trigger")
+
+
+def checked_template(template: str) -> str:
+    """Return a template whose braces all name something known; raise ValueError otherwise."""
+    unknown = [match[0] for match in PLACEHOLDER.finditer(template) if match[1] not in NAMES]
+    left = PLACEHOLDER.sub("", template)
+    if unknown or "{" in left or "}" in left:
+        known = ", ".join(f"{{{name}}}" for name in NAMES)
+        raise ValueError(f"{unknown[0] if unknown else 'a single brace'} means nothing here; there are {known}")
+    return template
 
 
 def caption_from_name(name: str) -> str:
@@ -16,15 +25,8 @@ def caption_from_name(name: str) -> str:
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
-    """Replace `{name}` by its value, and nothing else; raise InputError for an unknown name."""
-
-    def value(match: re.Match[str]) -> str:
-        if match[1] not in values:
-            known = ", ".join(f"{{{name}}}" for name in values)
-            raise InputError(f"the template has {match[0]}, which is not known.", field="template", remedy=f"There are: {known}.")
-        return values[match[1]]
-
-    return " ".join(PLACEHOLDER.sub(value, template).split())
+    """Replace each `{name}` of a checked template by its value, and nothing else."""
+    return " ".join(PLACEHOLDER.sub(lambda match: values[match[1]], template).split())
 
 
 def shuffled(caption: str, *, keep: int, count: int, seed: str) -> tuple[str, ...]:

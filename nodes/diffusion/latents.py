@@ -22,7 +22,8 @@ def encode_pictures(model: StableDiffusion, pictures: Tensor, names: Sequence[st
         shown = pictures if len(pictures) > 1 else pictures.repeat(2, 1, 1, 1)
         posterior = vae.encode(shown.to(model.device, model.dtype)).latent_dist
     shift, scale = vae.config.get("shift_factor") or 0.0, vae.config["scaling_factor"]
-    mean, std = ((posterior.mean.float() - shift) * scale)[: len(names)], (posterior.std.float() * scale)[: len(names)]
+    mean, std = (tensor[: len(pictures)].float() for tensor in (posterior.mean, posterior.std))
+    mean, std = (mean - shift) * scale, std * scale
     finite = (mean.isfinite() & std.isfinite()).flatten(1).all(dim=1)
     if not finite.all():
         name = names[int((~finite).nonzero()[0])]

@@ -93,12 +93,13 @@ class StableDiffusion:
 def load_part(cls: Any, folder: Path, device: torch.device, **dtype: torch.dtype) -> Any:
     """Return one part of a model, frozen and in evaluation mode, from safetensors on this disk and nothing else."""
     options = {"local_files_only": True, "use_safetensors": True, "variant": weights_variant(folder)}
+    report = {"output_loading_info": True, "ignore_mismatched_sizes": True}
     with _damage_named(folder.name):
-        module, report = cls.from_pretrained(folder, output_loading_info=True, **options, **dtype)
-    missing = sorted(report["missing_keys"])
+        module, found = cls.from_pretrained(folder, **options, **report, **dtype)
+    # the libraries would fill such weights with random numbers
+    missing = sorted(found["missing_keys"]) + sorted(name for name, _, _ in found["mismatched_keys"])
     if missing:
-        # the libraries would fill them with random numbers
-        message = f"{folder.name} lacks {len(missing)} of its weights, such as {missing[0]}."
+        message = f"{folder.name} lacks {len(missing)} weights of the shapes in its config.json, such as {missing[0]}."
         raise InputError(message, field="model", remedy=AGAIN)
     return module.to(device).requires_grad_(False).eval()
 

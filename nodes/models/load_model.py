@@ -36,6 +36,9 @@ class LoadModel(Node):
             remedy = f"The bundled model is {' or '.join(BUNDLED)}; a folder is looked for in the workspace."
             raise InputError(f"there is no model {self.model!r}.", field="model", remedy=remedy)
         facts = inspect_folder(folder)
+        if self.clip_skip > facts.max_clip_skip:
+            message = f"{self.model} has too few text-encoder layers to drop {self.clip_skip}."
+            raise InputError(message, field="clip_skip", remedy=f"The most is {facts.max_clip_skip}.")
         return {
             "folder": files.digest_folder(reference, PARTS),
             "vae": files.digest_folder(f"{reference}/vae", PARTS),

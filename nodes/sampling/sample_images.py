@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Prompt
@@ -15,10 +15,16 @@ Job = tuple[str, int]
 """Prompt and seed."""
 
 
+def _not_blank(prompts: str) -> str:
+    if not prompts.strip():
+        raise ValueError("at least one prompt is needed, one per line")
+    return prompts
+
+
 class SampleImages(Node):
     """Draw pictures. Several models draw the same prompts from the same noise, one row each: before and after."""
 
-    prompts: Prompt = "a red apple"
+    prompts: Annotated[Prompt, AfterValidator(_not_blank)] = "a red apple"
     """What to draw, one prompt per line."""
     negative_prompt: Prompt = ""
     """What to stay away from."""
@@ -43,8 +49,6 @@ class SampleImages(Node):
 
     def run(self, models: list[DiffusionModel], context: RunContext) -> ImageSet:
         prompts = [line.strip() for line in self.prompts.splitlines() if line.strip()]
-        if not prompts:
-            raise InputError("there is no prompt.", field="prompts", remedy="Write one per line.")
         if any(adapter.weights is None for model in models for adapter in model.adapters):
             raise InputError("a model has an adapter that is not trained.", field="models", remedy="Wire the trained model here.")
         jobs = [(prompt, self.seed + n) for prompt in prompts for n in range(self.images_per_prompt)]

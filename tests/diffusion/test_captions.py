@@ -2,8 +2,7 @@
 
 import pytest
 
-from nodes.diffusion.captions import caption_from_name, fill, shuffled
-from nodes.diffusion.errors import InputError
+from nodes.diffusion.captions import caption_from_name, checked_template, fill, shuffled
 
 
 @pytest.mark.parametrize(
@@ -22,12 +21,15 @@ def test_a_name_becomes_words(name: str, caption: str) -> None:
 
 
 def test_a_template_is_filled_and_nothing_else_is_evaluated() -> None:
-    values = {"caption": "a {name} cat", "name": "tom"}
-    assert fill("photo of {caption}, {name}", values) == "photo of a {name} cat, tom"
-    for hostile in ("{name.__class__}", "{0}", "{nothing}", "{name!r}"):
-        with pytest.raises(InputError) as caught:
-            fill(hostile, values)
-        assert caught.value.field == "template"
+    values = {"caption": "a {name} cat", "name": "tom", "trigger": ""}
+    template = checked_template("photo of {caption}, {name}")
+    assert fill(template, values) == "photo of a {name} cat, tom"
+
+
+@pytest.mark.parametrize("hostile", ["{name.__class__}", "{0}", "{nothing}", "{name!r}", "{", "a } b", "{{name}}", "{}"])
+def test_a_template_with_other_braces_is_refused(hostile: str) -> None:
+    with pytest.raises(ValueError, match="means nothing here"):
+        checked_template(hostile)
 
 
 def test_shuffled_tags_keep_their_front_and_lose_none() -> None:

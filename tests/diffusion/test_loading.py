@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file, save_file
 
 from nodes.diffusion import loading
 from nodes.diffusion.devices import choose_device, training_precision
@@ -65,9 +66,15 @@ DAMAGE = {
     "no scheduler": (remove("scheduler"), "'scheduler'"),
     "zero bytes": (overwrite(WEIGHTS, b""), WEIGHTS),
     "a pickle": (overwrite(WEIGHTS, b"\x80\x04" + b"x" * 100), WEIGHTS),
-    "cut off": (truncate, "cut off"),
+    "cut off": (truncate, f"{WEIGHTS} is not a whole safetensors file"),
+    "odd header": (overwrite(WEIGHTS, len(b'{"a": 3}').to_bytes(8, "little") + b'{"a": 3}'), WEIGHTS),
     "pickled weights": (pickle_only, "pickled weights"),
     "broken config": (overwrite("unet/config.json", b"{"), "unet/config.json"),
+    "nested config": (overwrite("unet/config.json", b"[" * 200_000), "unet/config.json"),
+    "a list": (overwrite("vae/config.json", b"[]"), "vae/config.json"),
+    "a word for a number": (overwrite("unet/config.json", b'{"sample_size": "x"}'), "sample_size"),
+    "no blocks": (overwrite("vae/config.json", b'{"block_out_channels": []}'), "block_out_channels"),
+    "inpainting": (overwrite("unet/config.json", b'{"in_channels": 9}'), "takes 9 channels where the VAE gives 4"),
     "another prediction": (overwrite("scheduler/scheduler_config.json", b'{"prediction_type": "sample"}'), "'sample'"),
 }
 
@@ -82,12 +89,94 @@ def test_a_damaged_folder_is_one_clear_error(tmp_path: Path, kind: str) -> None:
     assert caught.value.field == "model"
 
 
-def test_a_folder_whose_weights_do_not_fit_says_which_part(tmp_path: Path) -> None:
+def spoil(name: str, **changes: object) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        config = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(config | changes))
+
+    return damage
+
+
+def lose_one(name: str) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        tensors = load_file(folder / name)
+        del tensors[next(key for key in sorted(tensors) if "attn" in key)]
+        save_file(tensors, folder / name, {"format": "pt"})
+
+    return damage
+
+
+UNFIT = {
+    "unet of another width": ("unet", spoil("unet/config.json", cross_attention_dim=48), "unet lacks .* shapes"),
+    "text encoder of another width": ("text_encoders", spoil("text_encoder/config.json", hidden_size=16), "text_encoder lacks"),
+    "unet with a gap": ("unet", lose_one(WEIGHTS), "unet lacks 1 weights"),
+    "text encoder with a gap": ("text_encoders", lose_one("text_encoder/model.safetensors"), "text_encoder lacks 1 weights"),
+    "impossible unet": ("unet", spoil("unet/config.json", block_out_channels=3), "unet cannot be loaded"),
+    "no words": ("tokenizers", lambda folder: (folder / "tokenizer" / "vocab.json").unlink(), "tokenizer cannot be loaded"),
+    "broken words": ("tokenizers", overwrite("tokenizer/vocab.json", b"{"), "tokenizer cannot be loaded"),
+    "unknown betas": (
+        "noise_scheduler",
+        spoil("scheduler/scheduler_config.json", beta_schedule="x"),
+        "scheduler cannot be loaded",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+def test_what_does_not_fit_is_never_filled_with_random_numbers(tmp_path: Path, kind: str, capfd) -> None:
+    part, damage, expected = UNFIT[kind]
     folder = make_model_folder(tmp_path / "m", "sd1")
-    config = folder / "unet" / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"cross_attention_dim": 48}))
-    with pytest.raises(InputError, match="unet cannot be loaded"):
-        _ = StableDiffusion(folder, CPU, "fp32").unet
+    damage(folder)
+    with pytest.raises(InputError, match=expected) as caught:
+        getattr(StableDiffusion(folder, CPU, "fp32"), part)
+    assert caught.value.field == "model"
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", ""), "the error says it all"
+
+
+@pytest.mark.parametrize("name", ["{stem}.fp16.safetensors", "{stem}.fp16-00001-of-00001.safetensors"])
+def test_folders_that_hold_only_a_variant_load(tmp_path: Path, name: str) -> None:
+    folder = make_model_folder(tmp_path / "m", "sd1")
+    whole = StableDiffusion(folder, CPU, "fp32").unet.state_dict()
+    for file in list(folder.rglob("*.safetensors")):
+        renamed = file.rename(file.with_name(name.format(stem=file.stem)))
+        if "-" in name:
+            index = {"metadata": {}, "weight_map": dict.fromkeys(load_file(renamed), renamed.name)}
+            file.with_name(f"{file.name}.index.fp16.json").write_text(json.dumps(index))
+    assert inspect_folder(folder).family == "sd1"
+    model = StableDiffusion(folder, CPU, "fp32")
+    assert all(torch.equal(tensor, whole[name]) for name, tensor in model.unet.state_dict().items())
+    assert not model.vae.training
+    assert len(model.text_encoders) == 1
+
+
+def test_a_plain_file_goes_before_its_variant(tmp_path: Path) -> None:
+    folder = make_model_folder(tmp_path / "m", "sd1")
+    save_file({"x": torch.zeros(1)}, folder / "unet" / "diffusion_pytorch_model.fp16.safetensors", {"format": "pt"})
+    assert StableDiffusion(folder, CPU, "fp32").unet is not None
+
+
+def test_the_older_names_of_the_vae_s_attention_load(tmp_path: Path) -> None:
+    folder = make_model_folder(tmp_path / "m", "sd1")
+    file = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    older = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0.": ".proj_attn."}
+    for new, old in older.items():
+        names = [name for name in tensors if new in name]
+        assert names
+        tensors |= {name.replace(new, old): tensors.pop(name) for name in names}
+    expected = StableDiffusion(folder, CPU, "fp32").vae.state_dict()
+    save_file(tensors, file, {"format": "pt"})
+    found = StableDiffusion(folder, CPU, "fp32").vae.state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_model_that_has_moved_is_read_where_it_lies_now(tmp_path: Path) -> None:
+    before = make_model_folder(tmp_path / "before", "sd1")
+    model = handle(before)
+    assert load(model, before, device=CPU).unet is not None
+    after = before.rename(tmp_path / "after")
+    assert load(model, after, device=CPU).vae is not None
 
 
 def test_the_same_weights_are_shared_and_frozen(tmp_path: Path) -> None:

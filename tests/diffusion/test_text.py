@@ -1,5 +1,6 @@
 """Text embeddings against diffusers' own pipelines, in both CLIP layouts, and the traps around padding and pooling."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,23 @@ def test_each_tokenizer_pads_with_its_own_token(tmp_path: Path, family, pads: li
     for tokenizer, pad in zip(model.tokenizers, pads, strict=True):
         ids = tokenizer(["a"], padding="max_length", max_length=77)["input_ids"][0]
         assert ids[-1] == tokenizer.convert_tokens_to_ids(pad)
+
+
+def test_a_tokenizer_as_sd2_ships_it(tmp_path: Path) -> None:
+    folder = make_model_folder(tmp_path / "m", "sd2")
+    text = {"lstrip": False, "normalized": True, "rstrip": False, "single_word": False}
+    ends = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
+    added = {name: {"__type": "AddedToken", "content": token, **text} for name, token in ends.items()}
+    config = {**added, "do_lower_case": True, "pad_token": "<|endoftext|>", "tokenizer_class": "CLIPTokenizer"}
+    (folder / "tokenizer" / "tokenizer_config.json").write_text(json.dumps(config))
+    (folder / "tokenizer" / "special_tokens_map.json").write_text(json.dumps({**ends, "pad_token": "!"}))
+    model = StableDiffusion(folder, CPU, "fp32")
+    tokenizer = model.tokenizers[0]
+    assert tokenizer.pad_token == "!", "the map goes before the configuration"
+    assert tokenizer.model_max_length == 77, "which the configuration does not state"
+    with torch.no_grad():
+        found = encode_prompts(model, ["A Red Apple", "a red apple"]).hidden
+    assert torch.equal(found[0], found[1])
 
 
 def test_long_prompts_are_cut_named_and_keep_their_end(tmp_path: Path) -> None:
