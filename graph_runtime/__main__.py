@@ -114,7 +114,7 @@ def _listener(options: argparse.Namespace) -> Generator[Any]:
 
         from graph_runtime.display import Display
 
-        with Display(Console()) as display:
+        with Display(Console(), resumable=not options.no_cache) as display:
             yield display.listen
 
 

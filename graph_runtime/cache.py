@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,7 +41,7 @@ class Cache:
         self._memory_bytes = 0
         self._pending: dict[str, Entry] = {}
         self._used: set[str] = set()
-        self._digests: list[tuple[str, str, str]] = []
+        self._digests: dict[tuple[str, str], str] = {}
         self._verified: set[str] = set()
         self._flushed = time.monotonic()
 
@@ -103,10 +103,9 @@ class Cache:
         """Return the sha256 of an outside file; it is read again only when size, times or inode have changed."""
         status = file.stat()
         stamp = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
-        known = self._index.digest(str(file), stamp)
+        known = self._digests.get((str(file), stamp)) or self._index.digest(str(file), stamp)
         if known is None:
-            known = digest_file(file)
-            self._digests.append((str(file), stamp, known))
+            known = self._digests[str(file), stamp] = digest_file(file)
         return known
 
     @contextmanager
@@ -134,7 +133,7 @@ class Cache:
             self._pending.clear()
             self._used.clear()
         if self._digests:
-            self._index.remember_digests(self._digests)
+            self._index.remember_digests((*place, digest) for place, digest in self._digests.items())
             self._digests.clear()
         self._flushed = time.monotonic()
 
@@ -150,8 +149,8 @@ class Cache:
     def info(self) -> dict[str, Any]:
         """Return folder, entries, bytes and cap."""
         self.flush()
-        entries, size = self._index.total()
-        return {"folder": str(self.folder), "entries": entries, "bytes": size, "max_bytes": self.max_bytes}
+        entries, _ = self._index.total()
+        return {"folder": str(self.folder), "entries": entries, "bytes": self._disk_bytes(), "max_bytes": self.max_bytes}
 
     def prune(self, max_bytes: int) -> int:
         """Evict what was used longest ago until `max_bytes` are left, but nothing that a living process has used.
@@ -159,28 +158,33 @@ class Cache:
         Returns the bytes freed.
         """
         self.flush()
-        before = self._index.total()[1]
-        excess, doomed, protected = before - max_bytes, list[str](), self._oldest_session()
-        for key, _, size, last_used in self._index.oldest_first():
+        before, protected = self._disk_bytes(), self._oldest_session()
+        rows = [(key, set(codec.files_in(text)), last_used) for key, text, last_used in self._index.oldest_first()]
+        users, excess, doomed = Counter(name for _, names, _ in rows for name in names), before - max_bytes, list[str]()
+        for key, names, last_used in rows:
             if excess <= 0 or last_used >= protected:
                 break
             doomed.append(key)
-            excess -= size
+            users.subtract(names)
+            excess -= sum(_size(self._path_of(name)) for name in names if not users[name])
         self._index.delete(doomed)
         self._memory.clear()
         self._memory_bytes = 0
-        self._sweep(protected)
+        self._sweep({name for name, count in users.items() if count}, protected)
         self._sweep_progress(time.time() - ABANDONED_SECONDS)
-        return before - self._index.total()[1]
+        return before - self._disk_bytes()
 
     def clear(self) -> int:
         """Remove everything, unfinished trainings too, except what a living process has used; return bytes freed."""
         self._sweep_progress(time.time())
         return self.prune(0)
 
-    def _sweep(self, before: float) -> None:
+    def _disk_bytes(self) -> int:
+        """Return the bytes of all kept files, each counted once however many entries need it."""
+        return sum(map(_size, (self.folder / "files").glob("*/*")))
+
+    def _sweep(self, named: set[str], before: float) -> None:
         """Remove files that no entry names and leftovers of killed processes, if written before then."""
-        named = {name for _, text, _, _ in self._index.oldest_first() for name in codec.files_in(text)}
         for file in [*(self.folder / "temporary").iterdir(), *(self.folder / "files").glob("*/*")]:
             if file.name not in named and file.stat().st_mtime < before:
                 file.unlink(missing_ok=True)
@@ -244,3 +248,7 @@ def digest_file(path: Path) -> str:
     """Return the sha256 of a file's content in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

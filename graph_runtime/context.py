@@ -1,6 +1,6 @@
 """What a node may ask of the run it is part of."""
 
-import shutil
+import json
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +10,8 @@ from typing import Any, Literal, Protocol
 from graph_runtime.errors import Interrupted
 
 Level = Literal["info", "warning"]
+METADATA_KEY = "latentloom"
+"""Under this name a saved file carries its provenance."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,11 @@ class Provenance:
     inputs: Mapping[str, str] = field(default_factory=dict[str, str])
     versions: Mapping[str, str] = field(default_factory=dict[str, str])
 
+    def text(self) -> str:
+        """Return the JSON that a saved file carries under `latentloom`, the same for the same content."""
+        carried = {"workflow": self.workflow, "inputs": self.inputs, "versions": self.versions}
+        return json.dumps(carried, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
 
 @dataclass
 class RunContext:
@@ -98,6 +105,10 @@ class RunContext:
     def progress(self, step: int, total: int) -> None:
         """Report that `step` of `total` is done; raise Interrupted when the person asked to stop."""
         self.reporter.progress(step, total)
+        self.stop_if_asked()
+
+    def stop_if_asked(self) -> None:
+        """Raise Interrupted when the person asked to stop."""
         if self.stop_requested():
             raise Interrupted
 
@@ -124,8 +135,3 @@ class RunContext:
     def keep_item(self, key: str, value: Any) -> None:
         """Keep a per-item result (JSON values, and Paths of cache files) for every later run."""
         self.store.keep_item(key, value)
-
-    def forget_progress(self) -> None:
-        """Empty the progress folder."""
-        if self.progress_folder is not None:
-            shutil.rmtree(self.progress_folder, ignore_errors=True)

@@ -15,8 +15,9 @@ MARKS = {"executed": "[green]✓[/]", "cached": "[cyan]≡[/]", "failed": "[red]
 class Display:
     """Live progress of a run; without a terminal, one line per finished node."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, resumable: bool = True) -> None:
         self._console = console
+        self._resumable = resumable
         self._bars = Progress(
             TextColumn("  [bold]{task.description}"),
             BarColumn(bar_width=24),
@@ -83,4 +84,5 @@ class Display:
         for artifact in event.artifacts:
             self._print("[green]→[/] ", f"{artifact.path} ({artifact.bytes / 1e6:.2f} MB)")
         if event.status == "interrupted":
-            self._print("[yellow]Interrupted.[/] Run the same command again to go on from here.")
+            again = "Run the same command again to go on from here." if self._resumable else ""
+            self._print(f"[yellow]Interrupted.[/] {again}")

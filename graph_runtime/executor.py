@@ -6,7 +6,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -73,11 +73,14 @@ def make_plan(graph: Graph, targets: list[str], cache: Cache) -> Plan:
 def execute(graph: Graph, targets: list[str], around: Surroundings, run_name: str = "") -> ev.RunFinished:
     """Run what the targets need; return the last event, which says how every node ended."""
     plan = make_plan(graph, targets, around.cache)
+    around.cache.flush()  # from now on other processes know what this run uses, and leave it
     run = _Run(graph, plan, around)
     around.emitter.emit(ev.RunStarted(run=run_name, workflow=graph.workflow.name, targets=targets, nodes=plan.needed))
     finished = run.finish(run.walk())
-    around.emitter.emit(finished)
-    around.cache.flush()
+    try:
+        around.cache.flush()
+    finally:
+        around.emitter.emit(finished)
     return finished
 
 
@@ -114,10 +117,13 @@ class _Run:
         return ev.RunFinished(status=status, nodes=nodes, artifacts=self.artifacts)
 
     def _serve_from_cache(self, id: str, *, is_target: bool) -> None:
-        self.outcomes[id] = FROM_CACHE
-        self.around.emitter.emit(ev.NodeFinished(node=id, state="cached", seconds=0.0))
-        if is_target:
-            self._publish(id)
+        try:
+            if is_target:
+                self._publish(id)
+            self.outcomes[id] = FROM_CACHE
+            self.around.emitter.emit(ev.NodeFinished(node=id, state="cached", seconds=0.0))
+        except OSError as error:
+            self._failed(self.graph.steps[id], error, 0.0)
         self._free_if_unused(id)
 
     def _run_or_skip(self, step: Step, *, is_target: bool) -> None:
@@ -148,6 +154,8 @@ class _Run:
             found = cache.get(step.key, step.type.result) if folder else MISS
             if found is not MISS:
                 return found
+            if folder:
+                cache.flush()
             result = self._call(step, folder)
             cache.put(step.key, result)
             if folder:
@@ -192,11 +200,19 @@ class _Run:
             reporter=NodeReporter(around.emitter, step.id, around.publisher.keep_preview),
             store=around.cache,
             located=around.located,
-            provenance=around.provenance,
+            provenance=self._provenance(step),
             fingerprint=step.fingerprint,
             progress_folder=progress_folder,
             stop_requested=around.stop_requested,
         )
+
+    def _provenance(self, step: Step) -> Provenance:
+        """The run's provenance, with the inputs of this node alone."""
+        made_by = self.around.provenance
+        if not step.type.cls.side_effects:
+            return made_by
+        upstream = self.graph.with_upstream([step.id])
+        return replace(made_by, inputs={id: digest for id, digest in made_by.inputs.items() if id in upstream})
 
     def _publish(self, id: str) -> None:
         value = self.values[id]
@@ -230,7 +246,8 @@ def explained(error: Exception, step: Step) -> Problem:
         where = f" at {error.filename}" if isinstance(error, OSError) and error.filename else ""
         return Problem(f"the disk is full{where}.", step.id, remedy="Free some space and run again: what is finished is kept.")
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return Problem(f"{error.filename} cannot be written.", step.id, remedy="Choose another --output folder.")
+        remedy = "Change its permissions, or choose another place."
+        return Problem(f"{error.filename} cannot be used: {error.strerror}.", step.id, remedy=remedy)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return Problem("the memory is full.", step.id, remedy="Use a smaller batch_size or resolution.")
     if hasattr(error, "remedy"):

@@ -48,8 +48,6 @@ class Graph:
 
     workflow: Workflow
     steps: dict[str, Step]
-    skipped: tuple[str, ...] = ()
-    """Muted nodes and those that need them."""
 
     def default_targets(self) -> list[str]:
         """Return the nodes that save or show something; without any, the nodes that nothing depends on."""
@@ -80,11 +78,12 @@ def build_graph(workflow: Workflow, palette: Mapping[str, NodeType]) -> Graph:
     modes = {entry.mode for entry in workflow.nodes.values()}
     if "bypassed" in modes:
         _bypass(workflow, steps)
-    skipped = _drop_muted(workflow, steps) if modes != {"active"} else []
+    if modes != {"active"}:
+        _drop_muted(steps)
     for step in steps.values():
         if not any(step.type.inputs[name].is_field for name in step.inputs):
             step.node = step.type.cls.model_validate(step.fields)
-    return Graph(workflow, {id: steps[id] for id in _ordered(steps)}, tuple(skipped))
+    return Graph(workflow, {id: steps[id] for id in _ordered(steps)})
 
 
 def dependencies(workflow: Workflow) -> "nx.DiGraph[str]":
@@ -132,9 +131,8 @@ def _followed(source: Source, passes: Mapping[str, Mapping[str, Source | None]])
     return source
 
 
-def _drop_muted(workflow: Workflow, steps: dict[str, Step]) -> list[str]:
+def _drop_muted(steps: dict[str, Step]) -> None:
     """Remove wires from muted nodes, and the nodes that cannot run without them."""
-    gone = [id for id, entry in workflow.nodes.items() if entry.mode == "muted"]
     while True:
         for step in steps.values():
             for name, sources in step.inputs.items():
@@ -142,12 +140,10 @@ def _drop_muted(workflow: Workflow, steps: dict[str, Step]) -> list[str]:
         broken = [step.id for step in steps.values() if any(not step.inputs.get(n) for n in _required(step.type))]
         if not broken:
             break
-        gone += broken
         for id in broken:
             del steps[id]
     for step in steps.values():
         step.inputs = {name: sources for name, sources in step.inputs.items() if sources}
-    return gone
 
 
 def _required(node_type: NodeType) -> list[str]:
@@ -155,7 +151,7 @@ def _required(node_type: NodeType) -> list[str]:
 
 
 def compute_keys(graph: Graph, files: OutsideFiles, carried: Mapping[str, Any]) -> None:
-    """Fill in every step's fingerprint and key; `carried` is the document that saved files carry.
+    """Fill in every step's fingerprint and key; `carried` is what saved files carry, the document and the versions.
 
     Raises WorkflowError naming all outside files that cannot be read.
     """

@@ -8,7 +8,7 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from graph_runtime.errors import DamagedCache
 
@@ -44,8 +44,25 @@ class Index:
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise DamagedCache(f"The cache index {path} cannot be opened: {error}.") from None
-            path.replace(path.with_suffix(".damaged"))
-            self._db = self._open()
+            self._set_aside()
+
+    def _set_aside(self) -> None:
+        """Begin anew beside a damaged index: the files are still there, only what they were for is forgotten."""
+        if hasattr(self, "_db"):
+            self._db.close()
+        for suffix in ("-wal", "-shm"):
+            Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+        self._path.replace(self._path.with_suffix(".damaged"))
+        self._db = self._open()
+
+    def _row(self, query: str, *values: str) -> tuple[Any, ...] | None:
+        try:
+            return self._db.execute(query, values).fetchone()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise DamagedCache(f"The cache index {self._path} cannot be read: {error}.") from None
+            self._set_aside()
+            return None
 
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, timeout=30, isolation_level=None)
@@ -56,7 +73,7 @@ class Index:
 
     def get(self, key: str) -> str | None:
         """Return the text stored under `key`; a damaged row counts as absent."""
-        row = self._db.execute("SELECT text, seal FROM entries WHERE key = ?", (key,)).fetchone()
+        row = self._row("SELECT text, seal FROM entries WHERE key = ?", key)
         return row[0] if row and row[1] == seal(key, row[0]) else None
 
     def write(self, entries: Iterable[Entry], used: Iterable[str]) -> None:
@@ -67,22 +84,22 @@ class Index:
             self._db.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", rows)
             self._db.executemany("UPDATE entries SET last_used = ? WHERE key = ?", [(now, key) for key in used])
 
-    def oldest_first(self) -> Iterator[tuple[str, str, int, float]]:
-        """Yield (key, text, bytes, last use), least recently used first."""
-        yield from self._db.execute("SELECT key, text, bytes, last_used FROM entries ORDER BY last_used").fetchall()
+    def oldest_first(self) -> Iterator[tuple[str, str, float]]:
+        """Yield (key, text, last use), least recently used first."""
+        yield from self._db.execute("SELECT key, text, last_used FROM entries ORDER BY last_used").fetchall()
 
     def delete(self, keys: Iterable[str]) -> None:
         with self._transaction():
             self._db.executemany("DELETE FROM entries WHERE key = ?", [(key,) for key in keys])
 
     def total(self) -> tuple[int, int]:
-        """Return the number of entries and their bytes."""
+        """Return the number of entries and at most how many bytes they fill; a shared file counts for each of them."""
         count, size = self._db.execute("SELECT count(*), coalesce(sum(bytes), 0) FROM entries").fetchone()
         return count, size
 
     def digest(self, path: str, stamp: str) -> str | None:
         """Return the remembered digest of a file that still has this stamp."""
-        row = self._db.execute("SELECT digest FROM digests WHERE path = ? AND stamp = ?", (path, stamp)).fetchone()
+        row = self._row("SELECT digest FROM digests WHERE path = ? AND stamp = ?", path, stamp)
         return row[0] if row else None
 
     def remember_digests(self, rows: Iterable[tuple[str, str, str]]) -> None:

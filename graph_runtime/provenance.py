@@ -11,11 +11,11 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path, PurePath
 from typing import Any
 
+from graph_runtime.context import METADATA_KEY
 from graph_runtime.node import NodeType
 from graph_runtime.workflow import Workflow
 
 MAX_HEADER = 100 * 2**20
-METADATA_KEY = "latentloom"
 
 
 @cache
@@ -52,10 +52,17 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
         start = file.read(8)
         text = None
         if start == b"\x89PNG\r\n\x1a\n":
-            text = next((text for name, text in _png_texts(path) if name == METADATA_KEY), None)
+            try:
+                text = next((text for name, text in _png_texts(path) if name == METADATA_KEY), None)
+            except (zlib.error, IndexError, UnicodeDecodeError):
+                raise ValueError(f"A text inside {path.name} is damaged.") from None
         elif path.suffix == ".safetensors":
-            text = safetensors_header(path).get("__metadata__", {}).get(METADATA_KEY)
-    return json.loads(text) if text else None
+            text = safetensors_metadata(path).get(METADATA_KEY)
+    try:
+        carried = json.loads(text) if text else None
+    except (ValueError, RecursionError):
+        carried = None
+    return carried if isinstance(carried, dict) and "workflow" in carried else None
 
 
 def safetensors_header(path: Path) -> dict[str, Any]:
@@ -68,11 +75,17 @@ def safetensors_header(path: Path) -> dict[str, Any]:
             raise ValueError(f"{path.name} is not a safetensors file, or it is cut off.")
         try:
             header = json.loads(file.read(length))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ValueError(f"The header of {path.name} is damaged.") from None
     if not isinstance(header, dict):
         raise ValueError(f"The header of {path.name} is damaged.")
     return header
+
+
+def safetensors_metadata(path: Path) -> dict[str, str]:
+    """Return the texts in a safetensors file's header."""
+    metadata = safetensors_header(path).get("__metadata__", {})
+    return {key: text for key, text in metadata.items() if isinstance(text, str)} if isinstance(metadata, dict) else {}
 
 
 def _png_texts(path: Path) -> Iterator[tuple[str, str]]:

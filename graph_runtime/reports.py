@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from graph_runtime.context import METADATA_KEY
 from graph_runtime.discovery import load_palette
 from graph_runtime.errors import Problem, WorkflowError
 from graph_runtime.node import NodeType
-from graph_runtime.provenance import METADATA_KEY, read_provenance, safetensors_header
+from graph_runtime.provenance import read_provenance, safetensors_metadata
 
 LISTS_NODES = "`latentloom nodes` lists them."
 
@@ -56,7 +57,7 @@ def inspect_report(path: Path, *, workflow: bool, as_json: bool) -> str:
     """Show what an artifact carries: the workflow that made it, its inputs, versions, metadata."""
     try:
         found = read_provenance(path)
-        metadata = safetensors_header(path).get("__metadata__", {}) if path.suffix == ".safetensors" else {}
+        metadata = safetensors_metadata(path) if path.suffix == ".safetensors" else {}
     except (OSError, ValueError) as error:
         message = f"{path} cannot be read: {error.strerror}." if isinstance(error, OSError) else str(error)
         raise WorkflowError(Problem(message)) from None

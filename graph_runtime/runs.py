@@ -70,9 +70,8 @@ class RunFolder:
     def publish(self, artifact: Artifact, node: str) -> ev.PublishedArtifact:
         """Put an artifact into the output folder, never over a different file: the next free number is added to its name."""
         digest = digest_file(artifact.file)
-        path = next(path for path in _numbered(self.output / artifact.name) if _free_or_same(path, digest))
-        _place(artifact.file, path)
-        _link(path, self.folder / "artifacts" / path.name)
+        path = next(path for path in _numbered(self.output / artifact.name) if _claimed(path, artifact.file, digest))
+        _place(path, self.folder / "artifacts" / path.name)
         return ev.PublishedArtifact(path=str(path), sha256=digest, bytes=path.stat().st_size, node=node)
 
     def close(self) -> None:
@@ -104,34 +103,38 @@ def _numbered(path: Path) -> Any:
         yield path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
-def _free_or_same(path: Path, digest: str) -> bool:
-    return not path.exists() or (path.is_file() and digest_file(path) == digest)
+def _claimed(path: Path, source: Path, digest: str) -> bool:
+    """Put `source` at `path` unless another file is there; say whether `path` has the content now."""
+    try:
+        _copy(source, path)
+    except FileExistsError:
+        return path.is_file() and digest_file(path) == digest
+    return True
 
 
-def _place(source: Path, target: Path) -> None:
-    """Put a copy of `source` at `target` in one step."""
-    if target.exists():
-        return
+def _copy(source: Path, target: Path) -> None:
+    """Copy in one step to a place that must be free, even if another process wants it at the same moment."""
     temporary = target.with_name(f".{target.name[:40]}.{os.getpid()}")
     try:
         shutil.copyfile(source, temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+        _place(temporary, target)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(target)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _link(source: Path, target: Path) -> None:
-    """Give a finished file a second name, by a copy where the file system has no links."""
+def _place(source: Path, target: Path) -> None:
+    """Give a finished file a second name that must be free; where the file system has no links, copy it."""
     try:
         os.link(source, target)
     except FileExistsError:
-        return
+        raise
     except OSError:
-        _place(source, target)
+        with target.open("xb") as file, source.open("rb") as content:
+            shutil.copyfileobj(content, file)
 
 
 def _json_bytes(value: object) -> bytes:

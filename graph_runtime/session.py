@@ -59,7 +59,7 @@ def prepare(workflow: Workflow, palette: Palette, workspace: Workspace, cache: C
         raise WorkflowError(*(Problem("this target is not in the workflow, or it is muted.", node=id) for id in missing))
     files = OutsideReader(workspace, cache.digest)
     carried = carried_document(workflow, palette.types)
-    compute_keys(graph, files, carried)
+    compute_keys(graph, files, {"workflow": carried, "versions": library_versions()})
     inputs = {step.id: digest_json(step.fingerprint) for step in graph.steps.values() if step.fingerprint is not None}
     provenance = Provenance(carried, inputs, library_versions())
     return Prepared(graph, targets or graph.default_targets(), files, provenance)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from graph_runtime.discovery import Palette
 from graph_runtime.errors import Problem, readable
 from graph_runtime.graph import dependencies
-from graph_runtime.node import NodeType, Socket, accepts, type_name
+from graph_runtime.node import Node, NodeType, Socket, accepts, type_name
 from graph_runtime.workflow import NodeEntry, Wire, Workflow
 from graph_runtime.workspace import PathRefused, Workspace
 
@@ -96,7 +96,7 @@ def _wire_problems(wire: Wire, workflow: Workflow, known: dict[str, NodeType]) -
         remedy = f"Its inputs are: {', '.join(sockets)}."
         yield Problem(f"{known[target].name} has no input {name!r}.", node=target, field=name, remedy=remedy)
     if offered and sockets and output in offered and name in sockets:
-        yield from _type_problem(wire, sockets[name], offered[output])
+        yield from _type_problem(wire, known[target], sockets[name], offered[output])
 
 
 def _did_you_mean(name: str, known: object) -> str:
@@ -104,8 +104,12 @@ def _did_you_mean(name: str, known: object) -> str:
     return f"Did you mean {nearest[0]}?" if nearest else "Add the node or remove the wire."
 
 
-def _type_problem(wire: Wire, socket: Socket, offered: object) -> Iterator[Problem]:
-    if not accepts(socket.type, offered):
+def _type_problem(wire: Wire, node_type: NodeType, socket: Socket, offered: object) -> Iterator[Problem]:
+    if socket.is_field and node_type.cls.fingerprint is not Node.fingerprint:
+        node, name = wire.target.split(".")
+        message = "this field takes no wire: what the node reads from outside must be known before anything runs."
+        yield Problem(message, node=node, field=name, remedy="Set the value in the node.")
+    elif not accepts(socket.type, offered):
         node, name = wire.target.split(".")
         message = f"{wire.source} is {type_name(offered)}, but {socket.type_name} is needed."
         yield Problem(message, node=node, field=name, remedy=f"Wire an output of type {socket.type_name} to it.")

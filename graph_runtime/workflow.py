@@ -94,7 +94,7 @@ class Workflow(_Part):
     def to_json(self) -> dict[str, Any]:
         """Return the document as it is saved; what has its default value is left out."""
         document = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-        return {"format": self.format, "name": self.name, **document}
+        return {"format": self.format, "name": self.name, "nodes": {}, **document}
 
 
 def read_workflow(path: Path) -> Workflow:
@@ -113,6 +113,8 @@ def parse_workflow(content: bytes, name: str = "workflow") -> Workflow:
     """Read a document from JSON text in UTF-8, of this format or an earlier one."""
     try:
         document = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
+        if b"\\ud" in content.lower():
+            json.dumps(document, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is no text
     except RecursionError:
         raise WorkflowError(Problem(f"{name} is nested too deeply to be a workflow.")) from None
     except ValueError as error:

@@ -30,17 +30,13 @@ class Workspace:
             raise PathRefused(f"{path!r} names a Windows drive.", "Give a path inside the workspace.")
         try:
             resolved = (self.root / path).resolve()
-        except (OSError, RuntimeError, ValueError) as error:
-            raise PathRefused(f"{path[:80]!r} is not a usable path: {error}.") from None
+            resolved.exists()  # a name that the file system cannot hold fails here and not later
+        except (OSError, RuntimeError, ValueError):
+            raise PathRefused(f"{path[:80]!r} is not a usable path.") from None
         if not any(resolved.is_relative_to(folder) for folder in self._allowed):
             remedy = "Copy it into the workspace, choose another --workspace, or name the path with --set."
             raise PathRefused(f"{path[:200]!r} lies outside the workspace.", remedy)
         return resolved
-
-    def written(self, path: Path) -> str:
-        """Return how a path is written into a workflow: relative to the workspace when it lies inside."""
-        resolved = path.resolve()
-        return resolved.relative_to(self.root).as_posix() if resolved.is_relative_to(self.root) else str(resolved)
 
 
 class OutsideReader:
@@ -66,14 +62,17 @@ class OutsideReader:
         folder = self._workspace.resolve(path)
         if not folder.is_dir():
             raise PathRefused(f"there is no folder {path!r}.")
-        files = [file for file in sorted(folder.rglob("*")) if file.is_file() and self._wanted(file, suffixes)]
         hasher = hashlib.sha256()
-        for file in files:
-            hasher.update(f"{file.relative_to(folder).as_posix()}\0{self._digest(file)}\n".encode())
+        for file in sorted(folder.rglob("*")):
+            name = file.relative_to(folder)
+            if file.is_file() and _wanted(name, suffixes):
+                inside = self._workspace.resolve(str(file))
+                hasher.update(f"{name.as_posix()}\0{self._digest(inside)}\n".encode())
         digest = hasher.hexdigest()
         self.located[digest] = folder
         return digest
 
-    @staticmethod
-    def _wanted(file: Path, suffixes: tuple[str, ...]) -> bool:
-        return not file.name.startswith(".") and (not suffixes or file.suffix.lower() in suffixes)
+
+def _wanted(name: Path, suffixes: tuple[str, ...]) -> bool:
+    hidden = any(part.startswith(".") for part in name.parts)
+    return not hidden and (not suffixes or name.suffix.lower() in suffixes)

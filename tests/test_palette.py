@@ -1,12 +1,11 @@
 """What holds for every node: documented, closed under JSON, found by its folder, quick to import."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from graph_runtime.discovery import load_palette
-from graph_runtime.node import NodeType, describe
+from graph_runtime.node import NodeType
 
 PALETTE = load_palette()
 OURS = [node_type for node_type in PALETTE.types.values() if node_type.package == "latentloom"]
@@ -57,15 +56,3 @@ def test_a_path_field_has_a_fingerprint(node_type: NodeType) -> None:
 @each_node
 def test_fields_left_out_of_the_key_exist(node_type: NodeType) -> None:
     assert node_type.cls.not_in_key <= node_type.cls.model_fields.keys()
-
-
-@each_node
-def test_a_node_with_random_draws_has_a_seed(node_type: NodeType) -> None:
-    source = Path(__import__(node_type.cls.__module__, fromlist=["x"]).__file__).read_text()
-    if "Generator" in source or "random" in source:
-        assert "seed" in node_type.cls.model_fields
-
-
-@each_node
-def test_describing_twice_gives_the_same(node_type: NodeType) -> None:
-    assert describe(node_type.cls, node_type.category, node_type.package) is node_type

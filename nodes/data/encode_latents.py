@@ -82,4 +82,5 @@ def _same_size(wanted: list[Wanted], batch_size: int) -> Iterator[list[Wanted]]:
 def _view(picture: Picture, view: View, kept: Any) -> LatentView:
     file = kept["file"]
     assert isinstance(file, Path)
-    return LatentView(file, (picture.width, picture.height), view.crop, view.size)
+    left = view.resized[0] - view.crop[0] - view.size[0] if view.flipped else view.crop[0]
+    return LatentView(file, (picture.width, picture.height), (left, view.crop[1]), view.size)

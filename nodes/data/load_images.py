@@ -47,13 +47,21 @@ class LoadImages(Node):
         if not folder.is_dir():
             raise InputError(f"there is no folder {self.folder!r}.", field="folder")
         found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
-        inside = [path for path in found if path.resolve().is_relative_to(folder) and not _hidden(path, folder)]
-        if not inside:
+        digests: dict[str, Json] = {}
+        outside: list[Json] = []
+        for path in (path for path in found if not _hidden(path, folder)):
+            name = path.relative_to(folder).as_posix()
+            try:
+                digests[name] = files.digest_file(str(path))
+            except ValueError:  # a link that leads out of the workspace
+                outside.append(name)
+        if not digests:
             kinds = ", ".join(sorted(SUFFIXES))
             raise InputError(f"{self.folder!r} holds no pictures.", field="folder", remedy=f"Pictures end in {kinds}.")
         return {
-            "pictures": {path.relative_to(folder).as_posix(): files.digest_file(str(path)) for path in inside},
-            "texts": dict(_texts(folder, inside)),
+            "pictures": digests,
+            "outside": outside,
+            "texts": dict(_texts(folder, [folder / name for name in digests])),
         }
 
     def run(self, context: RunContext) -> ImageDataset:
@@ -61,6 +69,8 @@ class LoadImages(Node):
         found: dict[str, str] = context.fingerprint["pictures"]
         texts: dict[str, str] = context.fingerprint["texts"]
         pictures: list[Picture] = []
+        for name in context.fingerprint["outside"]:
+            context.message(f"{name} is left out: it is a link out of the workspace.", "warning")
         for number, (name, digest) in enumerate(found.items(), 1):
             try:
                 size = _size(context.locate(digest), name)

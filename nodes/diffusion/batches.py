@@ -29,10 +29,10 @@ class Draw:
 def draw_batches(
     items: Sequence[LatentItem], captions: Sequence[int], *, batch_size: int, caption_dropout: float, seed: int
 ) -> Iterator[list[Draw]]:
-    """Yield batches for ever; every batch is full and of one size, and every picture comes equally often, as its repeats say.
+    """Yield batches for ever, each full and of one size; pictures of one size come equally often, as their repeats say.
 
     `captions[i]` is the number of caption variants of `items[i]`. A size's pictures come as one endless row of shuffled
-    rounds, from which each of its batches takes the next; sizes take turns in proportion to their pictures.
+    rounds, from which each of its batches takes the next; which size comes next is drawn in proportion to its pictures.
     """
     rows: dict[tuple[int, int], list[int]] = {}
     for index, item in enumerate(items):

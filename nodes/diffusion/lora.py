@@ -110,6 +110,9 @@ def _inject(module: Any, adapter: LowRankAdapter, targets: tuple[str, ...], name
     for target in targets:
         layer: Any = module.get_submodule(target)
         layer.scaling[name] = adapter.strength * adapter.alpha / adapter.rank
+        if adapter.weights is None:  # it is to be trained, and the half precision of a model would lose small updates
+            layer.lora_A[name].float()
+            layer.lora_B[name].float()
         found[f"{target}.lora_A.weight"] = layer.lora_A[name].weight
         found[f"{target}.lora_B.weight"] = layer.lora_B[name].weight
     return found
@@ -132,11 +135,11 @@ def _fill(tensors: Mapping[str, nn.Parameter], adapter: LowRankAdapter) -> None:
 
 
 def _activate(modules: Iterable[Any]) -> None:
-    """Let every adapter act at once."""
+    """Let every adapter act at once, none of them trained yet: a training frees what it trains."""
     for module in modules:
         for layer in module.modules():
             if isinstance(layer, LoraLayer):
-                layer.set_adapter(list(layer.lora_A.keys()))
+                layer.set_adapter(list(layer.lora_A.keys()), inference_mode=True)
 
 
 def _restore(module: Any) -> None:

@@ -37,7 +37,9 @@ def open_picture(path: Path, background: tuple[int, int, int] = (255, 255, 255),
 
 
 def _flattened(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
+    if image.mode == "F" or (image.mode == "I" and max(image.getextrema()) > 65535):  # pyright: ignore
+        raise ValueError("its numbers are 32 bits deep; 8 or 16 are needed")
+    if image.mode.startswith("I"):
         return _from_deep(image).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         top = image.convert("RGBA")

@@ -37,8 +37,9 @@ def sample(
     zero_terminal_snr: bool = False,
     on_step: Callable[[int], object] = lambda step: None,
 ) -> list[Image.Image]:
-    """Draw one picture of `size` (w, h) pixels per prompt and seed; the same seed gives the same picture in any batch.
+    """Draw one picture of `size` (w, h) pixels per prompt and seed.
 
+    A seed's noise is the same in any batch; sums over batches of another size may differ in their last bits.
     `on_step` is called with the number of steps done and may raise to stop. Guidance 1 spares the unconditional pass.
     """
     latents = denoise(

@@ -47,10 +47,7 @@ class DenoisingTask:
         self.training = [index for index in range(len(self.latents.items)) if index not in held]
         self.validation = sorted(held)[:VALIDATION_ITEMS]
         self._batch: tuple[int, list[Draw], Noise, Tensor] | None = None
-
-    def skip(self, steps: int) -> None:
-        """Go to the batch after `steps` steps."""
-        self._drawn = itertools.islice(self._stream(), steps, None)
+        self._drawn, self._next_step = self._stream(), 0
 
     def loss(self, step: int, micro_step: int) -> Tensor:
         """Return the loss of one micro batch; all of a step's noise is drawn at once, so that splitting changes nothing."""
@@ -61,11 +58,15 @@ class DenoisingTask:
         part = slice(micro_step * size, (micro_step + 1) * size)
         return self._loss(draws[part], latents[part], drawn.noise[part], drawn.timesteps[part], self.settings.snr_gamma)
 
-    def validation_loss(self) -> float:
-        """Return the mean loss of the held-out pictures at fixed timesteps and noise, unweighted."""
+    def validation_loss(self, stop_if_asked: Callable[[], object] = lambda: None) -> float:
+        """Return the mean loss of the held-out pictures at fixed timesteps and noise, unweighted.
+
+        `stop_if_asked` is called before each picture and may raise.
+        """
         steps = len(self.noise_scheduler.alphas_cumprod)
         losses: list[float] = []
         for index in self.validation:
+            stop_if_asked()
             item = self.latents.items[index]
             latents = read_latents([item.views[0]], self.files, None).repeat(VALIDATION_LEVELS, 1, 1, 1)
             noise = torch.randn(latents.shape, generator=generator_for(self.settings.seed, "validation", index))
@@ -83,6 +84,9 @@ class DenoisingTask:
         return draw_batches(items, variants, batch_size=effective, caption_dropout=dropout, seed=self.settings.seed)
 
     def _draw(self, step: int) -> tuple[list[Draw], Noise, Tensor]:
+        if step != self._next_step:  # the first step of a resumed training
+            self._drawn = itertools.islice(self._stream(), step, None)
+        self._next_step = step + 1
         draws = [Draw(self.training[draw.item], draw.view, draw.caption) for draw in next(self._drawn)]
         sampling = generator_for(self.settings.seed, "latents", step) if self.settings.sample_latents else None
         latents = read_latents([draw.view for draw in draws], self.files, sampling)
@@ -157,8 +161,6 @@ def train(
     """Minimize the task's loss over `parameters`, which act on its model; return their trained values."""
     for parameter in parameters.values():
         parameter.requires_grad_(True)
-    found = checkpoint.load() if checkpoint else None
-    task.skip(found["step"] if found else 0)
     with _fit_for_training(task.model, task.settings):
         minimize(
             parameters,

@@ -166,5 +166,5 @@ class ImageSet:
 def text_identity(model: DiffusionModel) -> str:
     """Return what a text embedding depends on besides the text: encoders, layers dropped, adapters laid over them."""
     parts = [model.text_digest, str(model.clip_skip)]
-    parts += [f"{a.weights and a.weights.name}*{a.strength}" for a in model.adapters if a.text_encoder_targets]
+    parts += [f"{a.weights and a.weights.name}*{a.strength * a.alpha / a.rank}" for a in model.adapters if a.text_encoder_targets]
     return "/".join(parts)

@@ -55,7 +55,7 @@ class TrainLoRA(TrainingSettings, Node):
             report = self._reporter(context, task, model)
             trained = train(task, laid[-1], precision=precision, report=report, checkpoint=checkpoint)
         weights = context.add_file(".safetensors", lambda path: _save(trained, path))
-        finished = replace(adapter, weights=weights, training=self._facts(model, latents, texts))
+        finished = replace(adapter, weights=weights, training=self._facts(model, latents, texts, precision))
         zero_terminal_snr = model.zero_terminal_snr or self.zero_terminal_snr
         return replace(model, adapters=(*model.adapters[:-1], finished), zero_terminal_snr=zero_terminal_snr)
 
@@ -63,16 +63,15 @@ class TrainLoRA(TrainingSettings, Node):
         """What happens after each step: numbers, validation, previews, and the chance to stop."""
 
         def report(done: Any) -> None:
-            values = {"loss": done.loss, "learning_rate": done.learning_rate}
+            context.metric(done.step, loss=done.loss, learning_rate=done.learning_rate)
+            context.progress(done.step, self.max_steps)
             last = done.step == self.max_steps
             if task.validation and (last or done.step % self.validation_every == 0):
                 with done.trainer.weights_for_use(), done.trainer.autocast():
-                    values["validation_loss"] = task.validation_loss()
-            context.metric(done.step, **values)
+                    context.metric(done.step, validation_loss=task.validation_loss(context.stop_if_asked))
             if self.preview_every and self.preview_prompt.strip() and (last or done.step % self.preview_every == 0):
                 with done.trainer.weights_for_use():
                     self._preview(done.step, task, model, context)
-            context.progress(done.step, self.max_steps)
 
         return report
 
@@ -87,10 +86,11 @@ class TrainLoRA(TrainingSettings, Node):
             seeds=[self.seed] * len(prompts),
             clip_skip=model.clip_skip,
             zero_terminal_snr=model.zero_terminal_snr or self.zero_terminal_snr,
+            on_step=lambda step: context.stop_if_asked(),
         )
         context.preview(step, context.add_file(".png", lambda path: save_png(in_a_row(pictures), path)))
 
-    def _facts(self, model: DiffusionModel, latents: LatentDataset, texts: Any) -> tuple[tuple[str, str], ...]:
+    def _facts(self, model: DiffusionModel, latents: LatentDataset, texts: Any, precision: str) -> tuple[tuple[str, str], ...]:
         """The training in kohya's `ss_*` words."""
         captions = texts.captions if isinstance(texts, CaptionedDataset) else [item.captions for item in texts.items]
         tags = Counter(tag.strip() for variants in captions for tag in variants[0].split(","))
@@ -107,7 +107,7 @@ class TrainLoRA(TrainingSettings, Node):
             "ss_lr_scheduler": self.lr_scheduler,
             "ss_lr_warmup_steps": self.lr_warmup_steps,
             "ss_max_grad_norm": self.max_grad_norm,
-            "ss_mixed_precision": self.precision,
+            "ss_mixed_precision": "no" if precision == "fp32" else precision,
             "ss_gradient_checkpointing": self.gradient_checkpointing,
             "ss_seed": self.seed,
             "ss_clip_skip": model.clip_skip + 1,
@@ -126,6 +126,9 @@ class TrainLoRA(TrainingSettings, Node):
 def _untrained(model: DiffusionModel) -> LowRankAdapter:
     if not model.adapters or model.adapters[-1].weights is not None:
         raise InputError("this model has nothing to train.", field="model", remedy="Put InjectLoRA before this node.")
+    if any(adapter.weights is None for adapter in model.adapters[:-1]):
+        remedy = "Train the first before the second InjectLoRA."
+        raise InputError("this model has several adapters that are not trained.", field="model", remedy=remedy)
     return model.adapters[-1]
 
 

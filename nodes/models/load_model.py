@@ -40,6 +40,7 @@ class LoadModel(Node):
             message = f"{self.model} has too few text-encoder layers to drop {self.clip_skip}."
             raise InputError(message, field="clip_skip", remedy=f"The most is {facts.max_clip_skip}.")
         return {
+            "name": self.model if self.model in BUNDLED else folder.name,
             "folder": files.digest_folder(reference, PARTS),
             "vae": files.digest_folder(f"{reference}/vae", PARTS),
             "text": [files.digest_folder(f"{reference}/{part}", PARTS) for part in facts.text_parts],
@@ -51,7 +52,7 @@ class LoadModel(Node):
         facts = inspect_folder(folder)
         return DiffusionModel(
             digest=digests["folder"],
-            name=self.model if self.model in BUNDLED else folder.name,
+            name=digests["name"],
             family=facts.family,
             prediction_type=facts.prediction_type,
             resolution=facts.resolution,

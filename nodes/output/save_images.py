@@ -3,7 +3,7 @@
 from pathlib import PurePath
 from typing import ClassVar
 
-from graph_runtime.context import Artifact, RunContext
+from graph_runtime.context import METADATA_KEY, Artifact, RunContext
 from graph_runtime.node import FileName, Node
 from nodes.diffusion.values import GeneratedImage, ImageSet
 
@@ -30,13 +30,11 @@ class SaveImages(Node):
     def _writer(image: GeneratedImage, context: RunContext):
         from PIL import Image
 
-        from nodes.diffusion.artifacts import METADATA_KEY, provenance_text
         from nodes.diffusion.pictures import save_png
 
-        made_by = context.provenance
         with Image.open(image.file) as opened:
             picture = opened.convert("RGB")
             parameters = opened.text.get("parameters") if hasattr(opened, "text") else None  # pyright: ignore
         texts = {"parameters": parameters} if parameters else {}
-        texts[METADATA_KEY] = provenance_text(made_by.workflow, made_by.inputs, made_by.versions)
+        texts[METADATA_KEY] = context.provenance.text()
         return lambda path: save_png(picture, path, texts)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from graph_runtime.context import Artifact, RunContext
+from graph_runtime.context import METADATA_KEY, Artifact, RunContext
 from graph_runtime.node import FileName, Node
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import DiffusionModel, LowRankAdapter
@@ -65,18 +65,17 @@ class SaveSafetensors(Node):
         return (Artifact(name, context.add_file(".safetensors", lambda path: path.write_bytes(content))),)
 
     def _metadata(self, model: DiffusionModel, adapter: LowRankAdapter, data: bytes, context: RunContext) -> dict[str, str]:
-        from nodes.diffusion.artifacts import METADATA_KEY, provenance_text
         from nodes.diffusion.lora_files import diffusers_config
         from nodes.diffusion.metadata import architecture_of, kohya_metadata, modelspec_metadata
 
         names = ("title", "author", "description", "trigger_phrase", "license", "date")
         given = {name: getattr(self, name) for name in names}
-        made_by, data_hash = context.provenance, hashlib.sha256(data).hexdigest()
+        data_hash = hashlib.sha256(data).hexdigest()
         architecture = architecture_of(model, context.locate(model.digest))
         metadata = {
             **kohya_metadata(model, adapter, architecture, data_hash),
             **modelspec_metadata(model, given, architecture, data_hash),
-            METADATA_KEY: provenance_text(made_by.workflow, made_by.inputs, made_by.versions),
+            METADATA_KEY: context.provenance.text(),
         }
         metadata["ss_output_name"] = metadata["modelspec.title"]
         if self.layout == "diffusers":

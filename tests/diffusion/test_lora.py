@@ -114,6 +114,16 @@ def test_two_adapters_add_up_in_either_order(tmp_path: Path) -> None:
     assert not torch.allclose(both, alone, atol=1e-4)
 
 
+def test_only_a_training_makes_tensors_trainable_and_those_are_fp32(tmp_path: Path) -> None:
+    folder = make_model_folder(tmp_path / "m", "sd1")
+    trained = random_adapter(folder, tmp_path / "a", text_encoder=False)
+    model = StableDiffusion(folder, CPU, "bf16")
+    with applied([trained, replace(trained, weights=None)], model) as (first, second):
+        assert not any(tensor.requires_grad for tensor in [*first.values(), *second.values()])
+        assert {tensor.dtype for tensor in first.values()} == {torch.bfloat16}
+        assert {tensor.dtype for tensor in second.values()} == {torch.float32}
+
+
 def test_targets_are_the_layers_of_the_published_counts() -> None:
     attention = unet_targets(BUNDLED, "attention")
     more = unet_targets(BUNDLED, "attention and feed-forward")

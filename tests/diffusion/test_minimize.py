@@ -79,12 +79,15 @@ def test_a_training_stopped_and_resumed_twice_ends_with_the_same_bytes(tmp_path:
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_a_damaged_checkpoint_begins_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["cut", "one bit", "noise"])
+def test_a_damaged_checkpoint_begins_anew(tmp_path: Path, damage: str) -> None:
     settings = TrainingSettings(max_steps=4, learning_rate=0.03)
     whole, _ = fit(settings)
     fit(settings, folder=tmp_path, stop_after=2)
     path = tmp_path / "checkpoint.pt"
-    path.write_bytes(path.read_bytes()[:200])
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes({"cut": bytes(content[:200]), "one bit": bytes(content), "noise": bytes(range(256)) * 9}[damage])
     resumed, seen = fit(settings, folder=tmp_path)
     assert len(seen) == 4
     assert torch.equal(whole["w"], resumed["w"])

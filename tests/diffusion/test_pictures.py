@@ -52,6 +52,12 @@ def test_sixteen_bits_keep_their_grays(tmp_path: Path) -> None:
     assert [opened.getpixel((x, 0))[0] for x in range(3)] == [0, 127, 255]
 
 
+def test_numbers_too_deep_to_guess_their_range_are_refused(tmp_path: Path) -> None:
+    Image.new("F", (2, 2), 200.0).save(tmp_path / "a.tiff")
+    with pytest.raises(InputError, match="32 bits deep"):
+        open_picture(tmp_path / "a.tiff")
+
+
 def test_cmyk_gray_and_bilevel_become_rgb(tmp_path: Path) -> None:
     Image.new("CMYK", (4, 4), (0, 255, 255, 0)).save(tmp_path / "a.jpg", quality=95)
     red, green, blue = open_picture(tmp_path / "a.jpg").getpixel((1, 1))

@@ -121,6 +121,16 @@ def test_bf16_trains(bench: Bench) -> None:
     assert seen[0].loss == pytest.approx(exact_seen[0].loss, rel=0.02)
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_model_in_half_precision_trains_fp32_weights(bench: Bench, precision: Any) -> None:
+    _, exact_seen = bench.train()
+    bench.model = StableDiffusion(bench.folder, CPU, precision)
+    trained, seen = bench.train(precision=precision)
+    assert all(tensor.dtype == torch.float32 for tensor in trained.values())
+    assert any(not torch.equal(tensor, tensor.to(bench.model.dtype).float()) for tensor in trained.values())
+    assert seen[0].loss == pytest.approx(exact_seen[0].loss, rel=0.02)
+
+
 def test_the_loss_at_fixed_noise_falls(tmp_path: Path) -> None:
     bench = make_bench(tmp_path, "sd1")
     settings = {"validation_fraction": 0.4, "max_steps": 1, "learning_rate": 1e-9}

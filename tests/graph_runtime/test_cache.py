@@ -113,7 +113,7 @@ def test_nothing_that_a_living_process_has_used_is_evicted(tmp_path: Path) -> No
     time.sleep(0.01)
     living = Cache(folder)
     assert living.get("key") is not MISS
-    living.flush()
+    living.flush()  # a run does this as soon as it knows what it needs
     other = Cache(folder)
     other.clear()
     assert file.exists()
@@ -213,3 +213,33 @@ def test_a_full_disk_is_the_usual_error_and_costs_no_entry(tmp_path: Path) -> No
     again = Cache(tmp_path)
     assert (again.get("before", int), again.get("large", str)) == (1, MISS)
     again.close()
+
+
+def test_a_damaged_page_of_the_index_is_a_miss(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    for number in range(300):
+        cache.put(f"key{number}", "x" * 300)
+    cache.close()
+    path = tmp_path / "index.sqlite"
+    content = bytearray(path.read_bytes())
+    content[4096:-4096] = b"\xff" * (len(content) - 8192)
+    path.write_bytes(content)
+    again = Cache(tmp_path)
+    assert all(again.get(f"key{n}", str) is MISS for n in range(300))
+    again.put("new", 1)
+    again.close()
+    last = Cache(tmp_path)
+    assert last.get("new", int) == 1
+    last.close()
+
+
+def test_a_file_that_several_entries_share_counts_once_and_stays_while_one_needs_it(tmp_path: Path) -> None:
+    folder, file = filled(tmp_path)
+    time.sleep(0.01)
+    cache = Cache(folder)
+    cache.put("second", (file,))
+    assert cache.info()["bytes"] == 1000
+    cache.prune(0)
+    assert cache.get("key") is MISS
+    assert cache.get("second", tuple[Path]) == (file,)
+    cache.close()

@@ -79,7 +79,7 @@ def test_run_then_run_again(shell: Shell) -> None:
     (artifact,) = events[-1]["artifacts"]
     assert (shell.folder / "outputs" / "text.txt").read_text() == "hi"
     assert artifact == {
-        "path": "outputs/text.txt" if not artifact["path"].startswith("/") else str(shell.folder / "outputs/text.txt"),
+        "path": str(shell.folder / "outputs/text.txt"),
         "sha256": "8f434346648f6b96df89dda901c5176b10a6d83961dd3c1ac88b59b2dc327aa4",
         "bytes": 2,
         "node": "save",
@@ -212,6 +212,36 @@ def test_inspect_refuses_what_is_not_an_artifact(shell: Shell, content: bytes) -
     assert "x.safetensors" in err
     with pytest.raises(ValueError, match="safetensors"):
         safetensors_header(path)
+
+
+HEADERS = {
+    "metadata is a number": b'{"__metadata__":3}',
+    "deep": b'{"a":' * 5000 + b"1" + b"}" * 5000,
+    "provenance is a list": b'{"__metadata__":{"latentloom":"[]"}}',
+    "provenance is cut": b'{"__metadata__":{"latentloom":"{"}}',
+}
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+def test_inspect_survives_hostile_headers(shell: Shell, kind: str) -> None:
+    path = shell.folder / "x.safetensors"
+    path.write_bytes(len(HEADERS[kind]).to_bytes(8, "little") + HEADERS[kind])
+    assert shell("inspect", str(path), "--workflow")[0] == 2
+
+
+def test_inspect_refuses_other_files_and_damaged_pictures(shell: Shell) -> None:
+    assert shell("inspect", shell.write("words", "notes.md"))[0] == 2
+    chunk = b"latentloom\0\0not compressed"
+    png = b"\x89PNG\r\n\x1a\n" + len(chunk).to_bytes(4, "big") + b"zTXt" + chunk + b"\0\0\0\0"
+    (shell.folder / "x.png").write_bytes(png)
+    status, _, err = shell("inspect", str(shell.folder / "x.png"))
+    assert (status, "damaged" in err) == (2, True)
+
+
+def test_a_typed_path_with_nothing_at_it_says_so(shell: Shell) -> None:
+    file = shell.write(document({"f": ("ReadFile", {"path": "x"})}))
+    status, _, err = shell("run", file, "--set", "f.path=../nowhere/x.txt")
+    assert (status, "there is nothing at" in err) == (2, True)
 
 
 def test_cache_prune_and_clear(shell: Shell) -> None:

@@ -1,12 +1,18 @@
 """Demand-driven execution: what runs, what is cached, what a failure and an interruption leave."""
 
 import csv
+import errno
 import gc
+import time
 import weakref
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from graph_runtime import events as ev
-from graph_runtime.cache import Cache
+from graph_runtime import runs
+from graph_runtime.cache import MISS, Cache
 from graph_runtime.events import EVENT
 from graph_runtime.workspace import Workspace
 from tests.graph_runtime import toys
@@ -169,3 +175,89 @@ def test_a_bypassed_node_hands_its_input_on(lab: Lab) -> None:
     key = lab.prepare(graph).graph.steps["t"].key
     lab.run(graph)
     assert lab.cache.get(key, int) == 7
+
+
+def test_what_a_long_run_uses_is_safe_from_another_process_that_clears(lab: Lab, monkeypatch) -> None:
+    lab.run(SAVED)
+    lab.cache.close()
+    time.sleep(0.02)
+    lab.cache = Cache(lab.cache.folder)
+    seen: list[bool] = []
+
+    def run(self: toys.Total, numbers: list[int], extra: int | None = None) -> int:
+        other = Cache(lab.cache.folder)
+        other.clear()
+        seen.append(all(path.exists() for path in files))
+        other.close()
+        return 0
+
+    files = list(lab.cache.folder.glob("files/*/*"))
+    assert files
+    monkeypatch.setattr(toys.Total, "run", run)
+    graph = document({"n": ("Number", {}), "t": ("Total", {})}, [("n.output", "t.numbers")])
+    graph["nodes"] |= SAVED["nodes"]
+    graph["wires"] += SAVED["wires"]
+    save_key = lab.prepare(SAVED).graph.steps["save"].key
+    assert lab.cache.get(save_key) is not MISS
+    lab.run(graph, ["t"])
+    assert seen == [True]
+
+
+def test_two_runs_that_publish_at_the_same_moment_keep_both_files(lab: Lab, monkeypatch) -> None:
+    original = runs.shutil.copyfile
+
+    def copy_while_another_finishes(source: Path, target: Path) -> None:
+        original(source, target)
+        if not (lab.output / "text.txt").exists():
+            (lab.output / "text.txt").write_text("the other run was faster")
+
+    monkeypatch.setattr(runs.shutil, "copyfile", copy_while_another_finishes)
+    finished = lab.run(SAVED)
+    assert (lab.output / "text.txt").read_text() == "the other run was faster"
+    assert Path(finished.artifacts[0].path).read_text() == "hi"
+
+
+def test_a_cached_artifact_that_cannot_be_published_fails_its_node_and_the_run_still_ends(lab: Lab, monkeypatch) -> None:
+    lab.run(SAVED)
+
+    def full(source: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+    monkeypatch.setattr(runs, "_copy", full)
+    (lab.output / "text.txt").unlink()
+    finished = lab.run(SAVED)
+    assert states(finished) == {"text": "cached", "save": "failed"}
+    failure = next(event for event in lab.events if isinstance(event, ev.NodeFailed))
+    assert "the disk is full at" in failure.message
+    assert lab.events[-1] == finished
+
+
+def test_a_log_that_cannot_be_written_does_not_stop_the_run(lab: Lab, monkeypatch) -> None:
+    def full(self: runs.RunFolder, event: ev.Event) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(runs.RunFolder, "_write", full)
+    with pytest.raises(OSError, match="No space left"):
+        lab.run(SAVED)
+    assert isinstance(lab.events[-1], ev.RunFinished)
+    assert lab.events[-1].status == "succeeded"
+    assert (lab.output / "text.txt").read_text() == "hi"
+
+
+def test_saved_files_carry_only_the_inputs_of_their_own_branch(lab: Lab) -> None:
+    seen: list[dict[str, str]] = []
+    original = toys.WriteText.run
+
+    def run(self: toys.WriteText, text: str, context: Any) -> Any:
+        seen.append(dict(context.provenance.inputs))
+        return original(self, text, context)
+
+    toys.WriteText.run = run  # type: ignore[method-assign]
+    try:
+        for name in ("a", "b"):
+            (lab.workspace.root / f"{name}.txt").write_text(name)
+        nodes = {"a": ("ReadFile", {"path": "a.txt"}), "b": ("ReadFile", {"path": "b.txt"}), "save": ("WriteText", {})}
+        lab.run(document(nodes, [("a.output", "save.text")]))
+    finally:
+        toys.WriteText.run = original  # type: ignore[method-assign]
+    assert [set(inputs) for inputs in seen] == [{"a"}]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from graph_runtime import session
 from tests.graph_runtime import toys
 from tests.graph_runtime.conftest import Lab, document
 
@@ -83,3 +84,12 @@ def test_keys_are_the_same_in_another_process(lab: Lab, tmp_path: Path, hash_see
     command = [sys.executable, "-c", KEYS_SCRIPT, str(tmp_path / "workspace"), json.dumps(content)]
     there = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONHASHSEED": hash_seed})
     assert json.loads(there.stdout) == here
+
+
+def test_saved_files_belong_to_the_library_versions_and_what_is_computed_does_not(lab: Lab, monkeypatch) -> None:
+    graph = document({"t": ("Text", {}), "w": ("WriteText", {})}, [("t.output", "w.text")])
+    before = lab.prepare(graph).graph.steps
+    monkeypatch.setattr(session, "library_versions", lambda: {"torch": "99"})
+    after = lab.prepare(graph).graph.steps
+    assert before["t"].key == after["t"].key
+    assert before["w"].key != after["w"].key

@@ -106,3 +106,15 @@ def test_paths_out_of_the_workspace_are_refused(lab: Lab, path: str) -> None:
 def test_a_target_that_is_not_there(lab: Lab) -> None:
     with pytest.raises(WorkflowError, match="not in the workflow"):
         lab.run(document({"n": ("Number", {})}), ["ghost"])
+
+
+def test_a_field_that_names_outside_files_takes_no_wire(lab: Lab) -> None:
+    content = document({"t": ("Text", {"text": "/etc/passwd"}), "f": ("ReadFile", {})}, [("t.output", "f.path")])
+    found = only(lab, content)
+    assert (found.node, found.field) == ("f", "path")
+    assert "takes no wire" in found.message
+
+
+def test_a_path_longer_than_any_name_is_a_problem_of_its_field(lab: Lab) -> None:
+    found = only(lab, document({"f": ("ReadFile", {"path": "x" * 5000})}))
+    assert (found.node, found.field) == ("f", "path")

@@ -63,6 +63,7 @@ HOSTILE = {
     "huge int": (b'{"format": "latentloom/1", "name": ' + b"9" * 10_000 + b"}", "not valid JSON"),
     "deep": (b'{"format": "latentloom/1", "nodes": ' + b"[" * 10_000 + b"]" * 10_000 + b"}", "nested too deeply"),
     "duplicate id": (b'{"format": "latentloom/1", "nodes": {"a": {"type": "T"}, "a": {"type": "T"}}}', "appears twice"),
+    "half a surrogate pair": (b'{"format": "latentloom/1", "name": "\\ud800"}', "surrogates not allowed"),
     "list": (b"[1, 2]", "not a Latent Loom workflow"),
     "newer": (b'{"format": "latentloom/9"}', "latentloom/9"),
     "format of another type": (b'{"format": [1]}', "reads 'latentloom/1'"),

@@ -172,7 +172,10 @@ def test_links_that_lead_out_and_hidden_files_are_not_followed(desk: Desk, tmp_p
     desk.picture("p/.hidden/b.png")
     Image.new("RGB", (9, 9)).save(tmp_path / "outside.png")
     os.symlink(tmp_path / "outside.png", desk.root / "p" / "link.png")
-    assert [p.name for p in images(desk).pictures] == ["a.png"]
+    (desk.root / "elsewhere.png").write_bytes((desk.root / "p" / "a.png").read_bytes())
+    os.symlink(desk.root / "elsewhere.png", desk.root / "p" / "near.png")
+    assert [p.name for p in images(desk).pictures] == ["a.png", "near.png"]
+    assert desk.messages.texts == ["link.png is left out: it is a link out of the workspace."]
 
 
 def test_buckets_random_crops_and_flips_are_views(desk: Desk) -> None:
@@ -359,3 +362,32 @@ def test_captions_that_are_too_long_are_reported(desk: Desk) -> None:
     desk.run(EncodeCaptions(), model=desk.run(LoadModel(model="m")), captions=captions(desk, images(desk)))
     assert desk.messages.texts
     assert "1 captions are too long" in desk.messages.texts[0]
+
+
+def test_the_crop_of_a_mirrored_view_is_counted_from_the_other_side(desk: Desk) -> None:
+    make_model_folder(desk.root / "m", "sdxl")
+    desk.picture("p/wide.png", (96, 32))
+    loaded = images(desk, resolution=32, random_crops=1, flip=True)
+    latents = desk.run(EncodeLatents(), model=desk.run(LoadModel(model="m")), images=loaded)
+    plain, mirrored = latents.items[0].views
+    assert plain.crop[0] == loaded.pictures[0].views[0].crop[0]
+    assert plain.crop[0] + mirrored.crop[0] == 96 - 32
+
+
+def test_links_inside_a_model_folder_stay_in_the_workspace(desk: Desk, tmp_path: Path) -> None:
+    folder = make_model_folder(desk.root / "m", "sd1")
+    weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    weights.rename(tmp_path / "outside.safetensors")
+    weights.symlink_to(tmp_path / "outside.safetensors")
+    with pytest.raises(ValueError, match="outside the workspace"):
+        desk.run(LoadModel(model="m"))
+
+
+def test_a_renamed_model_folder_is_another_model_by_name(desk: Desk) -> None:
+    make_model_folder(desk.root / "alpha", "sd1")
+    files = OutsideReader(Workspace(desk.root, packages=(NODES,)), digest_file)
+    before = LoadModel(model="alpha").fingerprint(files)
+    (desk.root / "alpha").rename(desk.root / "beta")
+    after = LoadModel(model="beta").fingerprint(files)
+    assert before != after
+    assert desk.run(LoadModel(model="beta")).name == "beta"

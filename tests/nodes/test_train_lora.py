@@ -1,12 +1,14 @@
 """InjectLoRA and TrainLoRA as nodes: what they return, and what they refuse before any training starts."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from graph_runtime.context import RunContext
+from graph_runtime.context import RunContext, SilentReporter
+from graph_runtime.errors import Interrupted
 from nodes.adapters.inject_lora import InjectLoRA
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.lora import adapter_tensors
@@ -61,6 +63,74 @@ def test_text_encoders_are_trained_from_captions(setting: Setting) -> None:
     assert any(name.startswith("text_encoder_1.") for name in names) == (setting.model.family == "sdxl")
 
 
+class StoppingReporter(SilentReporter):
+    """Lets the person ask to stop after a step."""
+
+    def __init__(self, stop_after: int = 0) -> None:
+        self.stop_after = stop_after
+        self.steps: list[int] = []
+        self.validated: list[float] = []
+        self.previews = 0
+
+    def progress(self, step: int, total: int) -> None:
+        self.steps.append(step)
+        if step == self.stop_after:
+            raise Interrupted
+
+    def metric(self, step: int, values: Mapping[str, float]) -> None:
+        self.validated += [values["validation_loss"]] if "validation_loss" in values else []
+
+    def preview(self, step: int, file: Path) -> None:
+        self.previews += 1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_neither_stopping_nor_looking_changes_the_bytes(tmp_path: Path, family: str) -> None:
+    """A stopped and resumed training, with previews, ends as an unbroken one without."""
+    setting = Setting(tmp_path, family)
+    fields = {
+        "max_steps": 6,
+        "batch_size": 2,
+        "learning_rate": 1e-2,
+        "ema_decay": 0.9,
+        "validation_fraction": 0.2,
+        "validation_every": 2,
+    }
+
+    def train(reporter: StoppingReporter, folder: Path, **changes: Any) -> bytes:
+        folder.mkdir(exist_ok=True)
+        context = replace(setting.context, reporter=reporter, progress_folder=folder)
+        node = TrainLoRA(**{**fields, **changes})
+        return node.run(setting.inject(), setting.latents, context, setting.embeddings).adapters[0].weights.read_bytes()
+
+    plain = StoppingReporter()
+    whole = train(plain, tmp_path / "whole")
+    assert len(plain.validated) == 3
+    looking = {"preview_every": 3, "preview_prompt": "a cat", "checkpoint_every": 2}
+    seen: list[StoppingReporter] = []
+    for stop_after in (3, 5):
+        seen.append(StoppingReporter(stop_after))
+        with pytest.raises(Interrupted):
+            train(seen[-1], tmp_path / "broken", **looking)
+    seen.append(StoppingReporter())
+    assert train(seen[-1], tmp_path / "broken", **looking) == whole
+    assert [reporter.steps for reporter in seen] == [[1, 2, 3], [4, 5], [6]]
+    assert seen[-1].previews == 1
+    assert seen[-1].validated == plain.validated[-1:]
+
+
+def test_a_second_adapter_is_trained_on_top_of_the_first_which_stays(tmp_path: Path) -> None:
+    setting = Setting(tmp_path, "sd1")
+    first = setting.train(setting.inject())
+    injected = InjectLoRA(rank=1, seed=3).run(first, setting.context)
+    kept = first.adapters[0].weights.read_bytes()
+    second = setting.train(injected)
+    assert second.adapters[0] == first.adapters[0]
+    assert first.adapters[0].weights.read_bytes() == kept
+    alone = setting.train(InjectLoRA(rank=1, seed=3).run(setting.model, setting.context))
+    assert alone.adapters[0].weights.read_bytes() != second.adapters[1].weights.read_bytes()
+
+
 def test_zero_terminal_snr_stays_with_the_model(tmp_path: Path) -> None:
     setting = Setting(tmp_path, "sd2")
     node = TrainLoRA(max_steps=1, batch_size=2, zero_terminal_snr=True)
@@ -72,6 +142,10 @@ def test_zero_terminal_snr_stays_with_the_model(tmp_path: Path) -> None:
 REFUSED: dict[str, tuple[str, Any]] = {
     "nothing to train": ("model", lambda s: s.train(s.model)),
     "trained already": ("model", lambda s: s.train(s.train(s.inject()))),
+    "two that are not trained": (
+        "model",
+        lambda s: s.train(replace(s.model, adapters=s.inject().adapters * 2)),
+    ),
     "no embeddings": ("embeddings", lambda s: s.train(s.inject(), embeddings=None)),
     "no captions for a text encoder": ("captions", lambda s: s.train(s.inject(text_encoder=True))),
     "embeddings of another encoder": (
