@@ -177,7 +177,7 @@ class Cache:
     def clear(self) -> int:
         """Remove everything, unfinished trainings too, except what a living process has used; return bytes freed."""
         self._sweep_progress(time.time())
-        return self.prune(0)
+        return self.prune(-1)
 
     def _disk_bytes(self) -> int:
         """Return the bytes of all kept files, each counted once however many entries need it."""

@@ -243,3 +243,14 @@ def test_a_file_that_several_entries_share_counts_once_and_stays_while_one_needs
     assert cache.get("key") is MISS
     assert cache.get("second", tuple[Path]) == (file,)
     cache.close()
+
+
+def test_clearing_removes_entries_without_files_too(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.put("small", 1)
+    cache.close()
+    time.sleep(0.01)
+    again = Cache(tmp_path)
+    again.clear()
+    assert again.info()["entries"] == 0
+    again.close()
