@@ -1,6 +1,8 @@
 """The three laws, held against every node while the demo runs: inputs unchanged, same result twice, effects declared."""
 
 import hashlib
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,26 @@ def weights() -> dict[str, str]:
     return found
 
 
+class Writes:
+    """Notes every file that is opened for writing while a node runs."""
+
+    def __init__(self) -> None:
+        self.watching = False
+        self.paths: list[str] = []
+        sys.addaudithook(self.hear)
+
+    def hear(self, event: str, details: tuple[Any, ...]) -> None:
+        if self.watching and event == "open":
+            path, mode, flags = details
+            if isinstance(path, str | os.PathLike) and (
+                set(mode or "") & set("wax+") or (flags or 0) & (os.O_WRONLY | os.O_RDWR)
+            ):
+                self.paths.append(os.path.abspath(path))
+
+
+WRITES = Writes()
+
+
 @pytest.fixture
 def witness(monkeypatch) -> dict[str, list[str]]:
     """Watch every node: its inputs and the models in memory before and after; keep its result as text."""
@@ -38,7 +60,14 @@ def witness(monkeypatch) -> dict[str, list[str]]:
         inputs = [self._argument(step, name, sources) for name, sources in step.inputs.items()]
         before, loaded = [encode(value, name_of) for value in inputs], weights()
         files = {path: path.read_bytes() for path in self.around.cache.folder.glob("files/*/*")}
-        result = original(self, step, folder)
+        WRITES.paths.clear()
+        WRITES.watching = True
+        try:
+            result = original(self, step, folder)
+        finally:
+            WRITES.watching = False
+        allowed = (f"{self.around.cache.folder}/", f"{self.around.publisher.folder}/", "/dev/", "/proc/")
+        assert not [path for path in WRITES.paths if not path.startswith(allowed)], step.id
         assert [encode(value, name_of) for value in inputs] == before, step.id
         after = weights()
         assert {key: after[key] for key in loaded} == loaded, step.id
@@ -51,13 +80,42 @@ def witness(monkeypatch) -> dict[str, list[str]]:
     return results
 
 
-def test_every_node_keeps_the_laws(witness: dict[str, list[str]], tmp_path: Path) -> None:
-    outside = {path: path.stat().st_mtime_ns for path in Path("tests/data").rglob("*")}
-    assert run_small(tmp_path / "one").status == 0
+PLAIN: dict[str, Any] = {}
+RICH = {
+    "images__flip": True,
+    "images__buckets": True,
+    "images__bucket_step": 16,
+    "images__random_crops": 2,
+    "captions__source": "tags",
+    "captions__max_tags": 3,
+    "captions__shuffle_tags": True,
+    "captions__caption_dropout": 0.5,
+    "train__gradient_accumulation_steps": 2,
+    "train__ema_decay": 0.9,
+    "train__noise_offset": 0.1,
+    "train__snr_gamma": 5,
+    "train__validation_fraction": 0.3,
+    "train__validation_every": 2,
+    "train__preview_every": 3,
+    "train__preview_prompt": "owl",
+    "save__layout": "diffusers",
+}
+
+
+@pytest.mark.parametrize("changes", [PLAIN, RICH], ids=["plain", "rich"])
+def test_every_node_keeps_the_laws(witness: dict[str, list[str]], tmp_path: Path, changes: dict[str, Any]) -> None:
+    assert run_small(tmp_path / "one", **changes).status == 0
     loading._resident.clear()
-    assert run_small(tmp_path / "two").status == 0
+    assert run_small(tmp_path / "two", **changes).status == 0
     assert len(witness) == 11
     for node, texts in witness.items():
         assert len(texts) == 2
         assert texts[0] == texts[1], node
-    assert {path: path.stat().st_mtime_ns for path in Path("tests/data").rglob("*")} == outside
+
+
+def test_the_witness_sees_writes(tmp_path: Path) -> None:
+    WRITES.paths.clear()
+    WRITES.watching = True
+    (tmp_path / "x").write_text("x")
+    WRITES.watching = False
+    assert WRITES.paths == [str(tmp_path / "x")]
