@@ -24,7 +24,7 @@ def weights() -> dict[str, str]:
             for number, module in enumerate(part if isinstance(part, list) else [part]):
                 if isinstance(module, torch.nn.Module):
                     for tensor_name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-                        digest = hashlib.sha256(tensor.detach().numpy().tobytes()).hexdigest()
+                        digest = hashlib.sha256(tensor.detach().flatten().contiguous().view(torch.uint8).numpy()).hexdigest()
                         found[f"{key} {name} {number} {tensor_name}"] = f"{digest} {tensor.requires_grad} {module.training}"
     return found
 
@@ -104,6 +104,7 @@ RICH = {
 
 @pytest.mark.parametrize("changes", [PLAIN, RICH], ids=["plain", "rich"])
 def test_every_node_keeps_the_laws(witness: dict[str, list[str]], tmp_path: Path, changes: dict[str, Any]) -> None:
+    loading._resident.clear()
     assert run_small(tmp_path / "one", **changes).status == 0
     loading._resident.clear()
     assert run_small(tmp_path / "two", **changes).status == 0
