@@ -3,18 +3,21 @@
 python tests/bench/executor.py
 """
 
+import itertools
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import networkx as nx
 
 from graph_runtime.cache import Cache
-from graph_runtime.context import Provenance
+from graph_runtime.emitter import Emitter
+from graph_runtime.executor import Surroundings, execute
 from graph_runtime.graph import build_graph, compute_keys
 from graph_runtime.provenance import carried_document
-from graph_runtime.session import Prepared, run
+from graph_runtime.runs import RunFolder
 from graph_runtime.validation import validate
 from graph_runtime.workflow import Workflow, workflow_from_json
 from graph_runtime.workspace import OutsideReader, Workspace
@@ -56,60 +59,73 @@ def bare_loop(count: int, edges: Edges) -> None:
         values[node] = sum(values[before] for before in graph.predecessors(node)) % 1000
 
 
+class Row(NamedTuple):
+    """CPU microseconds per node of the parts of one run."""
+
+    check: float
+    """Validation and topological order."""
+    keys: float
+    """Cache keys, provenance, and a run folder with the workflow in it."""
+    execute: float
+    """Plan and execution, with typed events, the event log and the cache."""
+
+
 class Meter:
-    """CPU microseconds per node of one run: validating and ordering, then keys, plan and execution."""
+    """Runs one workflow again and again."""
 
     def __init__(self, workflow: Workflow, folder: Path) -> None:
         self.workflow = workflow
         self.folder = folder
-        self.count = len(workflow.nodes)
 
-    def once(self, cache: Cache) -> tuple[float, float]:
+    def once(self, cache: Cache) -> Row:
         CALLS.clear()
-        began = time.process_time()
+        marks = [time.process_time()]
         workspace = Workspace(self.folder)
         assert not validate(self.workflow, PALETTE, workspace)
         graph = build_graph(self.workflow, PALETTE.types)
-        checked = time.process_time()
-        files = OutsideReader(workspace, cache.digest)
-        compute_keys(graph, files, carried_document(self.workflow, PALETTE.types))
-        prepared = Prepared(graph, graph.default_targets(), files, Provenance())
-        quiet: Callable[[object], None] = lambda event: None  # noqa: E731
-        run(prepared, cache, self.folder / "out", device="cpu", listener=quiet, stop_requested=lambda: False)
-        done = time.process_time()
-        return 1e6 * (checked - began) / self.count, 1e6 * (done - checked) / self.count
+        marks.append(time.process_time())
+        compute_keys(graph, OutsideReader(workspace, cache.digest), carried_document(self.workflow, PALETTE.types))
+        record = RunFolder(self.folder / "out", self.workflow, {})
+        around = Surroundings(cache, Emitter(record.listen), record)
+        marks.append(time.process_time())
+        execute(graph, graph.default_targets(), around)
+        marks.append(time.process_time())
+        record.close()
+        return Row(*(1e6 * (end - start) / len(self.workflow.nodes) for start, end in itertools.pairwise(marks)))
 
-    def best(self, cache: Cache) -> tuple[float, float]:
+    def best(self, cache: Cache) -> Row:
         rows = [self.once(cache) for _ in range(5)]
         assert not CALLS
-        return min(row[0] for row in rows), min(row[1] for row in rows)
+        return Row(*(min(values) for values in zip(*rows, strict=True)))
 
 
 def measure(count: int, edges: Edges) -> tuple[float, ...]:
-    """Return microseconds per node: bare loop; validation; execution the first time, cached in memory, cached on disk."""
+    """Return microseconds per node: bare loop; check; keys; execution the first time, cached in memory, cached on disk."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         meter = Meter(workflow_of(count, edges), folder)
         bare = min(seconds(lambda: bare_loop(count, edges)) for _ in range(3)) * 1e6 / count
-        firsts = []
+        firsts: list[float] = []
         for number in range(3):
             cache = Cache(folder / f"cache{number}")
-            firsts.append(meter.once(cache)[1])
-            validation, warm = meter.best(cache)
+            firsts.append(meter.once(cache).execute)
+            cached = meter.best(cache)
             cache.close()
         fresh = Cache(folder / "cache0")
-        disk = meter.once(fresh)[1]
+        disk = meter.once(fresh).execute
         assert not CALLS
         fresh.close()
-    return bare, validation, min(firsts), warm, disk
+    return bare, cached.check, cached.keys, min(firsts), cached.execute, disk
 
 
 def main() -> None:
-    print("CPU microseconds per node  bare networkx loop  validation  first run  cached (memory)  cached (disk)")
+    print(
+        "CPU microseconds per node   bare networkx loop   check    keys | execution: first run   cached (memory)   cached (disk)"
+    )
     for count in (1000, 10_000):
         for name, edges in (("layered", layered(count)), ("chain", chain(count))):
-            bare, validation, first, warm, disk = measure(count, edges)
-            print(f"{name:8} {count:6} nodes {bare:22.1f} {validation:11.1f} {first:10.1f} {warm:16.1f} {disk:14.1f}")
+            bare, check, keys, first, warm, disk = measure(count, edges)
+            print(f"{name:8} {count:6} nodes {bare:23.1f} {check:9.1f} {keys:7.1f} {first:23.1f} {warm:17.1f} {disk:15.1f}")
 
 
 if __name__ == "__main__":
