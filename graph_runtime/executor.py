@@ -1,6 +1,5 @@
 """Demand-driven topological execution: from the targets back to the nearest cached values, then forward."""
 
-import errno
 import time
 import traceback
 from collections import Counter
@@ -14,8 +13,9 @@ from graph_runtime import events as ev
 from graph_runtime.cache import MISS, Cache
 from graph_runtime.context import Artifact, Provenance, RunContext
 from graph_runtime.emitter import Emitter, NodeReporter
-from graph_runtime.errors import Interrupted, Problem
-from graph_runtime.graph import Graph, Source, Step, problem_of
+from graph_runtime.errors import Interrupted
+from graph_runtime.failures import explained
+from graph_runtime.graph import Graph, Source, Step
 
 FROM_CACHE = ev.NodeOutcome(state="cached")
 
@@ -238,26 +238,3 @@ class _Run:
 def _sources(step: Step) -> Iterator[Source]:
     for sources in step.inputs.values():
         yield from sources
-
-
-def explained(error: Exception, step: Step) -> Problem:
-    """Return what a person should read about a node's error, the usual causes put in plain words."""
-    if _disk_is_full(error):
-        where = f" at {error.filename}" if isinstance(error, OSError) and error.filename else ""
-        return Problem(f"the disk is full{where}.", step.id, remedy="Free some space and run again: what is finished is kept.")
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        remedy = "Change its permissions, or choose another place."
-        return Problem(f"{error.filename} cannot be used: {error.strerror}.", step.id, remedy=remedy)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return Problem("the memory is full.", step.id, remedy="Use a smaller batch_size or resolution.")
-    if hasattr(error, "remedy"):
-        return problem_of(error, step)
-    text = f"{type(error).__name__}: {error}".rstrip(". ")
-    return Problem(f"{text}.", step.id, remedy="The run folder has the details in errors.txt.")
-
-
-def _disk_is_full(error: Exception) -> bool:
-    """Whether this is ENOSPC, as Python's own error or as text from a library written in Rust."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    return f"os error {errno.ENOSPC}" in str(error)
