@@ -9,7 +9,8 @@ from safetensors import safe_open
 
 from graph_runtime.provenance import read_provenance
 from graph_runtime.workflow import read_workflow, workflow_from_json
-from tests.shell import PICTURES, ROOT, Outcome, run, run_small
+from tests.models import make_model_folder
+from tests.shell import PICTURES, ROOT, SMALL, Outcome, run, run_small
 
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 NODES = {"model", "images", "captions", "latents", "embeddings", "inject", "train", "sample", "grid", "pictures", "save"}
@@ -130,3 +131,28 @@ def test_wrong_files_are_named_before_anything_runs(tmp_path: Path, changes: dic
     assert {(problem["node"], problem["field"]) for problem in problems} == {(node, field)}
     assert problems[0]["message"]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
+def test_the_demo_runs_on_a_model_folder_of_every_family(tmp_path: Path, family) -> None:
+    folder = make_model_folder(tmp_path / "model", family)
+    outcome = run_small(tmp_path, model__model=folder, images__resolution=32, sample__width=32, sample__height=32)
+    assert outcome.status == 0
+    with safe_open(tmp_path / "out" / "line-style.safetensors", "pt") as file:
+        assert file.metadata()["ss_base_model_version"].startswith(f"custom-{family}")
+        assert any(name.endswith("attn2_to_k.lora_down.weight") for name in file.keys())  # noqa: SIM118
+    again = run_small(tmp_path, model__model=folder, images__resolution=32, sample__width=32, sample__height=32)
+    assert set(again.states.values()) == {"cached"}
+
+
+def test_a_text_encoder_can_be_trained_too(tmp_path: Path) -> None:
+    document = json.loads((ROOT / "workflows" / "lora.json").read_text())
+    document["nodes"]["inject"]["fields"]["text_encoder"] = True
+    del document["nodes"]["embeddings"]
+    document["wires"] = [wire for wire in document["wires"] if "embeddings" not in wire["from"] + wire["to"]]
+    document["wires"].append({"from": "captions.output", "to": "train.captions"})
+    (tmp_path / "w.json").write_text(json.dumps(document))
+    outcome = run(tmp_path / "w.json", tmp_path, **{name.replace(".", "__"): value for name, value in SMALL.items()})
+    assert outcome.status == 0
+    with safe_open(tmp_path / "out" / "line-style.safetensors", "pt") as file:
+        assert any(name.startswith("lora_te_text_model_encoder_layers_0_") for name in file.keys())  # noqa: SIM118
