@@ -1,6 +1,5 @@
 """Finds node packages through the entry-point group `latentloom.nodes`; ours is simply the first of them."""
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Iterator, Mapping
@@ -23,11 +22,6 @@ class Palette:
     types: Mapping[str, NodeType]
     folders: tuple[Path, ...] = ()
     problems: tuple[Problem, ...] = ()
-
-    def nearest(self, name: str) -> str:
-        """Return the known name most like `name`, or an empty string."""
-        matches = difflib.get_close_matches(name, self.types, n=1, cutoff=0.5)
-        return matches[0] if matches else ""
 
 
 @cache

@@ -1,5 +1,7 @@
 """Problems, each naming the node, the field and the remedy."""
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +22,12 @@ class Problem:
 
     def to_json(self) -> dict[str, str]:
         return asdict(self)
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Return a remedy that suggests the known name most like `name`."""
+    nearest = difflib.get_close_matches(name, list(known), n=1)
+    return f"Did you mean {nearest[0]}?" if nearest else otherwise
 
 
 def readable(details: Any) -> str:

@@ -1,6 +1,5 @@
 """`--set NODE.FIELD=VALUE`: changes to a workflow that a person types."""
 
-import difflib
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from graph_runtime.discovery import Palette
-from graph_runtime.errors import Problem, WorkflowError, readable
+from graph_runtime.errors import Problem, WorkflowError, did_you_mean, readable
 from graph_runtime.workflow import Workflow
 
 
@@ -53,8 +52,7 @@ def _unknown(id: str, field: str, workflow: Workflow, palette: Palette) -> Probl
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, n=1)
-    return f"Did you mean {nearest[0]}?" if nearest else f"There are: {', '.join(known[:30])}."
+    return did_you_mean(name, known, f"There are: {', '.join(known[:30])}.")
 
 
 def _parsed(text: str, annotation: Any) -> Any:

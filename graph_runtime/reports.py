@@ -6,11 +6,9 @@ from typing import Any
 
 from graph_runtime.context import METADATA_KEY
 from graph_runtime.discovery import load_palette
-from graph_runtime.errors import Problem, WorkflowError
+from graph_runtime.errors import Problem, WorkflowError, did_you_mean
 from graph_runtime.node import NodeType
 from graph_runtime.provenance import read_provenance, safetensors_metadata
-
-LISTS_NODES = "`latentloom nodes` lists them."
 
 
 def nodes_report(name: str | None, *, as_json: bool) -> str:
@@ -21,8 +19,9 @@ def nodes_report(name: str | None, *, as_json: bool) -> str:
         return json.dumps([t.to_json() for t in types]) if as_json else "\n".join(map(_one_line, types))
     node_type = palette.types.get(name)
     if node_type is None:
-        nearest = palette.nearest(name)
-        raise WorkflowError(Problem(f"There is no node {name!r}.", remedy=f"Did you mean {nearest}?" if nearest else LISTS_NODES))
+        raise WorkflowError(
+            Problem(f"There is no node {name!r}.", remedy=did_you_mean(name, palette.types, "`latentloom nodes` lists them."))
+        )
     return json.dumps(node_type.to_json()) if as_json else _help_page(node_type)
 
 

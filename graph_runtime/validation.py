@@ -1,13 +1,12 @@
 """Every problem of a workflow at once, each with node, field and remedy."""
 
-import difflib
 from collections.abc import Iterator
 
 import networkx as nx
 from pydantic import ValidationError
 
 from graph_runtime.discovery import Palette
-from graph_runtime.errors import Problem, readable
+from graph_runtime.errors import Problem, did_you_mean, readable
 from graph_runtime.graph import dependencies
 from graph_runtime.node import Node, NodeType, Socket, accepts, type_name
 from graph_runtime.workflow import NodeEntry, Wire, Workflow
@@ -35,8 +34,7 @@ def validate(workflow: Workflow, palette: Palette, workspace: Workspace) -> list
 def _unknown_types(workflow: Workflow, palette: Palette) -> Iterator[Problem]:
     for id, entry in workflow.nodes.items():
         if entry.type not in palette.types:
-            nearest = palette.nearest(entry.type)
-            remedy = f"Did you mean {nearest}?" if nearest else "Install the package that brings it."
+            remedy = did_you_mean(entry.type, palette.types, "Install the package that brings it.")
             yield Problem(f"there is no node type {entry.type[:60]!r}.", node=id, remedy=remedy)
 
 
@@ -52,10 +50,8 @@ def _field_problems(id: str, entry: NodeEntry, node_type: NodeType, wired: set[s
 
 def _field_problem(id: str, field: str, kind: str, message: str, node_type: NodeType) -> Problem:
     if kind == "extra_forbidden":
-        nearest = difflib.get_close_matches(field, node_type.cls.model_fields, n=1)
-        remedy = (
-            f"Did you mean {nearest[0]}?" if nearest else f"Its fields are: {', '.join(node_type.cls.model_fields) or 'none'}."
-        )
+        fields = node_type.cls.model_fields
+        remedy = did_you_mean(field, fields, f"Its fields are: {', '.join(fields) or 'none'}.")
         return Problem(f"{node_type.name} has no field {field[:60]!r}.", node=id, field=field, remedy=remedy)
     if kind == "missing":
         return Problem("the field has no value.", node=id, field=field, remedy="Set it or wire something to it.")
@@ -85,7 +81,7 @@ def _wire_problems(wire: Wire, workflow: Workflow, known: dict[str, NodeType]) -
     (source, output), (target, name) = wire.source.split("."), wire.target.split(".")
     for end in (source, target):
         if end not in workflow.nodes:
-            remedy = _did_you_mean(end, workflow.nodes)
+            remedy = did_you_mean(end, workflow.nodes, "Add the node or remove the wire.")
             yield Problem(f"a wire from {wire.source} to {wire.target} names a node that is not there.", node=end, remedy=remedy)
     offered = known[source].outputs if source in known else None
     sockets = known[target].inputs if target in known else None
@@ -97,11 +93,6 @@ def _wire_problems(wire: Wire, workflow: Workflow, known: dict[str, NodeType]) -
         yield Problem(f"{known[target].name} has no input {name!r}.", node=target, field=name, remedy=remedy)
     if offered and sockets and output in offered and name in sockets:
         yield from _type_problem(wire, known[target], sockets[name], offered[output])
-
-
-def _did_you_mean(name: str, known: object) -> str:
-    nearest = difflib.get_close_matches(name, list(known), n=1)  # pyright: ignore
-    return f"Did you mean {nearest[0]}?" if nearest else "Add the node or remove the wire."
 
 
 def _type_problem(wire: Wire, node_type: NodeType, socket: Socket, offered: object) -> Iterator[Problem]:

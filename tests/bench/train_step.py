@@ -5,7 +5,6 @@ Both take turns, a step each, in one process, so that whatever else the machine 
     python tests/bench/train_step.py
 """
 
-import itertools
 import statistics
 import tempfile
 import time
@@ -20,8 +19,8 @@ from peft import LoraConfig
 from safetensors.torch import load_file
 
 from graph_runtime.cache import Cache
-from graph_runtime.context import SilentReporter
 from graph_runtime.discovery import load_palette
+from graph_runtime.emitter import Emitter
 from graph_runtime.executor import Surroundings, execute
 from graph_runtime.graph import Graph
 from graph_runtime.overrides import apply_overrides
@@ -67,7 +66,7 @@ def bare_step(latents: Any, texts: Any) -> Callable[[], None]:
     return step
 
 
-class Turns(SilentReporter):
+class Turns:
     """Lets the bare loop make a step after each of ours, and notes what both took, in wall and CPU seconds."""
 
     def __init__(self, listener: Any) -> None:
@@ -96,18 +95,6 @@ def _now() -> tuple[float, float]:
     return time.perf_counter(), time.process_time()
 
 
-class _Emitter:
-    """An emitter that sends everything to one listener."""
-
-    def __init__(self, listener: Any) -> None:
-        self.count = itertools.count()
-        self.listener = listener
-
-    def emit(self, event: Any) -> None:
-        event.seq = next(self.count)
-        self.listener(event)
-
-
 def run_demo(folder: Path, turns: Turns) -> None:
     """Run the demo up to TrainLoRA, the bare loop taking turns with it."""
     palette = load_palette()
@@ -118,12 +105,12 @@ def run_demo(folder: Path, turns: Turns) -> None:
     cache = Cache(folder / "cache")
     inputs = prepare(workflow, palette, Workspace(ROOT, packages=palette.folders), cache, ["latents", "embeddings"])
     record = RunFolder(folder / "out", workflow, {})
-    around = Surroundings(cache, _Emitter(record.listen), record, "cpu", inputs.files.located, inputs.provenance)  # type: ignore[arg-type]
+    around = Surroundings(cache, Emitter(record.listen), record, "cpu", inputs.files.located, inputs.provenance)
     execute(inputs.graph, inputs.targets, around)
     turns.bare = bare_step(_value(inputs.graph, cache, "latents"), _value(inputs.graph, cache, "embeddings"))
     turns.listener = record.listen
     prepared = prepare(workflow, palette, Workspace(ROOT, packages=palette.folders), cache, ["train"])
-    around = Surroundings(cache, _Emitter(turns.listen), record, "cpu", prepared.files.located, prepared.provenance)  # type: ignore[arg-type]
+    around = Surroundings(cache, Emitter(turns.listen), record, "cpu", prepared.files.located, prepared.provenance)
     finished = execute(prepared.graph, prepared.targets, around)
     assert finished.status == "succeeded"
     record.close()

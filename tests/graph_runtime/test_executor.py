@@ -244,7 +244,7 @@ def test_a_log_that_cannot_be_written_does_not_stop_the_run(lab: Lab, monkeypatc
     assert (lab.output / "text.txt").read_text() == "hi"
 
 
-def test_saved_files_carry_only_the_inputs_of_their_own_branch(lab: Lab) -> None:
+def test_saved_files_carry_only_the_inputs_of_their_own_branch(lab: Lab, monkeypatch) -> None:
     seen: list[dict[str, str]] = []
     original = toys.WriteText.run
 
@@ -252,12 +252,9 @@ def test_saved_files_carry_only_the_inputs_of_their_own_branch(lab: Lab) -> None
         seen.append(dict(context.provenance.inputs))
         return original(self, text, context)
 
-    toys.WriteText.run = run  # type: ignore[method-assign]
-    try:
-        for name in ("a", "b"):
-            (lab.workspace.root / f"{name}.txt").write_text(name)
-        nodes = {"a": ("ReadFile", {"path": "a.txt"}), "b": ("ReadFile", {"path": "b.txt"}), "save": ("WriteText", {})}
-        lab.run(document(nodes, [("a.output", "save.text")]))
-    finally:
-        toys.WriteText.run = original  # type: ignore[method-assign]
+    monkeypatch.setattr(toys.WriteText, "run", run)
+    for name in ("a", "b"):
+        (lab.workspace.root / f"{name}.txt").write_text(name)
+    nodes = {"a": ("ReadFile", {"path": "a.txt"}), "b": ("ReadFile", {"path": "b.txt"}), "save": ("WriteText", {})}
+    lab.run(document(nodes, [("a.output", "save.text")]))
     assert [set(inputs) for inputs in seen] == [{"a"}]

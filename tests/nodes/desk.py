@@ -1,0 +1,70 @@
+"""A workspace with a cache in which single nodes run."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from graph_runtime.cache import Cache, digest_file
+from graph_runtime.context import RunContext
+from graph_runtime.workspace import OutsideReader, Workspace
+from nodes.data.caption_dataset import CaptionDataset
+from nodes.data.load_images import LoadImages
+from nodes.diffusion.values import CaptionedDataset, ImageDataset
+
+NODES = Path(__file__).parent.parent.parent / "nodes"
+
+
+class Messages:
+    """Notes what a node reports."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.totals: list[int] = []
+
+    def progress(self, step: int, total: int) -> None:
+        self.totals.append(total)
+
+    def metric(self, *_: Any) -> None: ...
+    def preview(self, *_: Any) -> None: ...
+
+    def message(self, text: str, level: str) -> None:
+        self.texts.append(text)
+
+
+class Desk:
+    """A workspace with a cache in which single nodes run."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root / "workspace"
+        self.root.mkdir()
+        self.cache = Cache(root / "cache")
+        self.messages = Messages()
+
+    def run(self, node: Any, **inputs: Any) -> Any:
+        files = OutsideReader(Workspace(self.root, packages=(NODES,)), digest_file)
+        fingerprint = node.fingerprint(files)
+        self.located = {**getattr(self, "located", {}), **files.located}
+        self.messages = Messages()
+        context = RunContext(
+            store=self.cache, located=self.located, fingerprint=fingerprint, reporter=self.messages, device="cpu"
+        )
+        return node.run(**inputs, context=context)
+
+    def picture(self, name: str, size: tuple[int, int] = (40, 40), text: str | None = None) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = random.Random(name).randbytes(3 * size[0] * size[1])
+        Image.frombytes("RGB", size, content).save(path)
+        if text is not None:
+            path.with_suffix(".txt").write_text(text)
+        return path
+
+
+def images(desk: Desk, **fields: Any) -> ImageDataset:
+    return desk.run(LoadImages(**{"folder": "p", "resolution": 32, **fields}))
+
+
+def captions(desk: Desk, loaded: ImageDataset, **fields: Any) -> CaptionedDataset:
+    return desk.run(CaptionDataset(**fields), images=loaded)

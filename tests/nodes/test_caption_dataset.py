@@ -1,0 +1,95 @@
+"""CaptionDataset: every source, and what it refuses."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration, BlipImageProcessor
+
+from nodes.diffusion.errors import InputError
+from tests.nodes.desk import NODES, Desk, captions, images
+
+
+def test_missing_captions_are_counted_and_named(desk: Desk) -> None:
+    for number in range(7):
+        desk.picture(f"p/{number}.png")
+    with pytest.raises(InputError, match=r"7 pictures have no caption: 0\.png") as caught:
+        captions(desk, images(desk))
+    assert caught.value.field == "source"
+
+
+def test_templates_triggers_and_variants(desk: Desk) -> None:
+    desk.picture("p/red_apple.png", text="round, red, shiny, sweet")
+    loaded = images(desk)
+    made = captions(
+        desk, loaded, template="{trigger} {name}, {caption}", trigger="sks", shuffle_tags=True, keep_tokens=1, variants=3
+    )
+    assert len(made.captions[0]) == 3
+    assert all(text.startswith("sks red apple, ") for text in made.captions[0])
+    assert captions(desk, loaded, source="file name").captions == (("red apple",),)
+
+
+def test_tags_come_from_the_bundled_clip_once_per_picture(desk: Desk) -> None:
+    shown = {"star": "star", "cactus": "cactus"}
+    for name in shown:
+        source = NODES.parent / "workflows" / "pictures" / "line" / f"{name}.webp"
+        (desk.root / "p").mkdir(exist_ok=True)
+        (desk.root / "p" / f"{name}.webp").write_bytes(source.read_bytes())
+    (desk.root / "words.txt").write_text("star\ncactus\n")
+    loaded = images(desk)
+    made = captions(desk, loaded, source="tags", word_list="words.txt", max_tags=2)
+    assert all(set(variants[0].split(", ")) == set(shown) for variants in made.captions)
+    assert desk.messages.totals == [2, 2]
+    captions(desk, loaded, source="tags", word_list="words.txt", max_tags=2)
+    assert desk.messages.totals == []
+
+
+def test_an_empty_word_list_is_an_error(desk: Desk) -> None:
+    desk.picture("p/a.png")
+    (desk.root / "words.txt").write_text("\n \n")
+    with pytest.raises(InputError) as caught:
+        captions(desk, images(desk), source="tags", word_list="words.txt")
+    assert caught.value.field == "word_list"
+
+
+def make_captioner(folder: Path) -> None:
+    """A tiny BLIP with random weights and a vocabulary of letters."""
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]", *"abcdefghijklmnopqrstuvwxyz"]
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(vocabulary))
+    tokenizer = BertTokenizer(vocab=str(folder / "vocab.txt"))
+    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = BlipConfig(
+        text_config={
+            **small,
+            "vocab_size": len(vocabulary),
+            "bos_token_id": 5,
+            "sep_token_id": 3,
+            "pad_token_id": 0,
+            "encoder_hidden_size": 16,
+        },
+        vision_config={**small, "image_size": 32, "patch_size": 16},
+        projection_dim=16,
+    )
+    torch.manual_seed(0)
+    BlipForConditionalGeneration(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    BlipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+
+
+def test_a_captioner_of_ones_own_speaks(desk: Desk) -> None:
+    make_captioner(desk.root / "blip")
+    desk.picture("p/a.png")
+    loaded = images(desk)
+    made = captions(desk, loaded, source="captioner", captioner="blip", template="photo: {caption}")
+    assert made.captions[0][0].startswith("photo:")
+    assert made == captions(desk, loaded, source="captioner", captioner="blip", template="photo: {caption}")
+
+
+def test_a_captioner_that_is_none(desk: Desk) -> None:
+    desk.picture("p/a.png")
+    loaded = images(desk)
+    for folder in ("", "p"):
+        with pytest.raises(InputError) as caught:
+            captions(desk, loaded, source="captioner", captioner=folder)
+        assert caught.value.field == "captioner"

@@ -1,0 +1,139 @@
+"""The encoders keep each item once, under all that it depends on."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from graph_runtime.cache import digest_file
+from graph_runtime.workspace import OutsideReader, Workspace
+from nodes.data.encode_captions import EncodeCaptions
+from nodes.data.encode_latents import EncodeLatents
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.values import text_identity
+from nodes.models.load_model import LoadModel
+from tests.models import make_model_folder, random_adapter
+from tests.nodes.desk import NODES, Desk, captions, images
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
+def test_encoding_keeps_distributions_and_embeddings_per_item(desk: Desk, family: Any) -> None:
+    make_model_folder(desk.root / "m", family)
+    for name in ("a", "b", "c"):
+        desk.picture(f"p/{name}.png", text=f"thing {name}")
+    model, loaded = desk.run(LoadModel(model="m")), images(desk, resolution=32, flip=True)
+    assert (model.family, model.prediction_type) == (family, "v_prediction" if family == "sd2" else "epsilon")
+    latents = desk.run(EncodeLatents(batch_size=2), model=model, images=loaded)
+    assert desk.messages.totals == [6, 6, 6]
+    tensors = load_file(latents.items[0].views[0].file)
+    assert tensors["mean"].shape == tensors["std"].shape == (4, 16, 16)
+    texts = desk.run(EncodeCaptions(), model=model, captions=captions(desk, loaded, caption_dropout=0.1))
+    assert texts.caption_dropout == 0.1
+    found = load_file(texts.items[0].files[0])
+    assert found["hidden"].shape == (77, 32)
+    assert ("pooled" in found) == (family == "sdxl")
+    again = desk.run(EncodeLatents(batch_size=3), model=model, images=loaded)
+    assert desk.messages.totals == []
+    assert again == latents
+
+
+def test_latents_depend_on_view_background_and_vae(desk: Desk) -> None:
+    make_model_folder(desk.root / "one", "sd1", seed=1)
+    make_model_folder(desk.root / "two", "sd1", seed=2)
+    desk.picture("p/a.png")
+    runs = [
+        (desk.run(LoadModel(model=name)), images(desk, background=color, flip=flip))
+        for name, color, flip in (
+            ("one", "#ffffff", False),
+            ("two", "#ffffff", False),
+            ("one", "#000000", False),
+            ("one", "#ffffff", True),
+        )
+    ]
+    counts = []
+    for model, loaded in runs:
+        desk.run(EncodeLatents(), model=model, images=loaded)
+        counts.append(desk.messages.totals)
+    assert counts == [[1], [1], [1], [1]]
+    desk.run(EncodeLatents(precision="bf16"), model=runs[0][0], images=runs[0][1])
+    assert desk.messages.totals == [1]
+
+
+def test_latents_that_are_not_finite_name_the_picture(desk: Desk, monkeypatch) -> None:
+    make_model_folder(desk.root / "m", "sd1")
+    desk.picture("p/odd.png")
+    from diffusers import AutoencoderKL
+
+    original = AutoencoderKL.encode
+
+    def encode(self: Any, pixels: torch.Tensor) -> Any:
+        return original(self, pixels * float("inf"))
+
+    monkeypatch.setattr(AutoencoderKL, "encode", encode)
+    with pytest.raises(InputError, match=r"odd\.png are not finite"):
+        desk.run(EncodeLatents(), model=desk.run(LoadModel(model="m")), images=images(desk))
+    assert not list((desk.cache.folder / "files").glob("*/*"))
+
+
+def test_embeddings_depend_on_encoder_clip_skip_and_adapters(desk: Desk, tmp_path: Path) -> None:
+    folder = make_model_folder(desk.root / "m", "sd1")
+    model = desk.run(LoadModel(model="m"))
+    skipping = desk.run(LoadModel(model="m", clip_skip=1))
+    adapted = type(model)(**{**vars(model), "adapters": (random_adapter(folder, tmp_path / "a"),)})
+    identities = {text_identity(m) for m in (model, skipping, adapted)}
+    assert len(identities) == 3
+    desk.picture("p/a.png", text="x")
+    made = captions(desk, images(desk))
+    files = [desk.run(EncodeCaptions(), model=m, captions=made).items[0].files[0] for m in (model, skipping, adapted)]
+    assert len(set(files)) == 3
+
+
+def test_a_text_encoder_about_to_be_trained_is_not_cached(desk: Desk) -> None:
+    from nodes.adapters.inject_lora import InjectLoRA
+
+    make_model_folder(desk.root / "m", "sd1")
+    model = desk.run(LoadModel(model="m"))
+    injected = desk.run(InjectLoRA(text_encoder=True), model=model)
+    desk.picture("p/a.png", text="x")
+    with pytest.raises(InputError, match="stale") as caught:
+        desk.run(EncodeCaptions(), model=injected, captions=captions(desk, images(desk)))
+    assert caught.value.field == "model"
+
+
+def test_captions_that_are_too_long_are_reported(desk: Desk) -> None:
+    make_model_folder(desk.root / "m", "sd1")
+    desk.picture("p/a.png", text="x" * 200)
+    desk.run(EncodeCaptions(), model=desk.run(LoadModel(model="m")), captions=captions(desk, images(desk)))
+    assert desk.messages.texts
+    assert "1 captions are too long" in desk.messages.texts[0]
+
+
+def test_the_crop_of_a_mirrored_view_is_counted_from_the_other_side(desk: Desk) -> None:
+    make_model_folder(desk.root / "m", "sdxl")
+    desk.picture("p/wide.png", (96, 32))
+    loaded = images(desk, resolution=32, random_crops=1, flip=True)
+    latents = desk.run(EncodeLatents(), model=desk.run(LoadModel(model="m")), images=loaded)
+    plain, mirrored = latents.items[0].views
+    assert plain.crop[0] == loaded.pictures[0].views[0].crop[0]
+    assert plain.crop[0] + mirrored.crop[0] == 96 - 32
+
+
+def test_links_inside_a_model_folder_stay_in_the_workspace(desk: Desk, tmp_path: Path) -> None:
+    folder = make_model_folder(desk.root / "m", "sd1")
+    weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    weights.rename(tmp_path / "outside.safetensors")
+    weights.symlink_to(tmp_path / "outside.safetensors")
+    with pytest.raises(ValueError, match="outside the workspace"):
+        desk.run(LoadModel(model="m"))
+
+
+def test_a_renamed_model_folder_is_another_model_by_name(desk: Desk) -> None:
+    make_model_folder(desk.root / "alpha", "sd1")
+    files = OutsideReader(Workspace(desk.root, packages=(NODES,)), digest_file)
+    before = LoadModel(model="alpha").fingerprint(files)
+    (desk.root / "alpha").rename(desk.root / "beta")
+    after = LoadModel(model="beta").fingerprint(files)
+    assert before != after
+    assert desk.run(LoadModel(model="beta")).name == "beta"

@@ -1,0 +1,110 @@
+"""LoadImages on folders as people have them."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from nodes.diffusion.errors import InputError
+from tests.nodes.desk import Desk, captions, images
+
+
+def test_pictures_come_by_name_with_sizes_and_repeats(desk: Desk) -> None:
+    desk.picture("p/b.png", (60, 40))
+    desk.picture("p/sub/a.jpg")
+    desk.picture("p/12_dog/c.webp")
+    (desk.root / "p" / "notes.md").write_text("not a picture")
+    found = images(desk)
+    assert [(p.name, p.repeats) for p in found.pictures] == [("12_dog/c.webp", 12), ("b.png", 1), ("sub/a.jpg", 1)]
+    assert (found.pictures[1].width, found.pictures[1].height) == (60, 40)
+    assert found.pictures[1].views[0].resized == (48, 32)
+
+
+def test_captions_from_sidecars_and_tables(desk: Desk) -> None:
+    desk.picture("p/a.png", text="  from a file\n")
+    desk.picture("p/b.png")
+    desk.picture("p/sub/c.png")
+    desk.picture("p/twice.png.png", text="named twice")
+    rows = [{"file_name": "a.png", "text": "from the table"}, {"file_name": "b.png", "text": "second"}]
+    (desk.root / "p" / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n\n")
+    (desk.root / "p" / "sub" / "metadata.jsonl").write_text('{"file_name": "c.png", "caption": ""}')
+    loaded = images(desk)
+    assert [p.text for p in loaded.pictures] == ["from a file", "second", "", "named twice"]
+    assert captions(desk, loaded).captions == (("from a file",), ("second",), ("",), ("named twice",))
+
+
+def test_a_broken_table_names_its_line(desk: Desk) -> None:
+    desk.picture("p/a.png")
+    (desk.root / "p" / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "x"}\n{oops')
+    with pytest.raises(InputError, match=r"line 2 of metadata\.jsonl") as caught:
+        images(desk)
+    assert caught.value.field == "folder"
+
+
+def test_a_table_may_hold_odd_characters(desk: Desk) -> None:
+    desk.picture("p/a.png")
+    table = desk.root / "p" / "metadata.jsonl"
+    table.write_text('{"file_name": "a.png", "text": "one\u2028two"}\r\n', encoding="utf-8")
+    assert images(desk).pictures[0].text == "one\u2028two"
+    table.write_bytes(b'{"file_name": "a.png", "text": "caf\xe9"}')
+    assert images(desk).pictures[0].text == "caf\ufffd"
+
+
+def test_a_table_counts_only_where_its_pictures_would(desk: Desk, tmp_path: Path) -> None:
+    desk.picture("p/a.png")
+    (desk.root / "p" / ".hidden").mkdir()
+    (desk.root / "p" / ".hidden" / "metadata.jsonl").write_text("oops")
+    (desk.root / "p" / "folder" / "metadata.jsonl").mkdir(parents=True)
+    (tmp_path / "outside").write_text('{"file_name": "a.png", "text": "not yours"}')
+    os.symlink(tmp_path / "outside", desk.root / "p" / "metadata.jsonl")
+    assert [p.text for p in images(desk).pictures] == [None]
+
+
+def test_a_picture_too_thin_to_resize_is_reported(desk: Desk) -> None:
+    desk.picture("p/a.png")
+    Image.new("1", (60_000, 1)).save(desk.root / "p" / "thread.png")
+    assert [p.name for p in images(desk, resolution=512).pictures] == ["a.png"]
+    assert desk.messages.texts == ["thread.png is left out: 60000 x 1 pixels are too long and thin for 512 x 512."]
+
+
+def test_unreadable_pictures_are_reported_by_name_and_left_out(desk: Desk) -> None:
+    desk.picture("p/good.png")
+    whole = desk.picture("p/cut.png").read_bytes()
+    (desk.root / "p" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (desk.root / "p" / "empty.png").touch()
+    assert [p.name for p in images(desk).pictures] == ["good.png"]
+    assert len(desk.messages.texts) == 2
+    assert "cut.png" in desk.messages.texts[0]
+    assert "empty.png" in desk.messages.texts[1]
+
+
+@pytest.mark.parametrize("content", [{}, {"x.png": b""}, {"x.txt": b"words"}])
+def test_a_folder_without_pictures_is_an_error(desk: Desk, content: dict[str, bytes]) -> None:
+    (desk.root / "p").mkdir()
+    for name, data in content.items():
+        (desk.root / "p" / name).write_bytes(data)
+    with pytest.raises(InputError) as caught:
+        images(desk)
+    assert caught.value.field == "folder"
+
+
+def test_links_that_lead_out_and_hidden_files_are_not_followed(desk: Desk, tmp_path: Path) -> None:
+    desk.picture("p/a.png")
+    desk.picture("p/.hidden/b.png")
+    Image.new("RGB", (9, 9)).save(tmp_path / "outside.png")
+    os.symlink(tmp_path / "outside.png", desk.root / "p" / "link.png")
+    (desk.root / "elsewhere.png").write_bytes((desk.root / "p" / "a.png").read_bytes())
+    os.symlink(desk.root / "elsewhere.png", desk.root / "p" / "near.png")
+    assert [p.name for p in images(desk).pictures] == ["a.png", "near.png"]
+    assert desk.messages.texts == ["link.png is left out: it is a link out of the workspace."]
+
+
+def test_buckets_random_crops_and_flips_are_views(desk: Desk) -> None:
+    desk.picture("p/wide.png", (90, 40))
+    found = images(desk, resolution=64, buckets=True, bucket_step=16, random_crops=2, flip=True)
+    (picture,) = found.pictures
+    assert len(picture.views) == 4
+    assert {view.size for view in picture.views} == {(80, 48)}
+    assert [view.flipped for view in picture.views] == [False, True, False, True]
