@@ -10,7 +10,7 @@ from PIL import Image
 
 from nodes.diffusion.captioning import load_captioner
 from nodes.diffusion.errors import InputError
-from tests.nodes.test_data import make_captioner
+from tests.nodes.test_caption_dataset import make_captioner
 
 CPU = torch.device("cpu")
 
