@@ -1,0 +1,1 @@
+"""The editor: `api` answers its requests, `src` is its page, `static` the built page."""
