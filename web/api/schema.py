@@ -1,0 +1,39 @@
+"""One JSON Schema of everything that the editor and the server exchange; the TypeScript types are made from it."""
+
+import json
+import sys
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+
+from graph_runtime.events import AnyEvent
+from graph_runtime.workflow import Workflow
+from web.api import models
+
+UNIONS = {"AnyEvent": AnyEvent, "ServerMessage": models.ServerMessage}
+REFERENCE = "#/$defs/{model}"
+
+
+def message_models() -> list[type[BaseModel]]:
+    """Return all message classes, in the order in which they are declared."""
+    found = [value for value in vars(models).values() if isinstance(value, type) and issubclass(value, BaseModel)]
+    return [cls for cls in found if cls.__module__ == models.__name__ and not cls.__name__.startswith("_")]
+
+
+def exchanged_schema() -> dict[str, Any]:
+    """Return one schema with `$defs` of all messages, events and the document; what is always sent is required."""
+    adapters: dict[str, TypeAdapter[Any]] = {cls.__name__: TypeAdapter(cls) for cls in (*message_models(), Workflow)}
+    adapters |= {name: TypeAdapter(union) for name, union in UNIONS.items()}
+    schemas, shared = TypeAdapter.json_schemas(
+        [(name, "serialization", adapter) for name, adapter in adapters.items()], by_alias=True, ref_template=REFERENCE
+    )
+    unions = {name: schemas[name, "serialization"] for name in UNIONS}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Messages",
+        "$defs": {**shared["$defs"], **unions},
+    }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(exchanged_schema(), indent=2) + "\n")
