@@ -13,11 +13,13 @@ from graph_runtime.errors import Problem, WorkflowError
 from graph_runtime.node import Node, NodeType, describe
 
 GROUP = "latentloom.nodes"
+TEMPLATES = Path(__file__).resolve().parent.parent / "workflows"
+"""The workflows that come with the program, and their pictures."""
 
 
 @dataclass(frozen=True)
 class Palette:
-    """All node types by class name, the packages' folders, and what could not be loaded."""
+    """All node types by class name, the folders that came with packages, and what could not be loaded."""
 
     types: Mapping[str, NodeType]
     folders: tuple[Path, ...] = ()
@@ -41,7 +43,7 @@ def load_palette() -> Palette:
             folders.append(Path(next(iter(package.__path__))).resolve())
         except Exception as error:  # a third party's package may fail in any way
             problems.append(Problem(f"Node package {point.name} does not load: {type(error).__name__}: {error}"))
-    return Palette(types, tuple(folders), tuple(problems))
+    return Palette(types, (*folders, TEMPLATES), tuple(problems))
 
 
 def add_type(types: dict[str, NodeType], node_type: NodeType) -> None:

@@ -90,6 +90,8 @@ class Node(BaseModel):
     """Fields that cannot change the result."""
     display_name: ClassVar[str] = ""
     """Spelled-out name; made from the class name when empty."""
+    synonyms: ClassVar[tuple[str, ...]] = ()
+    """Other words under which people look for the node."""
 
     def fingerprint(self, files: OutsideFiles) -> Json:
         """Return the identity of everything `run` reads from outside the cache, None when it reads nothing."""
@@ -145,6 +147,7 @@ class NodeType:
             "package": self.package,
             "version": self.cls.version,
             "description": self.description,
+            "synonyms": list(self.cls.synonyms),
             "side_effects": self.cls.side_effects,
             "inputs": [
                 {"name": s.name, "type": s.type_name, "many": s.many, "required": s.required}
@@ -156,9 +159,12 @@ class NodeType:
         }
 
 
+WORDS = re.compile(r"LoRA|LoHa|LoKr|[A-Z]+(?![a-z])|[A-Z]?[^A-Z]+")
+
+
 def spelled_out(class_name: str) -> str:
     """`InjectLoRA` becomes `Inject LoRA`."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})", " ", class_name)
+    return " ".join(WORDS.findall(class_name))
 
 
 def type_name(kind: Any) -> str:

@@ -12,6 +12,13 @@ from graph_runtime.node import Node, NodeType, Socket, accepts, type_name
 from graph_runtime.workflow import NodeEntry, Wire, Workflow
 from graph_runtime.workspace import PathRefused, Workspace
 
+NO_WIRE = "this field takes no wire: what the node reads from outside must be known before anything runs."
+
+
+def refuses_wires(node_type: NodeType) -> str:
+    """Return why nothing can be wired to the fields of a node; empty when wires are welcome."""
+    return NO_WIRE if node_type.cls.fingerprint is not Node.fingerprint else ""
+
 
 def validate(workflow: Workflow, palette: Palette, workspace: Workspace) -> list[Problem]:
     """Return all that is wrong with a workflow; an empty list means that it can be run."""
@@ -96,9 +103,8 @@ def _wire_problems(wire: Wire, workflow: Workflow, known: dict[str, NodeType]) -
 
 
 def _type_problem(wire: Wire, node_type: NodeType, socket: Socket, offered: object) -> Iterator[Problem]:
-    if socket.is_field and node_type.cls.fingerprint is not Node.fingerprint:
+    if socket.is_field and (message := refuses_wires(node_type)):
         node, name = wire.target.split(".")
-        message = "this field takes no wire: what the node reads from outside must be known before anything runs."
         yield Problem(message, node=node, field=name, remedy="Set the value in the node.")
     elif not accepts(socket.type, offered):
         node, name = wire.target.split(".")

@@ -111,6 +111,11 @@ def read_workflow(path: Path) -> Workflow:
 
 def parse_workflow(content: bytes, name: str = "workflow") -> Workflow:
     """Read a document from JSON text in UTF-8, of this format or an earlier one."""
+    return workflow_from_json(parse_json(content, name), name)
+
+
+def parse_json(content: bytes, name: str) -> Any:
+    """Read JSON text in UTF-8 strictly; raise WorkflowError saying what is wrong with it."""
     try:
         document = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
         if b"\\ud" in content.lower():
@@ -119,7 +124,7 @@ def parse_workflow(content: bytes, name: str = "workflow") -> Workflow:
         raise WorkflowError(Problem(f"{name} is nested too deeply to be a workflow.")) from None
     except ValueError as error:
         raise WorkflowError(Problem(f"{name} is not valid JSON: {str(error)[:200]}.")) from None
-    return workflow_from_json(document, name)
+    return document
 
 
 def workflow_from_json(document: Any, name: str = "workflow") -> Workflow:
@@ -167,7 +172,12 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def save_workflow(workflow: Workflow, path: Path) -> None:
     """Write the document atomically."""
-    write_atomic(path, to_json(workflow.to_json(), indent=2) + b"\n")
+    write_atomic(path, workflow_bytes(workflow))
+
+
+def workflow_bytes(workflow: Workflow) -> bytes:
+    """Return the document as it lies in a file."""
+    return to_json(workflow.to_json(), indent=2) + b"\n"
 
 
 def json_schema() -> dict[str, Any]:

@@ -20,23 +20,32 @@ class Workspace:
 
     def __init__(self, root: Path, *, packages: tuple[Path, ...] = (), trusted: tuple[Path, ...] = ()) -> None:
         self.root = root.resolve()
+        self._packages = packages
         self._allowed = (self.root, *packages, *(path.resolve() for path in trusted))
 
     def resolve(self, path: str) -> Path:
-        """Return where `path` lies, symlinks followed; raise PathRefused when that is outside."""
+        """Return where `path` lies, symlinks followed; raise PathRefused when that is outside.
+
+        What the workspace lacks is looked for in the installed packages: `workflows/pictures/line` is there anywhere.
+        """
         if not path or "\0" in path:
             raise PathRefused("the path is empty." if not path else "the path holds a null character.")
         if PureWindowsPath(path).drive and not Path(path).is_absolute():
             raise PathRefused(f"{path!r} names a Windows drive.", "Give a path inside the workspace.")
         try:
             resolved = (self.root / path).resolve()
-            resolved.exists()  # a name that the file system cannot hold fails here and not later
+            if not resolved.exists():  # a name that the file system cannot hold fails here and not later
+                resolved = self._shipped(path) or resolved
         except (OSError, RuntimeError, ValueError):
             raise PathRefused(f"{path[:80]!r} is not a usable path.") from None
         if not any(resolved.is_relative_to(folder) for folder in self._allowed):
             remedy = "Copy it into the workspace, choose another --workspace, or name the path with --set."
             raise PathRefused(f"{path[:200]!r} lies outside the workspace.", remedy)
         return resolved
+
+    def _shipped(self, path: str) -> Path | None:
+        candidates = (((package.parent / path).resolve(), package) for package in self._packages)
+        return next((found for found, package in candidates if found.is_relative_to(package) and found.exists()), None)
 
 
 class OutsideReader:

@@ -1,7 +1,7 @@
 """InjectLoRA."""
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,8 @@ from nodes.diffusion.values import DiffusionModel, LowRankAdapter
 
 class InjectLoRA(Node):
     """Attach low-rank matrices, not yet trained, to a model."""
+
+    synonyms: ClassVar[tuple[str, ...]] = ("network module", "low rank", "adapter")
 
     rank: Annotated[int, Field(ge=1, le=320)] = 8
     """Inner dimension of each matrix pair; higher learns more and saves a larger file."""

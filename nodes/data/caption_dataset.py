@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -21,6 +21,8 @@ CLIP_FILES = (".json", ".txt", ".safetensors")
 
 class CaptionDataset(Node):
     """Say in words what each picture shows: from files, from its name, or from what a model sees in it."""
+
+    synonyms: ClassVar[tuple[str, ...]] = ("tagger", "WD14", "BLIP", "interrogate", "captions", "trigger word")
 
     source: Literal["sidecar", "file name", "tags", "captioner"] = "sidecar"
     """`sidecar`: the text that came with the picture. `file name`: the name, without number and extension.

@@ -15,6 +15,7 @@ BATCH = 8
 class EncodeCaptions(Node):
     """Turn captions into text embeddings, once per caption, kept for every later training."""
 
+    synonyms: ClassVar[tuple[str, ...]] = ("CLIP text encode", "prompt", "text encoder", "conditioning")
     version: ClassVar[int] = 1
 
     def run(self, model: DiffusionModel, captions: CaptionedDataset, context: RunContext) -> EmbeddingDataset:

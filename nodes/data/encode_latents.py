@@ -19,6 +19,8 @@ Wanted = tuple[str, Picture, View]
 class EncodeLatents(Node):
     """Turn pictures into the VAE's latent distributions, once per picture and view, kept for every later training."""
 
+    synonyms: ClassVar[tuple[str, ...]] = ("VAE encode", "cache latents")
+
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the VAE. SDXL's own VAE overflows in fp16."""
     batch_size: Annotated[int, Field(ge=1, le=256)] = 8

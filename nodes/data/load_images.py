@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -24,6 +24,8 @@ class LoadImages(Node):
     Reads folders with `.txt` files beside the pictures, with a `metadata.jsonl` (Hugging Face imagefolder), and
     `<repeats>_<name>` folders (kohya). Pictures that cannot be read are reported and left out.
     """
+
+    synonyms: ClassVar[tuple[str, ...]] = ("dataset", "picture folder", "training images", "buckets")
 
     folder: WorkspaceFolder
     """Folder of pictures; folders inside it count too."""

@@ -26,6 +26,7 @@ class TrainLoRA(TrainingSettings, Node):
     Wire text embeddings when the UNet alone is trained, and the captions themselves when a text encoder is trained too.
     """
 
+    synonyms: ClassVar[tuple[str, ...]] = ("train network", "fine-tune", "training", "kohya")
     resumable: ClassVar[bool] = True
     not_in_key: ClassVar[frozenset[str]] = frozenset({"preview_every", "preview_prompt", "checkpoint_every"})
 

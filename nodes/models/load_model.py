@@ -1,7 +1,7 @@
 """LoadModel."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -20,6 +20,8 @@ class LoadModel(Node):
 
     Only the descriptions are read here; weights are loaded by the nodes that need them.
     """
+
+    synonyms: ClassVar[tuple[str, ...]] = ("checkpoint", "base model", "diffusers")
 
     model: ModelReference = "loom-emoji"
     """`loom-emoji`, the small model that comes with the program, or a model's folder in the workspace."""

@@ -11,6 +11,7 @@ from nodes.diffusion.values import GeneratedImage, ImageSet
 class SaveImages(Node):
     """Write pictures as PNG files that carry the workflow that made them."""
 
+    synonyms: ClassVar[tuple[str, ...]] = ("save image", "export pictures", "preview image")
     side_effects: ClassVar[bool] = True
 
     filename: FileName = "image"

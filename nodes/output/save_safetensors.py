@@ -25,6 +25,7 @@ class SaveSafetensors(Node):
     The bytes depend on the workflow, its inputs and the library versions alone. An existing file is never overwritten.
     """
 
+    synonyms: ClassVar[tuple[str, ...]] = ("save model", "save LoRA", "export checkpoint")
     side_effects: ClassVar[bool] = True
 
     filename: FileName = "lora.safetensors"

@@ -1,7 +1,7 @@
 """ImageGrid."""
 
 from itertools import chain
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -12,6 +12,8 @@ from nodes.diffusion.values import GeneratedImage, ImageSet
 
 class ImageGrid(Node):
     """Put pictures into one, a row for each model and a column for each prompt, with their names."""
+
+    synonyms: ClassVar[tuple[str, ...]] = ("XY plot", "contact sheet", "compare")
 
     cell_size: Annotated[int, Field(ge=32, le=2048)] = 144
     """Side of one picture in the grid, in pixels."""

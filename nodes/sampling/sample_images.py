@@ -1,6 +1,6 @@
 """SampleImages."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -23,6 +23,8 @@ def _not_blank(prompts: str) -> str:
 
 class SampleImages(Node):
     """Draw pictures. Several models draw the same prompts from the same noise, one row each: before and after."""
+
+    synonyms: ClassVar[tuple[str, ...]] = ("KSampler", "txt2img", "generate", "prompt", "VAE decode")
 
     prompts: Annotated[Prompt, AfterValidator(_not_blank)] = "a red apple"
     """What to draw, one prompt per line."""

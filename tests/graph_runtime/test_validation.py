@@ -1,5 +1,6 @@
 """All problems at once, each with its place and its remedy."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from graph_runtime.errors import Problem, WorkflowError
 from graph_runtime.validation import validate
 from graph_runtime.workflow import workflow_from_json
+from graph_runtime.workspace import PathRefused, Workspace
 from tests.graph_runtime.conftest import Lab, document
 from tests.graph_runtime.toys import PALETTE
 
@@ -118,3 +120,15 @@ def test_a_field_that_names_outside_files_takes_no_wire(lab: Lab) -> None:
 def test_a_path_longer_than_any_name_is_a_problem_of_its_field(lab: Lab) -> None:
     found = only(lab, document({"f": ("ReadFile", {"path": "x" * 5000})}))
     assert (found.node, found.field) == ("f", "path")
+
+
+def test_what_the_workspace_lacks_is_found_in_an_installed_package(tmp_path: Path) -> None:
+    package = tmp_path / "installed" / "shipped"
+    (package / "pictures").mkdir(parents=True)
+    (root := tmp_path / "root").mkdir()
+    workspace = Workspace(root, packages=(package,))
+    assert workspace.resolve("shipped/pictures") == package / "pictures"
+    (root / "shipped" / "pictures").mkdir(parents=True)
+    assert workspace.resolve("shipped/pictures") == root / "shipped" / "pictures"
+    with pytest.raises(PathRefused):
+        workspace.resolve("shipped/../../root2")
