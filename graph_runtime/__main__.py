@@ -1,8 +1,10 @@
-"""The command line `latentloom`: run, validate, plan, nodes, cache, inspect."""
+"""The command line `latentloom`: run, validate, plan, nodes, cache, inspect, serve."""
 
 import argparse
 import json
+import os
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Generator
@@ -21,6 +23,7 @@ from graph_runtime.workflow import read_workflow
 from graph_runtime.workspace import Workspace
 
 DONE, NODE_FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+SERVER = Path(__file__).resolve().parent.parent / "server.py"
 STATUS = {"succeeded": DONE, "failed": NODE_FAILED, "interrupted": INTERRUPTED}
 
 
@@ -33,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         "plan": plan_command,
         "nodes": lambda o: _show(nodes_report(o.name, as_json=o.json)),
         "cache": cache_command,
+        "serve": lambda _: serve_command((sys.argv[1:] if arguments is None else arguments)[1:]),
         "inspect": lambda o: _show(inspect_report(Path(o.artifact), workflow=o.workflow, as_json=o.json)),
     }
     try:
@@ -169,6 +173,14 @@ def cache_command(options: argparse.Namespace) -> int:
         elif options.action == "clear":
             cache.clear()
         return _show(cache_report(cache.info(), as_json=options.json))
+
+
+def serve_command(arguments: list[str]) -> int:
+    """Become the editor's server, which is a program of its own: it is started by its place, whatever lies around here."""
+    command = [sys.executable, str(SERVER), *arguments]
+    if os.name == "nt":  # there, exec leaves a process behind that nobody waits for
+        return subprocess.call(command)
+    os.execv(sys.executable, command)
 
 
 if __name__ == "__main__":

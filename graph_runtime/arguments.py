@@ -27,6 +27,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     inspect.add_argument("artifact", metavar="ARTIFACT", help="a .safetensors or .png made by this program")
     inspect.add_argument("--workflow", action="store_true", help="print the workflow alone, ready to be run again")
     _add_json(inspect)
+    add_serving(commands.add_parser("serve", help="serve the editor to the browser"))
     return parser.parse_args(arguments)
 
 
@@ -35,6 +36,17 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="DIR", help="where files go (default: outputs/ in the workspace)")
     parser.add_argument("--device", default="auto", type=_device, help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--no-cache", action="store_true", help="compute everything anew and keep nothing")
+
+
+def add_serving(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the server."""
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; beyond this machine, a token is asked for")
+    parser.add_argument("--port", type=int, default=8199)
+    parser.add_argument("--workspace", default=".", metavar="DIR", help="folder that the editor works in")
+    parser.add_argument("--output", metavar="DIR", help="where files go (default: outputs/ in the workspace)")
+    parser.add_argument("--device", default="auto", type=_device, help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument("--open", action="store_true", help="open the editor in the browser")
+    _add_cache(parser)
 
 
 def _add_workflow(parser: argparse.ArgumentParser) -> None:

@@ -1,21 +1,18 @@
 """LoadImages."""
 
-import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, Node, OutsideFiles, WorkspaceFolder
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.picture_folders import SUFFIXES, caption_texts, picture_files
 from nodes.diffusion.values import ImageDataset, Picture, View
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 REPEATS = re.compile(r"(\d{1,4})_.+")
-TEXT_COLUMNS = ("text", "caption", "prompt", "label")
 
 
 class LoadImages(Node):
@@ -48,10 +45,9 @@ class LoadImages(Node):
         folder = files.resolve(self.folder)
         if not folder.is_dir():
             raise InputError(f"there is no folder {self.folder!r}.", field="folder")
-        found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
         digests: dict[str, Json] = {}
         outside: list[Json] = []
-        for path in (path for path in found if not _hidden(path, folder)):
+        for path in picture_files(folder):
             name = path.relative_to(folder).as_posix()
             try:
                 digests[name] = files.digest_file(str(path))
@@ -63,7 +59,7 @@ class LoadImages(Node):
         return {
             "pictures": digests,
             "outside": outside,
-            "texts": dict(_texts(folder, [folder / name for name in digests])),
+            "texts": dict(caption_texts(folder, [folder / name for name in digests])),
         }
 
     def run(self, context: RunContext) -> ImageDataset:
@@ -100,45 +96,7 @@ def _size(path: Path, name: str) -> tuple[int, int]:
     return open_picture(path, name=name).size
 
 
-def _hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
-
-
 def _repeats(name: str) -> int:
     """The count of a kohya folder `<repeats>_<name>`."""
     match = REPEATS.fullmatch(name.split("/")[-2]) if "/" in name else None
     return max(1, int(match[1])) if match else 1
-
-
-def _texts(folder: Path, pictures: list[Path]) -> Iterator[tuple[str, str]]:
-    """Yield (picture name, caption) from metadata.jsonl files, then from `.txt` files, which win."""
-    for table in sorted(folder.rglob("metadata.jsonl")):
-        if table.is_file() and table.resolve().is_relative_to(folder) and not _hidden(table, folder):
-            yield from _table(table, folder)
-    for path in pictures:
-        beside = path.with_suffix(".txt")
-        if beside.is_file() and beside.resolve().is_relative_to(folder):
-            yield path.relative_to(folder).as_posix(), beside.read_text(encoding="utf-8-sig", errors="replace").strip()
-
-
-def _table(table: Path, folder: Path) -> Iterator[tuple[str, str]]:
-    text = table.read_text(encoding="utf-8-sig", errors="replace")
-    # A JSON string may hold other line breaks, such as U+2028, unescaped: `splitlines` would cut there.
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            row = _row(line, table, number)
-            caption = next((str(row[column]) for column in TEXT_COLUMNS if row.get(column) is not None), None)
-            if caption is not None:
-                name = (table.parent.relative_to(folder) / str(row["file_name"])).as_posix()
-                yield name, caption.strip()
-
-
-def _row(line: str, table: Path, number: int) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        row = None
-    if not isinstance(row, dict) or "file_name" not in row:
-        message = f"line {number} of {table.name} is not a JSON object with a file_name."
-        raise InputError(message, field="folder", remedy="Mend or remove the line.")
-    return row

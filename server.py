@@ -1,0 +1,148 @@
+"""The editor's server: puts the parts together, and starts and stops them."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import sys
+import webbrowser
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from aiohttp import web
+
+from graph_runtime.arguments import add_serving
+from graph_runtime.discovery import TEMPLATES, load_palette
+from graph_runtime.locks import FileLock
+from graph_runtime.session import default_cache_folder
+from web.api.device import available_devices
+from web.api.failures import answering
+from web.api.guard import GUARD, Guard, add_headers, guarding
+from web.api.hub import Hub
+from web.api.page import show_asset, show_page
+from web.api.places import Places
+from web.api.planner import Planner
+from web.api.route import register
+from web.api.services import SERVICES, Services, Settings
+from web.api.stored import StoredFolder
+from web.api.table import ROUTES
+from web.api.thumbnails import Thumbnails
+
+MAX_JSON_BYTES = 20 * 10**6
+IDLE_SECONDS = 75.0
+SHORTEST_TOKEN = 16
+
+
+def make_services(settings: Settings) -> Services:
+    """Put together what the handlers work with."""
+    palette = load_palette()
+    return Services(
+        settings=settings,
+        palette=palette,
+        places=Places(settings.root, (TEMPLATES,)),
+        planner=Planner(settings.root, settings.cache, palette),
+        hub=Hub(),
+        workflows=StoredFolder(settings.root / "workflows", "workflow"),
+        drafts=StoredFolder(settings.state / "drafts", "draft"),
+        thumbnails=Thumbnails(settings.state / "thumbnails"),
+    )
+
+
+def make_app(services: Services, guard: Guard) -> web.Application:
+    """Return the application, every route behind the guard."""
+    app = web.Application(middlewares=[answering, guarding], client_max_size=MAX_JSON_BYTES)
+    app[SERVICES], app[GUARD] = services, guard
+    register(app, ROUTES)
+    app.router.add_get("/", show_page)
+    app.router.add_get("/{path:(?!api/).+}", show_asset)
+    app.on_response_prepare.append(add_headers)
+    app.cleanup_ctx.append(_background)
+    return app
+
+
+async def _background(app: web.Application) -> AsyncIterator[None]:
+    services = app[SERVICES]
+    tasks = [asyncio.create_task(services.planner.close_when_idle())]
+    yield
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await services.planner.close()
+    services.thumbnails.close()
+
+
+async def serve(options: argparse.Namespace, settings: Settings) -> None:
+    """Serve until asked to stop."""
+    guard = Guard(options.host, options.port, settings.token)
+    runner = web.AppRunner(
+        make_app(make_services(settings), guard), access_log=None, keepalive_timeout=IDLE_SECONDS, shutdown_timeout=5.0
+    )
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, options.host, options.port).start()
+        address = _address(guard)
+        logging.getLogger("latentloom").warning("Latent Loom serves %s at %s", settings.root, address)
+        if options.open:
+            webbrowser.open(address)
+        await _stop_signal()
+    finally:
+        await runner.cleanup()
+
+
+def _address(guard: Guard) -> str:
+    host = f"[{guard.host}]" if ":" in guard.host else guard.host
+    address = f"http://{host}:{guard.port}/"
+    return address if guard.is_local else f"{address}?token={guard.token} (others can reach it: keep the token to yourself)"
+
+
+async def _stop_signal() -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Read the options, take the workspace and serve it."""
+    parser = argparse.ArgumentParser(prog="latentloom serve", description="Serve the editor for one workspace.")
+    add_serving(parser)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    root = Path(options.workspace).resolve()
+    if not root.is_dir():
+        parser.error(f"the workspace {root} is not a folder")
+    settings = _settings(options, root)
+    if not Guard(options.host, options.port, settings.token).is_local and len(settings.token) < SHORTEST_TOKEN:
+        parser.error(f"LATENTLOOM_TOKEN needs at least {SHORTEST_TOKEN} characters when others can reach the server")
+    settings.state.mkdir(exist_ok=True)
+    lock = FileLock(settings.state / "server.lock")
+    if not lock.acquire():
+        parser.error(f"another server has the workspace {root}")
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(serve(options, settings))
+    except OSError as error:
+        print(f"{options.host}:{options.port} cannot be served: {error.strerror}.", file=sys.stderr)
+        return 1
+    finally:
+        lock.release()
+    return 0
+
+
+def _settings(options: argparse.Namespace, root: Path) -> Settings:
+    return Settings(
+        root=root,
+        output=Path(options.output).resolve() if options.output else root / "outputs",
+        cache=Path(options.cache) if options.cache else default_cache_folder(),
+        device=options.device,
+        token=os.environ.get("LATENTLOOM_TOKEN") or secrets.token_urlsafe(32),
+        devices=available_devices(),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

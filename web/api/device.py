@@ -1,0 +1,55 @@
+"""How busy the machine is, asked without torch."""
+
+import asyncio
+import platform
+import shutil
+import subprocess
+import sys
+
+import psutil
+from aiohttp import web
+
+from web.api.models import DeviceStatus
+from web.api.services import Services
+
+ASK = ("nvidia-smi", "--query-gpu=name,memory.used,memory.total", "--format=csv,noheader,nounits")
+SECONDS = 3.0
+
+
+async def show_device(services: Services, request: web.Request) -> DeviceStatus:
+    """Return how busy the machine is now."""
+    return await device_status(services)
+
+
+async def device_status(services: Services) -> DeviceStatus:
+    """Measure processors, memory and GPU."""
+    gpus = await asyncio.to_thread(_gpus)
+    memory = psutil.virtual_memory()
+    return DeviceStatus(
+        device=gpus[0][0] if gpus else platform.processor() or platform.machine(),
+        cpu_percent=psutil.cpu_percent(),
+        memory_used=memory.total - memory.available,
+        memory_total=memory.total,
+        worker_memory=0,
+        gpu_used=sum(used for _, used, _ in gpus),
+        gpu_total=sum(total for _, _, total in gpus),
+    )
+
+
+def available_devices() -> tuple[str, ...]:
+    """Return the devices that a run can be given, `auto` first."""
+    gpus = tuple(f"cuda:{number}" for number in range(len(_gpus())))
+    apple = ("mps",) if sys.platform == "darwin" and platform.machine() == "arm64" else ()
+    return ("auto", *gpus, *apple, "cpu")
+
+
+def _gpus() -> list[tuple[str, int, int]]:
+    """Return (name, bytes used, bytes in all) of every NVIDIA GPU."""
+    if not shutil.which(ASK[0]):
+        return []
+    try:
+        answer = subprocess.run(ASK, capture_output=True, text=True, timeout=SECONDS, check=True).stdout
+        rows = [line.rsplit(",", 2) for line in answer.splitlines() if line.strip()]
+        return [(name.strip(), int(used) * 2**20, int(total) * 2**20) for name, used, total in rows]
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return []

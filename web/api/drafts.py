@@ -1,0 +1,50 @@
+"""Drafts: editor tabs as they were left, kept by the server so that closing the browser loses nothing."""
+
+import re
+
+from aiohttp import web
+from pydantic import ValidationError
+
+from web.api.models import Draft, DraftList, DraftRequest, FileChanged, Saved, SavedDraft
+from web.api.refusal import refused
+from web.api.services import Services
+from web.api.stored import Content
+
+ID = re.compile(r"[a-z0-9-]{1,64}")
+
+
+async def list_drafts(services: Services, request: web.Request) -> DraftList:
+    """Return all drafts that can be read, oldest first."""
+    found = [draft for content in await services.drafts.read_all() if (draft := _draft(content))]
+    return DraftList(drafts=sorted(found, key=lambda draft: draft.modified))
+
+
+async def save_draft(services: Services, request: web.Request, body: DraftRequest) -> Saved:
+    """Write a draft unless another tab has changed it."""
+    id = _id(request)
+    content = body.draft.model_dump_json(by_alias=True).encode()
+    revision = await services.drafts.write(f"{id}.json", content, body.revision)
+    services.hub.broadcast(FileChanged(type="draft", path=id, revision=revision))
+    return Saved(path=id, revision=revision)
+
+
+async def remove_draft(services: Services, request: web.Request) -> None:
+    """Remove a draft."""
+    id = _id(request)
+    await services.drafts.remove(f"{id}.json")
+    services.hub.broadcast(FileChanged(type="draft", path=id, revision=""))
+
+
+def _id(request: web.Request) -> str:
+    id = request.match_info["id"]
+    if not ID.fullmatch(id):
+        raise refused(400, "A draft's id is made of a-z, 0-9 and -.")
+    return id
+
+
+def _draft(content: Content) -> SavedDraft | None:
+    try:
+        draft = Draft.model_validate_json(content.content)
+    except ValidationError:
+        return None
+    return SavedDraft(id=content.name.removesuffix(".json"), draft=draft, revision=content.revision, modified=content.modified)

@@ -1,0 +1,89 @@
+"""Looking around in the workspace."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Literal
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict
+
+from graph_runtime.workspace import PathRefused
+from nodes.diffusion.picture_folders import SUFFIXES as PICTURES
+from web.api.models import FileEntry, FileList
+from web.api.places import Places
+from web.api.refusal import refused
+from web.api.sending import Thumbnail, send_file
+from web.api.services import Services
+
+Kind = Literal["folder", "image", "model", "workflow", "file"]
+PEEK = 256
+
+
+class Where(BaseModel):
+    """A path in the workspace; empty is the root."""
+
+    model_config = ConfigDict(extra="forbid")
+    path: str = ""
+
+
+class Which(Thumbnail):
+    """A file of the workspace."""
+
+    path: str
+
+
+async def list_files(services: Services, request: web.Request, query: Where) -> FileList:
+    """Return what a folder of the workspace holds, folders first."""
+    return await asyncio.to_thread(_listed, services.places, query.path)
+
+
+async def send_content(services: Services, request: web.Request, query: Which) -> web.StreamResponse:
+    """Return a file of the workspace."""
+    return await send_file(services, services.places.to_read(query.path), query.thumbnail)
+
+
+def _listed(places: Places, path: str) -> FileList:
+    folder = places.to_read(path)
+    if not folder.is_dir() or not folder.is_relative_to(places.root):
+        raise refused(404, f"There is no folder {path[:200]!r} in the workspace.")
+    entries = [entry for item in os.scandir(folder) if (entry := _entry(places, Path(item.path)))]
+    entries.sort(key=lambda entry: (entry.kind != "folder", entry.name.casefold()))
+    return FileList(
+        path=places.relative(folder),
+        parent=None if folder == places.root else places.relative(folder.parent),
+        entries=entries,
+        images=sum(entry.kind == "image" for entry in entries),
+    )
+
+
+def _entry(places: Places, item: Path) -> FileEntry | None:
+    """Describe a file or folder; what is hidden, leads outside or cannot be read is left out."""
+    if item.name.startswith("."):
+        return None
+    try:
+        place = places.to_read(places.relative(item))
+        status = place.stat()
+        kind = _kind(place)
+    except (OSError, PathRefused):
+        return None
+    name = item.name.encode(errors="replace").decode()
+    return FileEntry(
+        name=name, path=places.relative(item), kind=kind, bytes=0 if place.is_dir() else status.st_size, modified=status.st_mtime
+    )
+
+
+def _kind(place: Path) -> Kind:
+    if place.is_dir():
+        return "model" if (place / "model_index.json").is_file() else "folder"
+    suffix = place.suffix.lower()
+    if suffix in PICTURES:
+        return "image"
+    if suffix == ".safetensors":
+        return "model"
+    return "workflow" if suffix == ".json" and _is_workflow(place) else "file"
+
+
+def _is_workflow(place: Path) -> bool:
+    with place.open("rb") as file:
+        return b'"latentloom/' in file.read(PEEK)

@@ -1,0 +1,86 @@
+"""Who listens: every open socket has an outbox, and a message goes into all of them."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from graph_runtime.events import NodeProgress
+from web.api.models import DeviceChanged, FileChanged, RunChanged, RunEvent
+
+MAX_WAITING = 10_000
+"""A page this far behind is sent away; it comes back and asks for what it has missed."""
+MAX_SOCKETS = 64
+
+
+@dataclass(frozen=True)
+class Replay:
+    """In an outbox: send the stored events of a run after `after` here."""
+
+    run: str
+    after: int
+
+
+Item = BaseModel | Replay
+
+
+class Outbox:
+    """What waits to be sent on one socket, in order; of what only the newest counts, only the newest waits."""
+
+    def __init__(self) -> None:
+        self.followed: set[str] = set()
+        self.overflowed = False
+        self._waiting: OrderedDict[Hashable, Item] = OrderedDict()
+        self._filled = asyncio.Event()
+
+    def put(self, item: Item) -> None:
+        """Add something to be sent; events of runs that the page does not follow are left out."""
+        if isinstance(item, RunEvent) and item.run not in self.followed:
+            return
+        place = _place(item)
+        self._waiting.pop(place, None)
+        self._waiting[place] = item
+        self.overflowed = self.overflowed or len(self._waiting) > MAX_WAITING
+        self._filled.set()
+
+    def follow(self, run: str, after: int) -> None:
+        """Replay a run's stored events, then let its live ones through."""
+        self.followed.add(run)
+        self.put(Replay(run, after))
+
+    async def take(self) -> Item:
+        """Return the next item, waiting for it."""
+        while not self._waiting:
+            self._filled.clear()
+            await self._filled.wait()
+        return self._waiting.popitem(last=False)[1]
+
+
+class Hub:
+    """The outboxes of all open sockets."""
+
+    def __init__(self) -> None:
+        self.outboxes: set[Outbox] = set()
+
+    def broadcast(self, item: BaseModel) -> None:
+        """Send a message to every socket."""
+        for outbox in self.outboxes:
+            outbox.put(item)
+
+
+def _place(item: Item) -> Hashable:
+    match item:
+        case RunEvent(run=run, event=NodeProgress(node=node)):
+            return "progress", run, node
+        case RunEvent(run=run, event=event):
+            return "event", run, event.seq
+        case RunChanged(run=summary):
+            return "run", summary.id
+        case FileChanged(type=kind, path=path):
+            return kind, path
+        case DeviceChanged():
+            return "device"
+        case _:
+            return object()

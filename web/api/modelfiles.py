@@ -1,0 +1,48 @@
+"""The models that LoadModel can open."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from aiohttp import web
+
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.folders import inspect_folder
+from nodes.models.load_model import BUNDLED
+from web.api.models import ModelEntry, ModelList
+from web.api.places import Places
+from web.api.services import Services
+
+MAX_DEPTH = 5
+
+
+async def list_models(services: Services, request: web.Request) -> ModelList:
+    """Return the bundled model, then those found in the workspace."""
+    return await asyncio.to_thread(_listed, services.places)
+
+
+def _listed(places: Places) -> ModelList:
+    bundled = [ModelEntry(reference=name, title=name, family=_family(folder)) for name, folder in BUNDLED.items()]
+    found = [(places.relative(folder), folder.name, _family(folder)) for folder in _model_folders(places)]
+    entries = [ModelEntry(reference=path, title=name, family=family) for path, name, family in found if family]
+    return ModelList(models=bundled + entries)
+
+
+def _model_folders(places: Places) -> Iterator[Path]:
+    """Yield diffusers folders; links are not followed, so that none leads out of the workspace."""
+    for name, folders, files in os.walk(places.root):
+        folder = Path(name)
+        if "model_index.json" in files:
+            yield folder
+            folders.clear()
+        depth = len(folder.relative_to(places.root).parts)
+        folders[:] = sorted(part for part in folders if not part.startswith((".", "node_modules"))) if depth < MAX_DEPTH else []
+
+
+def _family(folder: Path) -> str:
+    """Return the family, empty for what LoadModel would refuse."""
+    try:
+        return inspect_folder(folder).family
+    except (InputError, OSError):
+        return ""

@@ -1,0 +1,87 @@
+"""Validating and planning: away from the event loop, with one cache that stays in its thread."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from graph_runtime.cache import Cache
+from graph_runtime.discovery import Palette
+from graph_runtime.errors import DamagedCache, Problem, WorkflowError
+from graph_runtime.session import cache_limit, prepare
+from graph_runtime.validation import validate
+from graph_runtime.workflow import Workflow, workflow_from_json
+from graph_runtime.workspace import Workspace
+from web.api.models import PlanReply
+from web.api.refusal import report
+
+Result = TypeVar("Result")
+IDLE_SECONDS = 60.0
+"""An open cache keeps what it has looked at from being evicted, so it is closed when nobody plans."""
+
+
+class Planner:
+    """One thread that answers for the workspace at `root`."""
+
+    def __init__(self, root: Path, cache: Path, palette: Palette) -> None:
+        self._workspace = Workspace(root, packages=palette.folders)
+        self._palette = palette
+        self._folder = cache
+        self._cache: Cache | None = None
+        self._used = 0.0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="planner")
+
+    async def problems(self, document: object) -> list[Problem]:
+        """Return all that is wrong with a document, of whatever form."""
+        return await asyncio.to_thread(self._problems, document)
+
+    async def plan(self, workflow: Workflow, targets: list[str]) -> PlanReply:
+        """Return what a run would do with each node."""
+        return await self._in_thread(lambda: self._planned(workflow, targets))
+
+    async def close_when_idle(self) -> None:
+        """Close the cache again and again, whenever nobody has planned for a while."""
+        while True:
+            await asyncio.sleep(IDLE_SECONDS)
+            if time.monotonic() - self._used > IDLE_SECONDS:
+                await self._in_thread(self._close)
+
+    async def close(self) -> None:
+        """Let go of the cache and the thread."""
+        await self._in_thread(self._close)
+        self._thread.shutdown()
+
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _problems(self, document: object) -> list[Problem]:
+        try:
+            return validate(workflow_from_json(document), self._palette, self._workspace)
+        except WorkflowError as error:
+            return list(error.problems)
+
+    def _planned(self, workflow: Workflow, targets: list[str]) -> PlanReply:
+        try:
+            cache = self._opened()
+            prepared = prepare(workflow, self._palette, self._workspace, cache, targets)
+            plan = prepared.plan(cache)
+            cache.flush()
+        except WorkflowError as error:
+            return PlanReply(targets=targets, nodes={}, problems=[report(problem) for problem in error.problems])
+        except DamagedCache as error:
+            return PlanReply(targets=targets, nodes={}, problems=[report(Problem(str(error)))])
+        to_run, needed = set(plan.to_run), set(plan.needed)
+        states = {id: "run" if id in to_run else "cached" if id in needed else "skipped" for id in workflow.nodes}
+        return PlanReply.model_validate({"targets": prepared.targets, "nodes": states, "problems": []})
+
+    def _opened(self) -> Cache:
+        self._used = time.monotonic()
+        self._cache = self._cache or Cache(self._folder, cache_limit())
+        return self._cache
+
+    def _close(self) -> None:
+        if self._cache:
+            self._cache.close()
+        self._cache = None

@@ -1,0 +1,17 @@
+"""Is this document right, and what would a run of it do?"""
+
+from aiohttp import web
+
+from web.api.models import PlanReply, PlanRequest, Problems, ValidateRequest
+from web.api.refusal import report
+from web.api.services import Services
+
+
+async def validate_workflow(services: Services, request: web.Request, body: ValidateRequest) -> Problems:
+    """Name every problem of a document, of whatever form."""
+    return Problems(problems=[report(problem) for problem in await services.planner.problems(body.document)])
+
+
+async def plan_workflow(services: Services, request: web.Request, body: PlanRequest) -> PlanReply:
+    """Say what a run would do with each node."""
+    return await services.planner.plan(body.document, body.targets)

@@ -1,0 +1,38 @@
+"""How a request is refused: a status, and problems that a person can act on."""
+
+from collections.abc import Iterable
+
+from aiohttp import web
+
+from graph_runtime.errors import Problem
+from web.api.models import ProblemReport, Problems
+
+
+class Refused(Exception):
+    """The request cannot be met; `status` is the HTTP status."""
+
+    def __init__(self, status: int, *problems: Problem) -> None:
+        super().__init__(*(str(problem) for problem in problems))
+        self.status = status
+        self.problems = problems
+
+
+def refused(status: int, message: str, remedy: str = "") -> Refused:
+    """Return a refusal with one problem."""
+    return Refused(status, Problem(message, remedy=remedy))
+
+
+def not_found(what: str) -> Refused:
+    """Return the refusal for something that is not there."""
+    return refused(404, f"There is no {what}.")
+
+
+def report(problem: Problem) -> ProblemReport:
+    """Return a problem as it is sent."""
+    return ProblemReport(message=problem.message, node=problem.node, field=problem.field, remedy=problem.remedy)
+
+
+def problems_response(status: int, problems: Iterable[Problem]) -> web.Response:
+    """Return the body of every refusal."""
+    body = Problems(problems=[report(problem) for problem in problems])
+    return web.Response(status=status, text=body.model_dump_json(), content_type="application/json")

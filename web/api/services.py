@@ -1,0 +1,46 @@
+"""What the handlers work with; `server.py` puts it together."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from graph_runtime.discovery import Palette
+from web.api.hub import Hub
+from web.api.places import Places
+from web.api.planner import Planner
+from web.api.stored import StoredFolder
+from web.api.thumbnails import Thumbnails
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the person chose at the start."""
+
+    root: Path
+    output: Path
+    cache: Path
+    device: str
+    token: str
+    devices: tuple[str, ...]
+
+    @property
+    def state(self) -> Path:
+        return self.root / ".latentloom"
+
+
+@dataclass(frozen=True)
+class Services:
+    """All that outlives a request."""
+
+    settings: Settings
+    palette: Palette
+    places: Places
+    planner: Planner
+    hub: Hub
+    workflows: StoredFolder
+    drafts: StoredFolder
+    thumbnails: Thumbnails
+
+
+SERVICES = web.AppKey("services", Services)

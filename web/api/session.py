@@ -1,0 +1,16 @@
+"""What a page needs before anything else."""
+
+from importlib.metadata import version
+
+from aiohttp import web
+
+from web.api.models import Session
+from web.api.services import Services
+
+
+async def show_session(services: Services, request: web.Request) -> Session:
+    """Return the token for changes, which no page of another origin can read."""
+    settings = services.settings
+    return Session(
+        token=settings.token, version=version("latentloom"), workspace=settings.root.name, devices=list(settings.devices)
+    )

@@ -1,0 +1,85 @@
+"""Small versions of pictures, kept by content; a picture that pretends to be huge is refused before it is decoded."""
+
+import asyncio
+import io
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from graph_runtime.cache import digest_file
+from graph_runtime.files import write_atomic
+from web.api.refusal import refused
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+MAX_PIXELS = 80 * 10**6
+"""About 320 MB while decoding; a 45-megapixel photograph passes."""
+SIDES = (64, 128, 256, 512, 1024)
+MAGIC = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF87a": "image/gif",
+    b"GIF89a": "image/gif",
+    b"BM": "image/bmp",
+    b"II*\0": "image/tiff",
+    b"MM\0*": "image/tiff",
+}
+
+
+class Thumbnails:
+    """Makes WebP pictures of at most a wanted side, two at a time, and keeps them in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="thumbnails")
+        self._digests: dict[tuple[Path, int, int], str] = {}
+
+    async def find(self, picture: Path, side: int) -> Path:
+        """Return the file of a thumbnail, of the next larger of the sides that are kept."""
+        side = next((kept for kept in SIDES if kept >= side), SIDES[-1])
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._find, picture, side)
+
+    def close(self) -> None:
+        """Wait for what is being made."""
+        self._threads.shutdown(cancel_futures=True)
+
+    def _find(self, picture: Path, side: int) -> Path:
+        place = self._folder / f"{self._digest(picture)}-{side}.webp"
+        if not place.exists():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(place, make_thumbnail(picture, side))
+        return place
+
+    def _digest(self, picture: Path) -> str:
+        status = picture.stat()
+        stamp = (picture, status.st_mtime_ns, status.st_size)
+        if stamp not in self._digests:
+            self._digests[stamp] = digest_file(picture)
+        return self._digests[stamp]
+
+
+def make_thumbnail(picture: Path, side: int) -> bytes:
+    """Return a WebP of at most `side` pixels; refuse what is no picture, damaged or too large."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(picture, formats=FORMATS) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                raise refused(422, f"{picture.name} has {opened.width} x {opened.height} pixels, too many for a small picture.")
+            opened.draft("RGB", (side, side))
+            small = ImageOps.exif_transpose(opened)
+            small.thumbnail((side, side))
+            made = io.BytesIO()
+            small.convert("RGBA" if small.has_transparency_data else "RGB").save(made, "WEBP", quality=80)
+            return made.getvalue()
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise refused(422, f"{picture.name} is too large for a small picture.") from None
+    except (OSError, SyntaxError, ValueError, EOFError):
+        raise refused(422, f"{picture.name} is not a picture that can be shown.") from None
+
+
+def raster_type(place: Path) -> str:
+    """Return the media type of a raster picture by its first bytes, empty for anything else."""
+    with place.open("rb") as file:
+        start = file.read(16)
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for magic, kind in MAGIC.items() if start.startswith(magic)), "")

@@ -1,0 +1,110 @@
+"""Taking in files: by kind, checked by content, streamed to the disk, never over another file."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import IO
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict
+
+from graph_runtime.provenance import safetensors_header
+from nodes.diffusion.picture_folders import SUFFIXES as PICTURES
+from web.api.models import Uploaded
+from web.api.places import check_name
+from web.api.refusal import refused
+from web.api.services import Services
+from web.api.thumbnails import raster_type
+
+TEXTS = frozenset({".txt", ".caption", ".json", ".jsonl", ".csv", ".md"})
+MODELS = frozenset({".safetensors"})
+MAX_BYTES = 2 * 2**30
+RESERVE_BYTES = 512 * 2**20
+"""Left free on the disk, for the runs."""
+CHUNK_BYTES = 2**20
+CHUNK_SECONDS = 30.0
+UPLOAD_SECONDS = 3600.0
+
+
+class Target(BaseModel):
+    """Where an uploaded file goes."""
+
+    model_config = ConfigDict(extra="forbid")
+    folder: str = ""
+    name: str
+
+
+async def upload_file(services: Services, request: web.Request, query: Target) -> Uploaded:
+    """Write an uploaded file to the workspace, under the next free number when its name is taken."""
+    name = check_name(query.name)
+    if Path(name).suffix.lower() not in PICTURES | TEXTS | MODELS:
+        raise refused(415, f"{name!r} is of a kind that is not taken.", "Pictures, text files and .safetensors are.")
+    folder = services.places.to_write(query.folder)
+    _check_room(folder, services.settings.state, request.content_length or 0)
+    handle, temporary = tempfile.mkstemp(dir=services.settings.state, prefix="upload-", suffix=Path(name).suffix)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            await _receive(request, file, services.settings.state)
+        place = await asyncio.to_thread(_keep, Path(temporary), folder, name)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return Uploaded(path=services.places.relative(place))
+
+
+def _check_room(folder: Path, state: Path, size: int) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise refused(400, "The folder is a file.")
+    if size > MAX_BYTES:
+        raise refused(
+            413, f"A file of more than {MAX_BYTES / 2**30:.0f} GiB is not taken.", "Copy it into the workspace by hand."
+        )
+    if shutil.disk_usage(state).free < size + RESERVE_BYTES:
+        raise refused(507, "There is not enough room on the disk.", "Free some space.")
+
+
+async def _receive(request: web.Request, file: IO[bytes], state: Path) -> None:
+    """Write the body to `file`; one that is too large, or stops coming, is refused."""
+    received = 0
+    try:
+        async with asyncio.timeout(UPLOAD_SECONDS):
+            while chunk := await asyncio.wait_for(request.content.read(CHUNK_BYTES), CHUNK_SECONDS):
+                received += len(chunk)
+                _check_room(state, state, received if received > MAX_BYTES else 0)
+                await asyncio.to_thread(file.write, chunk)
+    except TimeoutError:
+        raise refused(408, "The file took too long to arrive.") from None
+
+
+def _keep(temporary: Path, folder: Path, name: str) -> Path:
+    """Check what has arrived and give it its name."""
+    _check_content(temporary, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary.chmod(0o644)
+    for place in _numbered(folder / name):
+        try:
+            os.link(temporary, place)
+        except FileExistsError:
+            continue
+        return place
+    raise AssertionError("numbers do not end")
+
+
+def _check_content(file: Path, name: str) -> None:
+    suffix = file.suffix.lower()
+    if suffix in PICTURES and not raster_type(file):
+        raise refused(415, f"{name!r} is not the picture that its name says.")
+    if suffix in MODELS:
+        try:
+            safetensors_header(file)
+        except ValueError:
+            raise refused(415, f"{name!r} is not a safetensors file.", "Pickled models are not taken.") from None
+
+
+def _numbered(place: Path) -> Iterator[Path]:
+    yield place
+    for number in count(2):
+        yield place.with_name(f"{place.stem}-{number}{place.suffix}")
