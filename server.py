@@ -31,6 +31,7 @@ from web.api.stored import StoredFolder
 from web.api.table import ROUTES
 from web.api.thumbnails import Thumbnails
 
+LOG = logging.getLogger("latentloom")
 MAX_JSON_BYTES = 20 * 10**6
 IDLE_SECONDS = 75.0
 SHORTEST_TOKEN = 16
@@ -84,7 +85,7 @@ async def serve(options: argparse.Namespace, settings: Settings) -> None:
     try:
         await web.TCPSite(runner, options.host, options.port).start()
         address = _address(guard)
-        logging.getLogger("latentloom").warning("Latent Loom serves %s at %s", settings.root, address)
+        LOG.warning("Latent Loom serves %s at %s", settings.root, address)
         if options.open:
             webbrowser.open(address)
         await _stop_signal()
@@ -126,7 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(serve(options, settings))
     except OSError as error:
-        print(f"{options.host}:{options.port} cannot be served: {error.strerror}.", file=sys.stderr)
+        LOG.error("%s:%s cannot be served: %s.", options.host, options.port, error.strerror)
         return 1
     finally:
         lock.release()

@@ -178,9 +178,9 @@ def cache_command(options: argparse.Namespace) -> int:
 def serve_command(arguments: list[str]) -> int:
     """Become the editor's server, which is a program of its own: it is started by its place, whatever lies around here."""
     command = [sys.executable, str(SERVER), *arguments]
-    if os.name == "nt":  # there, exec leaves a process behind that nobody waits for
-        return subprocess.call(command)
-    os.execv(sys.executable, command)
+    if os.name != "nt":  # there, exec leaves a process behind that nobody waits for
+        os.execv(sys.executable, command)
+    return subprocess.call(command)
 
 
 if __name__ == "__main__":

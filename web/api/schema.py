@@ -6,11 +6,11 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
-from graph_runtime.events import AnyEvent
+from graph_runtime.events import EVENT
 from graph_runtime.workflow import Workflow
 from web.api import models
 
-UNIONS = {"AnyEvent": AnyEvent, "ServerMessage": models.ServerMessage}
+UNIONS: dict[str, TypeAdapter[Any]] = {"AnyEvent": EVENT, "ServerMessage": TypeAdapter(models.ServerMessage)}
 REFERENCE = "#/$defs/{model}"
 
 
@@ -23,7 +23,7 @@ def message_models() -> list[type[BaseModel]]:
 def exchanged_schema() -> dict[str, Any]:
     """Return one schema with `$defs` of all messages, events and the document; what is always sent is required."""
     adapters: dict[str, TypeAdapter[Any]] = {cls.__name__: TypeAdapter(cls) for cls in (*message_models(), Workflow)}
-    adapters |= {name: TypeAdapter(union) for name, union in UNIONS.items()}
+    adapters |= UNIONS
     schemas, shared = TypeAdapter.json_schemas(
         [(name, "serialization", adapter) for name, adapter in adapters.items()], by_alias=True, ref_template=REFERENCE
     )

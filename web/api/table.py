@@ -26,7 +26,7 @@ ROUTES = (
         "PUT",
         "/api/workflows/{path:.+}",
         workflows.save_workflow,
-        "Save a workflow.",
+        "Save one.",
         body=models.SaveRequest,
         reply=models.Saved,
     ),

@@ -59,9 +59,7 @@ def _check_room(folder: Path, state: Path, size: int) -> None:
     if folder.exists() and not folder.is_dir():
         raise refused(400, "The folder is a file.")
     if size > MAX_BYTES:
-        raise refused(
-            413, f"A file of more than {MAX_BYTES / 2**30:.0f} GiB is not taken.", "Copy it into the workspace by hand."
-        )
+        raise refused(413, f"A file of more than {MAX_BYTES / 2**30:.0f} GiB is not taken.", "Copy it there by hand.")
     if shutil.disk_usage(state).free < size + RESERVE_BYTES:
         raise refused(507, "There is not enough room on the disk.", "Free some space.")
 
