@@ -15,9 +15,9 @@ Listener = Callable[[ev.Event], object]
 class Emitter:
     """The events of one run, in order; of a node's progress only the newest within a tenth of a second goes out."""
 
-    def __init__(self, *listeners: Listener) -> None:
+    def __init__(self, *listeners: Listener, first: int = 0) -> None:
         self._listeners = listeners
-        self._seq = 0
+        self._seq = first
 
     def emit(self, event: ev.Event) -> None:
         """Number an event and send it to every listener."""
@@ -43,7 +43,8 @@ class NodeReporter:
             self._emitter.emit(ev.NodeProgress(node=self._node, step=step, total=total))
 
     def metric(self, step: int, values: Mapping[str, float]) -> None:
-        self._emitter.emit(ev.NodeMetric(node=self._node, step=step, values=dict(values)))
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}  # JSON knows no others
+        self._emitter.emit(ev.NodeMetric(node=self._node, step=step, values=finite))
 
     def preview(self, step: int, file: Path) -> None:
         path = self._keep_preview(self._node, step, file)

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,25 +15,41 @@ from graph_runtime import events as ev
 from graph_runtime.cache import digest_file
 from graph_runtime.context import Artifact
 from graph_runtime.files import write_atomic
+from graph_runtime.locks import FileLock
 from graph_runtime.workflow import Workflow, save_workflow
 
+EVENTS, LOCK = "events.jsonl", "events.lock"
 METRICS = ("loss", "learning_rate", "validation_loss")
 
 
 class RunFolder:
     """`OUTPUT/runs/TIME-NAME/` with workflow, events, loss, versions, previews and artifacts; files also go to `OUTPUT/`."""
 
-    def __init__(self, output: Path, workflow: Workflow, versions: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        output: Path,
+        workflow: Workflow,
+        versions: Mapping[str, str],
+        *,
+        earlier: str | None = None,
+        waiting: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Make a new folder, or go on in an `earlier` one; `waiting` is called while another process writes there."""
         self.output = output
-        self.folder = _new_folder(output / "runs", workflow.name)
+        known = earlier is not None and (output / "runs" / earlier).is_dir()
+        self.folder = output / "runs" / earlier if known and earlier else _new_folder(output / "runs", workflow.name)
+        self._lock = _locked(self.folder / LOCK, waiting)
         for part in ("previews", "artifacts"):
-            (self.folder / part).mkdir()
+            (self.folder / part).mkdir(exist_ok=True)
         save_workflow(workflow, self.folder / "workflow.json")
         write_atomic(self.folder / "versions.json", _json_bytes(dict(versions)))
-        self._events = (self.folder / "events.jsonl").open("a", encoding="utf-8")
+        self.next_seq = whole_lines(self.folder / EVENTS)
+        losses = whole_lines(self.folder / "loss.csv")
+        self._events = (self.folder / EVENTS).open("a", encoding="utf-8")
         self._loss = (self.folder / "loss.csv").open("a", encoding="utf-8", newline="")
         self._rows = csv.writer(self._loss)
-        self._rows.writerow(("node", "step", *METRICS))
+        if not losses:
+            self._rows.writerow(("node", "step", *METRICS))
         self._unwritten: OSError | None = None
 
     @property
@@ -53,8 +69,7 @@ class RunFolder:
         if isinstance(event, ev.NodeMetric):
             self._rows.writerow((event.node, event.step, *(event.values.get(name, "") for name in METRICS)))
             self._loss.flush()
-        if not isinstance(event, ev.NodeStarted | ev.NodeFinished):
-            self._events.flush()
+        self._events.flush()  # who hears of an event may at once ask for the log up to it
 
     def keep_preview(self, node: str, step: int, file: Path) -> str:
         """Keep a preview picture; return its path below the run folder."""
@@ -81,8 +96,32 @@ class RunFolder:
                 file.close()
             except OSError as error:
                 self._unwritten = self._unwritten or error
+        with contextlib.suppress(OSError):
+            self._lock.path.unlink()
+        self._lock.release()
         if self._unwritten:
             raise OSError(self._unwritten.errno, self._unwritten.strerror, str(self.folder))
+
+
+def whole_lines(path: Path) -> int:
+    """Return how many lines a log has, without a last one that a killed process left half-written: that is cut off."""
+    if not path.exists():
+        return 0
+    with path.open("r+b") as file:
+        lines = end = 0
+        for line in file:
+            if line.endswith(b"\n"):
+                lines, end = lines + 1, end + len(line)
+        file.truncate(end)
+    return lines
+
+
+def _locked(path: Path, waiting: Callable[[], object]) -> FileLock:
+    lock = FileLock(path)
+    while not lock.acquire():
+        waiting()
+        time.sleep(0.2)
+    return lock
 
 
 def _new_folder(runs: Path, name: str) -> Path:

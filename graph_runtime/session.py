@@ -75,14 +75,34 @@ def run(
     stop_requested: Callable[[], bool],
 ) -> ev.RunFinished:
     """Execute a prepared workflow and leave a run folder below `output`."""
+    folder = open_folder(prepared, output)
+    return run_in(folder, prepared, cache, device=device, listener=listener, stop_requested=stop_requested)
+
+
+def open_folder(
+    prepared: Prepared, output: Path, earlier: str | None = None, waiting: Callable[[], object] = lambda: None
+) -> RunFolder:
+    """Make the folder of a run, or open an earlier one; raise WorkflowError when the output folder cannot be written."""
     try:
-        folder = RunFolder(output, prepared.graph.workflow, prepared.provenance.versions)
+        return RunFolder(output, prepared.graph.workflow, prepared.provenance.versions, earlier=earlier, waiting=waiting)
     except OSError as error:
         raise WorkflowError(_unwritable(output, error)) from None
+
+
+def run_in(
+    folder: RunFolder,
+    prepared: Prepared,
+    cache: Cache,
+    *,
+    device: str,
+    listener: Listener,
+    stop_requested: Callable[[], bool],
+) -> ev.RunFinished:
+    """Execute a prepared workflow, log it in `folder`, and close that."""
     try:
         around = Surroundings(
             cache=cache,
-            emitter=Emitter(folder.listen, listener),
+            emitter=Emitter(folder.listen, listener, first=folder.next_seq),
             publisher=folder,
             device=device,
             located=prepared.files.located,

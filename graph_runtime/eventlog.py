@@ -1,0 +1,97 @@
+"""The stored events of a run, as the server reads, tells and, for a dead worker, ends them."""
+
+import contextlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from graph_runtime import events as ev
+from graph_runtime.errors import Problem
+from graph_runtime.locks import FileLock
+from graph_runtime.runs import EVENTS, LOCK, whole_lines
+
+
+class EventLog:
+    """A run's log that grows; every event is told once and in order, whether it is heard of or only found in the file."""
+
+    def __init__(self, folder: Path, tell: Callable[[ev.AnyEvent], None], told: int = 0) -> None:
+        self.folder = folder
+        self.told = told
+        """`seq` of the next event to be told."""
+        self._tell = tell
+
+    def hear(self, event: ev.AnyEvent) -> None:
+        """Tell an event that the worker has sent, after those that went astray before it."""
+        if event.seq > self.told:
+            self.catch_up(event.seq)
+        if event.seq >= self.told:
+            self.told = event.seq + 1
+            self._tell(event)
+
+    def catch_up(self, end: int | None = None) -> None:
+        """Tell what the file has before `seq` `end` and nobody has heard of."""
+        for line in stored_events(self.folder)[self.told : end]:
+            self.told += 1
+            with contextlib.suppress(ValueError):
+                self._tell(ev.EVENT.validate_json(line))
+
+
+def stored_events(folder: Path) -> list[str]:
+    """Return the log's lines, the event with `seq` n at place n; a half-written last line is left out."""
+    try:
+        lines = (folder / EVENTS).read_bytes().split(b"\n")
+    except OSError:
+        return []
+    return [line.decode("utf-8", "replace") for line in lines[:-1]]
+
+
+def end_log(folder: Path, nodes: Iterable[str], failure: Problem | None) -> str:
+    """Write what a dead worker could not: that the node it was running failed, if so, and the end of the run.
+
+    Returns the node that was running. A log that has its end, or that a living process writes, is left alone.
+    """
+    lock = FileLock(folder / LOCK)
+    with contextlib.suppress(OSError):
+        if lock.acquire():
+            try:
+                return _end(folder, list(nodes), failure)
+            finally:
+                lock.path.unlink(missing_ok=True)
+                lock.release()
+    return ""
+
+
+def _end(folder: Path, nodes: list[str], failure: Problem | None) -> str:
+    seq = whole_lines(folder / EVENTS)
+    outcomes, running, over = _read_attempt(folder)
+    if over:
+        return ""
+    closing: list[ev.Event] = []
+    if failure and running:
+        outcomes[running] = ev.NodeOutcome(state="failed")
+        closing.append(ev.NodeFailed(node=running, field="", message=failure.message, remedy=failure.remedy))
+    states = {id: outcomes.get(id, ev.NodeOutcome(state="skipped")) for id in nodes}
+    closing.append(ev.RunFinished(status="failed" if failure else "interrupted", nodes=states, artifacts=[]))
+    with (folder / EVENTS).open("a", encoding="utf-8") as file:
+        for event in closing:
+            event.seq, seq = seq, seq + 1
+            file.write(event.model_dump_json() + "\n")
+    return running
+
+
+def _read_attempt(folder: Path) -> tuple[dict[str, ev.NodeOutcome], str, bool]:
+    """Return how nodes ended since the run was started last, which node was running, and whether the run is over."""
+    outcomes, running, over = dict[str, ev.NodeOutcome](), "", True
+    for line in stored_events(folder):
+        with contextlib.suppress(ValueError):
+            event = ev.EVENT.validate_json(line)
+            if isinstance(event, ev.RunStarted):
+                outcomes, running, over = {}, "", False
+            elif isinstance(event, ev.RunFinished):
+                over = True
+            elif isinstance(event, ev.NodeStarted):
+                running = event.node
+            elif isinstance(event, ev.NodeFinished):
+                outcomes[event.node], running = ev.NodeOutcome(state=event.state, seconds=event.seconds), ""
+            elif isinstance(event, ev.NodeFailed):
+                outcomes[event.node], running = ev.NodeOutcome(state="failed"), ""
+    return outcomes, running, over

@@ -1,0 +1,234 @@
+"""One device of the server: its runs one by one, carried out by a worker process that is replaced when it dies."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from graph_runtime import events as ev
+from graph_runtime.errors import Problem
+from graph_runtime.eventlog import EventLog, end_log
+from graph_runtime.failures import worker_ended
+from graph_runtime.queue import Run, RunQueue, RunState
+from graph_runtime.worker_process import WorkerProcess
+
+RETRY_SECONDS = 1.0
+STATES: dict[str, RunState] = {"succeeded": "succeeded", "failed": "failed"}
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What all lanes of a server share."""
+
+    queue: RunQueue
+    runs: Path
+    """The folder of run folders."""
+    logs: dict[str, EventLog]
+    """The logs of runs that are not over, by run id."""
+    announce: Callable[[str], None]
+    """Says that a run has changed."""
+    tell: Callable[[str, ev.AnyEvent], None]
+    """Says that something happened in a run."""
+
+
+@dataclass
+class _Current:
+    """The run that a lane is busy with."""
+
+    run: Run
+    nodes: list[str]
+    cancelled: bool = False
+    finished: ev.RunFinished | None = None
+    problems: list[Problem] = field(default_factory=list[Problem])
+    deadline: asyncio.TimerHandle | None = None
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """How an attempt ended; `state` None: the run is to go on later."""
+
+    state: RunState | None
+    problems: Sequence[Problem] = ()
+    artifacts: Sequence[ev.PublishedArtifact] = ()
+
+
+class Lane:
+    """Takes runs that fit its device until it is stopped."""
+
+    def __init__(self, device: str, command: Sequence[str], desk: Desk, grace_seconds: float) -> None:
+        self.device = device
+        self._command = [*command, "--device", device]
+        self._desk = desk
+        self._grace = grace_seconds
+        self._worker: WorkerProcess | None = None
+        self._current: _Current | None = None
+        self._work = asyncio.Event()
+        self._stopping = False
+        self._task = asyncio.create_task(self._serve())
+
+    @property
+    def run(self) -> str | None:
+        """Id of the run that is carried out."""
+        return self._current.run.id if self._current else None
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id, if there is one."""
+        return self._worker.pid if self._worker and self._worker.alive else None
+
+    def wake(self) -> None:
+        """Look at the queue again."""
+        self._work.set()
+
+    def cancel(self) -> None:
+        """Ask the run to stop, and kill the worker if it has not done so after the grace period."""
+        current = self._current
+        if current is None or current.cancelled:
+            return
+        current.cancelled = True
+        if self._worker:
+            self._worker.send(cancel=current.run.id)
+        current.deadline = asyncio.get_running_loop().call_later(self._grace, self._kill)
+
+    async def stop(self) -> None:
+        """Ask the worker to stop, then kill it; its run is queued again."""
+        self._stopping = True
+        self.wake()
+        if self._worker:
+            self._worker.hang_up()
+        _, late = await asyncio.wait([self._task], timeout=self._grace)
+        if late:
+            self._kill()
+        await self._task
+
+    def _kill(self) -> None:
+        if self._worker:
+            self._worker.kill()
+
+    async def _serve(self) -> None:
+        while not self._stopping:
+            self._work.clear()
+            try:
+                run = self._desk.queue.take(self.device)
+            except OSError:  # a full disk may be emptied
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            if run:
+                await self._carry_out(run)
+            else:
+                await self._work.wait()
+        await self._dismiss()
+
+    async def _carry_out(self, run: Run) -> None:
+        document = self._desk.queue.document(run.id)
+        self._current = current = _Current(run, list(document.nodes))
+        self._desk.announce(run.id)
+        try:
+            ending = await self._attempt(current, document.to_json())
+        except OSError as error:
+            ending = _Ending("failed", [Problem(f"The worker process cannot be started: {error.strerror or error}.")])
+        if current.deadline:
+            current.deadline.cancel()
+        self._current = None
+        await self._settle(run.id, ending)
+
+    async def _attempt(self, current: _Current, document: dict[str, Any]) -> _Ending:
+        if self._worker is None or not self._worker.alive:
+            await self._dismiss()
+            self._worker = await WorkerProcess.start(self._command)
+        worker, run = self._worker, current.run
+        if current.cancelled:
+            return _Ending("cancelled")
+        worker.forget_errors()
+        worker.send(run={"id": run.id, "document": document, "targets": run.targets, "folder": run.folder})
+        if self._stopping:
+            worker.hang_up()
+        async for message in worker.messages():
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                self._hear(current, message)
+            if "done" in message:
+                return await self._orderly(current, str(message["done"]))
+        return await self._bereaved(current, worker)
+
+    def _hear(self, current: _Current, message: dict[str, Any]) -> None:
+        id = current.run.id
+        if "event" in message:
+            event = ev.EVENT.validate_python(message["event"])
+            if isinstance(event, ev.RunFinished):
+                current.finished = event
+            self._desk.logs[id].hear(event)
+        elif "folder" in message:
+            self._opened(id, str(message["folder"]), int(message["seq"]))
+        elif "problems" in message:
+            current.problems = [Problem(**problem) for problem in message["problems"]]
+
+    def _opened(self, id: str, name: str, seq: int) -> None:
+        """The worker has the run folder, and the next event will have this `seq`."""
+        log, folder = self._desk.logs.get(id), self._desk.runs / name
+        if log is None or log.folder != folder:
+            log = self._desk.logs[id] = EventLog(folder, lambda event: self._desk.tell(id, event))
+        log.catch_up(seq)
+        log.told = seq
+        with contextlib.suppress(OSError):
+            self._desk.queue.set_folder(id, name)
+        self._desk.announce(id)
+
+    async def _orderly(self, current: _Current, status: str) -> _Ending:
+        artifacts = current.finished.artifacts if current.finished else []
+        if status != "interrupted":
+            return _Ending(STATES[status], current.problems, artifacts)
+        if current.cancelled:
+            return _Ending("cancelled", artifacts=artifacts)
+        await self._dismiss()  # somebody told it to end
+        return _Ending(None)
+
+    async def _bereaved(self, current: _Current, worker: WorkerProcess) -> _Ending:
+        """The worker died: end the log in its place and say what became of the run."""
+        status = await worker.ended()
+        log = self._desk.logs.get(current.run.id)
+        if log:
+            log.catch_up()
+        if current.finished:
+            return await self._orderly(current, current.finished.status)
+        asked = current.cancelled or self._stopping
+        failure = None if asked else worker_ended(status)
+        node = end_log(log.folder, current.nodes, failure) if log else ""
+        if log:
+            log.catch_up()
+        if failure is None:
+            return _Ending("cancelled" if current.cancelled else None)
+        if log:
+            _keep_errors(log.folder, worker.errors)
+        last_words = worker.errors.strip().rpartition("\n")[2][:300] if not log else ""
+        return _Ending("failed", [replace(failure, node=node, message=f"{failure.message} {last_words}".rstrip())])
+
+    async def _settle(self, id: str, ending: _Ending) -> None:
+        """Write down how the run ended; on a full disk, as soon as there is room."""
+        while True:
+            try:
+                if ending.state is None:
+                    self._desk.queue.requeue(id, orderly=True)
+                else:
+                    self._desk.queue.finish(id, ending.state, ending.problems, ending.artifacts)
+                    self._desk.logs.pop(id, None)
+            except OSError:
+                if self._stopping:
+                    return
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                break
+        self._desk.announce(id)
+
+    async def _dismiss(self) -> None:
+        """Let the worker end, and wait for it."""
+        if self._worker:
+            self._worker.hang_up()
+            await self._worker.ended()
+            self._worker = None
+
+
+def _keep_errors(folder: Path, text: str) -> None:
+    with contextlib.suppress(OSError), (folder / "errors.txt").open("a", encoding="utf-8") as file:
+        file.write(f"The worker's last messages:\n{text}\n")

@@ -1,0 +1,243 @@
+"""The queue and the history of runs, in one SQLite file that survives restarts."""
+
+import contextlib
+import errno
+import json
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from graph_runtime import events as ev
+from graph_runtime.errors import Problem
+from graph_runtime.workflow import Workflow, workflow_from_json
+
+RunState = Literal["queued", "running", "succeeded", "failed", "cancelled", "interrupted"]
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (
+    id TEXT PRIMARY KEY, workflow TEXT NOT NULL, document TEXT NOT NULL, targets TEXT NOT NULL, device TEXT NOT NULL,
+    state TEXT NOT NULL, place INTEGER NOT NULL, created REAL NOT NULL, started REAL, finished REAL, folder TEXT,
+    problems TEXT NOT NULL DEFAULT '[]', artifacts TEXT NOT NULL DEFAULT '[]', attempts INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS runs_by_state ON runs (state, place);
+CREATE INDEX IF NOT EXISTS runs_by_end ON runs (finished);
+"""
+COLUMNS = """id, workflow, targets, device, state, created, started, finished, folder, problems, artifacts, attempts,
+    CASE state WHEN 'queued' THEN (SELECT count(*) FROM runs q WHERE q.state = 'queued' AND q.place < runs.place) END"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run in the queue or in the history; times are seconds since 1970."""
+
+    id: str
+    workflow: str
+    targets: list[str]
+    device: str
+    state: RunState
+    position: int | None
+    """Place in the queue, counted from 0; None when it is not queued."""
+    created: float
+    started: float | None
+    finished: float | None
+    problems: list[Problem]
+    artifacts: list[ev.PublishedArtifact]
+    folder: str | None
+    """Name of the run folder; None before there is one."""
+    attempts: int
+    """How often a worker took it since it last stopped in an orderly way."""
+
+
+class RunStateError(Exception):
+    """What was asked is not possible with the run or the server as they are; `remedy` says what is."""
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+class RunQueue:
+    """Rows of runs; every change is one transaction."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.problems: list[Problem] = []
+        try:
+            self._db = self._open()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise RunStateError(f"The queue {path} cannot be opened: {error}.", "Choose another workspace.") from None
+            self._db = self._set_aside()
+
+    def _open(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, timeout=30, isolation_level=None)
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.executescript(SCHEMA)
+            if db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+                raise sqlite3.DatabaseError("the file is damaged")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _set_aside(self) -> sqlite3.Connection:
+        for suffix in ("-wal", "-shm"):
+            Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+        kept = self._path.with_name(f"{self._path.name}.damaged")
+        self._path.replace(kept)
+        message = f"The queue of runs was damaged; it lies in {kept} now, and a new one was begun."
+        self.problems.append(Problem(message, remedy="What earlier runs made is still in the output folder."))
+        return self._open()
+
+    def add(self, document: Workflow, targets: Sequence[str], device: str) -> str:
+        """Put a run at the end of the queue; return its id, which sorts by time."""
+        id, now = f"{int(time.time() * 1000):012x}{secrets.token_hex(4)}", time.time()
+        with self._transaction():
+            place = self._edge("max") + 1
+            text, wanted = json.dumps(document.to_json()), json.dumps(list(targets))
+            columns = "id, workflow, document, targets, device, place, created, state"
+            values = (id, document.name, text, wanted, device, place, now)
+            self._db.execute(f"INSERT INTO runs ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, 'queued')", values)
+        return id
+
+    def take(self, device: str) -> Run | None:
+        """Mark the first run that fits a device as running and return it."""
+        fits = "state = 'queued' AND device IN (?, 'auto')"
+        with self._transaction():
+            row = self._db.execute(f"SELECT id FROM runs WHERE {fits} ORDER BY place LIMIT 1", (device,)).fetchone()
+            if row is None:
+                return None
+            change = "UPDATE runs SET state = 'running', started = coalesce(started, ?), attempts = attempts + 1 WHERE id = ?"
+            self._db.execute(change, (time.time(), row[0]))
+        return self.get(row[0])
+
+    def set_folder(self, id: str, folder: str) -> None:
+        """Remember which run folder a run has."""
+        with self._transaction():
+            self._db.execute("UPDATE runs SET folder = ? WHERE id = ?", (folder, id))
+
+    def move(self, id: str, position: int) -> None:
+        """Give a queued run another place; it goes to the end when there are fewer."""
+        with self._transaction():
+            self._need(id, "queued", "Only a run that waits can be moved.")
+            order = [row[0] for row in self._db.execute("SELECT id FROM runs WHERE state = 'queued' ORDER BY place")]
+            order.remove(id)
+            order.insert(max(position, 0), id)
+            self._db.executemany("UPDATE runs SET place = ? WHERE id = ?", list(enumerate(order)))
+
+    def cancel(self, id: str) -> None:
+        """End a run that waits."""
+        with self._transaction():
+            self._need(id, "queued", "Only a run that waits or runs can be cancelled.")
+            self._db.execute("UPDATE runs SET state = 'cancelled', finished = ? WHERE id = ?", (time.time(), id))
+
+    def finish(
+        self,
+        id: str,
+        state: RunState,
+        problems: Sequence[Problem] = (),
+        artifacts: Sequence[ev.PublishedArtifact] = (),
+        *,
+        was: RunState = "running",
+    ) -> bool:
+        """End a run that `was` in that state; False, and no change, when it is not (any more)."""
+        said = json.dumps([problem.to_json() for problem in problems])
+        made = json.dumps([artifact.model_dump() for artifact in artifacts])
+        change = "UPDATE runs SET state = ?, finished = ?, problems = ?, artifacts = ? WHERE id = ? AND state = ?"
+        with self._transaction():
+            return self._db.execute(change, (state, time.time(), said, made, id, was)).rowcount == 1
+
+    def requeue(self, id: str, *, orderly: bool) -> bool:
+        """Put a running run at the front of the queue; an attempt that stopped in an orderly way is not held against it."""
+        attempts = "0" if orderly else "attempts"
+        change = f"UPDATE runs SET state = 'queued', place = ?, attempts = {attempts} WHERE id = ? AND state = 'running'"
+        with self._transaction():
+            return self._db.execute(change, (self._edge("min") - 1, id)).rowcount == 1
+
+    def remove(self, id: str) -> None:
+        """Forget a run that does not run."""
+        with self._transaction():
+            if self.get(id).state == "running":
+                raise RunStateError("The run is not over.", "Cancel it first.")
+            self._db.execute("DELETE FROM runs WHERE id = ?", (id,))
+
+    def get(self, id: str) -> Run:
+        """Return a run; raise KeyError when there is none."""
+        row = self._db.execute(f"SELECT {COLUMNS} FROM runs WHERE id = ?", (id,)).fetchone()
+        if row is None:
+            raise KeyError(id)
+        return _run_of(row)
+
+    def document(self, id: str) -> Workflow:
+        """Return a run's document; raise KeyError when there is no such run."""
+        row = self._db.execute("SELECT document FROM runs WHERE id = ?", (id,)).fetchone()
+        if row is None:
+            raise KeyError(id)
+        return workflow_from_json(json.loads(row[0]), "the run's workflow")
+
+    def running(self) -> list[Run]:
+        """Return what runs, what has run longest first."""
+        return self._select("state = 'running' ORDER BY started")
+
+    def waiting(self) -> list[Run]:
+        """Return what waits, in order."""
+        return self._select("state = 'queued' ORDER BY place")
+
+    def history(self, before: float | None, limit: int) -> list[Run]:
+        """Return what is over, newest end first; with `before`, only what ended earlier than that."""
+        ended = "state NOT IN ('queued', 'running') AND finished < ? ORDER BY finished DESC, id DESC LIMIT ?"
+        return self._select(ended, 1e18 if before is None else before, limit)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _select(self, condition: str, *values: Any) -> list[Run]:
+        return [_run_of(row) for row in self._db.execute(f"SELECT {COLUMNS} FROM runs WHERE {condition}", values)]
+
+    def _need(self, id: str, state: RunState, otherwise: str) -> None:
+        found = self.get(id).state
+        if found != state:
+            raise RunStateError(f"The run is {found}.", otherwise)
+
+    def _edge(self, function: str) -> int:
+        return self._db.execute(f"SELECT coalesce({function}(place), 0) FROM runs WHERE state = 'queued'").fetchone()[0]
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Generator[None]:
+        """All or nothing; a full disk is the OSError that it is everywhere else."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError):
+                number = errno.ENOSPC if "full" in str(error) else errno.EIO
+                raise OSError(number, f"{os.strerror(number)} ({error})", str(self._path)) from error
+            raise
+
+
+def _run_of(row: Sequence[Any]) -> Run:
+    id, workflow, targets, device, state, created, started, finished, folder, problems, artifacts, attempts, position = row
+    return Run(
+        id=id,
+        workflow=workflow,
+        targets=json.loads(targets),
+        device=device,
+        state=state,
+        position=position,
+        created=created,
+        started=started,
+        finished=finished,
+        problems=[Problem(**problem) for problem in json.loads(problems)],
+        artifacts=[ev.PublishedArtifact(**artifact) for artifact in json.loads(artifacts)],
+        folder=folder,
+        attempts=attempts,
+    )

@@ -1,0 +1,235 @@
+"""The server's view of runs: a queue that survives restarts, and a worker process for every device."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from graph_runtime import events as ev
+from graph_runtime.errors import Problem
+from graph_runtime.eventlog import EventLog, end_log, stored_events
+from graph_runtime.lane import Desk, Lane
+from graph_runtime.locks import FileLock
+from graph_runtime.queue import Run, RunQueue, RunStateError
+from graph_runtime.workflow import Workflow
+
+MAX_ATTEMPTS = 3
+"""A run during which the server died so often is not begun again by itself."""
+
+
+@dataclass(frozen=True)
+class RunEvent:
+    """Something happened in a run."""
+
+    run: str
+    event: ev.AnyEvent
+
+
+@dataclass(frozen=True)
+class RunChanged:
+    """A run was queued, moved, started, ended, or changed in another way."""
+
+    run: Run
+
+
+@dataclass(frozen=True)
+class RunRemoved:
+    """A run left the queue or the history."""
+
+    run: str
+
+
+Change = RunEvent | RunChanged | RunRemoved
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """What a device's worker does; `pid` is None, and `memory` (bytes) 0, while there is none."""
+
+    device: str
+    pid: int | None
+    memory: int
+    run: str | None
+
+
+class Supervisor:
+    """Queues runs and has them carried out; all calls belong on the event loop's thread."""
+
+    def __init__(
+        self,
+        workspace_root: Path,
+        state: Path,
+        output: Path,
+        cache: Path,
+        devices: Sequence[str],
+        *,
+        grace_seconds: float = 10.0,
+    ) -> None:
+        """Open the queue in the folder `state`; raise RunStateError when another server has it."""
+        state.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(state / "server.lock")
+        if not self._lock.acquire():
+            raise RunStateError(f"Another server runs with {workspace_root}.", "Use that one, or stop it first.")
+        self._queue = RunQueue(state / "queue.sqlite")
+        self._devices = list(devices)
+        self._grace = grace_seconds
+        # -P: files of the folder in which the server was started are no modules
+        module = [sys.executable, "-P", "-m", "graph_runtime.worker"]
+        self._command = [*module, "--workspace", str(workspace_root), "--output", str(output), "--cache", str(cache)]
+        self._desk = Desk(self._queue, output / "runs", {}, self._announce, self._tell)
+        self._lanes: list[Lane] = []
+        self._listeners: list[Callable[[Change], None]] = []
+        self._positions: dict[str, int | None] = {}
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What was wrong with the stored queue."""
+        return self._queue.problems
+
+    async def start(self) -> None:
+        """Queue again what a dead server left running, and begin to work."""
+        for run in reversed(self._queue.running()):
+            if run.attempts >= MAX_ATTEMPTS:
+                self._give_up(run)
+            else:
+                self._queue.requeue(run.id, orderly=False)
+        for run in self._queue.waiting():
+            if not self._serves(run.device):
+                problem = Problem(f"there is no device {run.device} any more.", remedy="Choose another device.")
+                self._queue.finish(run.id, "failed", [problem], was="queued")
+            elif run.folder:
+                self._desk.logs[run.id] = self._log_of(run.id, self._desk.runs / run.folder)
+        self._positions = {run.id: run.position for run in self._queue.waiting()}
+        self._lanes = [Lane(device, self._command, self._desk, self._grace) for device in self._devices]
+
+    async def stop(self) -> None:
+        """Ask workers to stop, then kill them; their runs are queued again and go on at the next start."""
+        await asyncio.gather(*(lane.stop() for lane in self._lanes))
+        self._lanes.clear()
+        self._queue.close()
+        self._lock.release()
+
+    def submit(self, document: Workflow, targets: list[str], device: str) -> Run:
+        """Put a run at the end of the queue."""
+        if not self._serves(device):
+            raise RunStateError(f"There is no device {device} here.", f"There are: auto, {', '.join(self._devices)}.")
+        return self._announced(self._queue.add(document, targets, device))
+
+    def cancel(self, id: str) -> Run:
+        """Take a run out of the queue, or ask it to stop; its worker is killed when it has not stopped in time."""
+        lane = next((lane for lane in self._lanes if lane.run == id), None)
+        if lane:
+            lane.cancel()
+            return self._queue.get(id)
+        self._queue.cancel(id)
+        self._desk.logs.pop(id, None)
+        return self._announced(id)
+
+    def retry(self, id: str) -> Run:
+        """Queue a new run of the same document, targets and device."""
+        run = self._queue.get(id)
+        return self.submit(self._queue.document(id), run.targets, run.device)
+
+    def move(self, id: str, position: int) -> None:
+        """Give a queued run another place, counted from 0."""
+        self._queue.move(id, position)
+        self._announce(id)
+
+    def remove(self, id: str) -> None:
+        """Forget a run that does not run; its files stay."""
+        self._queue.remove(id)
+        self._desk.logs.pop(id, None)
+        self._publish(RunRemoved(id))
+        self._announce_moved()
+
+    def get(self, id: str) -> Run:
+        """Return a run; raise KeyError when there is none."""
+        return self._queue.get(id)
+
+    def document(self, id: str) -> Workflow:
+        """Return what a run runs; raise KeyError when there is no such run."""
+        return self._queue.document(id)
+
+    def events(self, id: str, after: int = -1) -> list[str]:
+        """Return the JSON of a run's events with `seq` > `after`, in order, up to the last one that listeners have heard."""
+        folder = self.folder(id)
+        log = self._desk.logs.get(id)
+        return stored_events(folder)[after + 1 : log.told if log else None] if folder else []
+
+    def folder(self, id: str) -> Path | None:
+        """Return a run's folder; None before there is one."""
+        name = self._queue.get(id).folder
+        return self._desk.runs / name if name else None
+
+    def listen(self, callback: Callable[[Change], None]) -> Callable[[], None]:
+        """Call back on the event loop for every change; return what ends that."""
+        self._listeners.append(callback)
+        return lambda: self._listeners.remove(callback)
+
+    def status(self) -> list[WorkerStatus]:
+        """Return what the workers do and need."""
+        return [WorkerStatus(lane.device, lane.pid, _memory(lane.pid), lane.run) for lane in self._lanes]
+
+    def list(self, before: float | None = None, limit: int = 100) -> list[Run]:
+        """Return the running, the queue in order, and `limit` of the history, newest end first.
+
+        With `before`, return only that part of the history that ended (`finished`) earlier.
+        """
+        active = [] if before is not None else [*self._queue.running(), *self._queue.waiting()]
+        return active + self._queue.history(before, limit)
+
+    def _serves(self, device: str) -> bool:
+        return device == "auto" or device in self._devices
+
+    def _give_up(self, run: Run) -> None:
+        remedy = "Retry it when the cause is found: a training goes on from its last checkpoint."
+        problem = Problem(f"the server ended {run.attempts} times during this run.", remedy=remedy)
+        if run.folder:
+            end_log(self._desk.runs / run.folder, self._queue.document(run.id).nodes, problem)
+        self._queue.finish(run.id, "failed", [problem])
+
+    def _log_of(self, id: str, folder: Path) -> EventLog:
+        return EventLog(folder, lambda event: self._tell(id, event), told=len(stored_events(folder)))
+
+    def _announced(self, id: str) -> Run:
+        self._announce(id)
+        for lane in self._lanes:
+            lane.wake()
+        return self._queue.get(id)
+
+    def _announce(self, id: str) -> None:
+        """Tell listeners of a changed run, and of those whose place in the queue changed with it."""
+        run = self._queue.get(id)
+        self._positions[id] = run.position
+        self._publish(RunChanged(run))
+        self._announce_moved()
+
+    def _announce_moved(self) -> None:
+        waiting = self._queue.waiting()
+        for run in waiting:
+            if self._positions.get(run.id) != run.position:
+                self._publish(RunChanged(run))
+        self._positions = {run.id: run.position for run in waiting}
+
+    def _tell(self, id: str, event: ev.AnyEvent) -> None:
+        self._publish(RunEvent(id, event))
+
+    def _publish(self, change: Change) -> None:
+        for callback in tuple(self._listeners):
+            try:
+                callback(change)
+            except Exception:  # a listener's own fault must not end a run
+                logging.getLogger(__name__).exception("A listener failed.")
+
+
+def _memory(pid: int | None) -> int:
+    """Return the memory that a process and its children use, in bytes."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid) if pid else None
+        return sum(part.memory_info().rss for part in (process, *process.children(recursive=True))) if process else 0
+    except psutil.Error:
+        return 0

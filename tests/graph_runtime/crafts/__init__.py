@@ -1,0 +1,1 @@
+"""A node package for worker processes under test."""

@@ -1,0 +1,1 @@
+"""Nodes that take their time, print, or die."""
