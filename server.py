@@ -16,12 +16,14 @@ from aiohttp import web
 
 from graph_runtime.arguments import add_serving
 from graph_runtime.discovery import TEMPLATES, load_palette
-from graph_runtime.locks import FileLock
+from graph_runtime.queue import RunStateError
 from graph_runtime.session import default_cache_folder
+from graph_runtime.supervisor import Supervisor
 from web.api.device import available_devices
+from web.api.events import forward, watch_device
 from web.api.failures import answering
 from web.api.guard import GUARD, Guard, add_headers, guarding
-from web.api.hub import Hub
+from web.api.hub import Closing, Hub
 from web.api.page import show_asset, show_page
 from web.api.places import Places
 from web.api.planner import Planner
@@ -45,6 +47,7 @@ def make_services(settings: Settings) -> Services:
         palette=palette,
         places=Places(settings.root, (TEMPLATES,)),
         planner=Planner(settings.root, settings.cache, palette),
+        supervisor=Supervisor(settings.root, settings.state, settings.output, settings.cache, settings.devices),
         hub=Hub(),
         workflows=StoredFolder(settings.root / "workflows", "workflow"),
         drafts=StoredFolder(settings.state / "drafts", "draft"),
@@ -61,18 +64,26 @@ def make_app(services: Services, guard: Guard) -> web.Application:
     app.router.add_get("/{path:(?!api/).+}", show_asset)
     app.on_response_prepare.append(add_headers)
     app.cleanup_ctx.append(_background)
+    app.on_shutdown.append(_say_goodbye)
     return app
 
 
 async def _background(app: web.Application) -> AsyncIterator[None]:
     services = app[SERVICES]
-    tasks = [asyncio.create_task(services.planner.close_when_idle())]
+    services.supervisor.listen(lambda change: forward(services, change))
+    await services.supervisor.start()
+    tasks = [asyncio.create_task(work) for work in (services.planner.close_when_idle(), watch_device(services))]
     yield
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    await services.supervisor.stop()
     await services.planner.close()
     services.thumbnails.close()
+
+
+async def _say_goodbye(app: web.Application) -> None:
+    app[SERVICES].hub.broadcast(Closing())
 
 
 async def serve(options: argparse.Namespace, settings: Settings) -> None:
@@ -119,18 +130,15 @@ def main(arguments: list[str] | None = None) -> int:
     settings = _settings(options, root)
     if not Guard(options.host, options.port, settings.token).is_local and len(settings.token) < SHORTEST_TOKEN:
         parser.error(f"LATENTLOOM_TOKEN needs at least {SHORTEST_TOKEN} characters when others can reach the server")
-    settings.state.mkdir(exist_ok=True)
-    lock = FileLock(settings.state / "server.lock")
-    if not lock.acquire():
-        parser.error(f"another server has the workspace {root}")
     try:
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(serve(options, settings))
     except OSError as error:
         LOG.error("%s:%s cannot be served: %s.", options.host, options.port, error.strerror)
         return 1
-    finally:
-        lock.release()
+    except RunStateError as error:
+        LOG.error("%s %s", error, error.remedy)
+        return 1
     return 0
 
 
@@ -139,9 +147,8 @@ def _settings(options: argparse.Namespace, root: Path) -> Settings:
         root=root,
         output=Path(options.output).resolve() if options.output else root / "outputs",
         cache=Path(options.cache) if options.cache else default_cache_folder(),
-        device=options.device,
+        devices=available_devices() if options.device == "auto" else (options.device,),
         token=os.environ.get("LATENTLOOM_TOKEN") or secrets.token_urlsafe(32),
-        devices=available_devices(),
     )
 
 

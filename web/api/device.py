@@ -30,17 +30,17 @@ async def device_status(services: Services) -> DeviceStatus:
         cpu_percent=psutil.cpu_percent(),
         memory_used=memory.total - memory.available,
         memory_total=memory.total,
-        worker_memory=0,
+        worker_memory=sum(worker.memory for worker in services.supervisor.status()),
         gpu_used=sum(used for _, used, _ in gpus),
         gpu_total=sum(total for _, _, total in gpus),
     )
 
 
 def available_devices() -> tuple[str, ...]:
-    """Return the devices that a run can be given, `auto` first."""
+    """Return the devices that runs go to; the processor only where there is nothing better."""
     gpus = tuple(f"cuda:{number}" for number in range(len(_gpus())))
     apple = ("mps",) if sys.platform == "darwin" and platform.machine() == "arm64" else ()
-    return ("auto", *gpus, *apple, "cpu")
+    return gpus or apple or ("cpu",)
 
 
 def _gpus() -> list[tuple[str, int, int]]:

@@ -23,7 +23,11 @@ class Replay:
     after: int
 
 
-Item = BaseModel | Replay
+class Closing:
+    """In an outbox: the server stops."""
+
+
+Item = BaseModel | Replay | Closing
 
 
 class Outbox:
@@ -64,8 +68,8 @@ class Hub:
     def __init__(self) -> None:
         self.outboxes: set[Outbox] = set()
 
-    def broadcast(self, item: BaseModel) -> None:
-        """Send a message to every socket."""
+    def broadcast(self, item: BaseModel | Closing) -> None:
+        """Send something to every socket."""
         for outbox in self.outboxes:
             outbox.put(item)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from aiohttp import web
 
 from graph_runtime.discovery import Palette
+from graph_runtime.supervisor import Supervisor
 from web.api.hub import Hub
 from web.api.places import Places
 from web.api.planner import Planner
@@ -20,9 +21,8 @@ class Settings:
     root: Path
     output: Path
     cache: Path
-    device: str
-    token: str
     devices: tuple[str, ...]
+    token: str
 
     @property
     def state(self) -> Path:
@@ -37,6 +37,7 @@ class Services:
     palette: Palette
     places: Places
     planner: Planner
+    supervisor: Supervisor
     hub: Hub
     workflows: StoredFolder
     drafts: StoredFolder

@@ -12,5 +12,5 @@ async def show_session(services: Services, request: web.Request) -> Session:
     """Return the token for changes, which no page of another origin can read."""
     settings = services.settings
     return Session(
-        token=settings.token, version=version("latentloom"), workspace=settings.root.name, devices=list(settings.devices)
+        token=settings.token, version=version("latentloom"), workspace=settings.root.name, devices=["auto", *settings.devices]
     )

@@ -4,7 +4,8 @@ from importlib.metadata import version
 
 from aiohttp import web
 
-from web.api import datasets, device, drafts, files, models, palette, planning, session, uploads, workflows
+from web.api import artifacts, datasets, device, drafts, files, models, palette, planning, runs, session, uploads, workflows
+from web.api.events import open_socket
 from web.api.modelfiles import list_models
 from web.api.openapi import openapi
 from web.api.route import Route
@@ -60,6 +61,24 @@ ROUTES = (
         body=models.PlanRequest,
         reply=models.PlanReply,
     ),
+    Route("POST", "/api/runs", runs.start_run, "Queue a run.", body=models.RunRequest, reply=models.RunSummary),
+    Route("GET", "/api/runs", runs.list_runs, "Queue and history.", query=runs.Page, reply=models.RunList),
+    Route("GET", "/api/runs/{id}", runs.read_run, "A run and its document.", reply=models.RunDetails),
+    Route("GET", "/api/runs/{id}/events", runs.read_events, "What happened.", query=runs.After, reply=models.EventList),
+    Route("POST", "/api/runs/{id}/cancel", runs.cancel_run, "Ask a run to stop.", reply=models.RunSummary),
+    Route("POST", "/api/runs/{id}/retry", runs.retry_run, "Queue the same again.", reply=models.RunSummary),
+    Route("POST", "/api/runs/{id}/move", runs.move_run, "Change the order.", body=models.MoveRequest, reply=models.RunList),
+    Route("DELETE", "/api/runs/{id}", runs.remove_run, "Forget a run."),
+    Route("GET", "/api/runs/{id}/files/{path:.+}", runs.send_run_file, "A file of a run.", query=Thumbnail, sends_file=True),
+    Route("GET", "/api/artifacts", artifacts.list_artifacts, "Finished files.", query=artifacts.Most, reply=models.ArtifactList),
+    Route(
+        "GET",
+        "/api/artifacts/{run}/{name}",
+        artifacts.send_artifact,
+        "A finished file.",
+        query=Thumbnail,
+        sends_file=True,
+    ),
     Route("GET", "/api/files", files.list_files, "What a folder holds.", query=files.Where, reply=models.FileList),
     Route("GET", "/api/files/content", files.send_content, "A file of the workspace.", query=files.Which, sends_file=True),
     Route(
@@ -75,5 +94,6 @@ ROUTES = (
     Route("GET", "/api/dataset", datasets.show_dataset, "A folder's pictures.", query=datasets.Wanted, reply=models.Dataset),
     Route("PUT", "/api/dataset/captions", datasets.save_captions, "Write captions.", body=models.CaptionsRequest),
     Route("GET", "/api/device", device.show_device, "How busy the machine is.", reply=models.DeviceStatus),
+    Route("GET", "/api/events", open_socket, "A WebSocket: takes Follow, sends ServerMessage.", sends_file=True),
     Route("GET", "/api/openapi.json", show_openapi, "This document.", sends_file=True),
 )

@@ -1,0 +1,121 @@
+"""Runs: queueing, watching, cancelling, and the files that they leave."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field
+
+from graph_runtime.errors import Problem
+from graph_runtime.queue import Run, RunStateError
+from web.api.models import MoveRequest, RunDetails, RunList, RunRequest, RunSummary
+from web.api.places import inside
+from web.api.refusal import Refused, not_found, refused, report
+from web.api.sending import Thumbnail, send_file
+from web.api.services import Services
+
+
+class Page(BaseModel):
+    """Which part of the history."""
+
+    model_config = ConfigDict(extra="forbid")
+    before: float | None = None
+    limit: int = Field(default=50, ge=1, le=500)
+
+
+class After(BaseModel):
+    """The last event that is known already."""
+
+    model_config = ConfigDict(extra="forbid")
+    after: int = Field(default=-1, ge=-1)
+
+
+async def start_run(services: Services, request: web.Request, body: RunRequest) -> RunSummary:
+    """Check a document and queue it."""
+    problems = await services.planner.problems(body.document.to_json())
+    problems += [Problem("this target is not in the workflow.", node=id) for id in body.targets if id not in body.document.nodes]
+    if problems:
+        raise Refused(422, *problems)
+    with _expected():
+        return summary(services.supervisor.submit(body.document, body.targets, body.device))
+
+
+async def list_runs(services: Services, request: web.Request, query: Page) -> RunList:
+    """Return what runs, what waits, and the history."""
+    return RunList(runs=[summary(run) for run in services.supervisor.list(query.before, query.limit)])
+
+
+async def read_run(services: Services, request: web.Request) -> RunDetails:
+    """Return a run with its document."""
+    with _expected():
+        id = _id(request)
+        return RunDetails(run=summary(services.supervisor.get(id)), document=services.supervisor.document(id))
+
+
+async def read_events(services: Services, request: web.Request, query: After) -> web.Response:
+    """Return the stored events of a run, as they are stored."""
+    with _expected():
+        lines = services.supervisor.events(_id(request), query.after)
+    return web.Response(text=f'{{"events":[{",".join(lines)}]}}', content_type="application/json")
+
+
+async def cancel_run(services: Services, request: web.Request) -> RunSummary:
+    """Ask a run to stop, or take it out of the queue."""
+    with _expected():
+        return summary(services.supervisor.cancel(_id(request)))
+
+
+async def retry_run(services: Services, request: web.Request) -> RunSummary:
+    """Queue the same document again."""
+    with _expected():
+        return summary(services.supervisor.retry(_id(request)))
+
+
+async def move_run(services: Services, request: web.Request, body: MoveRequest) -> RunList:
+    """Give a run another place in the queue."""
+    with _expected():
+        services.supervisor.move(_id(request), body.position)
+    return await list_runs(services, request, Page())
+
+
+async def remove_run(services: Services, request: web.Request) -> None:
+    """Forget a run; its files stay."""
+    with _expected():
+        services.supervisor.remove(_id(request))
+
+
+async def send_run_file(services: Services, request: web.Request, query: Thumbnail) -> web.StreamResponse:
+    """Return a file of a run's folder."""
+    place = inside(run_folder(services, _id(request)), request.match_info["path"])
+    return await send_file(services, place, query.thumbnail)
+
+
+def run_folder(services: Services, id: str) -> Path:
+    """Return the folder of a run; refuse with 404 while there is none."""
+    with _expected():
+        folder = services.supervisor.folder(id)
+    if folder is None or not folder.is_dir():
+        raise not_found("folder of this run")
+    return folder
+
+
+def summary(run: Run) -> RunSummary:
+    """Return a run as it is sent."""
+    shown = {name: getattr(run, name) for name in RunSummary.model_fields}
+    return RunSummary.model_validate({**shown, "problems": [report(problem) for problem in run.problems]})
+
+
+def _id(request: web.Request) -> str:
+    return request.match_info["id"]
+
+
+@contextmanager
+def _expected() -> Generator[None]:
+    """Turn what the supervisor refuses into answers."""
+    try:
+        yield
+    except KeyError:
+        raise not_found("such run") from None
+    except RunStateError as error:
+        raise refused(409, str(error), error.remedy) from None
