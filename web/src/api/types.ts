@@ -1,0 +1,862 @@
+/* Written by `npm run types`; edit the Python models instead. */
+
+/**
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "JsonValue".
+ */
+export type JsonValue = unknown;
+/**
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "AnyEvent".
+ */
+export type AnyEvent =
+  | RunStarted
+  | NodeStarted
+  | NodeProgress
+  | NodeMetric
+  | NodePreview
+  | NodeMessage
+  | NodeFinished
+  | NodeFailed
+  | RunFinished;
+/**
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "ServerMessage".
+ */
+export type ServerMessage = RunEvent | RunChanged | RunRemoved | DeviceChanged | FileChanged;
+
+export interface Messages {
+  [k: string]: unknown;
+}
+/**
+ * A finished file of a run.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "ArtifactEntry".
+ */
+export interface ArtifactEntry {
+  run: string;
+  workflow: string;
+  node: string;
+  name: string;
+  url: string;
+  bytes: number;
+  sha256: string;
+  made: number;
+}
+/**
+ * Finished files, newest first.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "ArtifactList".
+ */
+export interface ArtifactList {
+  artifacts: ArtifactEntry[];
+}
+/**
+ * New captions by picture name; each is written to the `.txt` file beside its picture.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "CaptionsRequest".
+ */
+export interface CaptionsRequest {
+  folder: string;
+  captions: {
+    [k: string]: string;
+  };
+}
+/**
+ * The pictures of a folder.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "Dataset".
+ */
+export interface Dataset {
+  folder: string;
+  items: DatasetItem[];
+  total: number;
+  /**
+   * Pictures whose latents are in the cache; -1 when it is not known.
+   */
+  cached: number;
+}
+/**
+ * A picture of a dataset with its caption.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "DatasetItem".
+ */
+export interface DatasetItem {
+  /**
+   * Path below the dataset's folder.
+   */
+  name: string;
+  /**
+   * Path in the workspace, for /api/files/content.
+   */
+  path: string;
+  width: number;
+  height: number;
+  /**
+   * Null when the picture has none.
+   */
+  caption: string | null;
+  /**
+   * Size it is trained at, as `WIDTHxHEIGHT`; empty when the picture cannot be read.
+   */
+  bucket: string;
+  /**
+   * Why the picture is left out; empty when it is fine.
+   */
+  problem: string;
+}
+/**
+ * On the socket: how busy the machine is now, every few seconds.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "DeviceChanged".
+ */
+export interface DeviceChanged {
+  type?: "device";
+  device: DeviceStatus;
+}
+/**
+ * How busy the machine is.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "DeviceStatus".
+ */
+export interface DeviceStatus {
+  device: string;
+  cpu_percent: number;
+  /**
+   * Bytes, as all sizes here.
+   */
+  memory_used: number;
+  memory_total: number;
+  worker_memory: number;
+  gpu_used: number;
+  /**
+   * 0 without a GPU.
+   */
+  gpu_total: number;
+}
+/**
+ * An editor tab as it was left.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "Draft".
+ */
+export interface Draft {
+  document: Workflow;
+  /**
+   * The saved workflow that it belongs to; empty when it was never saved.
+   */
+  path: string;
+  saved_revision: string;
+  dirty: boolean;
+}
+/**
+ * A graph of nodes as it is saved, shared and run.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "Workflow".
+ */
+export interface Workflow {
+  format?: "latentloom/1";
+  name?: string;
+  description?: string;
+  nodes?: {
+    [k: string]: NodeEntry;
+  };
+  wires?: Wire[];
+  groups?: Group[];
+  notes?: Note[];
+  subgraphs?: {
+    [k: string]: Subgraph;
+  };
+}
+/**
+ * One node as it was placed.
+ *
+ * This interface was referenced by `undefined`'s JSON-Schema definition
+ * via the `patternProperty` "^[\w-]{1,64}$".
+ *
+ * This interface was referenced by `undefined`'s JSON-Schema definition
+ * via the `patternProperty` "^[\w-]{1,64}$".
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "NodeEntry".
+ */
+export interface NodeEntry {
+  /**
+   * Class name of the node.
+   */
+  type: string;
+  fields?: {
+    [k: string]: JsonValue;
+  };
+  /**
+   * `muted` does not run, nor does what needs it; `bypassed` hands its inputs on unchanged.
+   */
+  mode?: "active" | "muted" | "bypassed";
+  title?: string;
+  position?: [number, number] | null;
+  size?: [number, number] | null;
+  color?: string;
+  collapsed?: boolean;
+}
+/**
+ * A connection from `ID.output` to `ID.input`.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "Wire".
+ */
+export interface Wire {
+  from: string;
+  to: string;
+}
+/**
+ * A titled frame around nodes.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "Group".
+ */
+export interface Group {
+  title?: string;
+  nodes?: string[];
+  position?: [number, number] | null;
+  size?: [number, number] | null;
+  color?: string;
+}
+/**
+ * Markdown beside the graph.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "Note".
+ */
+export interface Note {
+  text: string;
+  position?: [number, number] | null;
+  size?: [number, number] | null;
+  color?: string;
+}
+/**
+ * A graph to be placed as one node; kept with the document.
+ *
+ * This interface was referenced by `undefined`'s JSON-Schema definition
+ * via the `patternProperty` "^[\w-]{1,64}$".
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "Subgraph".
+ */
+export interface Subgraph {
+  name?: string;
+  nodes?: {
+    [k: string]: NodeEntry;
+  };
+  wires?: Wire[];
+  /**
+   * Outer input name to inner `ID.input`.
+   */
+  inputs?: {
+    [k: string]: string;
+  };
+  /**
+   * Outer output name to inner `ID.output`.
+   */
+  outputs?: {
+    [k: string]: string;
+  };
+}
+/**
+ * All drafts, oldest first.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "DraftList".
+ */
+export interface DraftList {
+  drafts: SavedDraft[];
+}
+/**
+ * A draft with its revision.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "SavedDraft".
+ */
+export interface SavedDraft {
+  id: string;
+  draft: Draft;
+  revision: string;
+  modified: number;
+}
+/**
+ * Write a draft if it still has this revision; null: only if there is none.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "DraftRequest".
+ */
+export interface DraftRequest {
+  draft: Draft;
+  revision: string | null;
+}
+/**
+ * Events of a run, in order.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "EventList".
+ */
+export interface EventList {
+  events: (
+    | RunStarted
+    | NodeStarted
+    | NodeProgress
+    | NodeMetric
+    | NodePreview
+    | NodeMessage
+    | NodeFinished
+    | NodeFailed
+    | RunFinished
+  )[];
+}
+/**
+ * The run begins; `nodes` are all that its targets need, in order.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "RunStarted".
+ */
+export interface RunStarted {
+  seq?: number;
+  type?: "run_started";
+  run: string;
+  workflow: string;
+  targets: string[];
+  nodes: string[];
+}
+/**
+ * A node begins to execute.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "NodeStarted".
+ */
+export interface NodeStarted {
+  seq?: number;
+  type?: "node_started";
+  node: string;
+  node_type: string;
+}
+/**
+ * `step` of `total` is done; only the newest of a burst is sent.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "NodeProgress".
+ */
+export interface NodeProgress {
+  seq?: number;
+  type?: "node_progress";
+  node: string;
+  step: number;
+  total: number;
+}
+/**
+ * Numbers that belong to a step, such as the loss.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "NodeMetric".
+ */
+export interface NodeMetric {
+  seq?: number;
+  type?: "node_metric";
+  node: string;
+  step: number;
+  values: {
+    [k: string]: number;
+  };
+}
+/**
+ * A picture that belongs to a step; `path` is relative to the run folder.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "NodePreview".
+ */
+export interface NodePreview {
+  seq?: number;
+  type?: "node_preview";
+  node: string;
+  step: number;
+  path: string;
+}
+/**
+ * Something the person should know about a node that goes on.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "NodeMessage".
+ */
+export interface NodeMessage {
+  seq?: number;
+  type?: "node_message";
+  node: string;
+  level: "info" | "warning";
+  text: string;
+}
+/**
+ * A node has its result, by executing or from the cache.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "NodeFinished".
+ */
+export interface NodeFinished {
+  seq?: number;
+  type?: "node_finished";
+  node: string;
+  state: "executed" | "cached";
+  seconds: number;
+}
+/**
+ * A node stopped with an error; what depends on it is skipped.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "NodeFailed".
+ */
+export interface NodeFailed {
+  seq?: number;
+  type?: "node_failed";
+  node: string;
+  field: string;
+  message: string;
+  remedy: string;
+}
+/**
+ * The run is over; always the last event.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "RunFinished".
+ */
+export interface RunFinished {
+  seq?: number;
+  type?: "run_finished";
+  status: "succeeded" | "failed" | "interrupted";
+  nodes: {
+    [k: string]: NodeOutcome;
+  };
+  artifacts: PublishedArtifact[];
+}
+/**
+ * How a node ended, and the seconds it took.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "NodeOutcome".
+ */
+export interface NodeOutcome {
+  state: "executed" | "cached" | "failed" | "skipped";
+  seconds?: number;
+}
+/**
+ * A finished file in the output folder.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "PublishedArtifact".
+ */
+export interface PublishedArtifact {
+  path: string;
+  sha256: string;
+  bytes: number;
+  node: string;
+}
+/**
+ * A field as a place where a wire can end.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "FieldSocket".
+ */
+export interface FieldSocket {
+  name: string;
+  type: string;
+  accepts: string[];
+  /**
+   * Why nothing can be wired to it; empty when wires are welcome.
+   */
+  refuses: string;
+}
+/**
+ * On the socket: a saved workflow or a draft has a new revision.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "FileChanged".
+ */
+export interface FileChanged {
+  type: "workflow" | "draft";
+  path: string;
+  revision: string;
+}
+/**
+ * A file or folder of the workspace.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "FileEntry".
+ */
+export interface FileEntry {
+  name: string;
+  path: string;
+  kind: "folder" | "image" | "model" | "workflow" | "file";
+  bytes: number;
+  modified: number;
+}
+/**
+ * What a folder of the workspace holds.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "FileList".
+ */
+export interface FileList {
+  path: string;
+  /**
+   * The folder above; null at the workspace's root.
+   */
+  parent: string | null;
+  entries: FileEntry[];
+  /**
+   * Number of pictures directly in it.
+   */
+  images: number;
+}
+/**
+ * What the page sends on the socket: send me this run's events after `seq` (-1: all), and those to come.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "Follow".
+ */
+export interface Follow {
+  follow: string;
+  after?: number;
+}
+/**
+ * Where wires can end.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "InputSocket".
+ */
+export interface InputSocket {
+  name: string;
+  type: string;
+  /**
+   * Names of all output types that may be wired to it.
+   */
+  accepts: string[];
+  many: boolean;
+  required: boolean;
+}
+/**
+ * A model that LoadModel can open.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "ModelEntry".
+ */
+export interface ModelEntry {
+  reference: string;
+  title: string;
+  family: string;
+}
+/**
+ * The bundled model, then those found in the workspace.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "ModelList".
+ */
+export interface ModelList {
+  models: ModelEntry[];
+}
+/**
+ * The wanted place in the queue, counted from 0.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "MoveRequest".
+ */
+export interface MoveRequest {
+  position: number;
+}
+/**
+ * A node class, as the palette shows it.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "NodeDescription".
+ */
+export interface NodeDescription {
+  name: string;
+  title: string;
+  category: string;
+  package: string;
+  version: number;
+  description: string;
+  synonyms: string[];
+  side_effects: boolean;
+  inputs: InputSocket[];
+  field_sockets: FieldSocket[];
+  outputs: OutputSocket[];
+  /**
+   * JSON Schema of the fields; `group` folds a field under that heading, `widget` names an editor.
+   */
+  fields: {
+    [k: string]: unknown;
+  };
+}
+/**
+ * Where wires begin.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "OutputSocket".
+ */
+export interface OutputSocket {
+  name: string;
+  type: string;
+}
+/**
+ * All nodes, and the packages that did not load.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "PaletteReply".
+ */
+export interface PaletteReply {
+  nodes: NodeDescription[];
+  problems: ProblemReport[];
+}
+/**
+ * One thing that is wrong, where it is, and what to do about it.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "ProblemReport".
+ */
+export interface ProblemReport {
+  message: string;
+  node: string;
+  field: string;
+  remedy: string;
+}
+/**
+ * What a run would do with each node; with problems, `nodes` is empty.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "PlanReply".
+ */
+export interface PlanReply {
+  targets: string[];
+  nodes: {
+    [k: string]: "run" | "cached" | "skipped";
+  };
+  problems: ProblemReport[];
+}
+/**
+ * A document and the nodes that are wanted; without any, those that save something.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "PlanRequest".
+ */
+export interface PlanRequest {
+  document: Workflow;
+  targets?: string[];
+}
+/**
+ * Everything that is wrong; the body of every refusal, and of a validation.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "Problems".
+ */
+export interface Problems {
+  problems: ProblemReport[];
+}
+/**
+ * On the socket: a run was queued, moved, started, ended, or changed in another way.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "RunChanged".
+ */
+export interface RunChanged {
+  type?: "run";
+  run: RunSummary;
+}
+/**
+ * A run in the queue or in the history.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "RunSummary".
+ */
+export interface RunSummary {
+  id: string;
+  /**
+   * Name of the workflow.
+   */
+  workflow: string;
+  targets: string[];
+  device: string;
+  state: "queued" | "running" | "succeeded" | "failed" | "cancelled" | "interrupted";
+  /**
+   * Place in the queue, counted from 0; null when it is not queued.
+   */
+  position: number | null;
+  /**
+   * Seconds since 1970, as all times here.
+   */
+  created: number;
+  started: number | null;
+  finished: number | null;
+  /**
+   * Why it failed, when that is no matter of one node's own error.
+   */
+  problems: ProblemReport[];
+  artifacts: PublishedArtifact[];
+}
+/**
+ * A run with the document it runs.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "RunDetails".
+ */
+export interface RunDetails {
+  run: RunSummary;
+  document: Workflow;
+}
+/**
+ * On the socket: something happened in a run.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "RunEvent".
+ */
+export interface RunEvent {
+  type?: "event";
+  run: string;
+  event:
+    | RunStarted
+    | NodeStarted
+    | NodeProgress
+    | NodeMetric
+    | NodePreview
+    | NodeMessage
+    | NodeFinished
+    | NodeFailed
+    | RunFinished;
+}
+/**
+ * Runs: the running, then the queue in order, then the history, newest first.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "RunList".
+ */
+export interface RunList {
+  runs: RunSummary[];
+}
+/**
+ * On the socket: a run left the history.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "RunRemoved".
+ */
+export interface RunRemoved {
+  type?: "removed";
+  run: string;
+}
+/**
+ * A run to be queued.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "RunRequest".
+ */
+export interface RunRequest {
+  document: Workflow;
+  targets?: string[];
+  device?: string;
+}
+/**
+ * Write a document if it still has the revision it was read at; null: only if nothing is there yet.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "SaveRequest".
+ */
+export interface SaveRequest {
+  document: Workflow;
+  revision: string | null;
+}
+/**
+ * The revision after writing.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "Saved".
+ */
+export interface Saved {
+  path: string;
+  revision: string;
+}
+/**
+ * A document with the revision it was read at.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "SavedWorkflow".
+ */
+export interface SavedWorkflow {
+  document: Workflow;
+  revision: string;
+}
+/**
+ * What a page needs before anything else.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "Session".
+ */
+export interface Session {
+  /**
+   * Goes with every request that changes something, as the header X-Latentloom-Token.
+   */
+  token: string;
+  version: string;
+  /**
+   * Name of the workspace folder.
+   */
+  workspace: string;
+  devices: string[];
+}
+/**
+ * Where an uploaded file lies now.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "Uploaded".
+ */
+export interface Uploaded {
+  path: string;
+}
+/**
+ * A document to be checked.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "ValidateRequest".
+ */
+export interface ValidateRequest {
+  document: unknown;
+}
+/**
+ * Saved workflows, or templates.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "WorkflowList".
+ */
+export interface WorkflowList {
+  workflows: WorkflowSummary[];
+}
+/**
+ * A saved workflow or a template in a list.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "WorkflowSummary".
+ */
+export interface WorkflowSummary {
+  /**
+   * Name of the file below `workflows/` in the workspace, or the template's name.
+   */
+  path: string;
+  name: string;
+  description: string;
+  modified: number;
+  nodes: number;
+  /**
+   * Address of a picture to show; empty without one.
+   */
+  picture: string;
+}
