@@ -15,7 +15,13 @@ function adapted(value, isName = false) {
   return Object.fromEntries(entries);
 }
 
+const DOCUMENT = new Set(["Workflow", "NodeEntry", "Wire", "Group", "Note", "Subgraph"]);
+
 const schema = adapted(JSON.parse(readFileSync(new URL("../src/api/schema.json", import.meta.url), "utf8")));
+// In a document, defaults may be left out; messages are always whole.
+for (const [name, definition] of Object.entries(schema.$defs)) {
+  if (definition.properties && !DOCUMENT.has(name)) definition.required = Object.keys(definition.properties);
+}
 const text = await compile({ ...schema, title: "Messages" }, "Messages", {
   additionalProperties: false,
   unreachableDefinitions: true,

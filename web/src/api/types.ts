@@ -117,7 +117,7 @@ export interface DatasetItem {
  * via the `definition` "DeviceChanged".
  */
 export interface DeviceChanged {
-  type?: "device";
+  type: "device";
   device: DeviceStatus;
 }
 /**
@@ -326,8 +326,8 @@ export interface EventList {
  * via the `definition` "RunStarted".
  */
 export interface RunStarted {
-  seq?: number;
-  type?: "run_started";
+  seq: number;
+  type: "run_started";
   run: string;
   workflow: string;
   targets: string[];
@@ -340,8 +340,8 @@ export interface RunStarted {
  * via the `definition` "NodeStarted".
  */
 export interface NodeStarted {
-  seq?: number;
-  type?: "node_started";
+  seq: number;
+  type: "node_started";
   node: string;
   node_type: string;
 }
@@ -352,8 +352,8 @@ export interface NodeStarted {
  * via the `definition` "NodeProgress".
  */
 export interface NodeProgress {
-  seq?: number;
-  type?: "node_progress";
+  seq: number;
+  type: "node_progress";
   node: string;
   step: number;
   total: number;
@@ -365,8 +365,8 @@ export interface NodeProgress {
  * via the `definition` "NodeMetric".
  */
 export interface NodeMetric {
-  seq?: number;
-  type?: "node_metric";
+  seq: number;
+  type: "node_metric";
   node: string;
   step: number;
   values: {
@@ -380,8 +380,8 @@ export interface NodeMetric {
  * via the `definition` "NodePreview".
  */
 export interface NodePreview {
-  seq?: number;
-  type?: "node_preview";
+  seq: number;
+  type: "node_preview";
   node: string;
   step: number;
   path: string;
@@ -393,8 +393,8 @@ export interface NodePreview {
  * via the `definition` "NodeMessage".
  */
 export interface NodeMessage {
-  seq?: number;
-  type?: "node_message";
+  seq: number;
+  type: "node_message";
   node: string;
   level: "info" | "warning";
   text: string;
@@ -406,8 +406,8 @@ export interface NodeMessage {
  * via the `definition` "NodeFinished".
  */
 export interface NodeFinished {
-  seq?: number;
-  type?: "node_finished";
+  seq: number;
+  type: "node_finished";
   node: string;
   state: "executed" | "cached";
   seconds: number;
@@ -419,8 +419,8 @@ export interface NodeFinished {
  * via the `definition` "NodeFailed".
  */
 export interface NodeFailed {
-  seq?: number;
-  type?: "node_failed";
+  seq: number;
+  type: "node_failed";
   node: string;
   field: string;
   message: string;
@@ -433,8 +433,8 @@ export interface NodeFailed {
  * via the `definition` "RunFinished".
  */
 export interface RunFinished {
-  seq?: number;
-  type?: "run_finished";
+  seq: number;
+  type: "run_finished";
   status: "succeeded" | "failed" | "interrupted";
   nodes: {
     [k: string]: NodeOutcome;
@@ -449,7 +449,7 @@ export interface RunFinished {
  */
 export interface NodeOutcome {
   state: "executed" | "cached" | "failed" | "skipped";
-  seconds?: number;
+  seconds: number;
 }
 /**
  * A finished file in the output folder.
@@ -528,7 +528,7 @@ export interface FileList {
  */
 export interface Follow {
   follow: string;
-  after?: number;
+  after: number;
 }
 /**
  * Where wires can end.
@@ -653,7 +653,7 @@ export interface PlanReply {
  */
 export interface PlanRequest {
   document: Workflow;
-  targets?: string[];
+  targets: string[];
 }
 /**
  * Everything that is wrong; the body of every refusal, and of a validation.
@@ -671,7 +671,7 @@ export interface Problems {
  * via the `definition` "RunChanged".
  */
 export interface RunChanged {
-  type?: "run";
+  type: "run";
   run: RunSummary;
 }
 /**
@@ -722,7 +722,7 @@ export interface RunDetails {
  * via the `definition` "RunEvent".
  */
 export interface RunEvent {
-  type?: "event";
+  type: "event";
   run: string;
   event:
     | RunStarted
@@ -751,7 +751,7 @@ export interface RunList {
  * via the `definition` "RunRemoved".
  */
 export interface RunRemoved {
-  type?: "removed";
+  type: "removed";
   run: string;
 }
 /**
@@ -762,8 +762,8 @@ export interface RunRemoved {
  */
 export interface RunRequest {
   document: Workflow;
-  targets?: string[];
-  device?: string;
+  targets: string[];
+  device: string;
 }
 /**
  * Write a document if it still has the revision it was read at; null: only if nothing is there yet.
