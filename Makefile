@@ -6,11 +6,14 @@ STAMP := $(VENV)/.installed
 # bench compares threads with threads; two is what the demo promises to run on
 THREADS ?= 2
 
-.PHONY: demo test check bench clean
+.PHONY: demo serve test check bench clean
 
 # one thread: this small model gains a quarter from a second one, and loses a multiple when something else wants the core
 demo: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/latentloom run workflows/lora.json
+
+serve: $(STAMP)
+	$(BIN)/latentloom serve --open
 
 test: $(STAMP) check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup

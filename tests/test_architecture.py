@@ -10,9 +10,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 RULES = {
-    "graph_runtime": {"torch", "diffusers", "transformers", "peft", "aiohttp", "nodes", "server", "PIL", "numpy"},
-    "nodes/diffusion": {"graph_runtime", "aiohttp", "server", "networkx"},
-    "nodes": {"aiohttp", "server", "networkx"},
+    "graph_runtime": {"torch", "diffusers", "transformers", "peft", "aiohttp", "nodes", "server", "web", "PIL", "numpy"},
+    "nodes/diffusion": {"graph_runtime", "aiohttp", "server", "web", "networkx"},
+    "nodes": {"aiohttp", "server", "web", "networkx"},
+    "web/api": {"torch", "diffusers", "transformers", "peft", "numpy", "networkx", "server"},
 }
 HEAVY = ("torch", "diffusers", "transformers", "peft", "PIL", "numpy", "safetensors")
 
@@ -51,6 +52,12 @@ def test_a_category_imports_no_other_category() -> None:
                 looked += 1
                 assert parts[1] in (category, "diffusion"), f"{path} imports {name}"
     assert looked > 20
+
+
+def test_the_server_imports_nothing_heavy_at_the_top() -> None:
+    for path in (*sources("web/api"), ROOT / "server.py"):
+        heavy = [name for name, at_top in imports(path) if at_top and name.split(".")[0] in HEAVY]
+        assert not heavy, f"{path} imports {heavy} at the top"
 
 
 def test_node_files_import_nothing_heavy_at_the_top() -> None:

@@ -141,6 +141,8 @@ class Draft(_Message):
     """The saved workflow that it belongs to; empty when it was never saved."""
     saved_revision: str
     dirty: bool
+    run: str = ""
+    """The run that the tab shows; empty before its first."""
 
 
 class SavedDraft(_Message):

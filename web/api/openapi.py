@@ -7,6 +7,7 @@ from pydantic.json_schema import models_json_schema
 
 from web.api.models import Problems
 from web.api.route import Route
+from web.api.schema import Sent
 
 REFERENCE = "#/components/schemas/{model}"
 PART = re.compile(r"\{(\w+)(?::[^}]*)?\}")
@@ -19,7 +20,7 @@ def openapi(routes: tuple[Route, ...], version: str) -> dict[str, Any]:
     bodies = {route.body for route in routes if route.body}
     used = [(model, "serialization") for model in replies] + [(model, "validation") for model in bodies]
     used.sort(key=lambda pair: pair[0].__name__)
-    references, definitions = models_json_schema(used, by_alias=True, ref_template=REFERENCE)  # pyright: ignore[reportArgumentType]
+    references, definitions = models_json_schema(used, by_alias=True, ref_template=REFERENCE, schema_generator=Sent)  # pyright: ignore[reportArgumentType]
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         operation = _operation(route, references)

@@ -10,6 +10,7 @@ STATE = ".latentloom"
 RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])( *\..*)?", re.IGNORECASE)
 FORBIDDEN = frozenset('\\:*?"<>|')
 MAX_NAME_BYTES = 200
+MAX_DEPTH = 16
 
 
 class Places:
@@ -26,7 +27,10 @@ class Places:
 
     def to_write(self, path: str) -> Path:
         """Return where something new may be written; every part must be a name that all systems can keep."""
-        for part in PurePosixPath(path).parts:
+        parts = PurePosixPath(path).parts
+        if len(parts) > MAX_DEPTH:
+            raise refused(400, f"The path has more than {MAX_DEPTH} parts.")
+        for part in parts:
             check_name(part)
         return self._checked(self._writable, path or ".")
 
@@ -48,7 +52,7 @@ class Places:
 def check_name(name: str) -> str:
     """Return a plain file name; refuse what some system keeps differently, or hides."""
     bad = set(name) & FORBIDDEN or "/" in name or any(ord(character) < 32 or ord(character) == 127 for character in name)
-    if not name or bad or name.startswith((".", " ")) or name.endswith((".", " ")):
+    if not name or bad or name.startswith((".", " ", "~")) or name.endswith((".", " ")):
         raise refused(400, f"{name[:80]!r} is not a plain file name.", "Use letters, digits, spaces, - and _.")
     if RESERVED.fullmatch(name):
         raise refused(400, f"{name[:80]!r} is a name that Windows keeps for itself.", "Choose another name.")

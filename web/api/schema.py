@@ -5,13 +5,22 @@ import sys
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
 
 from graph_runtime.events import EVENT
-from graph_runtime.workflow import Workflow
+from graph_runtime.workflow import Group, NodeEntry, Note, Subgraph, Wire, Workflow
 from web.api import models
 
 UNIONS: dict[str, TypeAdapter[Any]] = {"AnyEvent": EVENT, "ServerMessage": TypeAdapter(models.ServerMessage)}
+DOCUMENT: tuple[type[BaseModel], ...] = (Workflow, NodeEntry, Wire, Group, Note, Subgraph)
 REFERENCE = "#/$defs/{model}"
+
+
+class Sent(GenerateJsonSchema):
+    """Schemas of what is sent: a field with a default is always there."""
+
+    def field_is_required(self, field: Any, total: bool) -> bool:
+        return self.mode == "serialization" or super().field_is_required(field, total)
 
 
 def message_models() -> list[type[BaseModel]]:
@@ -21,13 +30,19 @@ def message_models() -> list[type[BaseModel]]:
 
 
 def exchanged_schema() -> dict[str, Any]:
-    """Return one schema with `$defs` of all messages, events and the document; what is always sent is required."""
+    """Return one schema with `$defs` of all messages and events, whole, and of documents, whose defaults may be left out."""
     adapters: dict[str, TypeAdapter[Any]] = {cls.__name__: TypeAdapter(cls) for cls in (*message_models(), Workflow)}
     adapters |= UNIONS
     schemas, shared = TypeAdapter.json_schemas(
-        [(name, "serialization", adapter) for name, adapter in adapters.items()], by_alias=True, ref_template=REFERENCE
+        [(name, "serialization", adapter) for name, adapter in adapters.items()],
+        by_alias=True,
+        ref_template=REFERENCE,
+        schema_generator=Sent,
     )
     unions = {name: schemas[name, "serialization"] for name in UNIONS}
+    for cls in DOCUMENT:
+        needed = [info.alias or name for name, info in cls.model_fields.items() if info.is_required()]
+        shared["$defs"][cls.__name__]["required"] = needed
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Messages",

@@ -1,0 +1,129 @@
+"""The workspace's files, models and datasets."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from nodes.models.load_model import BUNDLED
+from tests.server.conftest import Editor
+from tests.server.test_paths import picture
+
+
+def test_a_folder_is_listed_with_kinds(serve: Any) -> None:
+    async def check(editor: Editor) -> None:
+        (editor.root / "deep" / "er").mkdir(parents=True)
+        (editor.root / "model").mkdir()
+        (editor.root / "model" / "model_index.json").write_text("{}")
+        (editor.root / "a.PNG").write_bytes(picture())
+        (editor.root / "w.json").write_text('{"format": "latentloom/1"}')
+        (editor.root / "other.json").write_text("{}")
+        (editor.root / "lora.safetensors").write_bytes(b"x")
+        (editor.root / "out").symlink_to("/etc")
+        listed = (await editor.get("/api/files")).json
+        assert {entry["name"]: entry["kind"] for entry in listed["entries"]} == {
+            "deep": "folder", "model": "model", "a.PNG": "image", "w.json": "workflow", "other.json": "file",
+            "lora.safetensors": "model",
+        }  # fmt: skip
+        assert (listed["path"], listed["parent"], listed["images"]) == ("", None, 1)
+        inner = (await editor.get("/api/files?path=deep/er")).json
+        assert (inner["path"], inner["parent"], inner["entries"]) == ("deep/er", "deep", [])
+        assert (await editor.get("/api/files?path=a.PNG")).status == 404
+
+    serve(check)
+
+
+def test_an_upload_never_overwrites(serve: Any) -> None:
+    async def check(editor: Editor) -> None:
+        paths = [(await editor.upload("new/set", "a.png", picture())).json["path"] for _ in range(3)]
+        assert paths == ["new/set/a.png", "new/set/a-2.png", "new/set/a-3.png"]
+        assert (editor.root / paths[2]).read_bytes() == picture()
+        assert (await editor.upload("", "c.txt", b"caption")).json["path"] == "c.txt"
+        smallest = b"\x02\0\0\0\0\0\0\0{}"
+        assert (await editor.upload("", "m.safetensors", smallest)).status == 200
+        assert not list(editor.services.settings.state.glob("upload-*"))
+
+    serve(check)
+
+
+def test_models_are_the_bundled_one_and_those_in_the_workspace(serve: Any) -> None:
+    async def check(editor: Editor) -> None:
+        shutil.copytree(BUNDLED["loom-emoji"], editor.root / "models" / "mine")
+        (editor.root / "models" / "broken").mkdir()
+        (editor.root / "models" / "broken" / "model_index.json").write_text("{}")
+        assert (await editor.get("/api/models")).json["models"] == [
+            {"reference": "loom-emoji", "title": "loom-emoji", "family": "sd1"},
+            {"reference": "models/mine", "title": "mine", "family": "sd1"},
+        ]
+
+    serve(check)
+
+
+def make_dataset(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "wide.png").write_bytes(picture(size=(200, 100)))
+    turned, made = Image.new("RGB", (200, 100)), io.BytesIO()
+    (exif := Image.Exif())[0x0112] = 6
+    turned.save(made, "JPEG", exif=exif)
+    (folder / "turned.jpg").write_bytes(made.getvalue())
+    (folder / "broken.png").write_bytes(b"<html>")
+    (folder / ".hidden.png").write_bytes(picture())
+    (folder / "wide.txt").write_text("a wide one\n")
+    (folder / "metadata.jsonl").write_text(json.dumps({"file_name": "turned.jpg", "text": "upright"}))
+
+
+def test_a_dataset_is_shown_as_training_sees_it(serve: Any) -> None:
+    async def check(editor: Editor) -> None:
+        make_dataset(editor.root / "set")
+        shown = (await editor.get("/api/dataset?folder=set&resolution=128&buckets=true&bucket_step=32")).json
+        items = {item["name"]: item for item in shown["items"]}
+        assert (shown["total"], shown["cached"], items.keys()) == (3, -1, {"broken.png", "turned.jpg", "wide.png"})
+        assert (items["wide.png"]["bucket"], items["wide.png"]["caption"]) == ("160x96", "a wide one")
+        turned = items["turned.jpg"]
+        assert (turned["width"], turned["height"], turned["bucket"], turned["caption"]) == (100, 200, "96x160", "upright")
+        assert (items["broken.png"]["bucket"], items["broken.png"]["caption"]) == ("", None)
+        assert items["broken.png"]["problem"]
+        small = await editor.get(f"/api/files/content?path={turned['path']}&thumbnail=64")
+        assert Image.open(io.BytesIO(small.content)).size == (32, 64)
+        square = (await editor.get("/api/dataset?folder=set&resolution=64")).json
+        assert {item["bucket"] for item in square["items"]} == {"64x64", ""}
+        assert (await editor.get("/api/dataset?folder=set&resolution=63")).status == 400
+
+    serve(check)
+
+
+def test_the_pictures_of_a_template_are_shown_anywhere_but_never_written_to(serve: Any) -> None:
+    async def check(editor: Editor) -> None:
+        shown = (await editor.get("/api/dataset?folder=workflows/pictures/line")).json
+        assert shown["total"] == 60
+        name, path = shown["items"][0]["name"], shown["items"][0]["path"]
+        assert (await editor.get(f"/api/files/content?path={path}")).headers["Content-Type"] == "image/webp"
+        body = {"folder": "workflows/pictures/line", "captions": {name: "mine"}}
+        assert (await editor.send("PUT", "/api/dataset/captions", body)).status == 404
+
+    serve(check)
+
+
+def test_captions_are_written_beside_their_pictures_all_or_none(serve: Any) -> None:
+    async def check(editor: Editor) -> None:
+        make_dataset(editor.root / "set")
+        body = {"folder": "set", "captions": {"wide.png": "changed, ü", "turned.jpg": ""}}
+        assert (await editor.send("PUT", "/api/dataset/captions", body)).status == 204
+        assert (editor.root / "set" / "wide.txt").read_text(encoding="utf-8") == "changed, ü\n"
+        for name in ("../../x.png", "none.png", "metadata.jsonl", "/etc/passwd"):
+            wrong = {"folder": "set", "captions": {"wide.png": "again", name: "x"}}
+            assert (await editor.send("PUT", "/api/dataset/captions", wrong)).status in (400, 404)
+        assert (editor.root / "set" / "wide.txt").read_text(encoding="utf-8") == "changed, ü\n"
+
+    serve(check)
+
+
+def test_the_device_is_measured(serve: Any) -> None:
+    async def check(editor: Editor) -> None:
+        device = (await editor.get("/api/device")).json
+        assert 0 < device["memory_used"] < device["memory_total"]
+
+    serve(check)
