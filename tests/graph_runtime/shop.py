@@ -76,7 +76,13 @@ class Shop:
 
     async def event(self, run: Run, kind: type[ev.Event], count: int = 1) -> None:
         """Wait for so many events of a kind."""
-        await self.until(lambda: sum(isinstance(event, kind) for event in self.events(run)) >= count)
+
+        def there() -> bool:
+            last = self.told(run)[-1:]
+            assert not (last and last[0].finished), f"it ended before that: {last}"
+            return sum(isinstance(event, kind) for event in self.events(run)) >= count
+
+        await self.until(there)
 
     def told(self, run: Run) -> list[Run]:
         return [change.run for change in self.heard if isinstance(change, RunChanged) and change.run.id == run.id]
