@@ -1,0 +1,434 @@
+"""The supervisor: order, cancelling, crashes, restarts, and a log that is the same live and replayed."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from graph_runtime import events as ev
+from graph_runtime.cache import Cache
+from graph_runtime.queue import Run, RunStateError
+from graph_runtime.supervisor import RunChanged, RunEvent, RunRemoved, Supervisor
+from graph_runtime.workflow import Workflow, read_workflow, workflow_from_json
+from tests.graph_runtime.shop import HANGING, Shop, install_crafts, workflow
+from tests.shell import ROOT, SMALL
+
+SAY, KEEP = ("Say", {}), ("Keep", {})
+
+
+def slow(steps: int = 1000, pause: float = 0.02) -> Workflow:
+    return workflow(say=SAY, work=("Work", {"steps": steps, "pause": pause}), keep=KEEP)
+
+
+def gate(folder: Path, name: str = "gate") -> Workflow:
+    return workflow(name, say=SAY, gate=("Gate", {"file": str(folder / name)}))
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    install_crafts(tmp_path, monkeypatch)
+    return Shop(tmp_path)
+
+
+def play(scene: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(scene, 4 * HANGING))
+
+
+def replayed(supervisor: Supervisor, run: Run, after: int = -1) -> list[ev.AnyEvent]:
+    return [ev.EVENT.validate_json(line) for line in supervisor.events(run.id, after)]
+
+
+def test_runs_are_done_in_the_order_of_the_queue(shop: Shop, tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with shop.open() as supervisor:
+            first = supervisor.submit(gate(tmp_path), [], "auto")
+            await shop.event(first, ev.NodeMessage)
+            a, b, c, d = (supervisor.submit(workflow(name, say=SAY), [], "cpu") for name in "abcd")
+            supervisor.move(d.id, 0)
+            assert supervisor.cancel(b.id).state == "cancelled"
+            assert [run.workflow for run in supervisor.list()] == ["gate", "d", "a", "c", "b"]
+            assert [shop.told(run)[-1].position for run in (d, a, c, b)] == [0, 1, 2, None]
+            with pytest.raises(RunStateError):
+                supervisor.remove(first.id)
+            supervisor.remove(a.id)
+            assert RunRemoved(a.id) in shop.heard
+            assert shop.told(c)[-1].position == 1
+            (tmp_path / "gate").touch()
+            await shop.state(c, "succeeded")
+            assert [run.workflow for run in supervisor.list()] == ["c", "d", "gate", "b"]
+            assert [run.workflow for run in supervisor.list(before=supervisor.get(d.id).finished, limit=1)] == ["gate"]
+
+    play(scene())
+
+
+def test_a_run_tells_all_that_happens_to_it(shop: Shop, tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with shop.open() as supervisor:
+            run = supervisor.submit(workflow("named", say=SAY, print=("Print", {}), keep=KEEP), ["keep"], "auto")
+            done = await shop.state(run, "succeeded", "failed")
+            assert [told.state for told in shop.told(run)] == ["queued", "running", "running", "succeeded"]
+            assert done.artifacts[0].path == str(tmp_path / "out" / "text.txt")
+            assert done == supervisor.get(run.id)
+            assert supervisor.document(run.id).name == "named"
+            folder = supervisor.folder(run.id)
+            assert folder is not None
+            assert json.loads((folder / "workflow.json").read_text())["name"] == "named"
+            (status,) = supervisor.status()
+            assert (status.device, status.run) == ("cpu", None)
+            assert status.memory > 0
+            again = supervisor.retry(run.id)
+            assert again.id != run.id
+            assert (await shop.state(again, "succeeded")).targets == ["keep"]
+            assert supervisor.status()[0].pid == status.pid, "the worker was not kept"
+
+    play(scene())
+
+
+def test_live_and_replayed_are_the_same(shop: Shop) -> None:
+    async def scene() -> None:
+        async with shop.open() as supervisor:
+            run = supervisor.submit(slow(300, 0.001), [], "auto")
+            await shop.event(run, ev.NodeMetric, 20)
+            follower = replayed(supervisor, run, 4)
+            supervisor.listen(lambda change: follower.append(change.event) if isinstance(change, RunEvent) else None)
+            await shop.state(run, "succeeded")
+            assert [event.seq for event in follower] == list(range(5, len(follower) + 5))
+            assert replayed(supervisor, run) == shop.events(run)
+            assert replayed(supervisor, run, 4) == follower
+            assert replayed(supervisor, run, 10**6) == []
+
+    play(scene())
+
+
+def test_two_devices_work_side_by_side(shop: Shop, tmp_path: Path) -> None:
+    async def scene() -> None:
+        Cache(tmp_path / "cache").close()  # two processes that make a new one at once may disturb each other
+        async with shop.open(("cpu", "mps")) as supervisor:
+            a, b = supervisor.submit(gate(tmp_path, "a"), [], "auto"), supervisor.submit(gate(tmp_path, "b"), [], "auto")
+            await shop.event(a, ev.NodeMessage)
+            await shop.event(b, ev.NodeMessage)
+            assert {status.run for status in supervisor.status()} == {a.id, b.id}
+            (tmp_path / "a").touch()
+            (tmp_path / "b").touch()
+            await shop.state(a, "succeeded")
+            await shop.state(b, "succeeded")
+
+    play(scene())
+
+
+def test_a_running_run_can_be_cancelled(shop: Shop) -> None:
+    async def scene() -> None:
+        async with shop.open() as supervisor:
+            run = supervisor.submit(slow(), [], "auto")
+            await shop.event(run, ev.NodeMetric, 3)
+            pid = supervisor.status()[0].pid
+            supervisor.cancel(run.id)
+            supervisor.cancel(run.id)
+            await shop.state(run, "cancelled")
+            last = shop.events(run)[-1]
+            assert isinstance(last, ev.RunFinished)
+            assert last.status == "interrupted"
+            with pytest.raises(RunStateError):
+                supervisor.cancel(run.id)
+            after = supervisor.submit(workflow(say=SAY), [], "auto")
+            await shop.state(after, "succeeded")
+            assert supervisor.status()[0].pid == pid
+
+    play(scene())
+
+
+def test_a_node_that_never_looks_is_killed(shop: Shop, tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with shop.open(grace=0.3) as supervisor:
+            run = supervisor.submit(gate(tmp_path), [], "auto")
+            after = supervisor.submit(workflow(say=SAY), [], "auto")
+            await shop.event(run, ev.NodeMessage)
+            supervisor.cancel(run.id)
+            assert (await shop.state(run, "cancelled")).problems == []
+            last = replayed(supervisor, run)[-1]
+            assert isinstance(last, ev.RunFinished)
+            assert (last.status, last.nodes["gate"].state, last.nodes["say"].state) == ("interrupted", "skipped", "executed")
+            assert replayed(supervisor, run) == shop.events(run)
+            await shop.state(after, "succeeded")
+
+    play(scene())
+
+
+@pytest.mark.parametrize(
+    ("how", "words"), [("segfault", "signal 11, segm"), ("kill", "memory ran out"), ("exit", "exit status 3")]
+)
+def test_a_worker_that_dies_is_reported_on_the_node(shop: Shop, how: str, words: str) -> None:
+    async def scene() -> None:
+        async with shop.open() as supervisor:
+            run = supervisor.submit(workflow(say=SAY, die=("Die", {"how": how}), keep=KEEP), [], "auto")
+            after = supervisor.submit(workflow(say=SAY), [], "auto")
+            (problem,) = (await shop.state(run, "failed")).problems
+            assert problem.node == "die"
+            assert words in problem.message
+            failed, last = replayed(supervisor, run)[-2:]
+            assert isinstance(failed, ev.NodeFailed)
+            assert isinstance(last, ev.RunFinished)
+            assert failed.message == problem.message
+            assert "checkpoint" in failed.remedy
+            assert {id: node.state for id, node in last.nodes.items()} == {"say": "executed", "die": "failed", "keep": "skipped"}
+            assert replayed(supervisor, run) == shop.events(run)
+            assert [event.seq for event in shop.events(run)] == list(range(len(shop.events(run))))
+            folder = supervisor.folder(run.id)
+            assert folder is not None
+            assert "last words" in (folder / "errors.txt").read_text()
+            await shop.state(after, "succeeded")
+
+    play(scene())
+
+
+def test_a_worker_killed_from_outside_does_not_end_the_queue(shop: Shop) -> None:
+    async def scene() -> None:
+        async with shop.open() as supervisor:
+            run, after = supervisor.submit(slow(), [], "auto"), supervisor.submit(workflow(say=SAY), [], "auto")
+            await shop.event(run, ev.NodeMetric, 3)
+            pid = supervisor.status()[0].pid
+            assert pid
+            os.kill(pid, signal.SIGKILL)
+            await shop.state(run, "failed")
+            await shop.state(after, "succeeded")
+
+    play(scene())
+
+
+def test_a_worker_told_to_end_is_replaced_and_its_run_goes_on(shop: Shop) -> None:
+    async def scene() -> None:
+        async with shop.open() as supervisor:
+            run = supervisor.submit(slow(100, 0.01), [], "auto")
+            await shop.event(run, ev.NodeMetric, 3)
+            pid = supervisor.status()[0].pid
+            assert pid
+            os.kill(pid, signal.SIGTERM)
+            await shop.state(run, "succeeded")
+            check_whole(supervisor, run, shop, steps=100, starts=2)
+
+    play(scene())
+
+
+def test_a_wrong_document_fails_with_its_problems(shop: Shop) -> None:
+    async def scene() -> None:
+        async with shop.open() as supervisor:
+            run = supervisor.submit(workflow(say=("Sya", {})), [], "auto")
+            (problem,) = (await shop.state(run, "failed")).problems
+            assert (problem.node, problem.remedy) == ("say", "Did you mean Say?")
+            assert supervisor.events(run.id) == []
+            assert supervisor.folder(run.id) is None
+
+    play(scene())
+
+
+def check_whole(supervisor: Supervisor, run: Run, shop: Shop, *, steps: int, starts: int) -> None:
+    """Every event once, in order; every step of the work once, over all attempts."""
+    events = replayed(supervisor, run)
+    assert [event.seq for event in events] == list(range(len(events)))
+    assert [event.step for event in events if isinstance(event, ev.NodeMetric)] == list(range(1, steps + 1))
+    assert sum(isinstance(event, ev.RunStarted) for event in events) == starts
+    assert isinstance(events[-1], ev.RunFinished)
+
+
+def test_what_a_stopped_server_left_goes_on_at_the_next_start(shop: Shop, tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with shop.open() as supervisor:
+            run = supervisor.submit(slow(100, 0.01), [], "auto")
+            await shop.event(run, ev.NodeMetric)
+            later, never = (supervisor.submit(workflow(name, say=SAY), [], "cpu") for name in ("later", "never"))
+            supervisor.move(never.id, 0)
+            await shop.event(run, ev.NodeMetric, 5)
+        assert shop.told(run)[-1].state == "queued"
+        assert shop.told(run)[-1].position == 0
+        heard = len(shop.events(run))
+        shop.heard.clear()
+        async with shop.open() as supervisor:
+            assert [entry.id for entry in supervisor.list()] == [run.id, never.id, later.id]
+            assert len(supervisor.events(run.id)) == heard
+            supervisor.cancel(never.id)
+            await shop.state(later, "succeeded")
+            done = supervisor.get(run.id)
+            assert (done.state, done.folder) == ("succeeded", shop.told(run)[0].folder)
+            check_whole(supervisor, run, shop, steps=100, starts=2)
+            assert shop.events(run)[0].seq == heard
+            assert (tmp_path / "out" / "text.txt").read_text() == "hello 100"
+
+    play(scene())
+
+
+def test_a_node_that_never_looks_does_not_hold_up_the_stop(shop: Shop, tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with shop.open(grace=0.3) as supervisor:
+            run = supervisor.submit(gate(tmp_path), [], "auto")
+            await shop.event(run, ev.NodeMessage)
+        assert shop.told(run)[-1].state == "queued"
+        (tmp_path / "gate").touch()
+        async with shop.open() as supervisor:
+            await shop.state(run, "succeeded")
+            assert [type(event) for event in replayed(supervisor, run)].count(ev.RunFinished) == 2
+
+    play(scene())
+
+
+def test_a_second_server_is_refused(shop: Shop) -> None:
+    async def scene() -> None:
+        async with shop.open():
+            with pytest.raises(RunStateError, match="Another server"):
+                async with shop.open():
+                    pass
+
+    play(scene())
+
+
+def test_devices_that_are_not_there_are_refused(shop: Shop, tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with shop.open(("cpu", "mps")) as supervisor:
+            with pytest.raises(RunStateError, match="cuda"):
+                supervisor.submit(workflow(say=SAY), [], "cuda")
+            first = supervisor.submit(gate(tmp_path), [], "mps")
+            await shop.event(first, ev.NodeMessage)
+            run = supervisor.submit(workflow(say=SAY), [], "mps")
+            (tmp_path / "gate").touch()
+            await shop.state(first, "running")
+            supervisor._lanes[1]._stopping = True
+            await shop.state(first, "succeeded")
+        async with shop.open() as supervisor:
+            failed = supervisor.get(run.id)
+            assert failed.state == "failed"
+            assert "mps" in failed.problems[0].message
+
+    play(scene())
+
+
+def test_a_listener_that_fails_harms_nobody(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    async def scene() -> None:
+        async with shop.open() as supervisor:
+            unsubscribe = supervisor.listen(lambda change: 1 / 0)  # type: ignore[arg-type, return-value]
+            run = supervisor.submit(workflow(say=SAY), [], "auto")
+            unsubscribe()
+            await shop.state(run, "succeeded")
+
+    play(scene())
+    assert "ZeroDivisionError" in caplog.text
+
+
+SERVER = """
+import asyncio, sys
+from pathlib import Path
+from graph_runtime.supervisor import Supervisor
+from graph_runtime.workflow import read_workflow
+
+async def main():
+    folder = Path(sys.argv[1])
+    supervisor = Supervisor(folder, folder / "state", folder / "out", folder / "cache", ["cpu"])
+    await supervisor.start()
+    if len(sys.argv) > 2:
+        supervisor.submit(read_workflow(Path(sys.argv[2])), [], "auto")
+    supervisor.listen(lambda change: print(getattr(getattr(change, "event", None), "type", ""), flush=True))
+    while True:
+        await asyncio.sleep(0.05)
+        print("worker", supervisor.status()[0].pid, flush=True)
+
+asyncio.run(main())
+"""
+
+
+def serve_and_kill(folder: Path, document: Path | None, metrics: int) -> None:
+    """Start a server, kill it after so many metrics, and wait until its worker has ended by itself."""
+    command = [sys.executable, "-c", SERVER, str(folder), *([str(document)] if document else [])]
+    worker, seen = 0, 0
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        for line in server.stdout:
+            seen += line == "node_metric\n"
+            worker = int(line.split()[1]) if line.startswith("worker") and "None" not in line else worker
+            if seen >= metrics and worker:
+                break
+        server.kill()
+    if psutil.pid_exists(worker):
+        psutil.wait_procs([psutil.Process(worker)] if psutil.pid_exists(worker) else [], timeout=HANGING)
+    assert not psutil.pid_exists(worker)
+
+
+def test_a_killed_servers_run_is_finished_by_the_next(shop: Shop, tmp_path: Path) -> None:
+    (tmp_path / "slow.json").write_text(json.dumps(slow(150, 0.01).to_json()))
+    serve_and_kill(tmp_path, tmp_path / "slow.json", 5)
+
+    async def scene() -> None:
+        async with shop.open() as supervisor:
+            (run,) = supervisor.list()
+            assert len(replayed(supervisor, run)) >= 5
+            await shop.state(run, "succeeded")
+            check_whole(supervisor, run, shop, steps=150, starts=2)
+
+    play(scene())
+
+
+def test_a_run_that_always_ends_the_server_is_given_up(shop: Shop, tmp_path: Path) -> None:
+    (tmp_path / "slow.json").write_text(json.dumps(slow(100_000, 0.01).to_json()))
+    for attempt in range(3):
+        serve_and_kill(tmp_path, None if attempt else tmp_path / "slow.json", 2)
+
+    async def scene() -> None:
+        async with shop.open() as supervisor:
+            (run,) = supervisor.list()
+            assert run.state == "failed"
+            assert "3 times" in run.problems[0].message
+
+    play(scene())
+
+
+@pytest.mark.slow
+def test_a_real_training_interrupted_by_the_server_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    content = read_workflow(ROOT / "workflows" / "lora.json").to_json()
+    for name, value in {**SMALL, "train.max_steps": 12, "train.checkpoint_every": 3}.items():
+        node, field = name.split(".")
+        content["nodes"][node].setdefault("fields", {})[field] = value
+    content["nodes"]["images"]["fields"]["folder"] = "tests/data/pictures"
+    document = workflow_from_json(content)
+
+    async def train(folder: Path, *, interrupted: bool) -> str:
+        shop = Shop(folder, ROOT)
+        folder.mkdir()
+        if interrupted:
+            async with shop.open() as supervisor:
+                run = supervisor.submit(document, ["save"], "cpu")
+                await shop.event(run, ev.NodeMetric, 4)
+            assert shop.told(run)[-1].state == "queued"
+        async with shop.open() as supervisor:
+            run = supervisor.list()[0] if interrupted else supervisor.submit(document, ["save"], "cpu")
+            if (done := await shop.state(run, "succeeded", "failed")).state == "failed":
+                pytest.fail(str(shop.events(run)))
+            if interrupted:
+                check_whole(supervisor, run, shop, steps=12, starts=2)
+            return done.artifacts[0].sha256
+
+    async def scene() -> None:
+        assert await train(tmp_path / "whole", interrupted=False) == await train(tmp_path / "broken", interrupted=True)
+
+    play(scene())
+
+
+def test_every_change_of_state_is_written_before_it_is_told(shop: Shop) -> None:
+    async def scene() -> None:
+        async with shop.open() as supervisor:
+            wrong: list[RunChanged] = []
+
+            def compare(change: object) -> None:
+                if isinstance(change, RunChanged) and supervisor.get(change.run.id) != change.run:
+                    wrong.append(change)
+
+            supervisor.listen(compare)
+            run = supervisor.submit(workflow(say=SAY), [], "auto")
+            await shop.state(run, "succeeded")
+            assert not wrong
+
+    play(scene())
