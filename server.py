@@ -10,6 +10,8 @@ import signal
 import sys
 import webbrowser
 from collections.abc import AsyncIterator
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from aiohttp import web
@@ -130,6 +132,8 @@ def main(arguments: list[str] | None = None) -> int:
     settings = _settings(options, root)
     if not Guard(options.host, options.port, settings.token).is_local and len(settings.token) < SHORTEST_TOKEN:
         parser.error(f"LATENTLOOM_TOKEN needs at least {SHORTEST_TOKEN} characters when others can reach the server")
+    if find_spec("web.build"):  # a checkout of the source builds its page; an installed program brings it along
+        import_module("web.build").ensure_built()
     try:
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(serve(options, settings))
