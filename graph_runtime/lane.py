@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from graph_runtime import events as ev
-from graph_runtime.errors import Problem
+from graph_runtime.errors import Problem, WorkflowError
 from graph_runtime.eventlog import EventLog, end_log
 from graph_runtime.failures import worker_ended
 from graph_runtime.queue import Run, RunQueue, RunState
@@ -122,7 +122,10 @@ class Lane:
         await self._dismiss()
 
     async def _carry_out(self, run: Run) -> None:
-        document = self._desk.queue.document(run.id)
+        try:
+            document = self._desk.queue.document(run.id)
+        except WorkflowError as error:  # written by another version of the program
+            return await self._settle(run.id, _Ending("failed", error.problems))
         self._current = current = _Current(run, list(document.nodes))
         self._desk.announce(run.id)
         try:
@@ -132,7 +135,7 @@ class Lane:
         if current.deadline:
             current.deadline.cancel()
         self._current = None
-        await self._settle(run.id, ending)
+        return await self._settle(run.id, ending)
 
     async def _attempt(self, current: _Current, document: dict[str, Any]) -> _Ending:
         if self._worker is None or not self._worker.alive:
@@ -178,7 +181,7 @@ class Lane:
     async def _orderly(self, current: _Current, status: str) -> _Ending:
         artifacts = current.finished.artifacts if current.finished else []
         if status != "interrupted":
-            return _Ending(STATES[status], current.problems, artifacts)
+            return _Ending(STATES.get(status, "failed"), current.problems, artifacts)
         if current.cancelled:
             return _Ending("cancelled", artifacts=artifacts)
         await self._dismiss()  # somebody told it to end

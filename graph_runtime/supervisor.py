@@ -1,6 +1,7 @@
 """The server's view of runs: a queue that survives restarts, and a worker process for every device."""
 
 import asyncio
+import contextlib
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graph_runtime import events as ev
-from graph_runtime.errors import Problem
+from graph_runtime.errors import Problem, WorkflowError
 from graph_runtime.eventlog import EventLog, end_log, stored_events
 from graph_runtime.lane import Desk, Lane
 from graph_runtime.locks import FileLock
@@ -187,7 +188,8 @@ class Supervisor:
         remedy = "Retry it when the cause is found: a training goes on from its last checkpoint."
         problem = Problem(f"the server ended {run.attempts} times during this run.", remedy=remedy)
         if run.folder:
-            end_log(self._desk.runs / run.folder, self._queue.document(run.id).nodes, problem)
+            with contextlib.suppress(WorkflowError):
+                end_log(self._desk.runs / run.folder, self._queue.document(run.id).nodes, problem)
         self._queue.finish(run.id, "failed", [problem])
 
     def _log_of(self, id: str, folder: Path) -> EventLog:

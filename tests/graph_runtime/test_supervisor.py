@@ -1,9 +1,11 @@
 """The supervisor: order, cancelling, crashes, restarts, and a log that is the same live and replayed."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Coroutine
@@ -15,7 +17,7 @@ import pytest
 
 from graph_runtime import events as ev
 from graph_runtime.cache import Cache
-from graph_runtime.queue import Run, RunStateError
+from graph_runtime.queue import Run, RunQueue, RunStateError
 from graph_runtime.supervisor import RunChanged, RunEvent, RunRemoved, Supervisor
 from graph_runtime.workflow import Workflow, read_workflow, workflow_from_json
 from tests.graph_runtime.shop import HANGING, Shop, install_crafts, workflow
@@ -225,6 +227,24 @@ def test_a_wrong_document_fails_with_its_problems(shop: Shop) -> None:
             assert (problem.node, problem.remedy) == ("say", "Did you mean Say?")
             assert supervisor.events(run.id) == []
             assert supervisor.folder(run.id) is None
+
+    play(scene())
+
+
+def test_a_stored_document_of_a_newer_program_fails_alone(shop: Shop, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    queue = RunQueue(tmp_path / "state" / "queue.sqlite")
+    ids = [queue.add(workflow(say=SAY), [], "auto") for _ in range(2)]
+    queue.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "state" / "queue.sqlite")) as db:
+        db.execute("UPDATE runs SET document = replace(document, 'latentloom/1', 'latentloom/9') WHERE id = ?", ids[:1])
+        db.commit()
+
+    async def scene() -> None:
+        async with shop.open() as supervisor:
+            newer, after = map(supervisor.get, ids)
+            assert "latentloom/9" in (await shop.state(newer, "failed")).problems[0].message
+            await shop.state(after, "succeeded")
 
     play(scene())
 
