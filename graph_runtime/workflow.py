@@ -46,6 +46,8 @@ class Wire(_Part):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
     source: Annotated[str, Field(alias="from", pattern=r"^[\w-]{1,64}\.\w{1,64}$")]
     target: Annotated[str, Field(alias="to", pattern=r"^[\w-]{1,64}\.\w{1,64}$")]
+    via: list[Point] = []
+    """Where it bends on its way."""
 
 
 class Group(_Part):

@@ -155,6 +155,10 @@ export interface Draft {
   path: string;
   saved_revision: string;
   dirty: boolean;
+  /**
+   * The run that the tab shows; empty before its first.
+   */
+  run: string;
 }
 /**
  * A graph of nodes as it is saved, shared and run.
@@ -215,6 +219,10 @@ export interface NodeEntry {
 export interface Wire {
   from: string;
   to: string;
+  /**
+   * Where it bends on its way.
+   */
+  via?: [number, number][];
 }
 /**
  * A titled frame around nodes.
