@@ -1,6 +1,18 @@
 /** Copies of parts of a document: as text for the clipboard, and side by side with what they were copied from. */
 
-import { type Document, end, freshId, groupsOf, NODE_WIDTH, type NodeEntry, nodesOf, notesOf, type Point, type Wire, wiresOf } from "./document";
+import {
+  type Document,
+  end,
+  freshId,
+  groupsOf,
+  NODE_WIDTH,
+  type NodeEntry,
+  nodesOf,
+  notesOf,
+  type Point,
+  type Wire,
+  wiresOf,
+} from "./document";
 import { parsedDocument } from "./documentText";
 import { type Subgraphs, subgraphOf, usedSubgraphs } from "./subgraphUse";
 
@@ -66,7 +78,11 @@ function placed(document: Document, [left, top]: Point): Document {
   return { ...document, nodes: Object.fromEntries(nodes) };
 }
 
-function graft(document: Document, part: Document, shift: Point): { document: Document; ids: string[]; renamed: Map<string, string> } {
+function graft(
+  document: Document,
+  part: Document,
+  shift: Point,
+): { document: Document; ids: string[]; renamed: Map<string, string> } {
   const moved = ([x, y]: Point): Point => [x + shift[0], y + shift[1]];
   const shifted = <T extends { position?: Point | null }>(thing: T): T =>
     thing.position ? { ...thing, position: moved(thing.position) } : thing;
@@ -82,7 +98,10 @@ function graft(document: Document, part: Document, shift: Point): { document: Do
   const wires = wiresOf(part)
     .filter((wire) => renamed.has(end(wire.from).node) && renamed.has(end(wire.to).node))
     .map((wire) => ({ ...wire, from: there(wire.from), to: there(wire.to), ...(wire.via && { via: wire.via.map(moved) }) }));
-  const groups = groupsOf(part).map((group) => ({ ...shifted(group), nodes: group.nodes?.flatMap((id) => renamed.get(id) ?? []) }));
+  const groups = groupsOf(part).map((group) => ({
+    ...shifted(group),
+    nodes: group.nodes?.flatMap((id) => renamed.get(id) ?? []),
+  }));
   const changed: Document = { ...document, nodes, wires: [...wiresOf(document), ...wires] };
   if (groups.length) changed.groups = [...groupsOf(document), ...groups];
   if (part.notes?.length) changed.notes = [...notesOf(document), ...part.notes.map(shifted)];

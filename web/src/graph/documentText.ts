@@ -14,13 +14,15 @@ export function parsedDocument(text: string): Document | null {
 }
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null;
-const isPoint = (value: unknown): boolean => value == null || (Array.isArray(value) && value.length === 2 && value.every(Number.isFinite));
+const isPoint = (value: unknown): boolean =>
+  value == null || (Array.isArray(value) && value.length === 2 && value.every(Number.isFinite));
 
 function isDocument(value: unknown): value is Document {
   if (!isObject(value) || value.format !== "latentloom/1" || !isObject(value.nodes ?? {})) return false;
   const all = (list: unknown, isGood: (item: Record<string, unknown>) => boolean): boolean =>
     Array.isArray(list ?? []) && ((list ?? []) as unknown[]).every((item) => isObject(item) && isGood(item));
-  const isNode = (item: Record<string, unknown>) => typeof item.type === "string" && isPoint(item.position) && isObject(item.fields ?? {});
+  const isNode = (item: Record<string, unknown>) =>
+    typeof item.type === "string" && isPoint(item.position) && isObject(item.fields ?? {});
   const isWire = (wire: Record<string, unknown>) =>
     typeof wire.from === "string" && typeof wire.to === "string" && all(wire.via, (point) => isPoint(point));
   const isGraph = (graph: Record<string, unknown>) => all(Object.values(graph.nodes ?? {}), isNode) && all(graph.wires, isWire);

@@ -109,7 +109,9 @@ function mistyped(word: string, text: string): Hit | null {
   if (word.length < 4) return null;
   for (let at = 0; at < text.length; at++) {
     if (!isStart(text, at)) continue;
-    const length = [0, -1, 1].map((more) => word.length + more).find((size) => oneApart(word, text.slice(at, at + size).toLowerCase()));
+    const length = [0, -1, 1]
+      .map((more) => word.length + more)
+      .find((size) => oneApart(word, text.slice(at, at + size).toLowerCase()));
     if (length) return { score: 0.4, ranges: [[at, Math.min(at + length, text.length)]] };
   }
   return null;

@@ -28,7 +28,8 @@ export function verdict(document: Document, palette: Palette, from: End, to: End
   return { fits: true, many: "many" in input && input.many };
 }
 
-function describe(document: Document, palette: Palette, id: string) {
+/** The class of a node; undefined when it is unknown. */
+export function describe(document: Document, palette: Palette, id: string) {
   return palette.get(nodesOf(document)[id]?.type ?? "");
 }
 

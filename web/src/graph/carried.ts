@@ -1,0 +1,96 @@
+/** The workflow that a file carries; of large files only the headers are read. */
+
+const KEY = "latentloom";
+const MAX_DOCUMENT = 20 * 2 ** 20;
+const MAX_HEADER = 100 * 2 ** 20;
+const PNG = "\x89PNG\r\n\x1a\n";
+const TEXTS = ["tEXt", "zTXt", "iTXt"];
+
+/** The workflow in a JSON file, or the one that made a PNG or a safetensors file; null when there is none that can be read. */
+export async function carriedWorkflow(file: Blob, name: string): Promise<unknown | null> {
+  const text = await carriedText(file, name);
+  const value = text === null ? null : parsed(text);
+  if (typeof value !== "object" || value === null) return null;
+  return "workflow" in value && !("format" in value) ? value.workflow : value;
+}
+
+async function carriedText(file: Blob, name: string): Promise<string | null> {
+  if (latin(await bytes(file, 0, 8)) === PNG) return pngText(file);
+  if (/\.safetensors$/i.test(name)) return safetensorsText(file);
+  return file.size <= MAX_DOCUMENT ? file.text() : null;
+}
+
+async function safetensorsText(file: Blob): Promise<string | null> {
+  if (file.size < 10) return null;
+  const length = new DataView(await file.slice(0, 8).arrayBuffer()).getBigUint64(0, true);
+  if (length > Math.min(file.size - 8, MAX_HEADER)) return null;
+  const header = parsed(await file.slice(8, 8 + Number(length)).text()) as { __metadata__?: Record<string, unknown> } | null;
+  const text = header?.__metadata__?.[KEY];
+  return typeof text === "string" ? text : null;
+}
+
+/** The text chunk of a PNG under our name (PNG specification, 11.3.4). */
+async function pngText(file: Blob): Promise<string | null> {
+  for (let at = 8; at + 8 <= file.size; ) {
+    const head = await bytes(file, at, 8);
+    const length = new DataView(head.buffer).getUint32(0);
+    const kind = latin(head.subarray(4));
+    if (kind === "IEND") return null;
+    if (TEXTS.includes(kind) && length <= MAX_HEADER) {
+      const chunk = await bytes(file, at + 8, length);
+      if (latin(chunk.subarray(0, KEY.length + 1)) === `${KEY}\0`) return chunkText(kind, chunk.subarray(KEY.length + 1));
+    }
+    at += length + 12;
+  }
+  return null;
+}
+
+async function chunkText(kind: string, rest: Uint8Array<ArrayBuffer>): Promise<string | null> {
+  if (kind === "tEXt") return latin(rest);
+  if (kind === "zTXt") return inflated(rest.subarray(1)).then((content) => content && latin(content));
+  const language = rest.indexOf(0, 2);
+  const translated = rest.indexOf(0, language + 1);
+  if (language < 0 || translated < 0) return null;
+  const content = rest.subarray(translated + 1);
+  const plain = rest[0] ? await inflated(content) : content;
+  return plain && new TextDecoder().decode(plain);
+}
+
+/** What zlib packed; null when it is damaged, or larger than a header may be. */
+async function inflated(packed: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer> | null> {
+  const reader = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate")).getReader();
+  const parts: Uint8Array<ArrayBuffer>[] = [];
+  let size = 0;
+  try {
+    for (let part = await reader.read(); !part.done; part = await reader.read()) {
+      size += part.value.length;
+      if (size > MAX_HEADER) {
+        await reader.cancel();
+        return null;
+      }
+      parts.push(part.value);
+    }
+  } catch {
+    return null;
+  }
+  return new Uint8Array(await new Blob(parts).arrayBuffer());
+}
+
+async function bytes(file: Blob, at: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+  return new Uint8Array(await file.slice(at, at + length).arrayBuffer());
+}
+
+/** Bytes as Latin-1, which TextDecoder would read as Windows-1252. */
+function latin(content: Uint8Array): string {
+  let text = "";
+  for (let at = 0; at < content.length; at += 8192) text += String.fromCharCode(...content.subarray(at, at + 8192));
+  return text;
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
