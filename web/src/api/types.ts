@@ -250,7 +250,7 @@ export interface Note {
   color?: string;
 }
 /**
- * A graph to be placed as one node; kept with the document.
+ * A graph to be placed as one node, of type `Subgraph` with the id in its field `subgraph`; kept with the document.
  *
  * This interface was referenced by `undefined`'s JSON-Schema definition
  * via the `patternProperty` "^[\w-]{1,64}$".
@@ -268,14 +268,24 @@ export interface Subgraph {
    * Outer input name to inner `ID.input`.
    */
   inputs?: {
+    /**
+     * This interface was referenced by `undefined`'s JSON-Schema definition
+     * via the `patternProperty` "^\w{1,64}$".
+     */
     [k: string]: string;
   };
   /**
    * Outer output name to inner `ID.output`.
    */
   outputs?: {
+    /**
+     * This interface was referenced by `undefined`'s JSON-Schema definition
+     * via the `patternProperty` "^\w{1,64}$".
+     */
     [k: string]: string;
   };
+  groups?: Group[];
+  notes?: Note[];
 }
 /**
  * All drafts, oldest first.

@@ -3,7 +3,6 @@
 import {
   type Document,
   end,
-  freshId,
   groupsOf,
   NODE_WIDTH,
   type NodeEntry,
@@ -14,6 +13,7 @@ import {
   wiresOf,
 } from "./document";
 import { parsedDocument } from "./documentText";
+import { untaken } from "./freshIds";
 import { type Subgraphs, subgraphOf, usedSubgraphs } from "./subgraphUse";
 
 const SHIFT: Point = [40, 40];
@@ -107,11 +107,6 @@ function graft(
   if (part.notes?.length) changed.notes = [...notesOf(document), ...part.notes.map(shifted)];
   if (Object.keys(subgraphs).length) changed.subgraphs = subgraphs;
   return { document: changed, ids: [...renamed.values()], renamed };
-}
-
-function untaken(taken: Record<string, unknown>, wanted: string): string {
-  const isFree = !(wanted in taken) && /^[\p{L}\p{N}_-]{1,64}$/u.test(wanted);
-  return isFree ? wanted : freshId(taken, wanted.replace(/[^\p{L}\p{N}_-]/gu, "_").replace(/_\d+$/, "") || "node");
 }
 
 /** Both sets of definitions; one that differs from its namesake gets another id, which those that use it are told. */

@@ -1,5 +1,6 @@
 /** Another class in a node's place. */
 
+import { describe } from "./describe";
 import { type Document, end, endText, nodesOf, type Wire, wiresOf } from "./document";
 import {
   type FieldSpec,
@@ -11,7 +12,6 @@ import {
   outputOf,
   type Palette,
 } from "./palette";
-import { describe } from "./verdicts";
 
 interface Socket {
   name: string;
@@ -55,6 +55,7 @@ function kept(fields: Record<string, unknown>, described: NodeDescription): Reco
 }
 
 function isOfKind({ kind }: FieldSpec, value: unknown): boolean {
+  if (kind === "choice") return true;
   if (kind === "switch") return typeof value === "boolean";
   return kind === "integer" || kind === "number" || kind === "seed" ? typeof value === "number" : typeof value === "string";
 }

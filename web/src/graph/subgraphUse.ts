@@ -1,4 +1,4 @@
-/** Which subgraphs nodes stand for. */
+/** Which subgraphs nodes stand for, and what these hold. */
 
 import type { Document, NodeEntry } from "./document";
 
@@ -24,4 +24,10 @@ export function usedSubgraphs(definitions: Subgraphs, nodes: Record<string, Node
     open.push(...Object.values(definition.nodes ?? {}));
   }
   return Object.fromEntries(Object.entries(definitions).filter(([id]) => used.has(id)));
+}
+
+/** What a subgraph holds, as a document of its own; it shares the definitions of all subgraphs. */
+export function innerDocument(document: Document, subgraphId: string): Document {
+  const { name = "", nodes = {}, wires = [], groups = [], notes = [] } = document.subgraphs?.[subgraphId] ?? {};
+  return { format: "latentloom/1", name, nodes, wires, groups, notes, subgraphs: document.subgraphs ?? {} };
 }

@@ -1,6 +1,7 @@
 /** Whether a wire may be laid, and if not, why. */
 
-import { type Document, type End, end, endText, nodesOf, wiresOf } from "./document";
+import { describe } from "./describe";
+import { type Document, type End, end, endText, wiresOf } from "./document";
 import { fieldSocketOf, inputOf, outputOf, type Palette } from "./palette";
 
 export type Refusal =
@@ -26,11 +27,6 @@ export function verdict(document: Document, palette: Palette, from: End, to: End
   if (wiresOf(document).some((wire) => wire.from === endText(from) && wire.to === endText(to))) return refuse({ code: "there" });
   if (reaches(document, to.node, from.node)) return refuse({ code: "circle" });
   return { fits: true, many: "many" in input && input.many };
-}
-
-/** The class of a node; undefined when it is unknown. */
-export function describe(document: Document, palette: Palette, id: string) {
-  return palette.get(nodesOf(document)[id]?.type ?? "");
 }
 
 /** Whether `goal` depends on `start`. */

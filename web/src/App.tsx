@@ -1,0 +1,66 @@
+import { ReactFlowProvider } from "@xyflow/react";
+import { useEffect } from "react";
+import { Canvas } from "./canvas/Canvas";
+import { Dialogs } from "./dialogs/Dialogs";
+import { Breadcrumbs } from "./panels/Breadcrumbs";
+import { Rail } from "./panels/Rail";
+import { SidePanel } from "./panels/SidePanel";
+import { Toasts } from "./panels/Toasts";
+import { TopBar } from "./panels/TopBar";
+import { openFile } from "./state/actions";
+import { handleKey } from "./state/commands";
+import { pasteText } from "./state/graphActions";
+import { useUi } from "./state/ui";
+
+/** The whole page. */
+export function App() {
+  useTheme();
+  useEffect(() => {
+    const paste = (event: ClipboardEvent) => {
+      if ((event.target as HTMLElement).closest("input, textarea") || useUi.getState().dialog) return;
+      if (pasteText(event.clipboardData?.getData("text/plain") ?? "")) event.preventDefault();
+    };
+    addEventListener("keydown", handleKey);
+    addEventListener("paste", paste);
+    return () => {
+      removeEventListener("keydown", handleKey);
+      removeEventListener("paste", paste);
+    };
+  }, []);
+  return (
+    <ReactFlowProvider>
+      <div
+        className="app"
+        onDragOver={(event) => event.preventDefault()}
+        onDrop={(event) => {
+          event.preventDefault();
+          for (const file of event.dataTransfer.files) void openFile(file);
+        }}
+      >
+        <TopBar />
+        <Rail />
+        <main className="canvas">
+          <Breadcrumbs />
+          <Canvas />
+        </main>
+        <SidePanel />
+        <Toasts />
+        <Dialogs />
+      </div>
+    </ReactFlowProvider>
+  );
+}
+
+/** Follow the chosen theme, or the system's when none is chosen. */
+function useTheme(): void {
+  const theme = useUi((state) => state.theme);
+  useEffect(() => {
+    const media = matchMedia("(prefers-color-scheme: light)");
+    const apply = () => {
+      document.documentElement.dataset.theme = theme === "system" ? (media.matches ? "light" : "dark") : theme;
+    };
+    apply();
+    media.addEventListener("change", apply);
+    return () => media.removeEventListener("change", apply);
+  }, [theme]);
+}

@@ -1,0 +1,116 @@
+/** Requests to the server; every refusal becomes a Refused that carries the server's problems. */
+
+import type {
+  ArtifactList,
+  Dataset,
+  Draft,
+  DraftList,
+  EventList,
+  FileList,
+  ModelList,
+  PaletteReply,
+  PlanReply,
+  ProblemReport,
+  Problems,
+  RunDetails,
+  RunList,
+  RunSummary,
+  Saved,
+  SavedWorkflow,
+  Session,
+  Uploaded,
+  Workflow,
+  WorkflowList,
+} from "./types";
+
+export class Refused extends Error {
+  constructor(
+    readonly status: number,
+    readonly problems: ProblemReport[],
+  ) {
+    super(problems.map((problem) => `${problem.message} ${problem.remedy}`.trim()).join("\n"));
+  }
+}
+
+let token = "";
+
+export async function openSession(): Promise<Session> {
+  const session = await get<Session>("/api/session");
+  token = session.token;
+  return session;
+}
+
+async function request(method: string, path: string, body?: BodyInit, type?: string): Promise<Response> {
+  const send = () => {
+    const headers: Record<string, string> = method === "GET" ? {} : { "X-Latentloom-Token": token };
+    if (type) headers["Content-Type"] = type;
+    return fetch(path, { method, headers, body });
+  };
+  let response = await send();
+  if (response.status === 403 && method !== "GET") {
+    await openSession(); // the server has started anew, with another token
+    response = await send();
+  }
+  if (response.ok || response.status === 304) return response;
+  const reply = (await response.json().catch(() => null)) as Problems | null;
+  const fallback = { message: `${response.status} ${response.statusText}`, node: "", field: "", remedy: "" };
+  throw new Refused(response.status, reply?.problems ?? [fallback]);
+}
+
+async function get<T>(path: string): Promise<T> {
+  return (await (await request("GET", path)).json()) as T;
+}
+
+async function send<T>(method: string, path: string, body: unknown): Promise<T> {
+  const response = await request(method, path, JSON.stringify(body), "application/json");
+  return (response.status === 204 ? undefined : await response.json()) as T;
+}
+
+const part = (text: string) => text.split("/").map(encodeURIComponent).join("/");
+const query = (values: Record<string, unknown>) =>
+  new URLSearchParams(Object.entries(values).map(([name, value]) => [name, String(value)])).toString();
+
+export const api = {
+  palette: () => get<PaletteReply>("/api/nodes"),
+  workflows: () => get<WorkflowList>("/api/workflows"),
+  readWorkflow: (path: string) => get<SavedWorkflow>(`/api/workflows/${part(path)}`),
+  saveWorkflow: (path: string, document: Workflow, revision: string | null) =>
+    send<Saved>("PUT", `/api/workflows/${part(path)}`, { document, revision }),
+  removeWorkflow: (path: string) => send<void>("DELETE", `/api/workflows/${part(path)}`, {}),
+  templates: () => get<WorkflowList>("/api/templates"),
+  readTemplate: (name: string) => get<SavedWorkflow>(`/api/templates/${part(name)}`),
+  drafts: () => get<DraftList>("/api/drafts"),
+  saveDraft: (id: string, draft: Draft, revision: string | null) => send<Saved>("PUT", `/api/drafts/${id}`, { draft, revision }),
+  removeDraft: (id: string) => send<void>("DELETE", `/api/drafts/${id}`, {}),
+  validate: (document: unknown) => send<Problems>("POST", "/api/validate", { document }),
+  plan: (document: Workflow, targets: string[]) => send<PlanReply>("POST", "/api/plan", { document, targets }),
+  runs: (before?: number) => get<RunList>(`/api/runs?${query({ limit: 100, ...(before ? { before } : {}) })}`),
+  readRun: (id: string) => get<RunDetails>(`/api/runs/${id}`),
+  events: (id: string, after = -1) => get<EventList>(`/api/runs/${id}/events?after=${after}`),
+  startRun: (document: Workflow, targets: string[]) =>
+    send<RunSummary>("POST", "/api/runs", { document, targets, device: "auto" }),
+  cancelRun: (id: string) => send<RunSummary>("POST", `/api/runs/${id}/cancel`, {}),
+  retryRun: (id: string) => send<RunSummary>("POST", `/api/runs/${id}/retry`, {}),
+  moveRun: (id: string, position: number) => send<RunList>("POST", `/api/runs/${id}/move`, { position }),
+  removeRun: (id: string) => send<void>("DELETE", `/api/runs/${id}`, {}),
+  artifacts: () => get<ArtifactList>("/api/artifacts?limit=200"),
+  files: (path: string) => get<FileList>(`/api/files?${query({ path })}`),
+  upload: async (folder: string, file: File) => {
+    const response = await request("POST", `/api/files?${query({ folder, name: file.name })}`, file, "application/octet-stream");
+    return (await response.json()) as Uploaded;
+  },
+  models: () => get<ModelList>("/api/models"),
+  dataset: (folder: string, resolution: number, buckets: boolean, bucketStep: number) =>
+    get<Dataset>(`/api/dataset?${query({ folder, resolution, buckets, bucket_step: bucketStep })}`),
+  saveCaptions: (folder: string, captions: Record<string, string>) =>
+    send<void>("PUT", "/api/dataset/captions", { folder, captions }),
+};
+
+/** Addresses of pictures and files, for `src` and `href`. */
+export const address = {
+  runFile: (run: string, path: string, thumbnail = 0) =>
+    `/api/runs/${run}/files/${part(path)}${thumbnail ? `?thumbnail=${thumbnail}` : ""}`,
+  artifact: (run: string, name: string, thumbnail = 0) =>
+    `/api/artifacts/${run}/${part(name)}${thumbnail ? `?thumbnail=${thumbnail}` : ""}`,
+  content: (path: string, thumbnail = 0) => `/api/files/content?${query({ path, ...(thumbnail ? { thumbnail } : {}) })}`,
+};

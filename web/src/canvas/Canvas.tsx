@@ -1,0 +1,271 @@
+import {
+  applyNodeChanges,
+  Background,
+  BackgroundVariant,
+  type Connection,
+  type EdgeChange,
+  type FinalConnectionState,
+  MiniMap,
+  type NodeChange,
+  ReactFlow,
+  SelectionMode,
+  useReactFlow,
+  useStore,
+} from "@xyflow/react";
+import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { end, type Point, changeNode, changeNote, nodesOf, wiresOf } from "../graph/document";
+import { verdict } from "../graph/verdicts";
+import { currentTab, edit, enter, select, shownDocument, useDocument, useEditor } from "../state/editor";
+import { wire as layWire } from "../state/graphActions";
+import { openDialog, setWiring, useUi } from "../state/ui";
+import { setView } from "../state/view";
+import { text } from "../text/en";
+import { Empty } from "./Empty";
+import { FarWires } from "./FarWires";
+import { FAR_ZOOM, FarContext } from "./far";
+import { type FlowNode, flowEdges, flowNodes, groupNodes, sizeOf, type WireEdge } from "./flow";
+import { GroupFrame } from "./GroupFrame";
+import { NodeCard } from "./NodeCard";
+import { NoteCard } from "./NoteCard";
+import { Wire } from "./Wire";
+import { WiringHint } from "./WiringHint";
+
+const NODE_TYPES = { card: NodeCard, note: NoteCard, group: GroupFrame };
+const EDGE_TYPES = { wire: Wire };
+const NO_EDGES: WireEdge[] = [];
+const NONE: ReadonlySet<string> = new Set();
+const SNAP: [number, number] = [8, 8];
+
+export function Canvas() {
+  const document = useDocument();
+  const palette = useEditor((state) => state.palette);
+  const tab = useEditor((state) => state.current);
+  const selected = useEditor((state) => currentTab(state)?.selected ?? NONE);
+  const selectedWires = useEditor((state) => currentTab(state)?.selectedWires ?? NONE);
+  const isFar = useStore((state) => state.transform[2] < FAR_ZOOM);
+  const minimap = useUi((state) => state.minimap);
+  const [nodes, setNodes] = useState<FlowNode[]>([]);
+  const flow = useReactFlow<FlowNode, WireEdge>();
+
+  useEffect(() => setNodes((before) => flowNodes(document, palette, selected, before)), [document, palette, selected]);
+  const groups = useMemo(() => groupNodes(document, nodes, selected), [document, nodes, selected]);
+  const all = useMemo(() => (groups.length > 0 ? [...groups, ...nodes] : nodes), [groups, nodes]);
+  const edges = useMemo(() => flowEdges(document, palette, selectedWires), [document, palette, selectedWires]);
+  useFitOnOpen(tab, nodes.length > 0);
+  useView(nodes, flow);
+
+  const onNodesChange = useCallback(
+    (changes: NodeChange<FlowNode>[]) => {
+      const moves = withGroupMembers(changes, groups);
+      setNodes((before) => applyNodeChanges(moves, before));
+      commitSelection(changes, []);
+      commitMoves(moves);
+    },
+    [groups],
+  );
+  const onEdgesChange = useCallback((changes: EdgeChange<WireEdge>[]) => commitSelection([], changes), []);
+  const wiring = useWiring(flow.screenToFlowPosition);
+
+  return (
+    <FarContext value={isFar}>
+      <ReactFlow<FlowNode, WireEdge>
+        id="canvas"
+        nodes={all}
+        edges={isFar ? NO_EDGES : edges}
+        nodeTypes={NODE_TYPES}
+        edgeTypes={EDGE_TYPES}
+        onNodesChange={onNodesChange}
+        onEdgesChange={onEdgesChange}
+        {...wiring}
+        onDoubleClick={(event) => {
+          if (!(event.target as Element).classList.contains("react-flow__pane")) return;
+          const at = flow.screenToFlowPosition({ x: event.clientX, y: event.clientY });
+          openDialog({ kind: "search", request: { at: [at.x, at.y] } });
+        }}
+        onNodeDoubleClick={(_, node) => {
+          const subgraph = node.type === "card" && node.data.entry.type === "Subgraph" && node.data.entry.fields?.subgraph;
+          if (typeof subgraph === "string") enter(subgraph);
+        }}
+        onlyRenderVisibleElements={!isFar}
+        deleteKeyCode={null}
+        selectionKeyCode="Shift"
+        multiSelectionKeyCode={["Meta", "Control", "Shift"]}
+        selectionMode={SelectionMode.Partial}
+        zoomOnDoubleClick={false}
+        minZoom={0.05}
+        maxZoom={2}
+        snapToGrid
+        snapGrid={SNAP}
+        connectionRadius={28}
+        nodeDragThreshold={3}
+        elevateNodesOnSelect={false}
+        proOptions={{ hideAttribution: false }}
+        ariaLabelConfig={text.flow}
+        disableKeyboardA11y={false}
+      >
+        <Background variant={BackgroundVariant.Dots} gap={24} size={1.5} />
+        {isFar && <FarWires edges={edges} nodes={nodes} />}
+        {minimap && nodes.length > 0 && <MiniMap pannable zoomable ariaLabel={text.minimap} nodeBorderRadius={6} />}
+        <WiringHint />
+      </ReactFlow>
+      {Object.keys(nodesOf(document)).length === 0 && <Empty />}
+    </FarContext>
+  );
+}
+
+/** Moving a group's frame moves what is in it. */
+function withGroupMembers(changes: NodeChange<FlowNode>[], groups: FlowNode[]): NodeChange<FlowNode>[] {
+  const moved = changes.flatMap((change) => {
+    const group = change.type === "position" && change.position && groups.find((each) => each.id === change.id);
+    return group && group.type === "group" && change.type === "position" && change.position ? [{ group, change }] : [];
+  });
+  if (moved.length === 0) return changes;
+  const tab = currentTab();
+  const document = tab && shownDocument(tab);
+  const already = new Set(changes.map((change) => ("id" in change ? change.id : "")));
+  const members = moved.flatMap(({ group, change }) =>
+    (group.data.group.nodes ?? []).flatMap((id): NodeChange<FlowNode>[] => {
+      const entry = document && nodesOf(document)[id];
+      const to = change.position;
+      if (!entry || !to || already.has(id)) return [];
+      const start = groupStart.get(group.id) ?? { group: group.position, members: new Map<string, Point>() };
+      groupStart.set(group.id, start);
+      const from = start.members.get(id) ?? entry.position ?? [0, 0];
+      start.members.set(id, from);
+      const position = { x: from[0] + to.x - start.group.x, y: from[1] + to.y - start.group.y };
+      return [{ id, type: "position", position, dragging: change.dragging ?? false }];
+    }),
+  );
+  for (const { group, change } of moved) if (!change.dragging) groupStart.delete(group.id);
+  return [...changes.filter((change) => !("id" in change) || !change.id.startsWith("group:")), ...members];
+}
+
+const groupStart = new Map<string, { group: { x: number; y: number }; members: Map<string, Point> }>();
+
+/** Write positions and note sizes into the document once a movement has ended. */
+function commitMoves(changes: NodeChange<FlowNode>[]): void {
+  const done = changes.filter((change) => change.type === "position" && !change.dragging && change.position !== undefined);
+  const sized = changes.filter((change) => change.type === "dimensions" && change.resizing === false);
+  if (done.length + sized.length === 0) return;
+  edit((document) => {
+    let changed = document;
+    for (const change of done) {
+      if (change.type !== "position" || !change.position) continue;
+      const position: Point = [Math.round(change.position.x), Math.round(change.position.y)];
+      if (change.id.startsWith("note:")) changed = changeNote(changed, Number(change.id.slice(5)), { position });
+      else if (!samePoint(nodesOf(changed)[change.id]?.position, position)) changed = changeNode(changed, change.id, { position });
+    }
+    for (const change of sized) {
+      if (change.type !== "dimensions" || !change.dimensions) continue;
+      const size: Point = [Math.round(change.dimensions.width), Math.round(change.dimensions.height)];
+      if (change.id.startsWith("note:")) changed = changeNote(changed, Number(change.id.slice(5)), { size });
+      else changed = changeNode(changed, change.id, { size });
+    }
+    return changed;
+  });
+}
+
+const samePoint = (a: Point | null | undefined, b: Point) => a?.[0] === b[0] && a?.[1] === b[1];
+
+function commitSelection(nodes: NodeChange<FlowNode>[], wires: EdgeChange<WireEdge>[]): void {
+  const tab = currentTab();
+  const changes = [...nodes, ...wires].filter((change) => change.type === "select");
+  if (!tab || changes.length === 0) return;
+  const [chosen, chosenWires] = [new Set(tab.selected), new Set(tab.selectedWires)];
+  for (const change of changes) {
+    if (change.type !== "select") continue;
+    const set = change.id.includes(">") ? chosenWires : chosen;
+    if (change.selected) set.add(change.id);
+    else set.delete(change.id);
+  }
+  select(chosen, chosenWires);
+}
+
+/** Drawing, dropping and re-plugging wires. */
+function useWiring(toFlow: (point: { x: number; y: number }) => { x: number; y: number }) {
+  return useMemo(() => {
+    const ends = (connection: Connection | WireEdge) => ({
+      from: { node: connection.source, name: connection.sourceHandle ?? "" },
+      to: { node: connection.target, name: connection.targetHandle ?? "" },
+    });
+    const isValidConnection = (connection: Connection | WireEdge) => {
+      const tab = currentTab();
+      const { from, to } = ends(connection);
+      return tab !== undefined && verdict(shownDocument(tab), useEditor.getState().palette, from, to).fits;
+    };
+    const dropped = (event: MouseEvent | TouchEvent, state: FinalConnectionState) => {
+      setWiring(null);
+      const place = "changedTouches" in event ? event.changedTouches[0] : event;
+      if (state.toHandle || state.isValid || !state.fromHandle || !place) return;
+      const isOnPane = (event.target as Element).closest(".react-flow__pane") !== null;
+      if (!isOnPane) return;
+      const at = toFlow({ x: place.clientX, y: place.clientY });
+      const { nodeId, id, type } = state.fromHandle;
+      const isOutput = type === "source";
+      openDialog({ kind: "search", request: { at: [at.x, at.y], from: { node: nodeId, name: id ?? "", isOutput } } });
+    };
+    return {
+      isValidConnection,
+      onConnectStart: (_: unknown, { nodeId, handleId, handleType }: { nodeId: string | null; handleId: string | null; handleType: string | null }) =>
+        setWiring({ node: nodeId ?? "", name: handleId ?? "", isOutput: handleType === "source" }),
+      onConnect: (connection: Connection) => {
+        const { from, to } = ends(connection);
+        layWire(from, to);
+      },
+      onConnectEnd: dropped,
+      onReconnect: (edge: WireEdge, connection: Connection) => {
+        const { from, to } = ends(connection);
+        edit((document) => ({
+          ...document,
+          wires: wiresOf(document).filter((each) => each !== edge.data?.wire),
+        }));
+        layWire(from, to);
+      },
+    };
+  }, [toFlow]);
+}
+
+/** Show a tab that is opened for the first time as a whole. */
+function useFitOnOpen(tab: string, hasNodes: boolean): void {
+  const { getViewport, setViewport, fitView: fit } = useReactFlow();
+  const views = useRef(new Map<string, { x: number; y: number; zoom: number }>());
+  const before = useRef("");
+  useEffect(() => {
+    if (before.current && before.current !== tab) views.current.set(before.current, getViewport());
+    if (!hasNodes) return;
+    if (before.current === tab) return;
+    before.current = tab;
+    const seen = views.current.get(tab);
+    if (seen) void setViewport(seen);
+    else requestAnimationFrame(() => requestAnimationFrame(() => void fit({ padding: 0.12, maxZoom: 1 })));
+  }, [tab, hasNodes, fit, getViewport, setViewport]);
+}
+
+function useView(nodes: FlowNode[], flow: ReturnType<typeof useReactFlow<FlowNode, WireEdge>>): void {
+  useEffect(() => {
+    const byId = new Map(nodes.map((node) => [node.id, node]));
+    const box = (id: string) => {
+      const node = byId.get(id);
+      return node && { x: node.position.x, y: node.position.y, ...sizeOf(node) };
+    };
+    setView({
+      center: () => {
+        const pane = window.document.querySelector(".react-flow")?.getBoundingClientRect();
+        const at = flow.screenToFlowPosition({ x: (pane?.left ?? 0) + (pane?.width ?? 0) / 2 - 136, y: (pane?.top ?? 0) + (pane?.height ?? 0) / 2 - 80 });
+        return [at.x, at.y];
+      },
+      boxes: (ids) => Object.fromEntries(ids.flatMap((id) => (box(id) ? [[id, box(id) as NonNullable<ReturnType<typeof box>>]] : []))),
+      fit: () => void flow.fitView({ padding: 0.12, maxZoom: 1, duration: 200 }),
+      zoom: (factor) => void flow.zoomTo(flow.getZoom() * factor, { duration: 120 }),
+      show: (id) => {
+        select([id]);
+        void flow.fitView({ nodes: [{ id }], padding: 0.6, maxZoom: 1, duration: 250 });
+      },
+      middleOf: (wire) => {
+        const [a, b] = [box(end(wire.from).node), box(end(wire.to).node)];
+        if (!a || !b) return [0, 0];
+        return [Math.round((a.x + a.width + b.x) / 2), Math.round((a.y + b.y) / 2 + 32)];
+      },
+    });
+  }, [nodes, flow]);
+}

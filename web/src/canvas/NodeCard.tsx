@@ -1,0 +1,101 @@
+import { type NodeProps, NodeResizeControl, useUpdateNodeInternals } from "@xyflow/react";
+import { memo, useEffect } from "react";
+import type { NodeView } from "../graph/runView";
+import { foldedFields, mainFields } from "../graph/size";
+import { FieldRow } from "../fields/FieldRow";
+import { currentTab, useEditor } from "../state/editor";
+import { useNodeView } from "../state/runs";
+import { text } from "../text/en";
+import { CardHeader } from "./CardHeader";
+import { CardResult } from "./CardResult";
+import { useFar } from "./far";
+import type { CardNode } from "./flow";
+import { Folds } from "./Folds";
+import { Socket } from "./Socket";
+
+/** A node on the canvas: header, sockets, fields, progress, result. */
+export const NodeCard = memo(function NodeCard({ id, data, selected }: NodeProps<CardNode>) {
+  const { entry, description } = data;
+  const isFar = useFar();
+  const view = useNodeView(id);
+  const planned = useEditor((state) => currentTab(state)?.plan[id]);
+  const problems = useEditor((state) => currentTab(state)?.problems.filter((problem) => problem.node === id).length ?? 0);
+  const state = shownState(view, planned);
+  const update = useUpdateNodeInternals();
+  // biome-ignore lint/correctness/useExhaustiveDependencies: sockets move when any of these changes
+  useEffect(() => update(id), [id, update, entry.collapsed, isFar, description]);
+  const classes = ["card", `state-${state}`, entry.mode ?? "active", selected && "selected", problems > 0 && "has-problems"];
+  const title = entry.title || description?.title || entry.type;
+
+  if (isFar) {
+    return (
+      <div className={[...classes, "far"].filter(Boolean).join(" ")} data-testid={`node-${id}`}>
+        <span>{title}</span>
+      </div>
+    );
+  }
+  return (
+    <article className={classes.filter(Boolean).join(" ")} data-testid={`node-${id}`} style={entry.color ? { "--card-tint": entry.color } as React.CSSProperties : undefined}>
+      <CardHeader id={id} entry={entry} description={description} state={state} seconds={view?.seconds ?? 0} />
+      <ProgressLine view={view} />
+      {description ? (
+        <div className="sockets">
+          <ul>
+            {description.inputs.map((socket) => (
+              <Socket key={socket.name} node={id} socket={socket} side="in" />
+            ))}
+          </ul>
+          <ul>
+            {description.outputs.map((socket) => (
+              <Socket key={socket.name} node={id} socket={socket} side="out" />
+            ))}
+          </ul>
+        </div>
+      ) : (
+        <p className="strip error">{text.unknownType(entry.type)}</p>
+      )}
+      {description && !entry.collapsed && (
+        <>
+          <div className="fields nodrag">
+            {mainFields(description, entry).map((field) => (
+              <FieldRow key={field.name} node={id} field={field} description={description} place="card" />
+            ))}
+          </div>
+          <Folds node={id} description={description} folded={foldedFields(description, entry)} />
+        </>
+      )}
+      {!entry.collapsed && <CardResult id={id} view={view} />}
+      {view?.problem && state === "failed" && (
+        <p className="strip error" role="alert">
+          {view.problem.message} <strong>{view.problem.remedy}</strong>
+        </p>
+      )}
+      {selected && <NodeResizeControl className="resize" minWidth={240} maxWidth={720} resizeDirection="horizontal" />}
+    </article>
+  );
+});
+
+/** What a card says of itself: a run that goes on, else what the next run would do. */
+function shownState(view: NodeView | undefined, planned: "run" | "cached" | "skipped" | undefined): string {
+  if (view && (view.state === "running" || view.state === "failed")) return view.state;
+  if (planned === "cached") return "cached";
+  if (view && planned === undefined) return view.state;
+  return planned === "skipped" ? "idle" : view?.state === "waiting" ? "waiting" : "idle";
+}
+
+function ProgressLine({ view }: { view: NodeView | undefined }) {
+  const isRunning = view?.state === "running";
+  const share = view && view.total > 0 ? view.step / view.total : 0;
+  return (
+    <div
+      className={`progress${isRunning && view.total === 0 ? " endless" : ""}`}
+      style={{ "--share": isRunning ? share : 0 } as React.CSSProperties}
+      role="progressbar"
+      aria-hidden={!isRunning}
+      aria-label={text.progress}
+      aria-valuemin={0}
+      aria-valuemax={100}
+      aria-valuenow={Math.round(share * 100)}
+    />
+  );
+}

@@ -1,0 +1,88 @@
+import { Handle, Position } from "@xyflow/react";
+import { memo } from "react";
+import type { InputSocket, OutputSocket } from "../api/types";
+import { endText, wiresOf } from "../graph/document";
+import { lookOf, nameWords, typeWords } from "../graph/looks";
+import { verdict } from "../graph/verdicts";
+import { currentTab, shownDocument, useEditor } from "../state/editor";
+import { openDialog, useUi } from "../state/ui";
+import { view } from "../state/view";
+import { text } from "../text/en";
+
+interface Props {
+  node: string;
+  socket: InputSocket | OutputSocket;
+  side: "in" | "out";
+}
+
+/** A named place where wires end or begin. */
+export const Socket = memo(function Socket({ node, socket, side }: Props) {
+  const isRequired = "required" in socket && socket.required;
+  const isMany = "many" in socket && socket.many;
+  const isWired = useIsWired(node, socket.name, side);
+  const name = socket.name === "output" && side === "out" ? typeWords(socket.type) : nameWords(socket.name);
+  return (
+    <li className={`socket ${side}`} title={typeWords(socket.type)}>
+      <Plug node={node} name={socket.name} type={socket.type} side={side} isWired={isWired} />
+      <span className={isRequired && !isWired ? "wanting" : ""}>
+        {name}
+        {isMany && <span className="many"> ×n</span>}
+        {side === "in" && !isRequired && <span className="optional"> {text.optional}</span>}
+      </span>
+    </li>
+  );
+});
+
+/** Whether a wire ends or begins there. */
+export function useIsWired(node: string, name: string, side: "in" | "out"): boolean {
+  return useEditor((state) => {
+    const tab = currentTab(state);
+    if (!tab) return false;
+    const place = endText({ node, name });
+    return wiresOf(shownDocument(tab)).some((wire) => (side === "in" ? wire.to : wire.from) === place);
+  });
+}
+
+interface PlugProps {
+  node: string;
+  name: string;
+  type: string;
+  side: "in" | "out";
+  isWired: boolean;
+}
+
+/** The handle itself; while a wire is drawn it says by its look whether the wire fits. Enter opens a list of what fits. */
+export function Plug({ node, name, type, side, isWired }: PlugProps) {
+  const { hue, shape } = lookOf(type);
+  const fit = useUi((state) => {
+    const from = state.wiring;
+    const tab = from && currentTab();
+    if (!from || !tab) return "";
+    if (from.node === node && from.name === name && from.isOutput === (side === "out")) return "origin";
+    if (from.isOutput === (side === "out")) return "unfit";
+    const [a, b] = from.isOutput ? [from, { node, name }] : [{ node, name }, from];
+    return verdict(shownDocument(tab), useEditor.getState().palette, a, b).fits ? "fit" : "unfit";
+  });
+  const label = side === "in" ? text.inputLabel(nameWords(name), typeWords(type), isWired) : text.outputLabel(nameWords(name), typeWords(type), isWired);
+  return (
+    <Handle
+      id={name}
+      type={side === "in" ? "target" : "source"}
+      position={side === "in" ? Position.Left : Position.Right}
+      className={`plug shape-${shape} ${isWired ? "wired" : ""} ${fit}`}
+      style={{ "--hue": `var(--hue-${hue})` } as React.CSSProperties}
+      data-testid={`socket-${side}-${node}-${name}`}
+      tabIndex={0}
+      role="button"
+      aria-label={label}
+      onKeyDown={(event) => {
+        if (event.key !== "Enter" && event.key !== " ") return;
+        event.preventDefault();
+        event.stopPropagation();
+        const box = view.boxes([node])[node];
+        const at: [number, number] = box ? [side === "out" ? box.x + box.width + 72 : box.x - 344, box.y] : view.center();
+        openDialog({ kind: "search", request: { at, from: { node, name, isOutput: side === "out" } } });
+      }}
+    />
+  );
+}

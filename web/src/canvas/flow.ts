@@ -1,0 +1,106 @@
+/** Translates the document into React Flow's nodes and edges, keeping every object that did not change. */
+
+import type { Edge, Node } from "@xyflow/react";
+import type { Group, NodeEntry, Note, Wire } from "../graph/document";
+import { type Document, groupsOf, NODE_WIDTH, nodesOf, notesOf, wiresOf } from "../graph/document";
+import { lookOf } from "../graph/looks";
+import { type NodeDescription, outputOf, type Palette } from "../graph/palette";
+import { estimatedHeight } from "../graph/size";
+import { descriptionOf } from "../state/editor";
+import { wireId } from "../state/graphActions";
+
+export type CardNode = Node<{ entry: NodeEntry; description: NodeDescription | undefined }, "card">;
+export type NoteNode = Node<{ note: Note; index: number }, "note">;
+export type GroupNode = Node<{ group: Group; index: number }, "group">;
+export type FlowNode = CardNode | NoteNode | GroupNode;
+export type WireEdge = Edge<{ wire: Wire; hue: number }, "wire">;
+
+const GROUP_PADDING = 24;
+const GROUP_TITLE = 40;
+
+/** Nodes as React Flow wants them; `before` supplies measured sizes and unchanged objects. */
+export function flowNodes(
+  document: Document,
+  palette: Palette,
+  selected: ReadonlySet<string>,
+  before: readonly FlowNode[],
+): FlowNode[] {
+  const old = new Map(before.map((node) => [node.id, node]));
+  let column = 0;
+  const cards = Object.entries(nodesOf(document)).map(([id, entry]): FlowNode => {
+    const previous = old.get(id) as CardNode | undefined;
+    const isSelected = selected.has(id);
+    const isSubgraph = entry.type === "Subgraph";
+    if (previous?.data.entry === entry && !isSubgraph) {
+      return previous.selected === isSelected ? previous : { ...previous, selected: isSelected };
+    }
+    const description = descriptionOf(document, palette, id);
+    const [x, y] = entry.position ?? [column++ * (NODE_WIDTH + 48), 0];
+    const width = entry.size?.[0] ?? NODE_WIDTH;
+    const initialHeight = estimatedHeight(description, entry);
+    const data = { entry, description };
+    return { ...previous, id, type: "card", position: { x, y }, data, width, initialHeight, selected: isSelected } as CardNode;
+  });
+  return [...noteNodes(notesOf(document), selected, old), ...cards];
+}
+
+function noteNodes(notes: Note[], selected: ReadonlySet<string>, old: Map<string, FlowNode>): NoteNode[] {
+  return notes.map((note, index) => {
+    const id = `note:${index}`;
+    const previous = old.get(id) as NoteNode | undefined;
+    const isSelected = selected.has(id);
+    if (previous?.data.note === note) return previous.selected === isSelected ? previous : { ...previous, selected: isSelected };
+    const [x, y] = note.position ?? [0, 0];
+    const [width, height] = note.size ?? [280, 140];
+    return { ...previous, id, type: "note", position: { x, y }, width, height, data: { note, index }, selected: isSelected, zIndex: -1 } as NoteNode;
+  });
+}
+
+/** Frames around the nodes of each group, wherever those are now. */
+export function groupNodes(document: Document, nodes: readonly FlowNode[], selected: ReadonlySet<string>): GroupNode[] {
+  const groups = groupsOf(document);
+  if (groups.length === 0) return [];
+  const byId = new Map(nodes.map((node) => [node.id, node]));
+  return groups.map((group, index) => {
+    const boxes = (group.nodes ?? []).flatMap((id) => {
+      const node = byId.get(id);
+      return node ? [{ x: node.position.x, y: node.position.y, ...sizeOf(node) }] : [];
+    });
+    const left = Math.min(...boxes.map((box) => box.x)) - GROUP_PADDING;
+    const top = Math.min(...boxes.map((box) => box.y)) - GROUP_PADDING - GROUP_TITLE;
+    const right = Math.max(...boxes.map((box) => box.x + box.width)) + GROUP_PADDING;
+    const bottom = Math.max(...boxes.map((box) => box.y + box.height)) + GROUP_PADDING;
+    const isEmpty = boxes.length === 0;
+    const [x, y] = isEmpty ? (group.position ?? [0, 0]) : [left, top];
+    const [width, height] = isEmpty ? (group.size ?? [240, 120]) : [right - left, bottom - top];
+    const id = `group:${index}`;
+    return { id, type: "group", position: { x, y }, width, height, data: { group, index }, selected: selected.has(id), zIndex: -2 };
+  });
+}
+
+export function sizeOf(node: FlowNode): { width: number; height: number } {
+  return { width: node.measured?.width ?? node.width ?? NODE_WIDTH, height: node.measured?.height ?? node.initialHeight ?? 120 };
+}
+
+const edges = new WeakMap<Wire, WireEdge>();
+
+export function flowEdges(document: Document, palette: Palette, selected: ReadonlySet<string>): WireEdge[] {
+  return wiresOf(document).map((wire) => {
+    const id = wireId(wire);
+    const [source, sourceHandle] = split(wire.from);
+    const [target, targetHandle] = split(wire.to);
+    const description = descriptionOf(document, palette, source);
+    const hue = lookOf((description && outputOf(description, sourceHandle)?.type) ?? "").hue;
+    const isSelected = selected.has(id);
+    const previous = edges.get(wire);
+    if (previous && previous.selected === isSelected && previous.data?.hue === hue) return previous;
+    const edge: WireEdge = { id, type: "wire", source, sourceHandle, target, targetHandle, data: { wire, hue }, selected: isSelected };
+    edges.set(wire, edge);
+    return edge;
+  });
+}
+
+function split(text: string): [string, string] {
+  const dot = text.indexOf(".");
+  return [text.slice(0, dot), text.slice(dot + 1)];
+}

@@ -1,0 +1,39 @@
+import { useUi } from "../state/ui";
+import { CommandPalette, FindInGraph, Shortcuts } from "./Commands";
+import { DatasetView } from "./DatasetView";
+import { Files } from "./Files";
+import { Templates, Workflows } from "./Gallery";
+import { Pictures } from "./Pictures";
+import { Conflict, SaveAs } from "./Saving";
+import { Search } from "./Search";
+
+/** The dialog that is open, if one is. */
+export function Dialogs() {
+  const dialog = useUi((state) => state.dialog);
+  switch (dialog?.kind) {
+    case "search":
+      return <Search request={dialog.request} />;
+    case "commands":
+      return <CommandPalette />;
+    case "shortcuts":
+      return <Shortcuts />;
+    case "find":
+      return <FindInGraph />;
+    case "templates":
+      return <Templates />;
+    case "workflows":
+      return <Workflows />;
+    case "saveAs":
+      return <SaveAs />;
+    case "conflict":
+      return <Conflict path={dialog.path} />;
+    case "files":
+      return <Files {...dialog} />;
+    case "dataset":
+      return <DatasetView node={dialog.node} folder={dialog.folder} />;
+    case "pictures":
+      return <Pictures request={dialog.request} />;
+    default:
+      return null;
+  }
+}

@@ -1,0 +1,41 @@
+import { X } from "lucide-react";
+import { Dialog } from "radix-ui";
+import type { ReactNode } from "react";
+import { openDialog } from "../state/ui";
+import { text } from "../text/en";
+
+interface Props {
+  title: string;
+  kind: string;
+  /** A palette has no visible title. */
+  isPlain?: boolean;
+  tools?: ReactNode;
+  children: ReactNode;
+}
+
+/** A modal dialog: Escape closes it, and the focus comes back to where it was. */
+export function Frame({ title, kind, isPlain = false, tools, children }: Props) {
+  return (
+    <Dialog.Root open onOpenChange={(isOpen) => !isOpen && openDialog(null)}>
+      <Dialog.Portal>
+        <Dialog.Overlay className="overlay" />
+        <Dialog.Content className={`dialog ${kind}`} aria-describedby={undefined}>
+          {isPlain ? (
+            <Dialog.Title className="hidden">{title}</Dialog.Title>
+          ) : (
+            <header>
+              <Dialog.Title>{title}</Dialog.Title>
+              <div className="tools">
+                {tools}
+                <Dialog.Close className="icon" aria-label={text.close}>
+                  <X size={16} aria-hidden />
+                </Dialog.Close>
+              </div>
+            </header>
+          )}
+          {children}
+        </Dialog.Content>
+      </Dialog.Portal>
+    </Dialog.Root>
+  );
+}

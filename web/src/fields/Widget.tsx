@@ -1,0 +1,139 @@
+import { Dices, FolderOpen, Images } from "lucide-react";
+import { useEffect, useState } from "react";
+import { api } from "../api/client";
+import type { ModelEntry } from "../api/types";
+import type { FieldSpec } from "../graph/palette";
+import { openDialog } from "../state/ui";
+import { text } from "../text/en";
+import { NumberInput } from "./NumberInput";
+
+export interface WidgetProps {
+  id: string;
+  node: string;
+  field: FieldSpec;
+  value: unknown;
+  change: (value: unknown) => void;
+  describedBy: string | undefined;
+}
+
+/** The control that fits a field. */
+export function Widget(props: WidgetProps) {
+  const { id, field, value, change, describedBy } = props;
+  const common = { id, "aria-describedby": describedBy, "aria-invalid": describedBy !== undefined };
+  switch (field.kind) {
+    case "integer":
+    case "number":
+      return <NumberInput {...props} />;
+    case "seed":
+      return (
+        <span className="with-button">
+          <NumberInput {...props} />
+          <button type="button" className="icon" aria-label={text.randomise} title={text.randomise} onClick={() => change(randomSeed())}>
+            <Dices size={14} aria-hidden />
+          </button>
+        </span>
+      );
+    case "switch":
+      return (
+        <button type="button" {...common} className="switch" role="switch" aria-checked={Boolean(value)} onClick={() => change(!value)}>
+          <span />
+        </button>
+      );
+    case "choice":
+      return (
+        <select {...common} value={String(value)} onChange={(event) => change(event.target.value)}>
+          {field.choices.map((choice) => (
+            <option key={choice}>{choice}</option>
+          ))}
+        </select>
+      );
+    case "color":
+      return <input type="color" {...common} value={String(value)} onChange={(event) => change(event.target.value)} />;
+    case "prompt":
+      return (
+        <textarea
+          {...common}
+          className="nowheel"
+          rows={3}
+          value={String(value ?? "")}
+          spellCheck={false}
+          onChange={(event) => change(event.target.value)}
+        />
+      );
+    case "model":
+      return <ModelInput {...props} />;
+    case "workspace-folder":
+    case "workspace-file":
+      return <PathInput {...props} />;
+    case "text":
+      return <input type="text" {...common} value={String(value ?? "")} spellCheck={false} onChange={(event) => change(event.target.value)} />;
+  }
+}
+
+const randomSeed = () => crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
+
+function PathInput({ id, node, field, value, change, describedBy }: WidgetProps) {
+  const kind = field.kind === "workspace-file" ? "workspace-file" : "workspace-folder";
+  const path = String(value ?? "");
+  return (
+    <span className="with-button">
+      <input id={id} type="text" value={path} aria-describedby={describedBy} aria-invalid={describedBy !== undefined} spellCheck={false} onChange={(event) => change(event.target.value)} />
+      <button
+        type="button"
+        className="icon"
+        aria-label={text.browse}
+        title={text.browse}
+        onClick={() => openDialog({ kind: "files", wanted: kind, start: path, choose: change })}
+      >
+        <FolderOpen size={14} aria-hidden />
+      </button>
+      {field.kind === "workspace-folder" && field.name === "folder" && path && (
+        <button type="button" className="icon" aria-label={text.showPictures} title={text.showPictures} onClick={() => openDialog({ kind: "dataset", node, folder: path })}>
+          <Images size={14} aria-hidden />
+        </button>
+      )}
+    </span>
+  );
+}
+
+function ModelInput({ id, field, value, change, describedBy }: WidgetProps) {
+  const models = useModels();
+  const current = String(value ?? "");
+  const listed = models.some((model) => model.reference === current);
+  return (
+    <span className="with-button">
+      <select id={id} value={current} aria-describedby={describedBy} aria-invalid={describedBy !== undefined} onChange={(event) => change(event.target.value)}>
+        {!listed && <option value={current}>{current}</option>}
+        {models.map((model) => (
+          <option key={model.reference} value={model.reference}>
+            {model.title}
+            {model.family ? ` (${model.family})` : ""}
+          </option>
+        ))}
+      </select>
+      <button
+        type="button"
+        className="icon"
+        aria-label={text.browse}
+        title={text.browse}
+        onClick={() => openDialog({ kind: "files", wanted: field.kind === "model" ? "model" : "workspace-folder", start: "", choose: change })}
+      >
+        <FolderOpen size={14} aria-hidden />
+      </button>
+    </span>
+  );
+}
+
+let found: Promise<ModelEntry[]> | null = null;
+
+/** The models of the workspace, asked for once per page. */
+function useModels(): ModelEntry[] {
+  const [models, setModels] = useState<ModelEntry[]>([]);
+  useEffect(() => {
+    found ??= api.models().then((reply) => reply.models);
+    found.then(setModels, () => {
+      found = null;
+    });
+  }, []);
+  return models;
+}

@@ -1,0 +1,41 @@
+/** How a socket type looks: a hue and a shape, so that it also reads in grey and for the color-blind. */
+
+export type Shape = "circle" | "square" | "diamond" | "triangle" | "hexagon" | "pentagon" | "bar" | "ring";
+
+export interface Look {
+  /** Number of the hue in the style sheet, `--hue-N`. */
+  hue: number;
+  shape: Shape;
+}
+
+const KNOWN: Record<string, Look> = {
+  DiffusionModel: { hue: 0, shape: "circle" },
+  ImageDataset: { hue: 1, shape: "square" },
+  CaptionedDataset: { hue: 2, shape: "diamond" },
+  LatentDataset: { hue: 3, shape: "hexagon" },
+  EmbeddingDataset: { hue: 4, shape: "triangle" },
+  ImageSet: { hue: 5, shape: "pentagon" },
+  int: { hue: 6, shape: "ring" },
+  float: { hue: 6, shape: "ring" },
+  str: { hue: 7, shape: "bar" },
+  bool: { hue: 6, shape: "square" },
+};
+const SHAPES: Shape[] = ["circle", "square", "diamond", "triangle", "hexagon", "pentagon"];
+
+/** A type of another package gets a look made from its name. */
+export function lookOf(type: string): Look {
+  const known = KNOWN[type];
+  if (known) return known;
+  let hash = 7;
+  for (const letter of type) hash = (hash * 31 + letter.charCodeAt(0)) >>> 0;
+  return { hue: hash % 6, shape: SHAPES[(hash >>> 4) % SHAPES.length] ?? "circle" };
+}
+
+/** `LatentDataset` becomes `latent dataset`. */
+export function typeWords(type: string): string {
+  const plain: Record<string, string> = { int: "whole number", float: "number", str: "text", bool: "switch" };
+  return plain[type] ?? type.replace(/([a-z])([A-Z])/g, "$1 $2").toLowerCase();
+}
+
+/** `learning_rate` becomes `learning rate`. */
+export const nameWords = (name: string): string => name.replaceAll("_", " ");

@@ -1,0 +1,23 @@
+import { currentTab, leaveTo, useEditor } from "../state/editor";
+import { text } from "../text/en";
+
+const NONE: string[] = [];
+
+/** Where in nested subgraphs the canvas is, and the way back. */
+export function Breadcrumbs() {
+  const inside = useEditor((state) => currentTab(state)?.inside ?? NONE);
+  const subgraphs = useEditor((state) => currentTab(state)?.history.present.subgraphs);
+  if (inside.length === 0) return null;
+  return (
+    <nav className="breadcrumbs" aria-label={text.breadcrumbs}>
+      <button type="button" onClick={() => leaveTo(0)}>
+        {text.top}
+      </button>
+      {inside.map((id, index) => (
+        <button key={id} type="button" aria-current={index === inside.length - 1} onClick={() => leaveTo(index + 1)}>
+          {subgraphs?.[id]?.name || id}
+        </button>
+      ))}
+    </nav>
+  );
+}

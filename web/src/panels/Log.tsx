@@ -1,0 +1,22 @@
+import type { LogLine } from "../graph/runView";
+import { view } from "../state/view";
+import { text } from "../text/en";
+
+/** What nodes have said, oldest first. */
+export function Log({ lines }: { lines: LogLine[] }) {
+  return (
+    <section className="field-group">
+      <h3>{text.log}</h3>
+      <ol className="log">
+        {lines.slice(-500).map((line, index) => (
+          <li key={index} className={line.level}>
+            <button type="button" className="plain" onClick={() => view.show(line.node)}>
+              {line.node}
+            </button>{" "}
+            {line.text}
+          </li>
+        ))}
+      </ol>
+    </section>
+  );
+}

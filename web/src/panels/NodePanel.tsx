@@ -1,0 +1,130 @@
+import { changeNode, nodesOf, renameNode } from "../graph/document";
+import { typeWords } from "../graph/looks";
+import { fieldsOf, type FieldSpec } from "../graph/palette";
+import { FieldRow } from "../fields/FieldRow";
+import { currentTab, descriptionOf, edit, select, useDocument, useEditor } from "../state/editor";
+import { useShownView } from "../state/runs";
+import { view } from "../state/view";
+import { text } from "../text/en";
+import { Log } from "./Log";
+
+/** Everything about the selected node; without one, about the whole workflow. */
+export function NodePanel() {
+  const document = useDocument();
+  const selected = useEditor((state) => currentTab(state)?.selected);
+  const ids = [...(selected ?? [])].filter((id) => id in nodesOf(document));
+  if (ids.length > 1) return <p className="hint">{text.manySelected(ids.length)}</p>;
+  return ids[0] === undefined ? <WorkflowFacts /> : <NodeFacts key={ids[0]} id={ids[0]} />;
+}
+
+function NodeFacts({ id }: { id: string }) {
+  const document = useDocument();
+  const palette = useEditor((state) => state.palette);
+  const log = useShownView().log.filter((line) => line.node === id);
+  const entry = nodesOf(document)[id];
+  const description = descriptionOf(document, palette, id);
+  if (!entry) return null;
+  const groups = Map.groupBy(description ? fieldsOf(description) : [], (field: FieldSpec) => field.group);
+  return (
+    <div className="node-panel">
+      <h2>{description?.title ?? entry.type}</h2>
+      <p className="lead">{description?.description}</p>
+      <div className="pair">
+        <label htmlFor="panel-title">{text.nodeTitle}</label>
+        <input id="panel-title" value={entry.title ?? ""} placeholder={description?.title} onChange={(event) => edit((now) => changeNode(now, id, { title: event.target.value }), `title:${id}`)} />
+        <label htmlFor="panel-id">{text.nodeId}</label>
+        <input
+          id="panel-id"
+          key={id}
+          defaultValue={id}
+          onBlur={(event) => {
+            const wanted = event.target.value.trim();
+            edit((now) => renameNode(now, id, wanted));
+            select([wanted in nodesOf(document) || !/^[\w-]{1,64}$/.test(wanted) ? id : wanted]);
+          }}
+          onKeyDown={(event) => event.key === "Enter" && event.currentTarget.blur()}
+        />
+        <label htmlFor="panel-mode">{text.mode}</label>
+        <select id="panel-mode" value={entry.mode ?? "active"} onChange={(event) => edit((now) => changeNode(now, id, { mode: event.target.value as "active" }))}>
+          {(["active", "muted", "bypassed"] as const).map((mode) => (
+            <option key={mode} value={mode}>
+              {text.modes[mode]}
+            </option>
+          ))}
+        </select>
+        <label htmlFor="panel-color">{text.color}</label>
+        <span className="with-button">
+          <input id="panel-color" type="color" value={entry.color || "#7c8797"} onChange={(event) => edit((now) => changeNode(now, id, { color: event.target.value }), `color:${id}`)} />
+          {entry.color && (
+            <button type="button" className="plain" onClick={() => edit((now) => changeNode(now, id, { color: "" }))}>
+              {text.noColor}
+            </button>
+          )}
+        </span>
+      </div>
+      {description &&
+        [...groups].map(([group, fields]) => (
+          <section key={group} className="field-group">
+            <h3>{group || text.settings}</h3>
+            {fields.map((field) => (
+              <FieldRow key={field.name} node={id} field={field} description={description} place="panel" />
+            ))}
+          </section>
+        ))}
+      {description && (description.inputs.length > 0 || description.outputs.length > 0) && (
+        <section className="field-group">
+          <h3>{text.sockets}</h3>
+          <dl className="socket-list">
+            {description.inputs.map((socket) => (
+              <div key={socket.name}>
+                <dt>{socket.name}</dt>
+                <dd>
+                  {typeWords(socket.type)}
+                  {socket.required ? "" : ` (${text.optional})`}
+                  {socket.many ? ` (${text.many})` : ""}
+                </dd>
+              </div>
+            ))}
+            {description.outputs.map((socket) => (
+              <div key={`out ${socket.name}`}>
+                <dt>→ {socket.name}</dt>
+                <dd>{typeWords(socket.type)}</dd>
+              </div>
+            ))}
+          </dl>
+        </section>
+      )}
+      {log.length > 0 && <Log lines={log} />}
+    </div>
+  );
+}
+
+function WorkflowFacts() {
+  const document = useDocument();
+  const problems = useEditor((state) => currentTab(state)?.problems ?? NO_PROBLEMS);
+  return (
+    <div className="node-panel">
+      <h2>{text.workflow}</h2>
+      <div className="pair">
+        <label htmlFor="workflow-name">{text.name}</label>
+        <input id="workflow-name" value={document.name ?? ""} onChange={(event) => edit((now) => ({ ...now, name: event.target.value }), "name")} />
+      </div>
+      <label htmlFor="workflow-description">{text.description}</label>
+      <textarea id="workflow-description" rows={3} value={document.description ?? ""} onChange={(event) => edit((now) => ({ ...now, description: event.target.value }), "description")} />
+      <h3>{problems.length > 0 ? text.problems(problems.length) : text.noProblems}</h3>
+      <ul className="problem-list">
+        {problems.map((problem, index) => (
+          <li key={index}>
+            <button type="button" onClick={() => problem.node && view.show(problem.node)}>
+              {problem.node && <strong>{[problem.node, problem.field].filter(Boolean).join(" · ")}</strong>}
+              {problem.message} {problem.remedy}
+            </button>
+          </li>
+        ))}
+      </ul>
+      <p className="hint">{text.selectHint}</p>
+    </div>
+  );
+}
+
+const NO_PROBLEMS: never[] = [];

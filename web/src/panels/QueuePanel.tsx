@@ -1,0 +1,79 @@
+import { ArrowDown, ArrowUp, RotateCcw, Trash2, X } from "lucide-react";
+import { api } from "../api/client";
+import type { RunSummary } from "../api/types";
+import { attempt, cancel, move, reopenRun, retry } from "../state/actions";
+import { dropRun, inOrder, isOpen, useRuns } from "../state/runs";
+import { text } from "../text/en";
+import { ago, duration } from "./words";
+
+/** What runs, what waits, and what has been. */
+export function QueuePanel() {
+  const runs = useRuns((state) => state.runs);
+  const all = inOrder(runs);
+  const [open, done] = [all.filter(isOpen), all.filter((run) => !isOpen(run))];
+  return (
+    <div className="queue-panel">
+      <h2>{text.queue}</h2>
+      {open.length === 0 && <p className="hint">{text.queueEmpty}</p>}
+      <ol className="runs">
+        {open.map((run) => (
+          <Run key={run.id} run={run} last={open.length - 1} />
+        ))}
+      </ol>
+      <h2>{text.history}</h2>
+      {done.length === 0 && <p className="hint">{text.historyEmpty}</p>}
+      <ol className="runs">
+        {done.map((run) => (
+          <Run key={run.id} run={run} last={0} />
+        ))}
+      </ol>
+    </div>
+  );
+}
+
+function Run({ run, last }: { run: RunSummary; last: number }) {
+  const isQueued = run.state === "queued";
+  const position = run.position ?? 0;
+  return (
+    <li className="run">
+      <button type="button" className="plain name" onClick={() => void reopenRun(run.id)} title={text.reopen}>
+        {run.workflow}
+      </button>
+      <span className={`state-word ${run.state}`}>{text.runStates[run.state]}</span>
+      <span className="when">
+        {ago(run.created)}
+        {run.started && run.finished ? ` · ${duration(run.finished - run.started)}` : ""}
+      </span>
+      <span className="tools">
+        {isQueued && (
+          <>
+            <Tool label={text.moveUp} icon={ArrowUp} isDisabled={position === 0} run={() => move(run, -1)} />
+            <Tool label={text.moveDown} icon={ArrowDown} isDisabled={position >= last} run={() => move(run, 1)} />
+          </>
+        )}
+        {isOpen(run) ? (
+          <Tool label={text.cancel} icon={X} run={() => cancel(run.id)} />
+        ) : (
+          <>
+            <Tool label={text.retry} icon={RotateCcw} run={() => retry(run.id)} />
+            <Tool label={text.forget} icon={Trash2} run={() => forget(run.id)} />
+          </>
+        )}
+      </span>
+      {run.problems[0] && <p className="problem">{run.problems[0].message}</p>}
+    </li>
+  );
+}
+
+async function forget(id: string): Promise<void> {
+  await attempt(api.removeRun(id));
+  dropRun(id);
+}
+
+function Tool({ label, icon: Icon, run, isDisabled = false }: { label: string; icon: typeof X; run: () => Promise<void>; isDisabled?: boolean }) {
+  return (
+    <button type="button" className="icon" aria-label={label} title={label} disabled={isDisabled} onClick={() => void run()}>
+      <Icon size={14} aria-hidden />
+    </button>
+  );
+}

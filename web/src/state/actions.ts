@@ -1,0 +1,173 @@
+/** What a person can do with whole documents and runs. */
+
+import { api, Refused } from "../api/client";
+import type { RunSummary, Workflow } from "../api/types";
+import { carriedWorkflow } from "../graph/carried";
+import { type Document, nodesOf } from "../graph/document";
+import { record } from "../graph/history";
+import { text } from "../text/en";
+import { changeTab, closeTab, currentTab, isDirty, makeTab, openTab, showTab, type Tab, useEditor } from "./editor";
+import { askToNotify } from "./notify";
+import { isOpen, keepRuns, useRuns } from "./runs";
+import { follow } from "./sync";
+import { openDialog, prefer, toast } from "./ui";
+
+/** Say on the screen why something did not work. */
+export async function attempt<T>(work: Promise<T>): Promise<T | undefined> {
+  try {
+    return await work;
+  } catch (error) {
+    toast(error instanceof Refused ? error.message : text.serverAway, "error");
+    return undefined;
+  }
+}
+
+/** Queue a run of the whole document, or of what `targets` need. */
+export async function runCurrent(targets: string[] = []): Promise<void> {
+  const tab = currentTab();
+  if (!tab) return;
+  if (Object.keys(nodesOf(tab.history.present)).length === 0) return toast(text.nothingToRun, "warning");
+  askToNotify();
+  try {
+    const run = await api.startRun(tab.history.present, targets);
+    keepRuns([run]);
+    changeTab(tab.id, { run: run.id });
+    follow(run.id);
+  } catch (error) {
+    if (!(error instanceof Refused)) return toast(text.serverAway, "error");
+    changeTab(tab.id, { problems: error.problems });
+    toast(text.problems(error.problems.length), "error", { label: text.show, run: () => prefer({ side: "node" }) });
+  }
+}
+
+/** Stop what the current tab shows. */
+export async function cancelShown(): Promise<void> {
+  const run = useRuns.getState().runs[currentTab()?.run ?? ""];
+  if (run && isOpen(run)) await cancel(run.id);
+}
+
+export async function cancel(id: string): Promise<void> {
+  const run = await attempt(api.cancelRun(id));
+  if (run) keepRuns([run]);
+}
+
+export async function retry(id: string): Promise<void> {
+  const run = await attempt(api.retryRun(id));
+  if (!run) return;
+  keepRuns([run]);
+  const tab = useEditor.getState().tabs.find((each) => each.run === id);
+  if (tab) changeTab(tab.id, { run: run.id });
+  follow(run.id);
+}
+
+export async function move(run: RunSummary, by: number): Promise<void> {
+  const list = await attempt(api.moveRun(run.id, Math.max(0, (run.position ?? 0) + by)));
+  if (list) keepRuns(list.runs);
+}
+
+/** Open the document that a run has carried out, with the run's curves and pictures. */
+export async function reopenRun(id: string): Promise<void> {
+  const open = useEditor.getState().tabs.find((tab) => tab.run === id);
+  if (open) return showTab(open.id);
+  const details = await attempt(api.readRun(id));
+  if (details) openTab(makeTab(details.document, { run: id }));
+}
+
+export async function openTemplate(name: string): Promise<void> {
+  const found = await attempt(api.readTemplate(name));
+  if (found) openTab(makeTab(found.document));
+}
+
+export async function openWorkflow(path: string): Promise<void> {
+  const open = useEditor.getState().tabs.find((tab) => tab.path === path);
+  if (open) return showTab(open.id);
+  const found = await attempt(api.readWorkflow(path));
+  if (found) openTab(makeTab(found.document, { path, savedRevision: found.revision }));
+}
+
+/** Save under the tab's own path; the first time, ask for a name. */
+export async function saveCurrent(): Promise<void> {
+  const tab = currentTab();
+  if (!tab) return;
+  if (tab.path) await saveTab(tab, tab.path, tab.savedRevision);
+  else openDialog({ kind: "saveAs" });
+}
+
+/** Save under a new name; an existing file is not replaced. */
+export async function saveAs(name: string): Promise<boolean> {
+  const tab = currentTab();
+  if (!tab) return false;
+  const path = name.endsWith(".json") ? name : `${name}.json`;
+  const named: Document = { ...tab.history.present, name: name.replace(/\.json$/, "") };
+  changeTab(tab.id, { history: record(tab.history, named) });
+  return saveTab({ ...tab, history: record(tab.history, named) }, path, null);
+}
+
+async function saveTab(tab: Tab, path: string, revision: string | null): Promise<boolean> {
+  const { present } = tab.history;
+  try {
+    const saved = await api.saveWorkflow(path, present, revision);
+    changeTab(tab.id, { path, savedRevision: saved.revision, saved: present });
+    toast(text.saved(path));
+    return true;
+  } catch (error) {
+    if (error instanceof Refused && error.status === 409) openDialog({ kind: "conflict", path });
+    else toast(error instanceof Refused ? error.message : text.serverAway, "error");
+    return false;
+  }
+}
+
+/** After another page has saved the same file: write over it all the same. */
+export async function saveOver(path: string): Promise<void> {
+  const tab = currentTab();
+  const there = await attempt(api.readWorkflow(path));
+  if (tab && there) await saveTab(tab, path, there.revision);
+}
+
+/** After another page has saved the same file: open what it has saved beside this one. */
+export async function openTheirs(path: string): Promise<void> {
+  const there = await attempt(api.readWorkflow(path));
+  const tab = currentTab();
+  if (!there || !tab) return;
+  changeTab(tab.id, { path: "", savedRevision: "" });
+  openTab(makeTab(there.document, { path, savedRevision: there.revision }));
+}
+
+/** Close a tab; unsaved work can be brought back for a while. */
+export function closeWithUndo(id: string): void {
+  const tab = useEditor.getState().tabs.find((each) => each.id === id);
+  if (!tab) return;
+  closeTab(id);
+  const isWorthKeeping = isDirty(tab) && Object.keys(nodesOf(tab.history.present)).length > 0;
+  if (isWorthKeeping) toast(text.tabClosed(tab.history.present.name ?? ""), "info", { label: text.bringBack, run: () => openTab(tab) });
+}
+
+/** Open the graph that a dropped file holds or was made by. */
+export async function openFile(file: File): Promise<void> {
+  const carried = await carriedWorkflow(file, file.name).catch(() => null);
+  if (carried === null) return toast(text.carriesNothing(file.name), "warning");
+  await openForeign(carried, file.name);
+}
+
+/** Open a document from outside if the server can read its form; problems inside it are shown on its nodes. */
+export async function openForeign(carried: unknown, name: string): Promise<void> {
+  const document = carried as Workflow;
+  const reply = await attempt(api.validate(document));
+  if (!reply) return;
+  const isUsable = typeof document === "object" && document !== null && typeof document.nodes === "object";
+  if (!isUsable) return toast(`${name}: ${reply.problems[0]?.message ?? text.carriesNothing(name)}`, "error");
+  openTab(makeTab(document));
+  toast(text.opened(name));
+}
+
+/** Hand the document over as a file. */
+export function download(): void {
+  const tab = currentTab();
+  if (!tab) return;
+  const blob = new Blob([`${JSON.stringify(tab.history.present, null, 2)}\n`], { type: "application/json" });
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = `${tab.history.present.name ?? "workflow"}.json`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}

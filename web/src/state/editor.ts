@@ -1,0 +1,157 @@
+/** The open documents: tabs, their history, and what is selected. */
+
+import { create } from "zustand";
+import type { PaletteReply, ProblemReport } from "../api/types";
+import { type Document, emptyDocument, nodesOf } from "../graph/document";
+import { begin, type History, record, redo, undo } from "../graph/history";
+import { makePalette, type NodeDescription, type Palette } from "../graph/palette";
+import { describeSubgraph, innerDocument, withInner } from "../graph/subgraph";
+
+export interface Tab {
+  id: string;
+  /** The saved workflow that it belongs to; empty when it was never saved. */
+  path: string;
+  savedRevision: string;
+  /** What was last saved or opened; another present document is unsaved work. */
+  saved: Document;
+  history: History<Document>;
+  /** Ids of subgraphs that were entered, outermost first. */
+  inside: string[];
+  /** Canvas ids: node ids, `note:N`, `group:N`. */
+  selected: ReadonlySet<string>;
+  selectedWires: ReadonlySet<string>;
+  run: string;
+  problems: ProblemReport[];
+  plan: Record<string, "run" | "cached" | "skipped">;
+}
+
+interface EditorState {
+  palette: Palette;
+  paletteProblems: ProblemReport[];
+  tabs: Tab[];
+  current: string;
+}
+
+export const useEditor = create<EditorState>(() => ({ palette: new Map(), paletteProblems: [], tabs: [], current: "" }));
+
+const NONE: ReadonlySet<string> = new Set();
+const get = useEditor.getState;
+const set = useEditor.setState;
+
+export function setPalette(reply: PaletteReply): void {
+  set({ palette: makePalette(reply.nodes), paletteProblems: reply.problems });
+}
+
+export function makeTab(document: Document, change: Partial<Tab> = {}): Tab {
+  return {
+    id: crypto.randomUUID(),
+    path: "",
+    savedRevision: "",
+    saved: document,
+    history: begin(document),
+    inside: [],
+    selected: NONE,
+    selectedWires: NONE,
+    run: "",
+    problems: [],
+    plan: {},
+    ...change,
+  };
+}
+
+/** Show a new tab; an untouched empty one makes room. */
+export function openTab(tab: Tab): void {
+  const kept = get().tabs.filter((other) => !isPristine(other));
+  set({ tabs: [...kept, tab], current: tab.id });
+}
+
+function isPristine(tab: Tab): boolean {
+  return !tab.path && !isDirty(tab) && Object.keys(nodesOf(tab.history.present)).length === 0;
+}
+
+export function openEmpty(): void {
+  const tab = makeTab(emptyDocument());
+  set({ tabs: [...get().tabs, tab], current: tab.id });
+}
+
+export function closeTab(id: string): void {
+  const { tabs, current } = get();
+  const at = tabs.findIndex((tab) => tab.id === id);
+  const rest = tabs.filter((tab) => tab.id !== id);
+  const next = rest[Math.min(at, rest.length - 1)];
+  set({ tabs: rest, current: current === id ? (next?.id ?? "") : current });
+  if (rest.length === 0) openEmpty();
+}
+
+export const showTab = (id: string): void => set({ current: id });
+
+export function currentTab(state: EditorState = get()): Tab | undefined {
+  return state.tabs.find((tab) => tab.id === state.current);
+}
+
+export function changeTab(id: string, change: Partial<Tab> | ((tab: Tab) => Partial<Tab>)): void {
+  set((state) => ({
+    tabs: state.tabs.map((tab) => (tab.id === id ? { ...tab, ...(typeof change === "function" ? change(tab) : change) } : tab)),
+  }));
+}
+
+const changeCurrent = (change: (tab: Tab) => Partial<Tab>) => changeTab(get().current, change);
+
+export const isDirty = (tab: Tab): boolean => tab.history.present !== tab.saved;
+
+/** The document on the canvas: the tab's, or that of the subgraph that was entered. */
+export function shownDocument(tab: Tab): Document {
+  const inner = tab.inside.at(-1);
+  return inner === undefined ? tab.history.present : innerDocument(tab.history.present, inner);
+}
+
+/** Edit the document on the canvas; edits with the same key in a row are undone at once. */
+export function edit(change: (document: Document) => Document, key = ""): void {
+  changeCurrent((tab) => {
+    const before = shownDocument(tab);
+    const after = change(before);
+    if (after === before) return {};
+    const inner = tab.inside.at(-1);
+    const whole = inner === undefined ? after : withInner(tab.history.present, inner, after);
+    return { history: record(tab.history, whole, key) };
+  });
+}
+
+export const undoEdit = (): void => changeCurrent((tab) => ({ history: undo(tab.history) }));
+export const redoEdit = (): void => changeCurrent((tab) => ({ history: redo(tab.history) }));
+
+export function select(nodes: Iterable<string>, wires: Iterable<string> = []): void {
+  changeCurrent(() => ({ selected: new Set(nodes), selectedWires: new Set(wires) }));
+}
+
+/** Enter a subgraph, or leave to `depth` subgraphs deep. */
+export function enter(subgraph: string): void {
+  changeCurrent((tab) => ({ inside: [...tab.inside, subgraph], selected: NONE, selectedWires: NONE }));
+}
+
+export function leaveTo(depth: number): void {
+  changeCurrent((tab) => ({ inside: tab.inside.slice(0, depth), selected: NONE, selectedWires: NONE }));
+}
+
+/** The class of a node of a document; a subgraph's is made from what it holds. */
+export function descriptionOf(document: Document, palette: Palette, id: string): NodeDescription | undefined {
+  const type = nodesOf(document)[id]?.type;
+  if (type === "Subgraph") return describeSubgraph(document, palette, id);
+  return type === undefined ? undefined : palette.get(type);
+}
+
+export const EMPTY = emptyDocument();
+
+/** The document on the canvas, for components. */
+export function useDocument(): Document {
+  const document = useEditor((state) => currentTab(state)?.history.present);
+  const inner = useEditor((state) => currentTab(state)?.inside.at(-1));
+  return document === undefined ? EMPTY : inner === undefined ? document : innerDocumentOnce(document, inner);
+}
+
+let last: { document: Document; inner: string; result: Document } | null = null;
+
+function innerDocumentOnce(document: Document, inner: string): Document {
+  if (!last || last.document !== document || last.inner !== inner) last = { document, inner, result: innerDocument(document, inner) };
+  return last.result;
+}

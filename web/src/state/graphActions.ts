@@ -1,0 +1,218 @@
+/** Edits of the document on the canvas that need the selection, sizes on the screen, or the palette. */
+
+import { align, type Alignment, distribute } from "../graph/arrange";
+import { copyOf, duplicate, paste } from "../graph/clipboard";
+import {
+  addGroup,
+  addNode,
+  addNote,
+  changeNode,
+  changeNodes,
+  connect,
+  type Document,
+  type End,
+  nodesOf,
+  type Point,
+  removeGroups,
+  removeNodes,
+  removeNotes,
+  removeWires,
+  wiresOf,
+} from "../graph/document";
+import { replaceNode } from "../graph/replace";
+import { collapse, expand } from "../graph/subgraph";
+import { matchingSocket, verdict } from "../graph/verdicts";
+import { text } from "../text/en";
+import { currentTab, edit, enter, select, shownDocument, useEditor } from "./editor";
+import { view } from "./view";
+import { toast } from "./ui";
+
+export const wireId = (wire: { from: string; to: string }): string => `${wire.from}>${wire.to}`;
+
+const shown = (): Document | null => {
+  const tab = currentTab();
+  return tab ? shownDocument(tab) : null;
+};
+
+/** Ids of the selected nodes, without notes and groups. */
+export function selectedNodes(): string[] {
+  const [tab, document] = [currentTab(), shown()];
+  return tab && document ? [...tab.selected].filter((id) => id in nodesOf(document)) : [];
+}
+
+const indices = (prefix: string): Set<number> => {
+  const found = [...(currentTab()?.selected ?? [])].filter((id) => id.startsWith(prefix));
+  return new Set(found.map((id) => Number(id.slice(prefix.length))));
+};
+
+/** Place a node, wired to `from` when a socket fits; a class that is placed between two ends is chosen by the person. */
+export function place(type: string, at: Point, from?: End & { isOutput: boolean }): void {
+  const { palette } = useEditor.getState();
+  const before = shown();
+  if (!before) return;
+  const [added, id] = addNode(before, { type, position: [Math.round(at[0]), Math.round(at[1])] });
+  const socket = from && matchingSocket(before, palette, from, from.isOutput, type);
+  const own = socket && { node: id, name: socket.name };
+  const wired = own && (from.isOutput ? connect(added, from, own, socket.many) : connect(added, own, from, socket.many));
+  edit(() => wired || added);
+  select([id]);
+}
+
+/** Lay a wire if it fits; say why if it does not. */
+export function wire(from: End, to: End): boolean {
+  const document = shown();
+  if (!document) return false;
+  const found = verdict(document, useEditor.getState().palette, from, to);
+  if (found.fits) edit((now) => connect(now, from, to, found.many));
+  else toast(text.refusal(found.refusal), "warning");
+  return found.fits;
+}
+
+export function removeSelected(): void {
+  const tab = currentTab();
+  if (!tab) return;
+  edit((document) => {
+    const wires = removeWires(document, (each) => tab.selectedWires.has(wireId(each)));
+    return removeGroups(removeNotes(removeNodes(wires, new Set(selectedNodes())), indices("note:")), indices("group:"));
+  });
+  select([]);
+}
+
+export async function copySelected(): Promise<void> {
+  const document = shown();
+  const ids = selectedNodes();
+  if (!document || ids.length + indices("note:").size === 0) return;
+  await navigator.clipboard.writeText(copyOf(document, new Set(ids), indices("note:")));
+}
+
+export async function cutSelected(): Promise<void> {
+  await copySelected();
+  removeSelected();
+}
+
+/** Paste a graph that was copied here, in another tab, or as JSON text from anywhere. */
+export function pasteText(content: string, at?: Point): boolean {
+  const document = shown();
+  const result = document && paste(document, content, at ?? view.center());
+  if (!result) return false;
+  edit(() => result.document);
+  select(result.ids);
+  return true;
+}
+
+export function duplicateSelected(withIncomingWires: boolean): void {
+  const document = shown();
+  const ids = selectedNodes();
+  if (!document || ids.length === 0) return;
+  const result = duplicate(document, new Set(ids), { withIncomingWires });
+  edit(() => result.document);
+  select(result.ids);
+}
+
+/** Mute or bypass the selection, or make it active again when it is so already. */
+export function toggleMode(mode: "muted" | "bypassed"): void {
+  const ids = selectedNodes();
+  edit((document) => {
+    const all = ids.every((id) => nodesOf(document)[id]?.mode === mode);
+    return changeNodes(document, ids, { mode: all ? "active" : mode });
+  });
+}
+
+export function toggleCollapsed(): void {
+  const ids = selectedNodes();
+  edit((document) => {
+    const all = ids.every((id) => nodesOf(document)[id]?.collapsed);
+    return changeNodes(document, ids, { collapsed: !all });
+  });
+}
+
+export function alignSelected(how: Alignment): void {
+  moveTo(align(view.boxes(selectedNodes()), how));
+}
+
+export function distributeSelected(along: "horizontal" | "vertical"): void {
+  moveTo(distribute(view.boxes(selectedNodes()), along));
+}
+
+export function moveTo(positions: Record<string, Point>, key = ""): void {
+  edit((document) => {
+    let changed = document;
+    for (const [id, position] of Object.entries(positions)) changed = changeNode(changed, id, { position });
+    return changed;
+  }, key);
+}
+
+/** Lay out the selection, or everything, from left to right along the wires (ELK's layered algorithm). */
+export async function arrange(): Promise<void> {
+  const document = shown();
+  if (!document) return;
+  const chosen = selectedNodes();
+  const ids = chosen.length > 1 ? chosen : Object.keys(nodesOf(document));
+  const { layered } = await import("./layout");
+  moveTo(await layered(document, view.boxes(ids)));
+  if (chosen.length < 2) requestAnimationFrame(() => view.fit());
+}
+
+export function groupSelected(): void {
+  const ids = selectedNodes();
+  if (ids.length > 0) edit((document) => addGroup(document, { title: text.newGroup, nodes: ids }));
+}
+
+export function placeNote(at: Point = view.center()): void {
+  edit((document) => addNote(document, { text: text.newNote, position: [Math.round(at[0]), Math.round(at[1])], size: [280, 140] }));
+}
+
+export function collapseSelected(): void {
+  const ids = selectedNodes();
+  const document = shown();
+  if (!document || ids.length === 0) return;
+  const result = collapse(document, useEditor.getState().palette, new Set(ids), text.newSubgraph);
+  edit(() => result.document);
+  select([result.id]);
+}
+
+export function expandSelected(): void {
+  const document = shown();
+  const id = selectedNodes().find((each) => document && nodesOf(document)[each]?.type === "Subgraph");
+  if (!document || id === undefined) return;
+  const result = expand(document, id);
+  edit(() => result.document);
+  select(result.ids);
+}
+
+export function enterSelected(): void {
+  const document = shown();
+  const id = selectedNodes().find((each) => document && nodesOf(document)[each]?.type === "Subgraph");
+  const subgraph = id === undefined ? undefined : document && nodesOf(document)[id]?.fields?.subgraph;
+  if (typeof subgraph === "string") enter(subgraph);
+}
+
+export function replaceWith(id: string, type: string): void {
+  const document = shown();
+  if (!document) return;
+  const result = replaceNode(document, useEditor.getState().palette, id, type);
+  edit(() => result.document);
+  if (result.lost.length > 0) toast(text.wiresLost(result.lost.length), "warning");
+}
+
+export function selectAll(): void {
+  const document = shown();
+  if (!document) return;
+  const notes = (document.notes ?? []).map((_, index) => `note:${index}`);
+  select([...Object.keys(nodesOf(document)), ...notes], wiresOf(document).map(wireId));
+}
+
+/** Put a bend into the selected wires, halfway. */
+export function addReroute(): void {
+  const tab = currentTab();
+  const document = shown();
+  if (!tab || !document) return;
+  for (const each of wiresOf(document)) {
+    if (!tab.selectedWires.has(wireId(each))) continue;
+    const middle = view.middleOf(each);
+    edit((now) => ({
+      ...now,
+      wires: wiresOf(now).map((other) => (wireId(other) === wireId(each) ? { ...other, via: [...(other.via ?? []), middle] } : other)),
+    }));
+  }
+}

@@ -1,0 +1,17 @@
+/** Tells a person who looks elsewhere that a run has ended. */
+
+import type { RunSummary } from "../api/types";
+import { text } from "../text/en";
+import { toast } from "./ui";
+
+export function askToNotify(): void {
+  if ("Notification" in window && Notification.permission === "default") void Notification.requestPermission();
+}
+
+export function notifyWhenDone(run: RunSummary): void {
+  const words = text.runEnded(run.workflow, run.state);
+  toast(words, run.state === "failed" ? "error" : "info");
+  if (document.hidden && "Notification" in window && Notification.permission === "granted") {
+    new Notification("Latent Loom", { body: words, icon: "/icon.png" });
+  }
+}

@@ -1,0 +1,59 @@
+/** Runs as the server tells of them, and what each looks like after its events so far. */
+
+import { create } from "zustand";
+import type { AnyEvent, DeviceStatus, RunSummary } from "../api/types";
+import { applyEvents, EMPTY_RUN, type NodeView, type RunView } from "../graph/runView";
+import { currentTab, useEditor } from "./editor";
+
+interface RunsState {
+  runs: Record<string, RunSummary>;
+  views: Record<string, RunView>;
+  device: DeviceStatus | null;
+  connected: boolean;
+}
+
+export const useRuns = create<RunsState>(() => ({ runs: {}, views: {}, device: null, connected: false }));
+
+const set = useRuns.setState;
+
+export function keepRuns(runs: RunSummary[]): void {
+  set((state) => ({ runs: { ...state.runs, ...Object.fromEntries(runs.map((run) => [run.id, run])) } }));
+}
+
+export function dropRun(id: string): void {
+  set((state) => {
+    const { [id]: _, ...runs } = state.runs;
+    return { runs };
+  });
+}
+
+export function keepEvents(run: string, events: AnyEvent[]): void {
+  set((state) => ({ views: { ...state.views, [run]: applyEvents(state.views[run] ?? EMPTY_RUN, events) } }));
+}
+
+export const isOpen = (run: RunSummary | undefined): boolean => run?.state === "queued" || run?.state === "running";
+
+/** The running, then the queue in order, then the history, newest first. */
+export function inOrder(runs: Record<string, RunSummary>): RunSummary[] {
+  const rank = (run: RunSummary) => (run.state === "running" ? 0 : run.state === "queued" ? 1 : 2);
+  return Object.values(runs).sort(
+    (a, b) => rank(a) - rank(b) || (a.state === "queued" ? (a.position ?? 0) - (b.position ?? 0) : b.created - a.created),
+  );
+}
+
+/** The run that the current tab shows. */
+export function useShownRun(): RunSummary | undefined {
+  const id = useEditor((state) => currentTab(state)?.run ?? "");
+  return useRuns((state) => state.runs[id]);
+}
+
+export function useShownView(): RunView {
+  const id = useEditor((state) => currentTab(state)?.run ?? "");
+  return useRuns((state) => state.views[id] ?? EMPTY_RUN);
+}
+
+/** How the current tab's run sees one node; inside a subgraph its nodes have the outer ids before theirs. */
+export function useNodeView(id: string): NodeView | undefined {
+  const run = useEditor((state) => currentTab(state)?.run ?? "");
+  return useRuns((state) => state.views[run]?.nodes[id]);
+}

@@ -1,0 +1,28 @@
+/** What the canvas knows and commands need: where things lie on the screen. The canvas fills it in. */
+
+import type { Box } from "../graph/arrange";
+import type { Point, Wire } from "../graph/document";
+
+export interface View {
+  center: () => Point;
+  boxes: (ids: string[]) => Record<string, Box>;
+  fit: () => void;
+  zoom: (factor: number) => void;
+  show: (id: string) => void;
+  middleOf: (wire: Wire) => Point;
+}
+
+const nowhere: View = {
+  center: () => [0, 0],
+  boxes: () => ({}),
+  fit: () => undefined,
+  zoom: () => undefined,
+  show: () => undefined,
+  middleOf: () => [0, 0],
+};
+
+export let view: View = nowhere;
+
+export function setView(next: View): void {
+  view = next;
+}

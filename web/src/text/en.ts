@@ -1,0 +1,301 @@
+/** Every word on the screen, in one place, so that it can be translated; words about nodes come from their Python docstrings. */
+
+import { typeWords } from "../graph/looks";
+import type { FieldFault } from "../graph/palette";
+import type { Refusal } from "../graph/verdicts";
+
+const count = (number: number, one: string, many: string) => `${number} ${number === 1 ? one : many}`;
+
+export const text = {
+  // canvas
+  emptyTitle: "Wire a training",
+  emptyTemplate: "Start from a template",
+  emptyTemplateHelp: "A graph that runs as it is, on the model that comes with the program.",
+  emptyNode: "Add a node",
+  emptyNodeHelp: "Double-click the canvas, or press Space, and type what you want to do.",
+  emptyDrop: "Drop a file here",
+  emptyDropHelp: "A workflow, or a picture or LoRA made here: you get the graph that made it.",
+  minimap: "Map of the graph",
+  note: "Note",
+  noteKind: "beside the graph",
+  noteText: "Text of the note, in Markdown",
+  newNote: "**Note**\n\nDouble-click to write.",
+  editNote: "Edit",
+  newGroup: "Group",
+  groupTitle: "Title of the group",
+  groupColor: "Color of the group",
+  newSubgraph: "Subgraph",
+  bend: "Bend of the wire; arrow keys move it, Delete removes it",
+  progress: "Progress",
+  unknown: "unknown",
+  unknownType: (type: string) => `There is no node type ${type}. Install the package that brings it.`,
+  optional: "optional",
+  many: "several",
+  fromWire: "from a wire",
+  moreFields: "More",
+  loss: "loss",
+  sameSide: "A wire goes from an output to an input.",
+  inputLabel: (name: string, type: string, isWired: boolean) => `Input ${name}, ${type}, ${isWired ? "wired" : "not wired"}. Enter: choose what to wire.`,
+  outputLabel: (name: string, type: string, isWired: boolean) => `Output ${name}, ${type}, ${isWired ? "wired" : "not wired"}. Enter: choose what to wire.`,
+  states: {
+    running: "Running",
+    executed: "Done",
+    cached: "In the cache: nothing to compute",
+    failed: "Failed",
+    skipped: "Not run",
+    waiting: "Waiting",
+    muted: "Muted: does not run, nor does what needs it",
+    bypassed: "Bypassed: hands its inputs on",
+  },
+  seconds: (seconds: number) => (seconds < 10 ? `${seconds.toFixed(1)} s` : `${Math.round(seconds)} s`),
+  step: (step: number) => `step ${step}`,
+  previewAt: (step: number) => `Preview at step ${step}`,
+  previewSlider: "Step of the preview",
+  enlarge: (name: string) => `Enlarge ${name}`,
+  bytes: (bytes: number) => (bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`),
+  flow: {
+    "node.a11yDescription.default": "Enter or Space selects the node, the arrow keys move it, Delete removes it, Escape lets go.",
+    "node.a11yDescription.keyboardDisabled": "Enter or Space selects the node.",
+    "edge.a11yDescription.default": "Enter or Space selects the wire, R bends it, Delete removes it.",
+    "minimap.ariaLabel": "Map of the graph",
+  },
+
+  // verdicts and faults
+  refusal: (refusal: Refusal): string => {
+    switch (refusal.code) {
+      case "unknown":
+        return "There is no such socket.";
+      case "sameNode":
+        return "A node cannot be wired to itself.";
+      case "circle":
+        return "This wire would close a circle.";
+      case "there":
+        return "This wire is there already.";
+      case "fieldRefuses":
+        return refusal.reason;
+      case "type":
+        return `This carries a ${typeWords(refusal.offered)}; a ${typeWords(refusal.needed)} is needed.`;
+    }
+  },
+  fault: (fault: FieldFault): string => {
+    switch (fault.code) {
+      case "missing":
+        return "A value is needed.";
+      case "notNumber":
+        return "This is not a number.";
+      case "notInteger":
+        return "A whole number is needed.";
+      case "tooSmall":
+        return `At least ${fault.limit}.`;
+      case "tooLarge":
+        return `At most ${fault.limit}.`;
+      case "notMultiple":
+        return `A multiple of ${fault.limit}.`;
+      case "tooLong":
+        return `At most ${fault.limit} characters.`;
+      case "notChoice":
+        return "Choose from the list.";
+      case "pattern":
+        return "This does not have the right form.";
+    }
+  },
+  problems: (number: number) => count(number, "problem", "problems"),
+  noProblems: "No problems",
+
+  // top bar and rail
+  tabs: "Open workflows",
+  unsaved: "not saved",
+  newTab: "New workflow",
+  closeTab: (name: string) => `Close ${name}`,
+  run: "Run",
+  runTo: "Run to the selected nodes",
+  stop: "Stop",
+  queued: (number: number) => `${number} waiting`,
+  tools: "Tools",
+  panels: "Panels",
+  theme: { system: "Theme of the system", dark: "Dark theme", light: "Light theme" },
+  offline: "The server does not answer. What you do is kept here, and saved when it is back.",
+  device: (memory: string, cpu: number) => `Memory in use: ${memory}. Processor: ${Math.round(cpu)} %.`,
+  memoryOf: (used: number, total: number) => `${(used / 1e9).toFixed(1)} of ${Math.round(total / 1e9)} GB`,
+  breadcrumbs: "Subgraphs",
+  top: "Whole workflow",
+
+  // panels
+  side: { node: "Node", run: "Run", queue: "Queue" },
+  closePanel: "Close the panel",
+  workflow: "Workflow",
+  name: "Name",
+  description: "Description",
+  nodeTitle: "Title",
+  nodeId: "Id",
+  mode: "Mode",
+  modes: { active: "active", muted: "muted", bypassed: "bypassed" },
+  color: "Color",
+  noColor: "None",
+  settings: "Settings",
+  sockets: "Sockets",
+  log: "Log",
+  selectHint: "Select a node to see all its settings and what they do.",
+  manySelected: (number: number) => `${number} nodes are selected.`,
+  reset: (name: string) => `Reset ${name}`,
+  resetTo: (value: unknown) => `Back to ${JSON.stringify(value ?? "")}`,
+  randomise: "New random seed",
+  browse: "Browse",
+  showPictures: "Show pictures and captions",
+  noRun: "Nothing has run here yet. Press Run: curves, pictures and files will appear here and in their nodes.",
+  startedAt: "Started",
+  took: "Time",
+  now: "Now",
+  stepsOf: (step: number, total: number) => `${step} of ${total}`,
+  pace: (pace: number) => `${pace >= 10 ? Math.round(pace) : pace.toFixed(1)} steps/s`,
+  left: (time: string) => `${time} left`,
+  cancel: "Cancel",
+  retry: "Run again",
+  runStates: { queued: "waiting", running: "running", succeeded: "done", failed: "failed", cancelled: "cancelled", interrupted: "interrupted" },
+  metrics: { loss: "loss", learning_rate: "learning rate", validation_loss: "validation loss" },
+  raw: "as measured",
+  stepLabel: "step",
+  earlier: "compared run",
+  curve: "Curve",
+  smoothing: "Smoothing",
+  logScale: "Logarithmic",
+  compare: "Compare with",
+  nothing: "nothing",
+  chartSummary: (label: string, step: number, first: number, last: number) => `${label}: ${first.toPrecision(3)} at first, ${last.toPrecision(3)} at step ${step}`,
+  files: "Files",
+  openGraph: "Open its graph",
+  queue: "Queue",
+  queueEmpty: "Nothing is waiting.",
+  history: "History",
+  historyEmpty: "No run has ended yet.",
+  moveUp: "Earlier",
+  moveDown: "Later",
+  forget: "Remove from the history; its files stay",
+  reopen: "Open its graph, curves and files",
+
+  // dialogs
+  close: "Close",
+  nothingFound: "Nothing found.",
+  addTitle: "Add a node",
+  wireTitle: (name: string) => `Wire ${name} to`,
+  replaceTitle: (id: string) => `Put in the place of ${id}`,
+  isThere: "is there",
+  commandPlaceholder: "Type a command",
+  findPlaceholder: "Find a node by id, title, class or text",
+  shortcutsHint: "Click a shortcut and press other keys to change it. A key that is taken moves here.",
+  resetShortcuts: "Reset all",
+  changeKeys: (command: string) => `Change the keys of ${command}`,
+  pressKeys: "press keys",
+  keyNames: { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", Delete: "Del", Escape: "Esc" },
+  nodeCount: (number: number) => count(number, "node", "nodes"),
+  openFromDisk: "Open a file",
+  noWorkflows: "Nothing has been saved in this workspace yet.",
+  removeFile: (name: string) => `Remove ${name}`,
+  removeFileQuestion: (name: string) => `Remove ${name} from the disk?`,
+  fileName: "Name",
+  saveHelp: "Saved as JSON in the folder `workflows` of the workspace; the same file runs headlessly.",
+  badFileName: "Letters, digits, spaces and . _ - ( ) make a name.",
+  conflictTitle: "The file has changed",
+  conflict: (path: string) => `${path} has been saved by another page or program since it was opened here.`,
+  saveOther: "Save under another name",
+  seeTheirs: "Open the other version beside this one",
+  saveOver: "Write over it",
+  chooseModel: "Choose a model",
+  chooseFolder: "Choose a folder",
+  chooseFile: "Choose a file",
+  upload: "Upload",
+  uploaded: (number: number) => `${count(number, "file", "files")} uploaded.`,
+  parentFolder: "Folder above",
+  emptyFolder: "This folder is empty. Drop files here to upload them.",
+  useFolder: "Use this folder",
+  pictureCount: (number: number) => count(number, "picture", "pictures"),
+  zoom: "Zoom",
+  beforeAfter: "Compare with the first",
+  previous: "Previous",
+  next: "Next",
+  filter: "Filter by name or caption",
+  bulk: (number: number) => `Change ${count(number, "caption", "captions")}`,
+  tag: "Tag or text",
+  replacement: "Replacement",
+  addTag: "Add",
+  removeTag: "Remove",
+  replaceTag: "Replace",
+  saveCaptions: (number: number) => (number > 0 ? `Save ${count(number, "caption", "captions")}` : "Saved"),
+  captionsSaved: (number: number) => `${count(number, "caption", "captions")} written beside the pictures.`,
+  withoutCaption: (number: number) => `${number} without a caption file`,
+  latentsCached: (number: number) => `${number} encoded`,
+  choosePicture: (name: string) => `Choose ${name}`,
+  captionOf: (name: string) => `Caption of ${name}`,
+  noCaption: "no caption",
+
+  // messages
+  show: "Show",
+  serverAway: "The server does not answer.",
+  nothingToRun: "There is nothing to run yet.",
+  saved: (path: string) => `Saved as ${path}.`,
+  opened: (name: string) => `Opened the graph of ${name}.`,
+  carriesNothing: (name: string) => `${name} carries no workflow. Workflows, and pictures and safetensors made here, do.`,
+  tabClosed: (name: string) => `${name} was not saved.`,
+  bringBack: "Bring it back",
+  draftCopied: "Another page has changed the same draft; this is a copy now.",
+  wiresLost: (number: number) => `${count(number, "wire does", "wires do")} not fit the new node.`,
+  runEnded: (name: string, state: string) =>
+    state === "succeeded" ? `${name} is done.` : state === "failed" ? `${name} has failed.` : `${name} was stopped.`,
+  crashed: "The page has met an error. Your work is kept in a draft; reload to go on.",
+  reload: "Reload",
+
+  commands: {
+    addNode: "Add a node",
+    commandPalette: "Commands",
+    run: "Run",
+    runToSelected: "Run to the selected nodes",
+    cancelRun: "Stop the run",
+    save: "Save",
+    saveAs: "Save as",
+    download: "Download as JSON",
+    newTab: "New workflow",
+    closeTab: "Close workflow",
+    templates: "Templates",
+    open: "Open a workflow",
+    undo: "Undo",
+    redo: "Redo",
+    cut: "Cut",
+    copy: "Copy",
+    paste: "Paste",
+    duplicate: "Duplicate",
+    duplicateWired: "Duplicate with incoming wires",
+    remove: "Delete",
+    selectAll: "Select all",
+    selectNone: "Select nothing",
+    mute: "Mute",
+    bypass: "Bypass",
+    collapse: "Collapse",
+    replace: "Replace node",
+    reroute: "Bend the selected wire",
+    group: "Group",
+    note: "Add a note",
+    subgraph: "Make a subgraph",
+    ungroupSubgraph: "Unpack the subgraph",
+    enterSubgraph: "Enter the subgraph",
+    leaveSubgraph: "Leave the subgraph",
+    arrange: "Arrange automatically",
+    alignLeft: "Align left",
+    alignRight: "Align right",
+    alignTop: "Align top",
+    alignBottom: "Align bottom",
+    alignCenter: "Align centers",
+    alignMiddle: "Align middles",
+    distributeHorizontally: "Distribute horizontally",
+    distributeVertically: "Distribute vertically",
+    fit: "Show everything",
+    zoomIn: "Zoom in",
+    zoomOut: "Zoom out",
+    find: "Find in the graph",
+    minimap: "Map on or off",
+    nodePanel: "Node panel",
+    runPanel: "Run panel",
+    queuePanel: "Queue panel",
+    theme: "Change the theme",
+    shortcuts: "Keyboard shortcuts",
+  },
+};
