@@ -15,6 +15,8 @@ FORMAT = "latentloom/1"
 MAX_BYTES = 20 * 2**20
 
 NodeId = Annotated[str, Field(pattern=r"^[\w-]{1,64}$")]
+SocketName = Annotated[str, Field(pattern=r"^\w{1,64}$")]
+End = Annotated[str, Field(pattern=r"^[\w-]{1,64}\.\w{1,64}$")]
 Point = tuple[float, float]
 
 MIGRATIONS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
@@ -70,15 +72,17 @@ class Note(_Part):
 
 
 class Subgraph(_Part):
-    """A graph to be placed as one node; kept with the document."""
+    """A graph to be placed as one node, of type `Subgraph` with the id in its field `subgraph`; kept with the document."""
 
     name: str = ""
     nodes: dict[NodeId, NodeEntry] = {}
     wires: list[Wire] = []
-    inputs: dict[str, str] = {}
+    inputs: dict[SocketName, End] = {}
     """Outer input name to inner `ID.input`."""
-    outputs: dict[str, str] = {}
+    outputs: dict[SocketName, End] = {}
     """Outer output name to inner `ID.output`."""
+    groups: list[Group] = []
+    notes: list[Note] = []
 
 
 class Workflow(_Part):

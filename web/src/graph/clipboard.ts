@@ -14,6 +14,7 @@ import {
 } from "./document";
 import { parsedDocument } from "./documentText";
 import { untaken } from "./freshIds";
+import { shifted, topLeft } from "./places";
 import { type Subgraphs, subgraphOf, usedSubgraphs } from "./subgraphUse";
 
 const SHIFT: Point = [40, 40];
@@ -28,11 +29,8 @@ export function copyOf(document: Document, nodeIds: ReadonlySet<string>, noteInd
 export function paste(document: Document, text: string, at: Point): { document: Document; ids: string[] } | null {
   const pasted = parsedDocument(text);
   if (!pasted) return null;
-  const places = [...Object.values(nodesOf(pasted)), ...notesOf(pasted), ...groupsOf(pasted)].flatMap(({ position }) =>
-    position ? [position] : [],
-  );
-  const [left, top] = places.length ? [Math.min(...places.map(([x]) => x)), Math.min(...places.map(([, y]) => y))] : [0, 0];
-  return graft(document, placed(pasted, [left, top]), [Math.round(at[0] - left), Math.round(at[1] - top)]);
+  const corner = topLeft([...Object.values(nodesOf(pasted)), ...notesOf(pasted), ...groupsOf(pasted)]) ?? [0, 0];
+  return graft(document, placed(pasted, corner), [Math.round(at[0] - corner[0]), Math.round(at[1] - corner[1])]);
 }
 
 /** The document with a copy of the chosen nodes a little lower, and the new ids; the copies may share what comes in from outside. */
@@ -84,27 +82,25 @@ function graft(
   shift: Point,
 ): { document: Document; ids: string[]; renamed: Map<string, string> } {
   const moved = ([x, y]: Point): Point => [x + shift[0], y + shift[1]];
-  const shifted = <T extends { position?: Point | null }>(thing: T): T =>
-    thing.position ? { ...thing, position: moved(thing.position) } : thing;
   const { subgraphs, renamed: definitions } = united(document.subgraphs ?? {}, part.subgraphs ?? {});
   const nodes = { ...nodesOf(document) };
   const renamed = new Map<string, string>();
   for (const [id, node] of Object.entries(nodesOf(part))) {
     const fresh = untaken(nodes, id);
     renamed.set(id, fresh);
-    nodes[fresh] = shifted(repointed(node, definitions));
+    nodes[fresh] = shifted(repointed(node, definitions), shift);
   }
   const there = (text: string) => `${renamed.get(end(text).node)}.${end(text).name}`;
   const wires = wiresOf(part)
     .filter((wire) => renamed.has(end(wire.from).node) && renamed.has(end(wire.to).node))
     .map((wire) => ({ ...wire, from: there(wire.from), to: there(wire.to), ...(wire.via && { via: wire.via.map(moved) }) }));
   const groups = groupsOf(part).map((group) => ({
-    ...shifted(group),
+    ...shifted(group, shift),
     nodes: group.nodes?.flatMap((id) => renamed.get(id) ?? []),
   }));
   const changed: Document = { ...document, nodes, wires: [...wiresOf(document), ...wires] };
   if (groups.length) changed.groups = [...groupsOf(document), ...groups];
-  if (part.notes?.length) changed.notes = [...notesOf(document), ...part.notes.map(shifted)];
+  if (part.notes?.length) changed.notes = [...notesOf(document), ...part.notes.map((note) => shifted(note, shift))];
   if (Object.keys(subgraphs).length) changed.subgraphs = subgraphs;
   return { document: changed, ids: [...renamed.values()], renamed };
 }

@@ -66,7 +66,12 @@ function blank(title: string): NodeDescription {
   };
 }
 
-function inputSocket(name: string, place: End, inner: Document, classOf: (node: string) => NodeDescription | undefined): InputSocket {
+function inputSocket(
+  name: string,
+  place: End,
+  inner: Document,
+  classOf: (node: string) => NodeDescription | undefined,
+): InputSocket {
   const target = classOf(place.node);
   const socket = target && inputOf(target, place.name);
   const isFed = wiresOf(inner).some((wire) => wire.to === `${place.node}.${place.name}`);
@@ -75,5 +80,11 @@ function inputSocket(name: string, place: End, inner: Document, classOf: (node: 
   if (!field) return { name, type: "", accepts: [], many: false, required: false };
   const spec = fieldsOf(target).find((each) => each.name === place.name);
   const isSet = nodesOf(inner)[place.node]?.fields?.[place.name] !== undefined;
-  return { name, type: field.type, accepts: field.refuses ? [] : field.accepts, many: false, required: !!spec?.required && !isSet };
+  return {
+    name,
+    type: field.type,
+    accepts: field.refuses ? [] : field.accepts,
+    many: false,
+    required: !!spec?.required && !isSet,
+  };
 }

@@ -1,6 +1,6 @@
 /** Editing what lies inside a subgraph. */
 
-import { type Document, end, endText, nodesOf, notesOf, groupsOf, type Wire, wiresOf } from "./document";
+import { type Document, end, endText, groupsOf, nodesOf, notesOf, type Wire, wiresOf } from "./document";
 import { type Subgraphs, subgraphOf } from "./subgraphUse";
 
 /** The document with another content of a subgraph; sockets follow nodes that were renamed, and go with those that were removed. */
@@ -20,7 +20,8 @@ export function withInner(document: Document, subgraphId: string, inner: Documen
   };
   const subgraphs: Subgraphs = { ...document.subgraphs, ...inner.subgraphs, [subgraphId]: definition };
   const changed = { ...document, subgraphs };
-  const isGone = (own: Record<string, string>, other: Record<string, string>) => Object.keys(own).some((name) => !(name in other));
+  const isGone = (own: Record<string, string>, other: Record<string, string>) =>
+    Object.keys(own).some((name) => !(name in other));
   const hasLost = isGone(before.inputs ?? {}, definition.inputs) || isGone(before.outputs ?? {}, definition.outputs);
   return hasLost ? withoutLooseWires(changed, subgraphId) : changed;
 }
