@@ -13,7 +13,7 @@ from typing import Any
 
 from graph_runtime.context import METADATA_KEY
 from graph_runtime.node import NodeType
-from graph_runtime.workflow import Workflow
+from graph_runtime.workflow import NodeEntry, Workflow
 
 MAX_HEADER = 100 * 2**20
 
@@ -36,11 +36,18 @@ def carried_document(workflow: Workflow, palette: Mapping[str, NodeType]) -> dic
     """Return the workflow as its artifacts carry it: of a path outside the workspace only the last name."""
     document = workflow.to_json()
     for id, entry in workflow.nodes.items():
-        for name in palette[entry.type].path_fields if entry.type in palette else ():
-            value = entry.fields.get(name)
-            if isinstance(value, str) and PurePath(value).is_absolute():
-                document["nodes"][id]["fields"][name] = PurePath(value).name
+        _shorten(entry, palette, document["nodes"][id])
+    for name, subgraph in workflow.subgraphs.items():
+        for id, entry in subgraph.nodes.items():
+            _shorten(entry, palette, document["subgraphs"][name]["nodes"][id])
     return document
+
+
+def _shorten(entry: NodeEntry, palette: Mapping[str, NodeType], shown: dict[str, Any]) -> None:
+    for name in palette[entry.type].path_fields if entry.type in palette else ():
+        value = entry.fields.get(name)
+        if isinstance(value, str) and PurePath(value).is_absolute():
+            shown["fields"][name] = PurePath(value).name
 
 
 def read_provenance(path: Path) -> dict[str, Any] | None:

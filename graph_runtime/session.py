@@ -17,6 +17,7 @@ from graph_runtime.executor import Plan, Surroundings, execute, make_plan
 from graph_runtime.graph import Graph, build_graph, compute_keys, digest_json
 from graph_runtime.provenance import carried_document, library_versions
 from graph_runtime.runs import RunFolder
+from graph_runtime.subgraphs import expanded, expanded_ids
 from graph_runtime.validation import validate
 from graph_runtime.workflow import Workflow
 from graph_runtime.workspace import OutsideReader, Workspace
@@ -40,6 +41,8 @@ def cache_limit() -> int:
 class Prepared:
     """A workflow that can run: its graph with keys, and where its outside files lie."""
 
+    workflow: Workflow
+    """The document as it was given; the graph's is that without subgraphs."""
     graph: Graph
     targets: list[str]
     files: OutsideReader
@@ -53,8 +56,9 @@ def prepare(workflow: Workflow, palette: Palette, workspace: Workspace, cache: C
     """Validate, order and key a workflow; raise WorkflowError naming everything that is wrong."""
     if problems := validate(workflow, palette, workspace):
         raise WorkflowError(*problems)
-    graph = build_graph(workflow, palette.types)
-    missing = [target for target in targets if target not in graph.steps]
+    graph = build_graph(expanded(workflow), palette.types)
+    inner = {target: [id for id in expanded_ids(workflow, target) if id in graph.steps] for target in targets}
+    missing = [target for target, ids in inner.items() if not ids]
     if missing:
         raise WorkflowError(*(Problem("this target is not in the workflow, or it is muted.", node=id) for id in missing))
     files = OutsideReader(workspace, cache.digest)
@@ -62,7 +66,8 @@ def prepare(workflow: Workflow, palette: Palette, workspace: Workspace, cache: C
     compute_keys(graph, files, {"workflow": carried, "versions": library_versions()})
     inputs = {step.id: digest_json(step.fingerprint) for step in graph.steps.values() if step.fingerprint is not None}
     provenance = Provenance(carried, inputs, library_versions())
-    return Prepared(graph, targets or graph.default_targets(), files, provenance)
+    targets = [id for ids in inner.values() for id in ids]
+    return Prepared(workflow, graph, targets or graph.default_targets(), files, provenance)
 
 
 def run(
@@ -84,7 +89,7 @@ def open_folder(
 ) -> RunFolder:
     """Make the folder of a run, or open an earlier one; raise WorkflowError when the output folder cannot be written."""
     try:
-        return RunFolder(output, prepared.graph.workflow, prepared.provenance.versions, earlier=earlier, waiting=waiting)
+        return RunFolder(output, prepared.workflow, prepared.provenance.versions, earlier=earlier, waiting=waiting)
     except OSError as error:
         raise WorkflowError(_unwritable(output, error)) from None
 

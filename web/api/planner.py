@@ -73,7 +73,7 @@ class Planner:
         except DamagedCache as error:
             return PlanReply(targets=targets, nodes={}, problems=[report(Problem(str(error)))])
         to_run, needed = set(plan.to_run), set(plan.needed)
-        states = {id: "run" if id in to_run else "cached" if id in needed else "skipped" for id in workflow.nodes}
+        states = {id: "run" if id in to_run else "cached" if id in needed else "skipped" for id in prepared.graph.workflow.nodes}
         return PlanReply.model_validate({"targets": prepared.targets, "nodes": states, "problems": []})
 
     def _opened(self) -> Cache:

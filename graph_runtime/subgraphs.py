@@ -1,0 +1,126 @@
+"""Subgraph nodes replaced by what lies inside them, so that everything after this knows plain nodes only."""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from graph_runtime.errors import Problem, WorkflowError, did_you_mean
+from graph_runtime.workflow import NodeEntry, Subgraph, Wire, Workflow
+
+SUBGRAPH = "Subgraph"
+MAX_ID = 64
+MAX_DEPTH = 32
+MAX_PARTS = 100_000
+
+
+def expanded(workflow: Workflow) -> Workflow:
+    """Return the workflow with the inner nodes, `OUTER--INNER`, in the place of its Subgraph nodes.
+
+    At an input that takes several wires, those from inside come first. Raises WorkflowError naming every Subgraph node
+    that stands for nothing, or for itself.
+    """
+    if not any(entry.type == SUBGRAPH for entry in workflow.nodes.values()):
+        return workflow
+    expansion = _Expansion(workflow.subgraphs)
+    wires = expansion.add(workflow.nodes, workflow.wires, "", "active", ())
+    if expansion.problems:
+        raise WorkflowError(*expansion.problems)
+    return workflow.model_copy(update={"nodes": expansion.nodes, "wires": wires, "subgraphs": {}})
+
+
+def expanded_ids(workflow: Workflow, id: str) -> list[str]:
+    """Return the ids that a node has once its workflow, which has no problem, is expanded: its own, or all inside it."""
+    return _ids_inside(id, workflow.nodes[id], workflow.subgraphs) if id in workflow.nodes else [id]
+
+
+def joined(outer: str, inner: str) -> str:
+    """Return the id of a node inside a subgraph; what would be too long ends in a checksum of itself."""
+    id = f"{outer}--{inner}" if outer else inner
+    return id if len(id) <= MAX_ID else f"{id[: MAX_ID - 9]}-{zlib.crc32(id.encode()):08x}"
+
+
+def _ids_inside(id: str, entry: NodeEntry, subgraphs: Mapping[str, Subgraph]) -> list[str]:
+    if entry.type != SUBGRAPH:
+        return [id]
+    inner = subgraphs[str(entry.fields["subgraph"])].nodes
+    return [deep for name, each in inner.items() for deep in _ids_inside(joined(id, name), each, subgraphs)]
+
+
+@dataclass
+class _Expansion:
+    subgraphs: Mapping[str, Subgraph]
+    nodes: dict[str, NodeEntry] = field(default_factory=dict[str, NodeEntry])
+    inputs: dict[str, str] = field(default_factory=dict[str, str])
+    """What stands for an input of a Subgraph node, which may itself be an input of such a node."""
+    outputs: dict[str, str] = field(default_factory=dict[str, str])
+    placed: set[str] = field(default_factory=set[str])
+    parts: int = 0
+    """Nodes, wires and sockets inside subgraphs so far: few definitions can stand for very many."""
+    problems: list[Problem] = field(default_factory=list[Problem])
+
+    def add(
+        self, nodes: Mapping[str, NodeEntry], wires: list[Wire], outer: str, mode: str, within: tuple[str, ...]
+    ) -> list[Wire]:
+        """Add the nodes of one level, and of those below; return the wires."""
+        inner: list[Wire] = []
+        for name, entry in nodes.items():
+            id = joined(outer, name)
+            changed = entry if mode == "active" else entry.model_copy(update={"mode": mode})
+            if id in self.nodes or id in self.placed:
+                self._problem("another node has this id once subgraphs are taken apart.", id, "Rename one of them.", "")
+            elif entry.type == SUBGRAPH:
+                inner += self._enter(id, changed, within)
+            else:
+                self.nodes[id] = changed
+        return inner + [found for wire in wires if (found := self._rewired(wire, outer))]
+
+    def _enter(self, id: str, entry: NodeEntry, within: tuple[str, ...]) -> list[Wire]:
+        self.placed.add(id)
+        name = entry.fields.get("subgraph")
+        if not isinstance(name, str) or name not in self.subgraphs:
+            remedy = did_you_mean(str(name), self.subgraphs, "Remove the node, or bring the subgraph with the document.")
+            self._problem(f"there is no subgraph {str(name)[:60]!r}.", id, remedy)
+        elif name in within:
+            self._problem(f"the subgraph {name!r} contains itself.", id, "Remove this node from inside it.")
+        elif len(within) >= MAX_DEPTH:
+            self._problem(f"more than {MAX_DEPTH} subgraphs lie inside each other.", id)
+        elif self._has_room(id, self.subgraphs[name]):
+            subgraph = self.subgraphs[name]
+            self.inputs |= {f"{id}.{outer}": _below(id, end) for outer, end in subgraph.inputs.items()}
+            self.outputs |= {f"{id}.{outer}": _below(id, end) for outer, end in subgraph.outputs.items()}
+            return self.add(subgraph.nodes, subgraph.wires, id, entry.mode, (*within, name))
+        return []
+
+    def _has_room(self, id: str, subgraph: Subgraph) -> bool:
+        had_room = self.parts <= MAX_PARTS
+        self.parts += sum(map(len, (subgraph.nodes, subgraph.wires, subgraph.inputs, subgraph.outputs)))
+        if had_room and self.parts > MAX_PARTS:
+            self._problem(f"all subgraphs together have more than {MAX_PARTS} nodes and wires.", id)
+        return self.parts <= MAX_PARTS
+
+    def _rewired(self, wire: Wire, outer: str) -> Wire | None:
+        source = self._followed(_below(outer, wire.source), self.outputs, "output")
+        target = self._followed(_below(outer, wire.target), self.inputs, "input")
+        if source is None or target is None:
+            return None
+        unchanged = (source, target) == (wire.source, wire.target)
+        return wire if unchanged else Wire(source=source, target=target, via=wire.via)
+
+    def _followed(self, end: str, sockets: Mapping[str, str], kind: str) -> str | None:
+        """Return the end at a plain node that an end at a Subgraph node stands for."""
+        while (place := end.split("."))[0] in self.placed:
+            if end not in sockets:
+                names = [key.split(".")[1] for key in sockets if key.startswith(f"{place[0]}.")]
+                remedy = f"Its {kind}s are: {', '.join(names) or 'none'}."
+                self.problems.append(Problem(f"the subgraph has no {kind} {place[1]!r}.", place[0], place[1], remedy))
+                return None
+            end = sockets[end]
+        return end
+
+    def _problem(self, message: str, id: str, remedy: str = "", field: str = "subgraph") -> None:
+        self.problems.append(Problem(message, id, field, remedy))
+
+
+def _below(outer: str, end: str) -> str:
+    node, _, name = end.partition(".")
+    return f"{joined(outer, node)}.{name}"
