@@ -1,0 +1,18 @@
+"""Prints our own nodes for the editor's tests: `python -m tests.web.palette > web/test/palette.json`."""
+
+import json
+import sys
+from typing import Any
+
+from graph_runtime.discovery import Palette, load_palette
+from web.api.palette import palette_reply
+
+
+def palette_fixture() -> dict[str, Any]:
+    """Return what the server says of our own nodes, whatever else is installed."""
+    own = {name: node_type for name, node_type in load_palette().types.items() if node_type.package == "latentloom"}
+    return palette_reply(Palette(own)).model_dump(mode="json")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(palette_fixture(), indent=1) + "\n")

@@ -1,0 +1,39 @@
+/** The ids that runs and problems give to nodes inside subgraphs. */
+
+import { type Document, nodesOf } from "./document";
+import { SUBGRAPH, subgraphOf } from "./subgraphUse";
+
+const MAX_ID = 64;
+
+/** For every node as a run names it, the ids that lead to it: a node of the document, then of the subgraph that this stands for, and so on. */
+export function expandedIds(document: Document): Map<string, string[]> {
+  const paths = new Map<string, string[]>();
+  const add = (nodes: Document["nodes"], outer: string, path: string[], within: string[]): void => {
+    for (const [name, entry] of Object.entries(nodes ?? {})) {
+      const id = joined(outer, name);
+      const subgraph = subgraphOf(entry);
+      if (entry.type !== SUBGRAPH) paths.set(id, [...path, name]);
+      else if (subgraph !== null && !within.includes(subgraph)) {
+        add(document.subgraphs?.[subgraph]?.nodes, id, [...path, name], [...within, subgraph]);
+      }
+    }
+  };
+  add(nodesOf(document), "", [], []);
+  return paths;
+}
+
+/** The id of a node inside a subgraph, as `graph_runtime/subgraphs.py` makes it: what would be too long ends in a checksum. */
+export function joined(outer: string, inner: string): string {
+  const id = outer ? `${outer}--${inner}` : inner;
+  const letters = [...id];
+  return letters.length <= MAX_ID ? id : `${letters.slice(0, MAX_ID - 9).join("")}-${crc32(id).toString(16).padStart(8, "0")}`;
+}
+
+function crc32(text: string): number {
+  let sum = ~0;
+  for (const byte of new TextEncoder().encode(text)) {
+    sum ^= byte;
+    for (let bit = 0; bit < 8; bit++) sum = (sum >>> 1) ^ (sum & 1 ? 0xedb88320 : 0);
+  }
+  return ~sum >>> 0;
+}
