@@ -27,7 +27,7 @@ function described(document: Document, palette: Palette, id: string, outer: stri
   return entry?.type === SUBGRAPH ? subgraphDescription(document, palette, id, outer) : palette.get(entry?.type ?? "");
 }
 
-/** The same object for the same definitions; a subgraph inside itself (in `outer`) has no sockets there. */
+/** The same object for the same definitions; a subgraph inside itself (in `outer`) is refused anyway, and has no sockets there. */
 function subgraphDescription(document: Document, palette: Palette, id: string, outer: string[]): NodeDescription {
   const subgraph = subgraphOf(nodesOf(document)[id]) ?? "";
   const definition = document.subgraphs?.[subgraph];
@@ -45,7 +45,7 @@ function subgraphDescription(document: Document, palette: Palette, id: string, o
       return { name, type: (source && outputOf(source, end(text).name)?.type) ?? "" };
     }),
   };
-  if (!outer.length) known.set(definition, { subgraphs: document.subgraphs, palette, description });
+  known.set(definition, { subgraphs: document.subgraphs, palette, description });
   return description;
 }
 

@@ -132,6 +132,9 @@ export function renameNode(document: Document, id: string, wanted: string): Docu
     ...document,
     nodes: Object.fromEntries(Object.entries(nodes).map(([key, entry]) => [key === id ? wanted : key, entry])),
     wires: wiresOf(document).map((wire) => ({ ...wire, from: rename(wire.from), to: rename(wire.to) })),
-    groups: groupsOf(document).map((group) => ({ ...group, nodes: (group.nodes ?? []).map((key) => (key === id ? wanted : key)) })),
+    groups: groupsOf(document).map((group) => ({
+      ...group,
+      nodes: (group.nodes ?? []).map((key) => (key === id ? wanted : key)),
+    })),
   };
 }

@@ -4,12 +4,15 @@ import { type Document, nodesOf } from "./document";
 import { SUBGRAPH, subgraphOf } from "./subgraphUse";
 
 const MAX_ID = 64;
+const MAX_NODES = 100_000;
 
 /** For every node as a run names it, the ids that lead to it: a node of the document, then of the subgraph that this stands for, and so on. */
 export function expandedIds(document: Document): Map<string, string[]> {
   const paths = new Map<string, string[]>();
+  let room = MAX_NODES;
   const add = (nodes: Document["nodes"], outer: string, path: string[], within: string[]): void => {
     for (const [name, entry] of Object.entries(nodes ?? {})) {
+      if (room-- <= 0) return;
       const id = joined(outer, name);
       const subgraph = subgraphOf(entry);
       if (entry.type !== SUBGRAPH) paths.set(id, [...path, name]);
