@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from graph_runtime.context import RunContext
+from graph_runtime.context import Artifact, RunContext
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -222,7 +222,8 @@ def _wire_socket(name: str, annotation: Any, *, optional: bool) -> Socket:
 
 
 def _outputs(annotation: Any) -> dict[str, Any]:
-    if annotation is type(None):
+    """The outputs that wires can begin at; finished files leave the graph."""
+    if annotation is type(None) or annotation is Artifact or typing.get_args(annotation)[:1] == (Artifact,):
         return {}
     if isinstance(annotation, type) and issubclass(annotation, tuple) and hasattr(annotation, "_fields"):
         return typing.get_type_hints(annotation)

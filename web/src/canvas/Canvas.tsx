@@ -21,7 +21,7 @@ import { openDialog, setWiring, useUi } from "../state/ui";
 import { setView } from "../state/view";
 import { text } from "../text/en";
 import { Empty } from "./Empty";
-import { FarWires } from "./FarWires";
+import { FarView } from "./FarView";
 import { FAR_ZOOM, FarContext } from "./far";
 import { type FlowNode, flowEdges, flowNodes, groupNodes, sizeOf, type WireEdge } from "./flow";
 import { GroupFrame } from "./GroupFrame";
@@ -88,6 +88,7 @@ export function Canvas() {
         }}
         onlyRenderVisibleElements={!isFar}
         deleteKeyCode={null}
+        panActivationKeyCode={null}
         selectionKeyCode="Shift"
         multiSelectionKeyCode={["Meta", "Control", "Shift"]}
         selectionMode={SelectionMode.Partial}
@@ -104,7 +105,7 @@ export function Canvas() {
         disableKeyboardA11y={false}
       >
         <Background variant={BackgroundVariant.Dots} gap={24} size={1.5} />
-        {isFar && <FarWires edges={edges} nodes={nodes} />}
+        {isFar && <FarView edges={edges} nodes={nodes} />}
         {minimap && nodes.length > 0 && <MiniMap pannable zoomable ariaLabel={text.minimap} nodeBorderRadius={6} />}
         <WiringHint />
       </ReactFlow>

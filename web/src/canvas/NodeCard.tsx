@@ -1,7 +1,7 @@
 import { type NodeProps, NodeResizeControl, useUpdateNodeInternals } from "@xyflow/react";
-import { memo, useEffect } from "react";
+import { memo, useEffect, useRef } from "react";
 import type { NodeView } from "../graph/runView";
-import { foldedFields, mainFields } from "../graph/size";
+import { estimatedHeight, foldedFields, mainFields } from "../graph/size";
 import { FieldRow } from "../fields/FieldRow";
 import { currentTab, useEditor } from "../state/editor";
 import { useNodeView } from "../state/runs";
@@ -14,7 +14,7 @@ import { Folds } from "./Folds";
 import { Socket } from "./Socket";
 
 /** A node on the canvas: header, sockets, fields, progress, result. */
-export const NodeCard = memo(function NodeCard({ id, data, selected }: NodeProps<CardNode>) {
+export const NodeCard = memo(function NodeCard({ id, data, selected, height }: NodeProps<CardNode>) {
   const { entry, description } = data;
   const isFar = useFar();
   const view = useNodeView(id);
@@ -22,16 +22,17 @@ export const NodeCard = memo(function NodeCard({ id, data, selected }: NodeProps
   const problems = useEditor((state) => currentTab(state)?.problems.filter((problem) => problem.node === id).length ?? 0);
   const state = shownState(view, planned);
   const update = useUpdateNodeInternals();
-  // biome-ignore lint/correctness/useExhaustiveDependencies: sockets move when any of these changes
-  useEffect(() => update(id), [id, update, entry.collapsed, isFar, description]);
+  const measured = useRef(description);
+  useEffect(() => {
+    if (measured.current !== description) update(id); // other sockets, perhaps in a card of the same size
+    measured.current = description;
+  }, [id, update, description]);
   const classes = ["card", `state-${state}`, entry.mode ?? "active", selected && "selected", problems > 0 && "has-problems"];
   const title = entry.title || description?.title || entry.type;
 
   if (isFar) {
     return (
-      <div className={[...classes, "far"].filter(Boolean).join(" ")} data-testid={`node-${id}`}>
-        <span>{title}</span>
-      </div>
+      <div className="far-card" style={{ height: height ?? estimatedHeight(description, entry) }} role="img" aria-label={title} data-testid={`node-${id}`} />
     );
   }
   return (

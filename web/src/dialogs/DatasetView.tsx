@@ -46,6 +46,7 @@ export function DatasetView({ node, folder }: { node: string; folder: string }) 
     <Frame
       title={folder}
       kind="dataset"
+      unsaved={Object.keys(changed).length > 0 ? text.loseCaptions(Object.keys(changed).length) : ""}
       tools={
         <>
           <button type="button" className="icon" aria-label={text.commands.undo} disabled={history.past.length === 0} onClick={() => setHistory(undo)}>

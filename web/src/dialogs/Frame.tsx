@@ -10,13 +10,15 @@ interface Props {
   /** A palette has no visible title. */
   isPlain?: boolean;
   tools?: ReactNode;
+  /** What would be lost by closing now; the person is asked first. */
+  unsaved?: string;
   children: ReactNode;
 }
 
 /** A modal dialog: Escape closes it, and the focus comes back to where it was. */
-export function Frame({ title, kind, isPlain = false, tools, children }: Props) {
+export function Frame({ title, kind, isPlain = false, tools, unsaved = "", children }: Props) {
   return (
-    <Dialog.Root open onOpenChange={(isOpen) => !isOpen && openDialog(null)}>
+    <Dialog.Root open onOpenChange={(isOpen) => !isOpen && (!unsaved || confirm(unsaved)) && openDialog(null)}>
       <Dialog.Portal>
         <Dialog.Overlay className="overlay" />
         <Dialog.Content className={`dialog ${kind}`} aria-describedby={undefined}>

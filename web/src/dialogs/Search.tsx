@@ -7,6 +7,7 @@ import { currentTab, descriptionOf, shownDocument, useEditor } from "../state/ed
 import { place, placeNote, replaceWith, wire } from "../state/graphActions";
 import { openDialog, type SearchRequest } from "../state/ui";
 import { text } from "../text/en";
+import { Words } from "../panels/Words";
 import { type Choice, Picker } from "./Picker";
 
 /** Finds a node to add, to put in another's place, or to wire to; then also the sockets that are there already. */
@@ -62,7 +63,7 @@ function Preview({ node }: { node: NodeDescription | undefined }) {
     <div className="node-preview">
       <span className="category">{node.category}</span>
       <h3>{node.title}</h3>
-      <p>{node.description}</p>
+      <p><Words of={node.description} /></p>
       <ul>
         {sockets.map((socket) => (
           <li key={`${socket.side}${socket.name}`} className={socket.side}>

@@ -7,6 +7,7 @@ import { Plug, useIsWired } from "../canvas/Socket";
 import { currentTab, edit, shownDocument, useEditor } from "../state/editor";
 import { useUi } from "../state/ui";
 import { text } from "../text/en";
+import { Words } from "../panels/Words";
 import { Widget } from "./Widget";
 
 interface Props {
@@ -53,7 +54,7 @@ export const FieldRow = memo(function FieldRow({ node, field, description, place
           {words}
         </p>
       )}
-      {place === "panel" && field.help && <p className="help">{field.help}</p>}
+      {place === "panel" && field.help && <p className="help"><Words of={field.help} /></p>}
     </div>
   );
 });

@@ -7,6 +7,7 @@ import { useShownView } from "../state/runs";
 import { view } from "../state/view";
 import { text } from "../text/en";
 import { Log } from "./Log";
+import { Words } from "./Words";
 
 /** Everything about the selected node; without one, about the whole workflow. */
 export function NodePanel() {
@@ -28,7 +29,7 @@ function NodeFacts({ id }: { id: string }) {
   return (
     <div className="node-panel">
       <h2>{description?.title ?? entry.type}</h2>
-      <p className="lead">{description?.description}</p>
+      <p className="lead"><Words of={description?.description ?? ""} /></p>
       <div className="pair">
         <label htmlFor="panel-title">{text.nodeTitle}</label>
         <input id="panel-title" value={entry.title ?? ""} placeholder={description?.title} onChange={(event) => edit((now) => changeNode(now, id, { title: event.target.value }), `title:${id}`)} />

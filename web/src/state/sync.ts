@@ -62,7 +62,7 @@ const signature = (path: string, run: string) => `${path} ${run}`;
 
 function isUnkept(tab: Tab): boolean {
   const before = kept.get(tab.id);
-  if (!before) return isDirty(tab) || tab.path !== "" || tab.run !== "";
+  if (!before) return Object.keys(tab.history.present.nodes ?? {}).length > 0 || isDirty(tab) || tab.run !== "";
   return before.document !== tab.history.present || before.signature !== signature(tab.path, tab.run);
 }
 

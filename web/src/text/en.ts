@@ -222,6 +222,7 @@ export const text = {
   replaceTag: "Replace",
   saveCaptions: (number: number) => (number > 0 ? `Save ${count(number, "caption", "captions")}` : "Saved"),
   captionsSaved: (number: number) => `${count(number, "caption", "captions")} written beside the pictures.`,
+  loseCaptions: (number: number) => `Close without saving ${count(number, "caption", "captions")}?`,
   withoutCaption: (number: number) => `${number} without a caption file`,
   latentsCached: (number: number) => `${number} encoded`,
   choosePicture: (name: string) => `Choose ${name}`,
