@@ -13,7 +13,8 @@ import {
   useStore,
 } from "@xyflow/react";
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
-import { end, type Point, changeNode, changeNote, nodesOf, wiresOf } from "../graph/document";
+import { changeNode, changeNote, end, nodesOf, type Point, wiresOf } from "../graph/document";
+import { SUBGRAPH } from "../graph/subgraph";
 import { verdict } from "../graph/verdicts";
 import { currentTab, edit, enter, select, shownDocument, useDocument, useEditor } from "../state/editor";
 import { wire as layWire } from "../state/graphActions";
@@ -83,8 +84,7 @@ export function Canvas() {
           openDialog({ kind: "search", request: { at: [at.x, at.y] } });
         }}
         onNodeDoubleClick={(_, node) => {
-          const subgraph = node.type === "card" && node.data.entry.type === "Subgraph" && node.data.entry.fields?.subgraph;
-          if (typeof subgraph === "string") enter(subgraph);
+          if (node.type === "card" && node.data.entry.type === SUBGRAPH) enter(node.id);
         }}
         onlyRenderVisibleElements={!isFar}
         deleteKeyCode={null}
@@ -154,7 +154,8 @@ function commitMoves(changes: NodeChange<FlowNode>[]): void {
       if (change.type !== "position" || !change.position) continue;
       const position: Point = [Math.round(change.position.x), Math.round(change.position.y)];
       if (change.id.startsWith("note:")) changed = changeNote(changed, Number(change.id.slice(5)), { position });
-      else if (!samePoint(nodesOf(changed)[change.id]?.position, position)) changed = changeNode(changed, change.id, { position });
+      else if (!samePoint(nodesOf(changed)[change.id]?.position, position))
+        changed = changeNode(changed, change.id, { position });
     }
     for (const change of sized) {
       if (change.type !== "dimensions" || !change.dimensions) continue;
@@ -207,8 +208,10 @@ function useWiring(toFlow: (point: { x: number; y: number }) => { x: number; y: 
     };
     return {
       isValidConnection,
-      onConnectStart: (_: unknown, { nodeId, handleId, handleType }: { nodeId: string | null; handleId: string | null; handleType: string | null }) =>
-        setWiring({ node: nodeId ?? "", name: handleId ?? "", isOutput: handleType === "source" }),
+      onConnectStart: (
+        _: unknown,
+        { nodeId, handleId, handleType }: { nodeId: string | null; handleId: string | null; handleType: string | null },
+      ) => setWiring({ node: nodeId ?? "", name: handleId ?? "", isOutput: handleType === "source" }),
       onConnect: (connection: Connection) => {
         const { from, to } = ends(connection);
         layWire(from, to);
@@ -252,10 +255,14 @@ function useView(nodes: FlowNode[], flow: ReturnType<typeof useReactFlow<FlowNod
     setView({
       center: () => {
         const pane = window.document.querySelector(".react-flow")?.getBoundingClientRect();
-        const at = flow.screenToFlowPosition({ x: (pane?.left ?? 0) + (pane?.width ?? 0) / 2 - 136, y: (pane?.top ?? 0) + (pane?.height ?? 0) / 2 - 80 });
+        const at = flow.screenToFlowPosition({
+          x: (pane?.left ?? 0) + (pane?.width ?? 0) / 2 - 136,
+          y: (pane?.top ?? 0) + (pane?.height ?? 0) / 2 - 80,
+        });
         return [at.x, at.y];
       },
-      boxes: (ids) => Object.fromEntries(ids.flatMap((id) => (box(id) ? [[id, box(id) as NonNullable<ReturnType<typeof box>>]] : []))),
+      boxes: (ids) =>
+        Object.fromEntries(ids.flatMap((id) => (box(id) ? [[id, box(id) as NonNullable<ReturnType<typeof box>>]] : []))),
       fit: () => void flow.fitView({ padding: 0.12, maxZoom: 1, duration: 200 }),
       zoom: (factor) => void flow.zoomTo(flow.getZoom() * factor, { duration: 120 }),
       show: (id) => {

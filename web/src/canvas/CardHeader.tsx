@@ -1,9 +1,20 @@
-import { AlertTriangle, Ban, Check, CircleDashed, Clock, DatabaseZap, LoaderCircle, MinusCircle, SkipForward, X } from "lucide-react";
+import {
+  AlertTriangle,
+  Ban,
+  Check,
+  CircleDashed,
+  Clock,
+  DatabaseZap,
+  LoaderCircle,
+  MinusCircle,
+  SkipForward,
+  X,
+} from "lucide-react";
 import { useState } from "react";
 import type { NodeEntry } from "../graph/document";
 import { changeNode } from "../graph/document";
 import type { NodeDescription } from "../graph/palette";
-import { currentTab, edit, useEditor } from "../state/editor";
+import { concerns, currentTab, edit, useEditor } from "../state/editor";
 import { text } from "../text/en";
 
 const ICONS: Record<string, typeof Check> = {
@@ -18,6 +29,8 @@ const ICONS: Record<string, typeof Check> = {
 
 interface Props {
   id: string;
+  /** The id by which runs and problems name it. */
+  known: string;
   entry: NodeEntry;
   description: NodeDescription | undefined;
   state: string;
@@ -25,9 +38,9 @@ interface Props {
 }
 
 /** Category, title and state. */
-export function CardHeader({ id, entry, description, state, seconds }: Props) {
+export function CardHeader({ id, known, entry, description, state, seconds }: Props) {
   const [isEditing, setEditing] = useState(false);
-  const problem = useEditor((each) => currentTab(each)?.problems.find((one) => one.node === id));
+  const problem = useEditor((each) => currentTab(each)?.problems.find((one) => concerns(one.node, known)));
   const title = entry.title || description?.title || entry.type;
   return (
     <header className={`card-header category-${description?.category ?? "none"}`}>
@@ -54,14 +67,20 @@ export function CardHeader({ id, entry, description, state, seconds }: Props) {
         />
       ) : (
         // biome-ignore lint/a11y/noStaticElementInteractions: the panel has the same field for the keyboard
-        <h3 className="title" title={description?.description} onDoubleClick={(event) => (event.stopPropagation(), setEditing(true))}>
+        <h3
+          className="title"
+          title={description?.description}
+          onDoubleClick={(event) => (event.stopPropagation(), setEditing(true))}
+        >
           {title}
         </h3>
       )}
       <span className="badges">
         {entry.mode === "muted" && <Badge icon={Ban} label={text.states.muted} />}
         {entry.mode === "bypassed" && <Badge icon={MinusCircle} label={text.states.bypassed} />}
-        {problem && state !== "failed" && <Badge icon={AlertTriangle} label={`${problem.message} ${problem.remedy}`} kind="problem" />}
+        {problem && state !== "failed" && (
+          <Badge icon={AlertTriangle} label={`${problem.message} ${problem.remedy}`} kind="problem" />
+        )}
         {state !== "idle" && (
           <Badge
             icon={ICONS[state] ?? CircleDashed}

@@ -1,11 +1,11 @@
 import { lazy, memo, Suspense, useState } from "react";
 import { address } from "../api/client";
 import type { NodeView } from "../graph/runView";
+import { baseName } from "../panels/words";
 import { currentTab, useEditor } from "../state/editor";
 import { useRuns } from "../state/runs";
 import { openDialog } from "../state/ui";
 import { text } from "../text/en";
-import { baseName } from "../panels/words";
 
 const Chart = lazy(() => import("../panels/Chart"));
 
@@ -26,7 +26,12 @@ export const CardResult = memo(function CardResult({ id, view }: { id: string; v
       {own.map((artifact) => {
         const name = baseName(artifact.path);
         return /\.(png|webp|jpe?g)$/i.test(name) ? (
-          <PictureButton key={artifact.path} src={address.artifact(run, name)} small={address.artifact(run, name, 512)} caption={name} />
+          <PictureButton
+            key={artifact.path}
+            src={address.artifact(run, name)}
+            small={address.artifact(run, name, 512)}
+            caption={name}
+          />
         ) : (
           <a key={artifact.path} className="file" href={address.artifact(run, name)} download={name}>
             {name} <span>{text.bytes(artifact.bytes)}</span>

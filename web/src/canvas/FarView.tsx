@@ -42,14 +42,33 @@ export const FarView = memo(function FarView({ edges, nodes }: Props) {
     drawNodes(context, nodes, { views, faulty, seen, zoom }, colors.current);
   });
   const ratio = devicePixelRatio;
-  return <canvas ref={canvas} className="far-view" width={width * ratio} height={height * ratio} style={{ width, height }} aria-hidden />;
+  return (
+    <canvas
+      ref={canvas}
+      className="far-view"
+      width={width * ratio}
+      height={height * ratio}
+      style={{ width, height }}
+      aria-hidden
+    />
+  );
 });
 
 type Colors = Record<string, string>;
 
 function readColors(element: Element): Colors {
   const style = getComputedStyle(element);
-  const names = ["card", "line", "text", "accent", "on-accent", "bad", "good", "line-strong", ...Array.from({ length: 8 }, (_, hue) => `hue-${hue}`)];
+  const names = [
+    "card",
+    "line",
+    "text",
+    "accent",
+    "on-accent",
+    "bad",
+    "good",
+    "line-strong",
+    ...Array.from({ length: 8 }, (_, hue) => `hue-${hue}`),
+  ];
   return Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
 }
 
@@ -80,7 +99,12 @@ interface Scene {
   zoom: number;
 }
 
-function drawNodes(context: CanvasRenderingContext2D, nodes: FlowNode[], { views, faulty, seen, zoom }: Scene, colors: Colors): void {
+function drawNodes(
+  context: CanvasRenderingContext2D,
+  nodes: FlowNode[],
+  { views, faulty, seen, zoom }: Scene,
+  colors: Colors,
+): void {
   context.font = `600 ${FONT_SIZE}px "Inter Variable", sans-serif`;
   context.textAlign = "center";
   context.textBaseline = "middle";

@@ -26,7 +26,17 @@ export const Folds = memo(function Folds({ node, description, folded }: Props) {
   );
 });
 
-function Fold({ node, description, group, fields }: { node: string; description: NodeDescription; group: string; fields: FieldSpec[] }) {
+function Fold({
+  node,
+  description,
+  group,
+  fields,
+}: {
+  node: string;
+  description: NodeDescription;
+  group: string;
+  fields: FieldSpec[];
+}) {
   const key = `${node}/${group}`;
   const isOpen = useOpenFolds((state) => state[key] ?? false);
   return (

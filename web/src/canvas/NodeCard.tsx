@@ -1,25 +1,28 @@
 import { type NodeProps, NodeResizeControl, useUpdateNodeInternals } from "@xyflow/react";
 import { memo, useEffect, useRef } from "react";
+import { FieldRow } from "../fields/FieldRow";
 import type { NodeView } from "../graph/runView";
 import { estimatedHeight, foldedFields, mainFields } from "../graph/size";
-import { FieldRow } from "../fields/FieldRow";
-import { currentTab, useEditor } from "../state/editor";
+import { SUBGRAPH } from "../graph/subgraph";
+import { concerns, currentTab, runId, useEditor } from "../state/editor";
 import { useNodeView } from "../state/runs";
 import { text } from "../text/en";
 import { CardHeader } from "./CardHeader";
 import { CardResult } from "./CardResult";
+import { Folds } from "./Folds";
 import { useFar } from "./far";
 import type { CardNode } from "./flow";
-import { Folds } from "./Folds";
 import { Socket } from "./Socket";
 
 /** A node on the canvas: header, sockets, fields, progress, result. */
 export const NodeCard = memo(function NodeCard({ id, data, selected, height }: NodeProps<CardNode>) {
   const { entry, description } = data;
   const isFar = useFar();
-  const view = useNodeView(id);
-  const planned = useEditor((state) => currentTab(state)?.plan[id]);
-  const problems = useEditor((state) => currentTab(state)?.problems.filter((problem) => problem.node === id).length ?? 0);
+  const isSubgraph = entry.type === SUBGRAPH;
+  const known = useEditor((state) => runId(currentTab(state), id));
+  const view = useNodeView(known, isSubgraph);
+  const planned = useEditor((state) => plannedState(currentTab(state)?.plan, known, isSubgraph));
+  const hasProblems = useEditor((state) => (currentTab(state)?.problems ?? []).some((problem) => concerns(problem.node, known)));
   const state = shownState(view, planned);
   const update = useUpdateNodeInternals();
   const measured = useRef(description);
@@ -27,17 +30,27 @@ export const NodeCard = memo(function NodeCard({ id, data, selected, height }: N
     if (measured.current !== description) update(id); // other sockets, perhaps in a card of the same size
     measured.current = description;
   }, [id, update, description]);
-  const classes = ["card", `state-${state}`, entry.mode ?? "active", selected && "selected", problems > 0 && "has-problems"];
+  const classes = ["card", `state-${state}`, entry.mode ?? "active", selected && "selected", hasProblems && "has-problems"];
   const title = entry.title || description?.title || entry.type;
 
   if (isFar) {
     return (
-      <div className="far-card" style={{ height: height ?? estimatedHeight(description, entry) }} role="img" aria-label={title} data-testid={`node-${id}`} />
+      <div
+        className="far-card"
+        style={{ height: height ?? estimatedHeight(description, entry) }}
+        role="img"
+        aria-label={title}
+        data-testid={`node-${id}`}
+      />
     );
   }
   return (
-    <article className={classes.filter(Boolean).join(" ")} data-testid={`node-${id}`} style={entry.color ? { "--card-tint": entry.color } as React.CSSProperties : undefined}>
-      <CardHeader id={id} entry={entry} description={description} state={state} seconds={view?.seconds ?? 0} />
+    <article
+      className={classes.filter(Boolean).join(" ")}
+      data-testid={`node-${id}`}
+      style={entry.color ? ({ "--card-tint": entry.color } as React.CSSProperties) : undefined}
+    >
+      <CardHeader id={id} known={known} entry={entry} description={description} state={state} seconds={view?.seconds ?? 0} />
       <ProgressLine view={view} />
       {description ? (
         <div className="sockets">
@@ -65,7 +78,7 @@ export const NodeCard = memo(function NodeCard({ id, data, selected, height }: N
           <Folds node={id} description={description} folded={foldedFields(description, entry)} />
         </>
       )}
-      {!entry.collapsed && <CardResult id={id} view={view} />}
+      {!entry.collapsed && <CardResult id={known} view={view} />}
       {view?.problem && state === "failed" && (
         <p className="strip error" role="alert">
           {view.problem.message} <strong>{view.problem.remedy}</strong>
@@ -77,11 +90,20 @@ export const NodeCard = memo(function NodeCard({ id, data, selected, height }: N
 });
 
 /** What a card says of itself: a run that goes on, else what the next run would do. */
-function shownState(view: NodeView | undefined, planned: "run" | "cached" | "skipped" | undefined): string {
+function shownState(view: NodeView | undefined, planned: Planned | undefined): string {
   if (view && (view.state === "running" || view.state === "failed")) return view.state;
   if (planned === "cached") return "cached";
   if (view && planned === undefined) return view.state;
   return planned === "skipped" ? "idle" : view?.state === "waiting" ? "waiting" : "idle";
+}
+
+type Planned = "run" | "cached" | "skipped";
+
+/** What the next run would do with a node; a subgraph is cached when all inside it is. */
+function plannedState(plan: Record<string, Planned> | undefined, id: string, isSubgraph: boolean): Planned | undefined {
+  if (!isSubgraph) return plan?.[id];
+  const inside = Object.entries(plan ?? {}).filter(([each]) => each.startsWith(`${id}--`));
+  return (["run", "cached", "skipped"] as const).find((state) => inside.some(([, each]) => each === state));
 }
 
 function ProgressLine({ view }: { view: NodeView | undefined }) {

@@ -63,7 +63,10 @@ export function Plug({ node, name, type, side, isWired }: PlugProps) {
     const [a, b] = from.isOutput ? [from, { node, name }] : [{ node, name }, from];
     return verdict(shownDocument(tab), useEditor.getState().palette, a, b).fits ? "fit" : "unfit";
   });
-  const label = side === "in" ? text.inputLabel(nameWords(name), typeWords(type), isWired) : text.outputLabel(nameWords(name), typeWords(type), isWired);
+  const label =
+    side === "in"
+      ? text.inputLabel(nameWords(name), typeWords(type), isWired)
+      : text.outputLabel(nameWords(name), typeWords(type), isWired);
   return (
     <Handle
       id={name}

@@ -1,6 +1,6 @@
 import { BaseEdge, EdgeLabelRenderer, type EdgeProps, getBezierPath, useReactFlow } from "@xyflow/react";
 import { memo } from "react";
-import type { Point, Wire as DocumentWire } from "../graph/document";
+import type { Wire as DocumentWire, Point } from "../graph/document";
 import { changeWire } from "../graph/document";
 import { edit, select } from "../state/editor";
 import { wireId } from "../state/graphActions";
@@ -11,7 +11,8 @@ import type { WireEdge } from "./flow";
 export const Wire = memo(function Wire(props: EdgeProps<WireEdge>) {
   const { id, data, selected, sourceX, sourceY, targetX, targetY } = props;
   const via = (data?.wire.via ?? []) as Point[];
-  const path = via.length > 0 ? through([[sourceX, sourceY], ...via, [targetX, targetY]]) : getBezierPath({ ...props, curvature: 0.3 })[0];
+  const path =
+    via.length > 0 ? through([[sourceX, sourceY], ...via, [targetX, targetY]]) : getBezierPath({ ...props, curvature: 0.3 })[0];
   const style = { "--hue": `var(--hue-${data?.hue ?? 0})` } as React.CSSProperties;
   return (
     <>
@@ -41,8 +42,16 @@ function Bend({ wire, index, point, style }: { wire: DocumentWire; index: number
   const { screenToFlowPosition } = useReactFlow();
   const change = (via: Point[], key: string) => edit((document) => changeWire(document, wire.from, wire.to, { via }), key);
   const via = (wire.via ?? []) as Point[];
-  const moveTo = (to: Point) => change(via.map((each, at) => (at === index ? to : each)), `bend:${wireId(wire)}:${index}`);
-  const remove = () => change(via.filter((_, at) => at !== index), "");
+  const moveTo = (to: Point) =>
+    change(
+      via.map((each, at) => (at === index ? to : each)),
+      `bend:${wireId(wire)}:${index}`,
+    );
+  const remove = () =>
+    change(
+      via.filter((_, at) => at !== index),
+      "",
+    );
   return (
     <button
       type="button"

@@ -1,12 +1,13 @@
 /** Translates the document into React Flow's nodes and edges, keeping every object that did not change. */
 
 import type { Edge, Node } from "@xyflow/react";
+import { describe } from "../graph/describe";
 import type { Group, NodeEntry, Note, Wire } from "../graph/document";
 import { type Document, groupsOf, NODE_WIDTH, nodesOf, notesOf, wiresOf } from "../graph/document";
 import { lookOf } from "../graph/looks";
 import { type NodeDescription, outputOf, type Palette } from "../graph/palette";
 import { estimatedHeight } from "../graph/size";
-import { descriptionOf } from "../state/editor";
+import { SUBGRAPH } from "../graph/subgraph";
 import { wireId } from "../state/graphActions";
 
 export type CardNode = Node<{ entry: NodeEntry; description: NodeDescription | undefined }, "card">;
@@ -30,11 +31,11 @@ export function flowNodes(
   const cards = Object.entries(nodesOf(document)).map(([id, entry]): FlowNode => {
     const previous = old.get(id) as CardNode | undefined;
     const isSelected = selected.has(id);
-    const isSubgraph = entry.type === "Subgraph";
+    const isSubgraph = entry.type === SUBGRAPH;
     if (previous?.data.entry === entry && !isSubgraph) {
       return previous.selected === isSelected ? previous : { ...previous, selected: isSelected };
     }
-    const description = descriptionOf(document, palette, id);
+    const description = describe(document, palette, id);
     const [x, y] = entry.position ?? [column++ * (NODE_WIDTH + 48), 0];
     const width = entry.size?.[0] ?? NODE_WIDTH;
     const initialHeight = estimatedHeight(description, entry);
@@ -52,7 +53,17 @@ function noteNodes(notes: Note[], selected: ReadonlySet<string>, old: Map<string
     if (previous?.data.note === note) return previous.selected === isSelected ? previous : { ...previous, selected: isSelected };
     const [x, y] = note.position ?? [0, 0];
     const [width, height] = note.size ?? [280, 140];
-    return { ...previous, id, type: "note", position: { x, y }, width, height, data: { note, index }, selected: isSelected, zIndex: -1 } as NoteNode;
+    return {
+      ...previous,
+      id,
+      type: "note",
+      position: { x, y },
+      width,
+      height,
+      data: { note, index },
+      selected: isSelected,
+      zIndex: -1,
+    } as NoteNode;
   });
 }
 
@@ -74,7 +85,16 @@ export function groupNodes(document: Document, nodes: readonly FlowNode[], selec
     const [x, y] = isEmpty ? (group.position ?? [0, 0]) : [left, top];
     const [width, height] = isEmpty ? (group.size ?? [240, 120]) : [right - left, bottom - top];
     const id = `group:${index}`;
-    return { id, type: "group", position: { x, y }, width, height, data: { group, index }, selected: selected.has(id), zIndex: -2 };
+    return {
+      id,
+      type: "group",
+      position: { x, y },
+      width,
+      height,
+      data: { group, index },
+      selected: selected.has(id),
+      zIndex: -2,
+    };
   });
 }
 
@@ -89,12 +109,21 @@ export function flowEdges(document: Document, palette: Palette, selected: Readon
     const id = wireId(wire);
     const [source, sourceHandle] = split(wire.from);
     const [target, targetHandle] = split(wire.to);
-    const description = descriptionOf(document, palette, source);
+    const description = describe(document, palette, source);
     const hue = lookOf((description && outputOf(description, sourceHandle)?.type) ?? "").hue;
     const isSelected = selected.has(id);
     const previous = edges.get(wire);
     if (previous && previous.selected === isSelected && previous.data?.hue === hue) return previous;
-    const edge: WireEdge = { id, type: "wire", source, sourceHandle, target, targetHandle, data: { wire, hue }, selected: isSelected };
+    const edge: WireEdge = {
+      id,
+      type: "wire",
+      source,
+      sourceHandle,
+      target,
+      targetHandle,
+      data: { wire, hue },
+      selected: isSelected,
+    };
     edges.set(wire, edge);
     return edge;
   });

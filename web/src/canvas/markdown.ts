@@ -1,7 +1,31 @@
 import DOMPurify from "dompurify";
 import { marked } from "marked";
 
-const TAGS = ["p", "br", "em", "strong", "del", "code", "pre", "ul", "ol", "li", "h1", "h2", "h3", "h4", "blockquote", "a", "hr", "table", "thead", "tbody", "tr", "th", "td"];
+const TAGS = [
+  "p",
+  "br",
+  "em",
+  "strong",
+  "del",
+  "code",
+  "pre",
+  "ul",
+  "ol",
+  "li",
+  "h1",
+  "h2",
+  "h3",
+  "h4",
+  "blockquote",
+  "a",
+  "hr",
+  "table",
+  "thead",
+  "tbody",
+  "tr",
+  "th",
+  "td",
+];
 
 /** Markdown as HTML without scripts, styles, pictures or forms; links open elsewhere. */
 export function safeHtml(source: string): string {

@@ -1,9 +1,10 @@
 import { RotateCcw } from "lucide-react";
 import { useState } from "react";
+import { describe } from "../graph/describe";
 import { nodesOf } from "../graph/document";
 import { rank } from "../graph/search";
 import { COMMANDS, type Command, keysOf, pressed } from "../state/commands";
-import { currentTab, descriptionOf, shownDocument, useEditor } from "../state/editor";
+import { currentTab, shownDocument, useEditor } from "../state/editor";
 import { openDialog, prefer, useUi } from "../state/ui";
 import { view } from "../state/view";
 import { text } from "../text/en";
@@ -18,7 +19,10 @@ export function CommandPalette() {
     const byId = new Map(COMMANDS.map((command) => [command.id, command]));
     const found = rank(
       query,
-      COMMANDS.filter((command) => command.id !== "commandPalette").map((command) => ({ key: command.id, texts: [[title(command), 1]] })),
+      COMMANDS.filter((command) => command.id !== "commandPalette").map((command) => ({
+        key: command.id,
+        texts: [[title(command), 1]],
+      })),
     );
     return found.flatMap(({ key }) => {
       const command = byId.get(key);
@@ -42,8 +46,14 @@ export function FindInGraph() {
     if (!document) return [];
     const entries = Object.entries(nodesOf(document)).map(([id, entry]) => {
       const words = Object.values(entry.fields ?? {}).filter((value): value is string => typeof value === "string");
-      const heading = entry.title || descriptionOf(document, palette, id)?.title || entry.type;
-      return { key: id, texts: [[id, 1], [heading, 1], [entry.type, 0.8], ...words.map((word): [string, number] => [word, 0.5])] as [string, number][] };
+      const heading = entry.title || describe(document, palette, id)?.title || entry.type;
+      return {
+        key: id,
+        texts: [[id, 1], [heading, 1], [entry.type, 0.8], ...words.map((word): [string, number] => [word, 0.5])] as [
+          string,
+          number,
+        ][],
+      };
     });
     return rank(query, entries).map(({ key }) => ({
       key,

@@ -29,11 +29,18 @@ export function DatasetView({ node, folder }: { node: string; folder: string }) 
   }, [node, folder]);
   const captions = history.present;
   const changed = useMemo(
-    () => Object.fromEntries((dataset?.items ?? []).filter((item) => captions[item.name] !== (item.caption ?? "")).map((item) => [item.name, captions[item.name] ?? ""])),
+    () =>
+      Object.fromEntries(
+        (dataset?.items ?? [])
+          .filter((item) => captions[item.name] !== (item.caption ?? ""))
+          .map((item) => [item.name, captions[item.name] ?? ""]),
+      ),
     [dataset, captions],
   );
   if (!dataset) return null;
-  const shown = dataset.items.filter((item) => `${item.name} ${captions[item.name]}`.toLowerCase().includes(filter.toLowerCase()));
+  const shown = dataset.items.filter((item) =>
+    `${item.name} ${captions[item.name]}`.toLowerCase().includes(filter.toLowerCase()),
+  );
   const change = (next: Captions, key = "") => setHistory((before) => record(before, next, key));
   const scope = chosen.size > 0 ? [...chosen] : shown.map((item) => item.name);
   const save = async () => {
@@ -49,10 +56,22 @@ export function DatasetView({ node, folder }: { node: string; folder: string }) 
       unsaved={Object.keys(changed).length > 0 ? text.loseCaptions(Object.keys(changed).length) : ""}
       tools={
         <>
-          <button type="button" className="icon" aria-label={text.commands.undo} disabled={history.past.length === 0} onClick={() => setHistory(undo)}>
+          <button
+            type="button"
+            className="icon"
+            aria-label={text.commands.undo}
+            disabled={history.past.length === 0}
+            onClick={() => setHistory(undo)}
+          >
             <Undo2 size={16} aria-hidden />
           </button>
-          <button type="button" className="icon" aria-label={text.commands.redo} disabled={history.future.length === 0} onClick={() => setHistory(redo)}>
+          <button
+            type="button"
+            className="icon"
+            aria-label={text.commands.redo}
+            disabled={history.future.length === 0}
+            onClick={() => setHistory(redo)}
+          >
             <Redo2 size={16} aria-hidden />
           </button>
           <button type="button" className="primary" disabled={Object.keys(changed).length === 0} onClick={() => void save()}>
@@ -62,8 +81,19 @@ export function DatasetView({ node, folder }: { node: string; folder: string }) 
       }
     >
       <div className="dataset-tools">
-        <input type="search" placeholder={text.filter} aria-label={text.filter} value={filter} onChange={(event) => setFilter(event.target.value)} />
-        <Bulk count={scope.length} apply={(work) => change({ ...captions, ...Object.fromEntries(scope.map((name) => [name, work(captions[name] ?? "")])) })} />
+        <input
+          type="search"
+          placeholder={text.filter}
+          aria-label={text.filter}
+          value={filter}
+          onChange={(event) => setFilter(event.target.value)}
+        />
+        <Bulk
+          count={scope.length}
+          apply={(work) =>
+            change({ ...captions, ...Object.fromEntries(scope.map((name) => [name, work(captions[name] ?? "")])) })
+          }
+        />
         <Summary dataset={dataset} />
       </div>
       <ul className="pictures-grid">
@@ -110,7 +140,12 @@ function Bulk({ count, apply }: { count: number; apply: (work: (caption: string)
       <button type="button" disabled={!tag.trim()} onClick={() => apply((caption) => removeTag(caption, tag))}>
         {text.removeTag}
       </button>
-      <input placeholder={text.replacement} aria-label={text.replacement} value={other} onChange={(event) => setOther(event.target.value)} />
+      <input
+        placeholder={text.replacement}
+        aria-label={text.replacement}
+        value={other}
+        onChange={(event) => setOther(event.target.value)}
+      />
       <button type="button" disabled={!tag} onClick={() => apply((caption) => replaceText(caption, tag, other))}>
         {text.replaceTag}
       </button>
@@ -119,7 +154,10 @@ function Bulk({ count, apply }: { count: number; apply: (work: (caption: string)
 }
 
 function Summary({ dataset }: { dataset: Dataset }) {
-  const buckets = Map.groupBy(dataset.items.filter((item) => item.bucket), (item) => item.bucket);
+  const buckets = Map.groupBy(
+    dataset.items.filter((item) => item.bucket),
+    (item) => item.bucket,
+  );
   const without = dataset.items.filter((item) => item.caption === null).length;
   return (
     <p className="summary">
@@ -146,10 +184,22 @@ interface ItemProps {
 function Item({ item, caption, isChosen, choose, change }: ItemProps) {
   return (
     <li className={isChosen ? "chosen" : ""}>
-      <button type="button" className="picture" aria-pressed={isChosen} aria-label={text.choosePicture(item.name)} onClick={choose}>
+      <button
+        type="button"
+        className="picture"
+        aria-pressed={isChosen}
+        aria-label={text.choosePicture(item.name)}
+        onClick={choose}
+      >
         <img src={address.content(item.path, 256)} alt={caption || item.name} loading="lazy" />
       </button>
-      <textarea rows={2} value={caption} aria-label={text.captionOf(item.name)} placeholder={text.noCaption} onChange={(event) => change(event.target.value)} />
+      <textarea
+        rows={2}
+        value={caption}
+        aria-label={text.captionOf(item.name)}
+        placeholder={text.noCaption}
+        onChange={(event) => change(event.target.value)}
+      />
       <small title={item.name}>
         {item.name} · {item.width}×{item.height}
         {item.problem && <strong className="problem"> {item.problem}</strong>}

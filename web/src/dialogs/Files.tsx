@@ -98,12 +98,24 @@ interface RowProps {
 
 function Row({ entry, wanted, go, take }: RowProps) {
   const Icon = ICONS[entry.kind];
-  const isChoice = wanted === "model" ? entry.kind === "model" : wanted === "workspace-file" && entry.kind !== "folder" && entry.kind !== "model";
+  const isChoice =
+    wanted === "model"
+      ? entry.kind === "model"
+      : wanted === "workspace-file" && entry.kind !== "folder" && entry.kind !== "model";
   const isWay = entry.kind === "folder" || (entry.kind === "model" && wanted === "workspace-folder");
   return (
     <li>
-      <button type="button" className="row" disabled={!isChoice && !isWay} onClick={() => (isChoice ? take(entry.path) : void go(entry.path))}>
-        {entry.kind === "image" ? <img src={address.content(entry.path, 64)} alt="" loading="lazy" /> : <Icon size={16} aria-hidden />}
+      <button
+        type="button"
+        className="row"
+        disabled={!isChoice && !isWay}
+        onClick={() => (isChoice ? take(entry.path) : void go(entry.path))}
+      >
+        {entry.kind === "image" ? (
+          <img src={address.content(entry.path, 64)} alt="" loading="lazy" />
+        ) : (
+          <Icon size={16} aria-hidden />
+        )}
         <strong>{entry.name}</strong>
         {entry.kind !== "folder" && entry.bytes > 0 && <small>{text.bytes(entry.bytes)}</small>}
       </button>

@@ -24,7 +24,11 @@ export function Templates() {
                 void openTemplate(template.path);
               }}
             >
-              {template.picture ? <img src={`${template.picture}?thumbnail=640`} alt="" /> : <div className="no-picture" aria-hidden />}
+              {template.picture ? (
+                <img src={`${template.picture}?thumbnail=640`} alt="" />
+              ) : (
+                <div className="no-picture" aria-hidden />
+              )}
               <strong>{template.name}</strong>
               <span>{template.description}</span>
               <small>{text.nodeCount(template.nodes)}</small>

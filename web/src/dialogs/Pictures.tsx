@@ -23,11 +23,25 @@ export function Pictures({ request }: { request: PictureRequest }) {
         <>
           <label className="zoom">
             {text.zoom}
-            <input type="range" min={0.25} max={8} step={0.25} value={zoom} onChange={(event) => setZoom(Number(event.target.value))} />
+            <input
+              type="range"
+              min={0.25}
+              max={8}
+              step={0.25}
+              value={zoom}
+              onChange={(event) => setZoom(Number(event.target.value))}
+            />
           </label>
           {pictures.length > 1 && (
             <>
-              <button type="button" className="icon" aria-pressed={split !== null} aria-label={text.beforeAfter} title={text.beforeAfter} onClick={() => setSplit(split === null ? 50 : null)}>
+              <button
+                type="button"
+                className="icon"
+                aria-pressed={split !== null}
+                aria-label={text.beforeAfter}
+                title={text.beforeAfter}
+                onClick={() => setSplit(split === null ? 50 : null)}
+              >
                 <Columns2 size={16} aria-hidden />
               </button>
               <button type="button" className="icon" aria-label={text.previous} onClick={() => go(-1)}>
@@ -46,14 +60,26 @@ export function Pictures({ request }: { request: PictureRequest }) {
     >
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolling area needs the focus to scroll by keys */}
       {/* biome-ignore lint/a11y/noStaticElementInteractions: the slider above zooms by keyboard */}
-      <div className="stage" tabIndex={0} onWheel={(event) => event.ctrlKey && setZoom(Math.min(8, Math.max(0.25, zoom * (event.deltaY < 0 ? 1.1 : 0.9))))}>
+      <div
+        className="stage"
+        tabIndex={0}
+        onWheel={(event) => event.ctrlKey && setZoom(Math.min(8, Math.max(0.25, zoom * (event.deltaY < 0 ? 1.1 : 0.9))))}
+      >
         <div className="layers" style={{ "--zoom": zoom, "--split": `${split ?? 0}%` } as React.CSSProperties}>
           <img src={picture.src} alt={picture.caption} />
           {isComparing && <img className="before" src={first.src} alt={first.caption} />}
         </div>
       </div>
       {isComparing && (
-        <input className="split" type="range" min={0} max={100} value={split} aria-label={text.beforeAfter} onChange={(event) => setSplit(Number(event.target.value))} />
+        <input
+          className="split"
+          type="range"
+          min={0}
+          max={100}
+          value={split}
+          aria-label={text.beforeAfter}
+          onChange={(event) => setSplit(Number(event.target.value))}
+        />
       )}
     </Frame>
   );

@@ -18,7 +18,13 @@ export function SaveAs() {
         }}
       >
         <label htmlFor="save-name">{text.fileName}</label>
-        <input id="save-name" value={name} onChange={(event) => setName(event.target.value)} onFocus={(event) => event.target.select()} aria-describedby="save-help" />
+        <input
+          id="save-name"
+          value={name}
+          onChange={(event) => setName(event.target.value)}
+          onFocus={(event) => event.target.select()}
+          aria-describedby="save-help"
+        />
         <p id="save-help" className={isUsable ? "hint" : "problem"}>
           {isUsable ? text.saveHelp : text.badFileName}
         </p>

@@ -1,13 +1,14 @@
+import { describe } from "../graph/describe";
 import { endText, nodesOf } from "../graph/document";
 import { lookOf, nameWords, typeWords } from "../graph/looks";
 import type { NodeDescription } from "../graph/palette";
 import { searchNodes } from "../graph/search";
 import { matchingSocket, verdict } from "../graph/verdicts";
-import { currentTab, descriptionOf, shownDocument, useEditor } from "../state/editor";
+import { Words } from "../panels/Words";
+import { currentTab, shownDocument, useEditor } from "../state/editor";
 import { place, placeNote, replaceWith, wire } from "../state/graphActions";
 import { openDialog, type SearchRequest } from "../state/ui";
 import { text } from "../text/en";
-import { Words } from "../panels/Words";
 import { type Choice, Picker } from "./Picker";
 
 /** Finds a node to add, to put in another's place, or to wire to; then also the sockets that are there already. */
@@ -20,7 +21,8 @@ export function Search({ request }: { request: SearchRequest }) {
     openDialog(null);
     work();
   };
-  const fits = (node: NodeDescription) => !from || !document || matchingSocket(document, palette, from, from.isOutput, node.name) !== null;
+  const fits = (node: NodeDescription) =>
+    !from || !document || matchingSocket(document, palette, from, from.isOutput, node.name) !== null;
   const find = (query: string): Choice[] => {
     const nodes = searchNodes(palette, query).filter(fits);
     const choices = nodes.map((node) => ({
@@ -43,7 +45,7 @@ function existing({ from }: SearchRequest, query: string, done: (work: () => voi
   if (!from || !tab) return [];
   const document = shownDocument(tab);
   return Object.keys(nodesOf(document)).flatMap((id) => {
-    const description = descriptionOf(document, palette, id);
+    const description = describe(document, palette, id);
     const sockets = from.isOutput
       ? [...(description?.inputs ?? []), ...(description?.field_sockets ?? [])]
       : (description?.outputs ?? []);
@@ -58,16 +60,24 @@ function existing({ from }: SearchRequest, query: string, done: (work: () => voi
 
 function Preview({ node }: { node: NodeDescription | undefined }) {
   if (!node) return null;
-  const sockets = [...node.inputs.map((socket) => ({ ...socket, side: "in" })), ...node.outputs.map((socket) => ({ ...socket, side: "out" }))];
+  const sockets = [
+    ...node.inputs.map((socket) => ({ ...socket, side: "in" })),
+    ...node.outputs.map((socket) => ({ ...socket, side: "out" })),
+  ];
   return (
     <div className="node-preview">
       <span className="category">{node.category}</span>
       <h3>{node.title}</h3>
-      <p><Words of={node.description} /></p>
+      <p>
+        <Words of={node.description} />
+      </p>
       <ul>
         {sockets.map((socket) => (
           <li key={`${socket.side}${socket.name}`} className={socket.side}>
-            <i className={`shape-${lookOf(socket.type).shape}`} style={{ "--hue": `var(--hue-${lookOf(socket.type).hue})` } as React.CSSProperties} />
+            <i
+              className={`shape-${lookOf(socket.type).shape}`}
+              style={{ "--hue": `var(--hue-${lookOf(socket.type).hue})` } as React.CSSProperties}
+            />
             {socket.side === "out" ? "→ " : ""}
             {nameWords(socket.name)} <small>{typeWords(socket.type)}</small>
           </li>

@@ -1,13 +1,13 @@
 import { RotateCcw } from "lucide-react";
 import { memo } from "react";
+import { Plug, useIsWired } from "../canvas/Socket";
 import { nodesOf, setField } from "../graph/document";
 import { nameWords } from "../graph/looks";
 import { type FieldSpec, faultOf, fieldSocketOf, type NodeDescription, valueOf } from "../graph/palette";
-import { Plug, useIsWired } from "../canvas/Socket";
-import { currentTab, edit, shownDocument, useEditor } from "../state/editor";
+import { Words } from "../panels/Words";
+import { currentTab, edit, runId, shownDocument, useEditor } from "../state/editor";
 import { useUi } from "../state/ui";
 import { text } from "../text/en";
-import { Words } from "../panels/Words";
 import { Widget } from "./Widget";
 
 interface Props {
@@ -24,7 +24,9 @@ export const FieldRow = memo(function FieldRow({ node, field, description, place
     const tab = currentTab(state);
     return tab && nodesOf(shownDocument(tab))[node]?.fields;
   });
-  const problem = useEditor((state) => currentTab(state)?.problems.find((each) => each.node === node && isAbout(each.field, field.name)));
+  const problem = useEditor((state) =>
+    currentTab(state)?.problems.find((each) => each.node === runId(currentTab(state), node) && isAbout(each.field, field.name)),
+  );
   const isWired = useIsWired(node, field.name, "in");
   const value = valueOf(field, fields);
   const fault = isWired ? null : faultOf(field, value);
@@ -34,7 +36,10 @@ export const FieldRow = memo(function FieldRow({ node, field, description, place
   const change = (next: unknown) => edit((document) => setField(document, node, field.name, next), `field:${node}.${field.name}`);
   const isTall = field.kind === "prompt";
   return (
-    <div className={`field ${isTall ? "tall" : ""} ${words ? "invalid" : ""}`} data-testid={place === "card" ? `field-${node}-${field.name}` : undefined}>
+    <div
+      className={`field ${isTall ? "tall" : ""} ${words ? "invalid" : ""}`}
+      data-testid={place === "card" ? `field-${node}-${field.name}` : undefined}
+    >
       {place === "card" && <FieldPlug node={node} field={field} description={description} isWired={isWired} />}
       <label htmlFor={id} title={field.help}>
         {nameWords(field.name)}
@@ -42,10 +47,23 @@ export const FieldRow = memo(function FieldRow({ node, field, description, place
       {isWired ? (
         <span className="from-wire">{text.fromWire}</span>
       ) : (
-        <Widget id={id} node={node} field={field} value={value} change={change} describedBy={words ? `${id}-problem` : undefined} />
+        <Widget
+          id={id}
+          node={node}
+          field={field}
+          value={value}
+          change={change}
+          describedBy={words ? `${id}-problem` : undefined}
+        />
       )}
       {place === "panel" && isSet && !isWired && (
-        <button type="button" className="icon reset" aria-label={text.reset(nameWords(field.name))} title={text.resetTo(field.default)} onClick={() => change(undefined)}>
+        <button
+          type="button"
+          className="icon reset"
+          aria-label={text.reset(nameWords(field.name))}
+          title={text.resetTo(field.default)}
+          onClick={() => change(undefined)}
+        >
           <RotateCcw size={13} aria-hidden />
         </button>
       )}
@@ -54,7 +72,11 @@ export const FieldRow = memo(function FieldRow({ node, field, description, place
           {words}
         </p>
       )}
-      {place === "panel" && field.help && <p className="help"><Words of={field.help} /></p>}
+      {place === "panel" && field.help && (
+        <p className="help">
+          <Words of={field.help} />
+        </p>
+      )}
     </div>
   );
 });
@@ -62,7 +84,17 @@ export const FieldRow = memo(function FieldRow({ node, field, description, place
 const isAbout = (place: string, name: string) => place === name || place.startsWith(`${name}.`);
 
 /** The field as a socket: shown once something is wired to it, or while a wire that could end there is drawn. */
-function FieldPlug({ node, field, description, isWired }: { node: string; field: FieldSpec; description: NodeDescription; isWired: boolean }) {
+function FieldPlug({
+  node,
+  field,
+  description,
+  isWired,
+}: {
+  node: string;
+  field: FieldSpec;
+  description: NodeDescription;
+  isWired: boolean;
+}) {
   const socket = fieldSocketOf(description, field.name);
   const isWiring = useUi((state) => state.wiring?.isOutput ?? false);
   if (!socket || socket.refuses || socket.accepts.length === 0) return null;

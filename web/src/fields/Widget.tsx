@@ -28,14 +28,27 @@ export function Widget(props: WidgetProps) {
       return (
         <span className="with-button">
           <NumberInput {...props} />
-          <button type="button" className="icon" aria-label={text.randomise} title={text.randomise} onClick={() => change(randomSeed())}>
+          <button
+            type="button"
+            className="icon"
+            aria-label={text.randomise}
+            title={text.randomise}
+            onClick={() => change(randomSeed())}
+          >
             <Dices size={14} aria-hidden />
           </button>
         </span>
       );
     case "switch":
       return (
-        <button type="button" {...common} className="switch" role="switch" aria-checked={Boolean(value)} onClick={() => change(!value)}>
+        <button
+          type="button"
+          {...common}
+          className="switch"
+          role="switch"
+          aria-checked={Boolean(value)}
+          onClick={() => change(!value)}
+        >
           <span />
         </button>
       );
@@ -66,7 +79,15 @@ export function Widget(props: WidgetProps) {
     case "workspace-file":
       return <PathInput {...props} />;
     case "text":
-      return <input type="text" {...common} value={String(value ?? "")} spellCheck={false} onChange={(event) => change(event.target.value)} />;
+      return (
+        <input
+          type="text"
+          {...common}
+          value={String(value ?? "")}
+          spellCheck={false}
+          onChange={(event) => change(event.target.value)}
+        />
+      );
   }
 }
 
@@ -77,7 +98,15 @@ function PathInput({ id, node, field, value, change, describedBy }: WidgetProps)
   const path = String(value ?? "");
   return (
     <span className="with-button">
-      <input id={id} type="text" value={path} aria-describedby={describedBy} aria-invalid={describedBy !== undefined} spellCheck={false} onChange={(event) => change(event.target.value)} />
+      <input
+        id={id}
+        type="text"
+        value={path}
+        aria-describedby={describedBy}
+        aria-invalid={describedBy !== undefined}
+        spellCheck={false}
+        onChange={(event) => change(event.target.value)}
+      />
       <button
         type="button"
         className="icon"
@@ -88,7 +117,13 @@ function PathInput({ id, node, field, value, change, describedBy }: WidgetProps)
         <FolderOpen size={14} aria-hidden />
       </button>
       {field.kind === "workspace-folder" && field.name === "folder" && path && (
-        <button type="button" className="icon" aria-label={text.showPictures} title={text.showPictures} onClick={() => openDialog({ kind: "dataset", node, folder: path })}>
+        <button
+          type="button"
+          className="icon"
+          aria-label={text.showPictures}
+          title={text.showPictures}
+          onClick={() => openDialog({ kind: "dataset", node, folder: path })}
+        >
           <Images size={14} aria-hidden />
         </button>
       )}
@@ -102,7 +137,13 @@ function ModelInput({ id, field, value, change, describedBy }: WidgetProps) {
   const listed = models.some((model) => model.reference === current);
   return (
     <span className="with-button">
-      <select id={id} value={current} aria-describedby={describedBy} aria-invalid={describedBy !== undefined} onChange={(event) => change(event.target.value)}>
+      <select
+        id={id}
+        value={current}
+        aria-describedby={describedBy}
+        aria-invalid={describedBy !== undefined}
+        onChange={(event) => change(event.target.value)}
+      >
         {!listed && <option value={current}>{current}</option>}
         {models.map((model) => (
           <option key={model.reference} value={model.reference}>
@@ -116,7 +157,9 @@ function ModelInput({ id, field, value, change, describedBy }: WidgetProps) {
         className="icon"
         aria-label={text.browse}
         title={text.browse}
-        onClick={() => openDialog({ kind: "files", wanted: field.kind === "model" ? "model" : "workspace-folder", start: "", choose: change })}
+        onClick={() =>
+          openDialog({ kind: "files", wanted: field.kind === "model" ? "model" : "workspace-folder", start: "", choose: change })
+        }
       >
         <FolderOpen size={14} aria-hidden />
       </button>

@@ -88,6 +88,17 @@ function begun(before: NodeView | undefined): NodeView {
   return before ? { ...FRESH, metrics: before.metrics, previews: before.previews } : FRESH;
 }
 
+/** Several nodes as one: what a node that stands for a subgraph shows. */
+export function gathered(views: NodeView[]): NodeView | undefined {
+  if (views.length === 0) return undefined;
+  const first = (state: NodeRunState) => views.find((view) => view.state === state);
+  const telling = first("failed") ?? first("running") ?? first("waiting") ?? first("skipped") ?? first("executed") ?? views[0];
+  const trained = views.find((view) => view.metrics.loss) ?? telling;
+  const previews = views.flatMap((view) => view.previews);
+  const seconds = views.reduce((sum, view) => sum + view.seconds, 0);
+  return telling && { ...telling, seconds, metrics: trained?.metrics ?? {}, previews };
+}
+
 function withNode(view: RunView, id: string, change: Partial<NodeView>): RunView {
   return { ...view, nodes: { ...view.nodes, [id]: { ...(view.nodes[id] ?? FRESH), ...change } } };
 }

@@ -6,7 +6,6 @@ const NONE: string[] = [];
 /** Where in nested subgraphs the canvas is, and the way back. */
 export function Breadcrumbs() {
   const inside = useEditor((state) => currentTab(state)?.inside ?? NONE);
-  const subgraphs = useEditor((state) => currentTab(state)?.history.present.subgraphs);
   if (inside.length === 0) return null;
   return (
     <nav className="breadcrumbs" aria-label={text.breadcrumbs}>
@@ -15,7 +14,7 @@ export function Breadcrumbs() {
       </button>
       {inside.map((id, index) => (
         <button key={id} type="button" aria-current={index === inside.length - 1} onClick={() => leaveTo(index + 1)}>
-          {subgraphs?.[id]?.name || id}
+          {id}
         </button>
       ))}
     </nav>

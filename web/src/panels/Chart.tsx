@@ -31,7 +31,11 @@ export default function Chart({ curves, height, smoothing = 0, isLog = false, is
   useEffect(() => {
     const element = host.current;
     if (!element) return;
-    const made = new uPlot(options(element, curves, height, isLog, isSmall, smoothing > 0), dataOf(curves, smoothing, isLog), element);
+    const made = new uPlot(
+      options(element, curves, height, isLog, isSmall, smoothing > 0),
+      dataOf(curves, smoothing, isLog),
+      element,
+    );
     plot.current = made;
     const observer = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height }));
     observer.observe(element);
@@ -46,7 +50,9 @@ export default function Chart({ curves, height, smoothing = 0, isLog = false, is
 
 function described(curves: Curve[]): string {
   return curves
-    .map(({ label, series }) => text.chartSummary(label, series.steps.at(-1) ?? 0, series.values[0] ?? Number.NaN, series.values.at(-1) ?? Number.NaN))
+    .map(({ label, series }) =>
+      text.chartSummary(label, series.steps.at(-1) ?? 0, series.values[0] ?? Number.NaN, series.values.at(-1) ?? Number.NaN),
+    )
     .join("; ");
 }
 
@@ -60,13 +66,33 @@ function dataOf(curves: Curve[], smoothing: number, isLog: boolean): uPlot.Align
   return tables.length > 0 ? uPlot.join(tables) : [[], []];
 }
 
-function options(element: HTMLElement, curves: Curve[], height: number, isLog: boolean, isSmall: boolean, isSmoothed: boolean): uPlot.Options {
+function options(
+  element: HTMLElement,
+  curves: Curve[],
+  height: number,
+  isLog: boolean,
+  isSmall: boolean,
+  isSmoothed: boolean,
+): uPlot.Options {
   const style = getComputedStyle(element);
   const color = (name: string) => style.getPropertyValue(name).trim();
-  const axis: uPlot.Axis = { stroke: color("--text-dim"), grid: { stroke: color("--line"), width: 1 }, ticks: { show: false }, font: "11px Inter Variable, sans-serif", size: 44 };
+  const axis: uPlot.Axis = {
+    stroke: color("--text-dim"),
+    grid: { stroke: color("--line"), width: 1 },
+    ticks: { show: false },
+    font: "11px Inter Variable, sans-serif",
+    size: 44,
+  };
   const lines = curves.flatMap((curve): uPlot.Series[] => {
     const stroke = color(`--hue-${curve.hue}`);
-    const main = { label: curve.label, stroke, width: 2, spanGaps: true, points: { show: false }, ...(curve.isDashed && { dash: [6, 4] }) };
+    const main = {
+      label: curve.label,
+      stroke,
+      width: 2,
+      spanGaps: true,
+      points: { show: false },
+      ...(curve.isDashed && { dash: [6, 4] }),
+    };
     return isSmoothed ? [main, { ...main, label: `${curve.label} ${text.raw}`, width: 1, stroke: `${stroke}55` }] : [main];
   });
   return {
@@ -75,10 +101,16 @@ function options(element: HTMLElement, curves: Curve[], height: number, isLog: b
     legend: { show: !isSmall },
     cursor: isSmall ? { show: false } : { points: { size: 6 } },
     scales: { x: { time: false }, y: { distr: isLog ? 3 : 1 } },
-    axes: isSmall ? [{ show: false }, { ...axis, size: 36, grid: { show: false }, values: (_, ticks) => ticks.map(short) }] : [{ ...axis, size: 28 }, { ...axis, values: (_, ticks) => ticks.map(short) }],
+    axes: isSmall
+      ? [{ show: false }, { ...axis, size: 36, grid: { show: false }, values: (_, ticks) => ticks.map(short) }]
+      : [
+          { ...axis, size: 28 },
+          { ...axis, values: (_, ticks) => ticks.map(short) },
+        ],
     series: [{ label: text.stepLabel }, ...lines],
     padding: isSmall ? [6, 4, 4, 0] : [8, 8, 0, 0],
   };
 }
 
-const short = (value: number) => (value === 0 ? "0" : Math.abs(value) < 0.01 ? value.toExponential(0) : String(Number(value.toPrecision(3))));
+const short = (value: number) =>
+  value === 0 ? "0" : Math.abs(value) < 0.01 ? value.toExponential(0) : String(Number(value.toPrecision(3)));

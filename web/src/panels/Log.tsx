@@ -1,5 +1,5 @@
 import type { LogLine } from "../graph/runView";
-import { view } from "../state/view";
+import { goTo } from "../state/graphActions";
 import { text } from "../text/en";
 
 /** What nodes have said, oldest first. */
@@ -10,7 +10,7 @@ export function Log({ lines }: { lines: LogLine[] }) {
       <ol className="log">
         {lines.slice(-500).map((line, index) => (
           <li key={index} className={line.level}>
-            <button type="button" className="plain" onClick={() => view.show(line.node)}>
+            <button type="button" className="plain" onClick={() => goTo(line.node)}>
               {line.node}
             </button>{" "}
             {line.text}

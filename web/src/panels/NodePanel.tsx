@@ -1,10 +1,11 @@
+import { FieldRow } from "../fields/FieldRow";
+import { describe } from "../graph/describe";
 import { changeNode, nodesOf, renameNode } from "../graph/document";
 import { typeWords } from "../graph/looks";
-import { fieldsOf, type FieldSpec } from "../graph/palette";
-import { FieldRow } from "../fields/FieldRow";
-import { currentTab, descriptionOf, edit, select, useDocument, useEditor } from "../state/editor";
+import { type FieldSpec, fieldsOf } from "../graph/palette";
+import { currentTab, edit, select, useDocument, useEditor } from "../state/editor";
+import { goTo } from "../state/graphActions";
 import { useShownView } from "../state/runs";
-import { view } from "../state/view";
 import { text } from "../text/en";
 import { Log } from "./Log";
 import { Words } from "./Words";
@@ -23,16 +24,23 @@ function NodeFacts({ id }: { id: string }) {
   const palette = useEditor((state) => state.palette);
   const log = useShownView().log.filter((line) => line.node === id);
   const entry = nodesOf(document)[id];
-  const description = descriptionOf(document, palette, id);
+  const description = describe(document, palette, id);
   if (!entry) return null;
   const groups = Map.groupBy(description ? fieldsOf(description) : [], (field: FieldSpec) => field.group);
   return (
     <div className="node-panel">
       <h2>{description?.title ?? entry.type}</h2>
-      <p className="lead"><Words of={description?.description ?? ""} /></p>
+      <p className="lead">
+        <Words of={description?.description ?? ""} />
+      </p>
       <div className="pair">
         <label htmlFor="panel-title">{text.nodeTitle}</label>
-        <input id="panel-title" value={entry.title ?? ""} placeholder={description?.title} onChange={(event) => edit((now) => changeNode(now, id, { title: event.target.value }), `title:${id}`)} />
+        <input
+          id="panel-title"
+          value={entry.title ?? ""}
+          placeholder={description?.title}
+          onChange={(event) => edit((now) => changeNode(now, id, { title: event.target.value }), `title:${id}`)}
+        />
         <label htmlFor="panel-id">{text.nodeId}</label>
         <input
           id="panel-id"
@@ -46,7 +54,11 @@ function NodeFacts({ id }: { id: string }) {
           onKeyDown={(event) => event.key === "Enter" && event.currentTarget.blur()}
         />
         <label htmlFor="panel-mode">{text.mode}</label>
-        <select id="panel-mode" value={entry.mode ?? "active"} onChange={(event) => edit((now) => changeNode(now, id, { mode: event.target.value as "active" }))}>
+        <select
+          id="panel-mode"
+          value={entry.mode ?? "active"}
+          onChange={(event) => edit((now) => changeNode(now, id, { mode: event.target.value as "active" }))}
+        >
           {(["active", "muted", "bypassed"] as const).map((mode) => (
             <option key={mode} value={mode}>
               {text.modes[mode]}
@@ -55,7 +67,12 @@ function NodeFacts({ id }: { id: string }) {
         </select>
         <label htmlFor="panel-color">{text.color}</label>
         <span className="with-button">
-          <input id="panel-color" type="color" value={entry.color || "#7c8797"} onChange={(event) => edit((now) => changeNode(now, id, { color: event.target.value }), `color:${id}`)} />
+          <input
+            id="panel-color"
+            type="color"
+            value={entry.color || "#7c8797"}
+            onChange={(event) => edit((now) => changeNode(now, id, { color: event.target.value }), `color:${id}`)}
+          />
           {entry.color && (
             <button type="button" className="plain" onClick={() => edit((now) => changeNode(now, id, { color: "" }))}>
               {text.noColor}
@@ -108,15 +125,24 @@ function WorkflowFacts() {
       <h2>{text.workflow}</h2>
       <div className="pair">
         <label htmlFor="workflow-name">{text.name}</label>
-        <input id="workflow-name" value={document.name ?? ""} onChange={(event) => edit((now) => ({ ...now, name: event.target.value }), "name")} />
+        <input
+          id="workflow-name"
+          value={document.name ?? ""}
+          onChange={(event) => edit((now) => ({ ...now, name: event.target.value }), "name")}
+        />
       </div>
       <label htmlFor="workflow-description">{text.description}</label>
-      <textarea id="workflow-description" rows={3} value={document.description ?? ""} onChange={(event) => edit((now) => ({ ...now, description: event.target.value }), "description")} />
+      <textarea
+        id="workflow-description"
+        rows={3}
+        value={document.description ?? ""}
+        onChange={(event) => edit((now) => ({ ...now, description: event.target.value }), "description")}
+      />
       <h3>{problems.length > 0 ? text.problems(problems.length) : text.noProblems}</h3>
       <ul className="problem-list">
         {problems.map((problem, index) => (
           <li key={index}>
-            <button type="button" onClick={() => problem.node && view.show(problem.node)}>
+            <button type="button" onClick={() => goTo(problem.node)}>
               {problem.node && <strong>{[problem.node, problem.field].filter(Boolean).join(" · ")}</strong>}
               {problem.message} {problem.remedy}
             </button>

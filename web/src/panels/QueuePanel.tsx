@@ -70,7 +70,17 @@ async function forget(id: string): Promise<void> {
   dropRun(id);
 }
 
-function Tool({ label, icon: Icon, run, isDisabled = false }: { label: string; icon: typeof X; run: () => Promise<void>; isDisabled?: boolean }) {
+function Tool({
+  label,
+  icon: Icon,
+  run,
+  isDisabled = false,
+}: {
+  label: string;
+  icon: typeof X;
+  run: () => Promise<void>;
+  isDisabled?: boolean;
+}) {
   return (
     <button type="button" className="icon" aria-label={label} title={label} disabled={isDisabled} onClick={() => void run()}>
       <Icon size={14} aria-hidden />

@@ -1,4 +1,20 @@
-import { Command, FolderOpen, Keyboard, LayoutTemplate, Map as MapIcon, Maximize, Moon, Plus, Redo2, Save, StickyNote, Sun, SunMoon, Undo2, Wand2 } from "lucide-react";
+import {
+  Command,
+  FolderOpen,
+  Keyboard,
+  LayoutTemplate,
+  Map as MapIcon,
+  Maximize,
+  Moon,
+  Plus,
+  Redo2,
+  Save,
+  StickyNote,
+  Sun,
+  SunMoon,
+  Undo2,
+  Wand2,
+} from "lucide-react";
 import { COMMANDS, keysOf } from "../state/commands";
 import { useUi } from "../state/ui";
 import { text } from "../text/en";
@@ -8,7 +24,20 @@ const GROUPS = [
   ["undo", "redo"],
   ["arrange", "note", "fit", "minimap"],
 ] as const;
-const ICONS = { addNode: Plus, templates: LayoutTemplate, open: FolderOpen, save: Save, undo: Undo2, redo: Redo2, arrange: Wand2, note: StickyNote, fit: Maximize, minimap: MapIcon, commandPalette: Command, shortcuts: Keyboard };
+const ICONS = {
+  addNode: Plus,
+  templates: LayoutTemplate,
+  open: FolderOpen,
+  save: Save,
+  undo: Undo2,
+  redo: Redo2,
+  arrange: Wand2,
+  note: StickyNote,
+  fit: Maximize,
+  minimap: MapIcon,
+  commandPalette: Command,
+  shortcuts: Keyboard,
+};
 const THEMES = { system: SunMoon, dark: Moon, light: Sun };
 
 /** The commands that are wanted most, at the left edge. */
@@ -37,7 +66,13 @@ function RailButton({ id, icon: Icon, label }: { id: keyof typeof text.commands;
   const keys = keysOf(command);
   const name = label ?? text.commands[id];
   return (
-    <button type="button" className="icon" aria-label={name} title={keys ? `${name} (${keys.replace("Mod", "Ctrl")})` : name} onClick={() => void command.run()}>
+    <button
+      type="button"
+      className="icon"
+      aria-label={name}
+      title={keys ? `${name} (${keys.replace("Mod", "Ctrl")})` : name}
+      onClick={() => void command.run()}
+    >
       <Icon size={18} aria-hidden />
     </button>
   );

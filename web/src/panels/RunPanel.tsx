@@ -1,12 +1,12 @@
 import { lazy, Suspense, useEffect, useMemo, useState } from "react";
 import { address } from "../api/client";
-import type { RunView } from "../graph/runView";
 import { Previews } from "../canvas/CardResult";
+import type { RunView } from "../graph/runView";
 import { cancel, openFile, retry } from "../state/actions";
+import { goTo } from "../state/graphActions";
 import { inOrder, isOpen, useRuns, useShownRun, useShownView } from "../state/runs";
 import { follow } from "../state/sync";
 import { openDialog } from "../state/ui";
-import { view as canvas } from "../state/view";
 import { text } from "../text/en";
 import type { Curve } from "./Chart";
 import { Log } from "./Log";
@@ -65,7 +65,7 @@ function Facts() {
           <>
             <dt>{text.now}</dt>
             <dd>
-              <button type="button" className="plain" onClick={() => canvas.show(id)}>
+              <button type="button" className="plain" onClick={() => goTo(id)}>
                 {id}
               </button>{" "}
               {node.total > 0 && text.stepsOf(node.step, node.total)}
@@ -121,7 +121,8 @@ function Curves({ run, node, view }: { run: string; node: string; view: RunView 
   const curves = useMemo(() => {
     const found: Curve[] = [];
     if (metrics?.[shown]) found.push({ label: text.metrics[shown], series: metrics[shown], hue: shown === "loss" ? 0 : 3 });
-    if (shown === "loss" && metrics?.validation_loss) found.push({ label: text.metrics.validation_loss, series: metrics.validation_loss, hue: 2, isDashed: true });
+    if (shown === "loss" && metrics?.validation_loss)
+      found.push({ label: text.metrics.validation_loss, series: metrics.validation_loss, hue: 2, isDashed: true });
     const theirs = compared?.nodes[node]?.metrics[shown];
     if (theirs) found.push({ label: text.earlier, series: theirs, hue: 5 });
     return found;
@@ -143,7 +144,14 @@ function Curves({ run, node, view }: { run: string; node: string; view: RunView 
         </label>
         <label>
           {text.smoothing}
-          <input type="range" min={0} max={0.98} step={0.02} value={smoothing} onChange={(event) => setSmoothing(Number(event.target.value))} />
+          <input
+            type="range"
+            min={0}
+            max={0.98}
+            step={0.02}
+            value={smoothing}
+            onChange={(event) => setSmoothing(Number(event.target.value))}
+          />
         </label>
         <label className="check">
           <input type="checkbox" checked={isLog} onChange={(event) => setLog(event.target.checked)} />
@@ -189,7 +197,10 @@ function Files({ run, view }: { run: string; view: RunView }) {
                 onClick={() =>
                   openDialog({
                     kind: "pictures",
-                    request: { pictures: pictures.map((each) => ({ src: address.artifact(run, each), caption: each })), index: pictures.indexOf(name) },
+                    request: {
+                      pictures: pictures.map((each) => ({ src: address.artifact(run, each), caption: each })),
+                      index: pictures.indexOf(name),
+                    },
                   })
                 }
               >

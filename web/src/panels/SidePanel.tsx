@@ -33,7 +33,15 @@ function SideTabs({ side }: { side: Side | null }) {
         </button>
       ))}
       {side && (
-        <button type="button" role="tab" aria-selected={false} className="icon" aria-label={text.closePanel} title={text.closePanel} onClick={() => prefer({ side: null })}>
+        <button
+          type="button"
+          role="tab"
+          aria-selected={false}
+          className="icon"
+          aria-label={text.closePanel}
+          title={text.closePanel}
+          onClick={() => prefer({ side: null })}
+        >
           <PanelRightClose size={16} aria-hidden />
         </button>
       )}

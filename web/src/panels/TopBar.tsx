@@ -1,8 +1,8 @@
-import { ChevronDown, Plus, Play, Square, X } from "lucide-react";
+import { ChevronDown, Play, Plus, Square, X } from "lucide-react";
 import { DropdownMenu } from "radix-ui";
 import { cancelShown, closeWithUndo, runCurrent } from "../state/actions";
-import { selectedNodes } from "../state/graphActions";
 import { isDirty, openEmpty, showTab, type Tab, useEditor } from "../state/editor";
+import { selectedNodes } from "../state/graphActions";
 import { isOpen, useRuns, useShownRun, useShownView } from "../state/runs";
 import { prefer } from "../state/ui";
 import { text } from "../text/en";
@@ -34,7 +34,13 @@ function TabButton({ tab, isCurrent }: { tab: Tab; isCurrent: boolean }) {
   const name = tab.history.present.name || text.workflow;
   return (
     <div className={`tab${isCurrent ? " current" : ""}`} role="presentation">
-      <button type="button" role="tab" aria-selected={isCurrent} onClick={() => showTab(tab.id)} onAuxClick={(event) => event.button === 1 && closeWithUndo(tab.id)}>
+      <button
+        type="button"
+        role="tab"
+        aria-selected={isCurrent}
+        onClick={() => showTab(tab.id)}
+        onAuxClick={(event) => event.button === 1 && closeWithUndo(tab.id)}
+      >
         {isOpen(run) && <i className="live" aria-hidden />}
         {name}
         {isDirty(tab) && <span className="dirty" title={text.unsaved} aria-label={text.unsaved} role="img" />}

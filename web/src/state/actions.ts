@@ -139,7 +139,8 @@ export function closeWithUndo(id: string): void {
   if (!tab) return;
   closeTab(id);
   const isWorthKeeping = isDirty(tab) && Object.keys(nodesOf(tab.history.present)).length > 0;
-  if (isWorthKeeping) toast(text.tabClosed(tab.history.present.name ?? ""), "info", { label: text.bringBack, run: () => openTab(tab) });
+  if (isWorthKeeping)
+    toast(text.tabClosed(tab.history.present.name ?? ""), "info", { label: text.bringBack, run: () => openTab(tab) });
 }
 
 /** Open the graph that a dropped file holds or was made by. */

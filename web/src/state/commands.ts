@@ -1,6 +1,6 @@
 /** Every command by name, with its keys: for shortcuts, menus and the command palette alike. */
 
-import { text } from "../text/en";
+import type { text } from "../text/en";
 import { cancelShown, closeWithUndo, download, runCurrent, saveCurrent } from "./actions";
 import { currentTab, leaveTo, openEmpty, redoEdit, select, undoEdit, useEditor } from "./editor";
 import * as graph from "./graphActions";

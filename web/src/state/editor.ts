@@ -3,9 +3,10 @@
 import { create } from "zustand";
 import type { PaletteReply, ProblemReport } from "../api/types";
 import { type Document, emptyDocument, nodesOf } from "../graph/document";
+import { joined } from "../graph/expandedIds";
 import { begin, type History, record, redo, undo } from "../graph/history";
-import { makePalette, type NodeDescription, type Palette } from "../graph/palette";
-import { describeSubgraph, innerDocument, withInner } from "../graph/subgraph";
+import { makePalette, type Palette } from "../graph/palette";
+import { innerDocument, subgraphOf, withInner } from "../graph/subgraph";
 
 export interface Tab {
   id: string;
@@ -15,7 +16,7 @@ export interface Tab {
   /** What was last saved or opened; another present document is unsaved work. */
   saved: Document;
   history: History<Document>;
-  /** Ids of subgraphs that were entered, outermost first. */
+  /** Nodes whose subgraphs were entered, outermost first. */
   inside: string[];
   /** Canvas ids: node ids, `note:N`, `group:N`. */
   selected: ReadonlySet<string>;
@@ -99,11 +100,29 @@ const changeCurrent = (change: (tab: Tab) => Partial<Tab>) => changeTab(get().cu
 
 export const isDirty = (tab: Tab): boolean => tab.history.present !== tab.saved;
 
+/** The subgraph that the canvas shows; undefined for the whole document, also when the entered node is gone. */
+function shownSubgraph(document: Document, inside: string[]): string | undefined {
+  let [shown, found] = [document, undefined as string | undefined];
+  for (const node of inside) {
+    const subgraph = subgraphOf(nodesOf(shown)[node]);
+    if (subgraph === null) return found;
+    found = subgraph;
+    shown = innerDocument(document, subgraph);
+  }
+  return found;
+}
+
 /** The document on the canvas: the tab's, or that of the subgraph that was entered. */
 export function shownDocument(tab: Tab): Document {
-  const inner = tab.inside.at(-1);
+  const inner = shownSubgraph(tab.history.present, tab.inside);
   return inner === undefined ? tab.history.present : innerDocument(tab.history.present, inner);
 }
+
+/** The id by which runs and problems name a node of the canvas. */
+export const runId = (tab: Tab | undefined, id: string): string => joined((tab?.inside ?? []).reduce(joined, ""), id);
+
+/** Whether what is said of `named` is about the node `id`, or about one inside it. */
+export const concerns = (named: string, id: string): boolean => named === id || named.startsWith(`${id}--`);
 
 /** Edit the document on the canvas; edits with the same key in a row are undone at once. */
 export function edit(change: (document: Document) => Document, key = ""): void {
@@ -111,7 +130,7 @@ export function edit(change: (document: Document) => Document, key = ""): void {
     const before = shownDocument(tab);
     const after = change(before);
     if (after === before) return {};
-    const inner = tab.inside.at(-1);
+    const inner = shownSubgraph(tab.history.present, tab.inside);
     const whole = inner === undefined ? after : withInner(tab.history.present, inner, after);
     return { history: record(tab.history, whole, key) };
   });
@@ -124,34 +143,32 @@ export function select(nodes: Iterable<string>, wires: Iterable<string> = []): v
   changeCurrent(() => ({ selected: new Set(nodes), selectedWires: new Set(wires) }));
 }
 
-/** Enter a subgraph, or leave to `depth` subgraphs deep. */
-export function enter(subgraph: string): void {
-  changeCurrent((tab) => ({ inside: [...tab.inside, subgraph], selected: NONE, selectedWires: NONE }));
+/** Enter the subgraph that a node stands for. */
+export function enter(node: string): void {
+  changeCurrent((tab) => ({ inside: [...tab.inside, node], selected: NONE, selectedWires: NONE }));
 }
 
+/** Leave to `depth` subgraphs deep. */
 export function leaveTo(depth: number): void {
   changeCurrent((tab) => ({ inside: tab.inside.slice(0, depth), selected: NONE, selectedWires: NONE }));
-}
-
-/** The class of a node of a document; a subgraph's is made from what it holds. */
-export function descriptionOf(document: Document, palette: Palette, id: string): NodeDescription | undefined {
-  const type = nodesOf(document)[id]?.type;
-  if (type === "Subgraph") return describeSubgraph(document, palette, id);
-  return type === undefined ? undefined : palette.get(type);
 }
 
 export const EMPTY = emptyDocument();
 
 /** The document on the canvas, for components. */
 export function useDocument(): Document {
-  const document = useEditor((state) => currentTab(state)?.history.present);
-  const inner = useEditor((state) => currentTab(state)?.inside.at(-1));
-  return document === undefined ? EMPTY : inner === undefined ? document : innerDocumentOnce(document, inner);
+  return useEditor((state) => {
+    const tab = currentTab(state);
+    return tab ? shownDocumentOnce(tab) : EMPTY;
+  });
 }
 
-let last: { document: Document; inner: string; result: Document } | null = null;
+let last: { document: Document; inside: string[]; shown: Document } | null = null;
 
-function innerDocumentOnce(document: Document, inner: string): Document {
-  if (!last || last.document !== document || last.inner !== inner) last = { document, inner, result: innerDocument(document, inner) };
-  return last.result;
+/** The same object as long as nothing has changed. */
+function shownDocumentOnce(tab: Tab): Document {
+  if (last?.document !== tab.history.present || last.inside !== tab.inside) {
+    last = { document: tab.history.present, inside: tab.inside, shown: shownDocument(tab) };
+  }
+  return last.shown;
 }

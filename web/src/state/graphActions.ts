@@ -1,6 +1,6 @@
 /** Edits of the document on the canvas that need the selection, sizes on the screen, or the palette. */
 
-import { align, type Alignment, distribute } from "../graph/arrange";
+import { type Alignment, align, distribute } from "../graph/arrange";
 import { copyOf, duplicate, paste } from "../graph/clipboard";
 import {
   addGroup,
@@ -19,13 +19,14 @@ import {
   removeWires,
   wiresOf,
 } from "../graph/document";
+import { expandedIds } from "../graph/expandedIds";
 import { replaceNode } from "../graph/replace";
-import { collapse, expand } from "../graph/subgraph";
+import { collapse, expand, SUBGRAPH } from "../graph/subgraph";
 import { matchingSocket, verdict } from "../graph/verdicts";
 import { text } from "../text/en";
-import { currentTab, edit, enter, select, shownDocument, useEditor } from "./editor";
-import { view } from "./view";
+import { changeTab, currentTab, edit, enter, select, shownDocument, useEditor } from "./editor";
 import { toast } from "./ui";
+import { view } from "./view";
 
 export const wireId = (wire: { from: string; to: string }): string => `${wire.from}>${wire.to}`;
 
@@ -44,6 +45,16 @@ const indices = (prefix: string): Set<number> => {
   const found = [...(currentTab()?.selected ?? [])].filter((id) => id.startsWith(prefix));
   return new Set(found.map((id) => Number(id.slice(prefix.length))));
 };
+
+/** Show a node by the id that runs and problems give it; one inside a subgraph is shown there. */
+export function goTo(id: string): void {
+  const tab = currentTab();
+  const path = tab && expandedIds(tab.history.present).get(id);
+  if (!tab || !path) return;
+  changeTab(tab.id, { inside: path.slice(0, -1) });
+  const last = path.at(-1);
+  if (last !== undefined) setTimeout(() => view.show(last), 50); // after the canvas has the other nodes
+}
 
 /** Place a node, wired to `from` when a socket fits; a class that is placed between two ends is chosen by the person. */
 export function place(type: string, at: Point, from?: End & { isOutput: boolean }): void {
@@ -159,7 +170,9 @@ export function groupSelected(): void {
 }
 
 export function placeNote(at: Point = view.center()): void {
-  edit((document) => addNote(document, { text: text.newNote, position: [Math.round(at[0]), Math.round(at[1])], size: [280, 140] }));
+  edit((document) =>
+    addNote(document, { text: text.newNote, position: [Math.round(at[0]), Math.round(at[1])], size: [280, 140] }),
+  );
 }
 
 export function collapseSelected(): void {
@@ -173,7 +186,7 @@ export function collapseSelected(): void {
 
 export function expandSelected(): void {
   const document = shown();
-  const id = selectedNodes().find((each) => document && nodesOf(document)[each]?.type === "Subgraph");
+  const id = selectedNodes().find((each) => document && nodesOf(document)[each]?.type === SUBGRAPH);
   if (!document || id === undefined) return;
   const result = expand(document, id);
   edit(() => result.document);
@@ -182,9 +195,8 @@ export function expandSelected(): void {
 
 export function enterSelected(): void {
   const document = shown();
-  const id = selectedNodes().find((each) => document && nodesOf(document)[each]?.type === "Subgraph");
-  const subgraph = id === undefined ? undefined : document && nodesOf(document)[id]?.fields?.subgraph;
-  if (typeof subgraph === "string") enter(subgraph);
+  const id = selectedNodes().find((each) => document && nodesOf(document)[each]?.type === SUBGRAPH);
+  if (id !== undefined) enter(id);
 }
 
 export function replaceWith(id: string, type: string): void {
@@ -212,7 +224,9 @@ export function addReroute(): void {
     const middle = view.middleOf(each);
     edit((now) => ({
       ...now,
-      wires: wiresOf(now).map((other) => (wireId(other) === wireId(each) ? { ...other, via: [...(other.via ?? []), middle] } : other)),
+      wires: wiresOf(now).map((other) =>
+        wireId(other) === wireId(each) ? { ...other, via: [...(other.via ?? []), middle] } : other,
+      ),
     }));
   }
 }

@@ -1,8 +1,9 @@
 /** Runs as the server tells of them, and what each looks like after its events so far. */
 
+import { useMemo } from "react";
 import { create } from "zustand";
 import type { AnyEvent, DeviceStatus, RunSummary } from "../api/types";
-import { applyEvents, EMPTY_RUN, type NodeView, type RunView } from "../graph/runView";
+import { applyEvents, EMPTY_RUN, gathered, type NodeView, type RunView } from "../graph/runView";
 import { currentTab, useEditor } from "./editor";
 
 interface RunsState {
@@ -52,8 +53,15 @@ export function useShownView(): RunView {
   return useRuns((state) => state.views[id] ?? EMPTY_RUN);
 }
 
-/** How the current tab's run sees one node; inside a subgraph its nodes have the outer ids before theirs. */
-export function useNodeView(id: string): NodeView | undefined {
+/** How the current tab's run sees a node, or all nodes of a subgraph together; by the id that runs give it. */
+export function useNodeView(id: string, isSubgraph: boolean): NodeView | undefined {
   const run = useEditor((state) => currentTab(state)?.run ?? "");
-  return useRuns((state) => state.views[run]?.nodes[id]);
+  const nodes = useRuns((state) => (isSubgraph ? state.views[run]?.nodes : NO_NODES));
+  const own = useRuns((state) => state.views[run]?.nodes[id]);
+  return useMemo(() => {
+    const inside = Object.entries(nodes ?? {}).filter(([each]) => each.startsWith(`${id}--`));
+    return isSubgraph ? gathered(inside.map(([, view]) => view)) : own;
+  }, [nodes, own, id, isSubgraph]);
 }
+
+const NO_NODES: Record<string, NodeView> = {};

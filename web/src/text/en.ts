@@ -35,8 +35,10 @@ export const text = {
   moreFields: "More",
   loss: "loss",
   sameSide: "A wire goes from an output to an input.",
-  inputLabel: (name: string, type: string, isWired: boolean) => `Input ${name}, ${type}, ${isWired ? "wired" : "not wired"}. Enter: choose what to wire.`,
-  outputLabel: (name: string, type: string, isWired: boolean) => `Output ${name}, ${type}, ${isWired ? "wired" : "not wired"}. Enter: choose what to wire.`,
+  inputLabel: (name: string, type: string, isWired: boolean) =>
+    `Input ${name}, ${type}, ${isWired ? "wired" : "not wired"}. Enter: choose what to wire.`,
+  outputLabel: (name: string, type: string, isWired: boolean) =>
+    `Output ${name}, ${type}, ${isWired ? "wired" : "not wired"}. Enter: choose what to wire.`,
   states: {
     running: "Running",
     executed: "Done",
@@ -52,7 +54,12 @@ export const text = {
   previewAt: (step: number) => `Preview at step ${step}`,
   previewSlider: "Step of the preview",
   enlarge: (name: string) => `Enlarge ${name}`,
-  bytes: (bytes: number) => (bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`),
+  bytes: (bytes: number) =>
+    bytes < 1e6
+      ? `${Math.max(1, Math.round(bytes / 1e3))} kB`
+      : bytes < 1e9
+        ? `${(bytes / 1e6).toFixed(1)} MB`
+        : `${(bytes / 1e9).toFixed(1)} GB`,
   flow: {
     "node.a11yDescription.default": "Enter or Space selects the node, the arrow keys move it, Delete removes it, Escape lets go.",
     "node.a11yDescription.keyboardDisabled": "Enter or Space selects the node.",
@@ -151,7 +158,14 @@ export const text = {
   left: (time: string) => `${time} left`,
   cancel: "Cancel",
   retry: "Run again",
-  runStates: { queued: "waiting", running: "running", succeeded: "done", failed: "failed", cancelled: "cancelled", interrupted: "interrupted" },
+  runStates: {
+    queued: "waiting",
+    running: "running",
+    succeeded: "done",
+    failed: "failed",
+    cancelled: "cancelled",
+    interrupted: "interrupted",
+  },
   metrics: { loss: "loss", learning_rate: "learning rate", validation_loss: "validation loss" },
   raw: "as measured",
   stepLabel: "step",
@@ -161,7 +175,8 @@ export const text = {
   logScale: "Logarithmic",
   compare: "Compare with",
   nothing: "nothing",
-  chartSummary: (label: string, step: number, first: number, last: number) => `${label}: ${first.toPrecision(3)} at first, ${last.toPrecision(3)} at step ${step}`,
+  chartSummary: (label: string, step: number, first: number, last: number) =>
+    `${label}: ${first.toPrecision(3)} at first, ${last.toPrecision(3)} at step ${step}`,
   files: "Files",
   openGraph: "Open its graph",
   queue: "Queue",
