@@ -29,6 +29,7 @@ export function App() {
   }, []);
   return (
     <ReactFlowProvider>
+      {/* biome-ignore lint/a11y/noStaticElementInteractions: files can be opened by keyboard in the dialog of workflows */}
       <div
         className="app"
         onDragOver={(event) => event.preventDefault()}

@@ -231,7 +231,7 @@ function useWiring(toFlow: (point: { x: number; y: number }) => { x: number; y: 
 
 /** Show a tab that is opened for the first time as a whole. */
 function useFitOnOpen(tab: string, hasNodes: boolean): void {
-  const { getViewport, setViewport, fitView: fit } = useReactFlow();
+  const { getViewport, setViewport, fitView } = useReactFlow();
   const views = useRef(new Map<string, { x: number; y: number; zoom: number }>());
   const before = useRef("");
   useEffect(() => {
@@ -241,8 +241,8 @@ function useFitOnOpen(tab: string, hasNodes: boolean): void {
     before.current = tab;
     const seen = views.current.get(tab);
     if (seen) void setViewport(seen);
-    else requestAnimationFrame(() => requestAnimationFrame(() => void fit({ padding: 0.12, maxZoom: 1 })));
-  }, [tab, hasNodes, fit, getViewport, setViewport]);
+    else requestAnimationFrame(() => requestAnimationFrame(() => void fitView({ padding: 0.12, maxZoom: 1 })));
+  }, [tab, hasNodes, fitView, getViewport, setViewport]);
 }
 
 function useView(nodes: FlowNode[], flow: ReturnType<typeof useReactFlow<FlowNode, WireEdge>>): void {

@@ -66,11 +66,13 @@ export function CardHeader({ id, known, entry, description, state, seconds }: Pr
           }}
         />
       ) : (
-        // biome-ignore lint/a11y/noStaticElementInteractions: the panel has the same field for the keyboard
         <h3
           className="title"
           title={description?.description}
-          onDoubleClick={(event) => (event.stopPropagation(), setEditing(true))}
+          onDoubleClick={(event) => {
+            event.stopPropagation();
+            setEditing(true);
+          }}
         >
           {title}
         </h3>

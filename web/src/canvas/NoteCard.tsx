@@ -33,7 +33,10 @@ export const NoteCard = memo(function NoteCard({ data, selected }: NodeProps<Not
         // biome-ignore lint/a11y/noStaticElementInteractions: the button below does the same for the keyboard
         <div
           className="markdown"
-          onDoubleClick={(event) => (event.stopPropagation(), setEditing(true))}
+          onDoubleClick={(event) => {
+            event.stopPropagation();
+            setEditing(true);
+          }}
           // biome-ignore lint/security/noDangerouslySetInnerHtml: sanitised by DOMPurify
           dangerouslySetInnerHTML={{ __html: html }}
         />

@@ -58,10 +58,9 @@ export function Pictures({ request }: { request: PictureRequest }) {
         </>
       }
     >
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolling area needs the focus to scroll by keys */}
-      {/* biome-ignore lint/a11y/noStaticElementInteractions: the slider above zooms by keyboard */}
       <div
         className="stage"
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolling area needs the focus to scroll by keys
         tabIndex={0}
         onWheel={(event) => event.ctrlKey && setZoom(Math.min(8, Math.max(0.25, zoom * (event.deltaY < 0 ? 1.1 : 0.9))))}
       >

@@ -46,9 +46,9 @@ function Facts() {
   const run = useShownRun();
   const view = useShownView();
   const now = useNow(isOpen(run));
-  if (!run) return null;
   const [id, node] = Object.entries(view.nodes).find(([, each]) => each.state === "running") ?? [];
   const pace = usePace(node?.step ?? 0, id ?? "");
+  if (!run) return null;
   const left = node && pace > 0 && node.total > node.step ? (node.total - node.step) / pace : 0;
   return (
     <>

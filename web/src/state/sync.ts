@@ -153,7 +153,7 @@ function receive(message: ServerMessage): void {
   switch (message.type) {
     case "event":
       if (Object.keys(arrived).length === 0) requestAnimationFrame(deliver);
-      (arrived[message.run] ??= []).push(message.event);
+      arrived[message.run] = [...(arrived[message.run] ?? []), message.event];
       break;
     case "run": {
       const before = useRuns.getState().runs[message.run.id];
