@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # bench compares threads with threads; two is what the demo promises to run on
 THREADS ?= 2
 
-.PHONY: demo serve test check bench clean
+.PHONY: demo serve test check page chromium bench clean
 
 # one thread: this small model gains a quarter from a second one, and loses a multiple when something else wants the core
 demo: $(STAMP)
@@ -15,13 +15,23 @@ demo: $(STAMP)
 serve: $(STAMP)
 	$(BIN)/latentloom serve --open
 
-test: $(STAMP) check
+test: $(STAMP) check page chromium
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/python -m web.build --check
+
+page: $(STAMP)
+	$(BIN)/python -m web.build
+
+# the browser tests drive the system's Chromium; nothing downloads another one
+chromium:
+	@command -v chromium chromium-browser google-chrome > /dev/null \
+	  || { echo "Installing Chromium with apt-get"; SUDO=$$(command -v sudo || true); $$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq --no-install-recommends chromium; } \
+	  || { echo "The browser tests need Chromium: install it and try again."; exit 1; }
 
 bench: $(STAMP)
 	PYTHONPATH=. OMP_NUM_THREADS=$(THREADS) $(BIN)/python tests/bench/executor.py
@@ -36,4 +46,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) outputs .pytest_cache .ruff_cache
+	rm -rf $(VENV) outputs web/static web/node_modules .pytest_cache .ruff_cache

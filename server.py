@@ -132,8 +132,10 @@ def main(arguments: list[str] | None = None) -> int:
     settings = _settings(options, root)
     if not Guard(options.host, options.port, settings.token).is_local and len(settings.token) < SHORTEST_TOKEN:
         parser.error(f"LATENTLOOM_TOKEN needs at least {SHORTEST_TOKEN} characters when others can reach the server")
-    if find_spec("web.build"):  # a checkout of the source builds its page; an installed program brings it along
-        import_module("web.build").ensure_built()
+    # a checkout of the source builds its page; an installed program brings it along
+    problem = import_module("web.build").ensure_built() if find_spec("web.build") else ""
+    if problem:
+        LOG.warning(problem)
     try:
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(serve(options, settings))

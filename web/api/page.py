@@ -11,7 +11,7 @@ from web.api.refusal import refused
 STATIC = Path(__file__).resolve().parent.parent / "static"
 UNBUILT = """<!doctype html><meta charset="utf-8"><title>Latent Loom</title>
 <p>The editor has not been built. In the program's folder:
-<code>cd web &amp;&amp; npm ci &amp;&amp; npm run build</code>, then load this page again.</p>"""
+<code>make page</code>, or <code>python -m web.build</code>, then load this page again.</p>"""
 FOREVER = "public, max-age=31536000, immutable"
 TYPES = {".js": "text/javascript", ".css": "text/css", ".woff2": "font/woff2", ".svg": "image/svg+xml"}
 

