@@ -2,7 +2,7 @@ import { lazy, Suspense, useEffect, useMemo, useState } from "react";
 import { address } from "../api/client";
 import { Previews } from "../canvas/CardResult";
 import type { RunView } from "../graph/runView";
-import { cancel, openFile, retry } from "../state/actions";
+import { cancel, openFile, retry, sampleFile } from "../state/actions";
 import { goTo } from "../state/graphActions";
 import { inOrder, isOpen, useRuns, useShownRun, useShownView } from "../state/runs";
 import { follow } from "../state/sync";
@@ -211,9 +211,16 @@ function Files({ run, view }: { run: string; view: RunView }) {
               {name}
             </a>
             <span>{text.bytes(view.artifacts[index]?.bytes ?? 0)}</span>
-            <button type="button" className="plain" onClick={() => void openMadeBy(run, name)}>
-              {text.openGraph}
-            </button>
+            <span className="buttons">
+              <button type="button" className="plain" onClick={() => void openMadeBy(run, name)}>
+                {text.openGraph}
+              </button>
+              {!pictures.includes(name) && (
+                <button type="button" className="plain" onClick={() => void sampleFile(run, view.artifacts[index]?.node ?? "")}>
+                  {text.sample}
+                </button>
+              )}
+            </span>
           </li>
         ))}
       </ul>

@@ -5,6 +5,7 @@ import type { RunSummary, Workflow } from "../api/types";
 import { carriedWorkflow } from "../graph/carried";
 import { type Document, nodesOf } from "../graph/document";
 import { record } from "../graph/history";
+import { samplingDocument } from "../graph/sampling";
 import { text } from "../text/en";
 import { changeTab, closeTab, currentTab, isDirty, makeTab, openTab, showTab, type Tab, useEditor } from "./editor";
 import { askToNotify } from "./notify";
@@ -71,6 +72,14 @@ export async function reopenRun(id: string): Promise<void> {
   if (open) return showTab(open.id);
   const details = await attempt(api.readRun(id));
   if (details) openTab(makeTab(details.document, { run: id }));
+}
+
+/** Open a graph that draws with a file a run has saved; its training comes from the cache. */
+export async function sampleFile(run: string, node: string): Promise<void> {
+  const details = await attempt(api.readRun(run));
+  const document = details && samplingDocument(details.document, node);
+  if (document) openTab(makeTab(document));
+  else if (details) toast(text.cannotSample, "warning");
 }
 
 export async function openTemplate(name: string): Promise<void> {

@@ -178,6 +178,8 @@ export const text = {
   chartSummary: (label: string, step: number, first: number, last: number) =>
     `${label}: ${first.toPrecision(3)} at first, ${last.toPrecision(3)} at step ${step}`,
   files: "Files",
+  sample: "Sample",
+  cannotSample: "Nothing is wired to the node that saved this file.",
   openGraph: "Open its graph",
   queue: "Queue",
   queueEmpty: "Nothing is waiting.",
