@@ -26,17 +26,17 @@ export function SidePanel() {
 
 function SideTabs({ side }: { side: Side | null }) {
   return (
-    <div className={`side-tabs${side ? "" : " floating"}`} role="tablist" aria-label={text.panels}>
-      {SIDES.map((each) => (
-        <button key={each} type="button" role="tab" aria-selected={each === side} onClick={() => prefer({ side: each })}>
-          {text.side[each]}
-        </button>
-      ))}
+    <div className={`side-tabs${side ? "" : " floating"}`}>
+      <div role="tablist" aria-label={text.panels}>
+        {SIDES.map((each) => (
+          <button key={each} type="button" role="tab" aria-selected={each === side} onClick={() => prefer({ side: each })}>
+            {text.side[each]}
+          </button>
+        ))}
+      </div>
       {side && (
         <button
           type="button"
-          role="tab"
-          aria-selected={false}
           className="icon"
           aria-label={text.closePanel}
           title={text.closePanel}

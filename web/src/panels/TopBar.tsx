@@ -14,11 +14,11 @@ export function TopBar() {
   return (
     <header className="top-bar">
       <img className="logo" src="/icon.png" alt="Latent Loom" width={24} height={24} />
-      <div className="tabs" role="tablist" aria-label={text.tabs}>
+      <nav className="tabs" aria-label={text.tabs}>
         {tabs.map((tab) => (
           <TabButton key={tab.id} tab={tab} isCurrent={tab.id === current} />
         ))}
-      </div>
+      </nav>
       <button type="button" className="icon" aria-label={text.newTab} title={text.newTab} onClick={openEmpty}>
         <Plus size={16} aria-hidden />
       </button>
@@ -33,11 +33,10 @@ function TabButton({ tab, isCurrent }: { tab: Tab; isCurrent: boolean }) {
   const run = useRuns((state) => state.runs[tab.run]);
   const name = tab.history.present.name || text.workflow;
   return (
-    <div className={`tab${isCurrent ? " current" : ""}`} role="presentation">
+    <div className={`tab${isCurrent ? " current" : ""}`}>
       <button
         type="button"
-        role="tab"
-        aria-selected={isCurrent}
+        aria-current={isCurrent ? "page" : undefined}
         onClick={() => showTab(tab.id)}
         onAuxClick={(event) => event.button === 1 && closeWithUndo(tab.id)}
       >

@@ -1,0 +1,63 @@
+"""No state of the editor has a fault that axe can find (WCAG 2.2 AA)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import ROOT
+from tests.browser.hands import open_template, put, run, small_training, wait_for
+
+AXE = (ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js").read_text() if (ROOT / "web" / "node_modules").is_dir() else ""
+RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
+
+
+def faults(page: Page) -> list[str]:
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE + "; 0")
+    found: dict[str, Any] = page.evaluate("(options) => axe.run(document, options)", RULES)
+    return [f"{each['id']}: {node['html'][:160]}" for each in found["violations"] for node in each["nodes"][:5]]
+
+
+@pytest.fixture(params=["dark", "light"])
+def themed(request: pytest.FixtureRequest, open_page: Callable[..., Page]) -> Page:
+    return open_page(request.param)
+
+
+def test_at_rest(themed: Page) -> None:
+    page = themed
+    assert AXE
+    assert faults(page) == []
+    page.keyboard.press("Space")
+    expect(page.locator(".picker")).to_be_visible()
+    assert faults(page) == []
+    page.keyboard.press("Escape")
+    open_template(page)
+    assert faults(page) == []
+    page.get_by_test_id("node-train").locator("h3").click()
+    expect(page.get_by_role("heading", name="Train LoRA").first).to_be_visible()
+    assert faults(page) == []
+    page.get_by_test_id("field-images-folder").get_by_role("button", name="Show pictures").click()
+    expect(page.locator(".pictures-grid img").first).to_be_visible()
+    assert faults(page) == []
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Keyboard shortcuts").click()
+    expect(page.locator(".shortcuts")).to_be_visible()
+    assert faults(page) == []
+
+
+def test_in_a_run(themed: Page) -> None:
+    page = themed
+    small_training(page, 12)
+    run(page)
+    wait_for(page, "running")
+    assert faults(page) == []
+    wait_for(page, "succeeded")
+    assert faults(page) == []
+    put(page, "images", "folder", "nowhere")
+    page.get_by_role("tab", name="Node", exact=True).click()
+    expect(page.locator(".has-problems").first).to_be_visible()
+    assert faults(page) == []
+    page.get_by_role("tab", name="Queue", exact=True).click()
+    assert faults(page) == []

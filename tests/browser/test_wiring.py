@@ -1,0 +1,126 @@
+"""A training graph from nothing, with mouse and keyboard, on the real server."""
+
+from typing import Any
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Server
+from tests.browser.hands import add, field, put, run, search, socket, wait_for
+
+
+def drag(page: Page, start: Any, goal: Any) -> None:
+    a, b = start.bounding_box(), goal.bounding_box()
+    page.mouse.move(a["x"] + a["width"] / 2, a["y"] + a["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(b["x"] + b["width"] / 2 - 4, b["y"] + b["height"] / 2, steps=8)
+    page.mouse.move(b["x"] + b["width"] / 2, b["y"] + b["height"] / 2, steps=2)
+
+
+def build(page: Page) -> None:
+    """Wire the LoRA graph: the first nodes by keyboard, the last wires by mouse."""
+    add(page, "load model")
+    for node, output, words in (
+        ("load_model", "output", "inject"),
+        ("inject_lora", "output", "train lora"),
+        ("train_lora", "output", "save safetensors"),
+    ):
+        socket(page, "out", node, output).focus()
+        page.keyboard.press("Enter")
+        search(page, words)
+    add(page, "load images")
+    socket(page, "out", "load_images", "output").focus()
+    page.keyboard.press("Enter")
+    search(page, "caption dataset")
+    for node, words in (("caption_dataset", "encode captions"), ("load_images", "encode latents")):
+        socket(page, "out", node, "output").focus()
+        page.keyboard.press("Enter")
+        search(page, words)
+    page.keyboard.press("Escape")
+    page.keyboard.press("l")
+    page.wait_for_timeout(1500)  # the view glides to the arranged graph
+    for source, target, name in (
+        ("load_model", "encode_captions", "model"),
+        ("load_model", "encode_latents", "model"),
+        ("encode_captions", "train_lora", "embeddings"),
+        ("encode_latents", "train_lora", "latents"),
+    ):
+        drag(page, socket(page, "out", source, "output"), socket(page, "in", target, name))
+        page.mouse.up()
+    expect(page.locator(".react-flow__edge")).to_have_count(9)
+
+
+def test_a_lora_from_nothing(page: Page, server: Server) -> None:
+    build(page)
+    put(page, "load_images", "folder", "photos")
+    field(page, "caption_dataset", "source").select_option("file name")
+    put(page, "train_lora", "max_steps", "4")
+    put(page, "train_lora", "batch_size", "2")
+    page.get_by_test_id("node-train_lora").get_by_role("button", name="Watching").click()
+    put(page, "train_lora", "preview_every", "2")
+    put(page, "train_lora", "preview_prompt", "bread")
+    page.get_by_test_id("node-train_lora").get_by_role("button", name="Watching").click()
+    put(page, "save_safetensors", "filename", "first.safetensors")
+    run(page)
+    expect(page.get_by_test_id("node-train_lora").locator(".chart canvas")).to_be_visible()
+    expect(page.get_by_test_id("node-train_lora").locator(".previews img")).to_be_visible()
+    wait_for(page, "succeeded")
+    assert (server.workspace / "outputs" / "first.safetensors").is_file()
+    assert set(server.outcome().values()) == {"executed"}
+    slider = page.get_by_test_id("node-train_lora").get_by_role("slider", name="Step of the preview")
+    slider.press("ArrowLeft")
+    expect(page.get_by_test_id("node-train_lora").locator("figcaption")).to_contain_text("step 2")
+
+    # one field changes: what does not depend on it comes from the cache, and the editor says so before running
+    expect(page.get_by_test_id("node-train_lora").get_by_label("In the cache")).to_be_visible()
+    put(page, "train_lora", "seed", "7")
+    expect(page.get_by_test_id("node-train_lora").get_by_label("In the cache")).to_have_count(0)
+    expect(page.get_by_test_id("node-encode_latents").get_by_label("In the cache")).to_be_visible()
+    run(page)
+    wait_for(page, "running")
+    wait_for(page, "succeeded")
+    states = server.outcome()
+    assert {node for node, state in states.items() if state == "executed"} == {"train_lora", "save_safetensors"}
+
+    # undo all the way
+    page.locator(".react-flow__pane").click(position={"x": 20, "y": 780})
+    for _ in range(60):
+        page.keyboard.press("Control+Z")
+    expect(page.locator(".react-flow__node")).to_have_count(0)
+    for _ in range(60):
+        page.keyboard.press("Control+Shift+Z")
+    expect(page.locator(".react-flow__edge")).to_have_count(9)
+    expect(field(page, "train_lora", "seed")).to_have_value("7")
+
+
+def test_a_wire_that_does_not_fit_says_why(page: Page) -> None:
+    add(page, "load images")
+    page.keyboard.press("Escape")
+    add(page, "inject lora")
+    page.keyboard.press("Escape")
+    page.keyboard.press("l")
+    page.wait_for_timeout(1000)
+    drag(page, socket(page, "out", "load_images", "output"), socket(page, "in", "inject_lora", "model"))
+    expect(page.locator(".wiring-hint")).to_have_text("This carries a image dataset; a diffusion model is needed.")
+    page.mouse.up()
+    expect(page.locator(".react-flow__edge")).to_have_count(0)
+
+
+def test_a_wire_dropped_on_the_canvas_finds_what_fits(page: Page) -> None:
+    add(page, "load images")
+    start = socket(page, "out", "load_images", "output").bounding_box()
+    assert start
+    page.mouse.move(start["x"] + 6, start["y"] + 6)
+    page.mouse.down()
+    page.mouse.move(start["x"] + 150, start["y"] - 120, steps=6)
+    page.mouse.up()
+    options = page.locator(".picker-body [role=option] .label")
+    expect(options.first).to_be_visible()
+    assert set(options.all_inner_texts()) == {"Caption Dataset", "Encode Latents"}
+    search(page, "latents")
+    expect(page.locator(".react-flow__edge")).to_have_count(1)
+
+
+def test_a_field_names_its_problem_while_typing(page: Page) -> None:
+    add(page, "inject lora")
+    put(page, "inject_lora", "rank", "9999")
+    expect(page.get_by_test_id("field-inject_lora-rank").get_by_role("status")).to_have_text("At most 320.")
