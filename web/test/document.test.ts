@@ -49,7 +49,7 @@ describe("edits share what did not change", () => {
 describe("nodes", () => {
   test.each([
     ["LoadModel", "load_model"],
-    ["InjectLoRA", "inject_lo_ra"],
+    ["InjectLoRA", "inject_lora"],
     ["TrainTI", "train_ti"],
   ])("the id of a %s says what it is", (type, id) => {
     expect(edit.freshId({}, type)).toBe(id);

@@ -269,6 +269,19 @@ function useView(nodes: FlowNode[], flow: ReturnType<typeof useReactFlow<FlowNod
         select([id]);
         void flow.fitView({ nodes: [{ id }], padding: 0.6, maxZoom: 1, duration: 250 });
       },
+      reveal: (id) => {
+        const node = box(id);
+        const pane = window.document.querySelector(".react-flow")?.getBoundingClientRect();
+        if (!node || !pane) return;
+        const [x, y, zoom] = [flow.getViewport().x, flow.getViewport().y, flow.getZoom()];
+        const [left, top] = [node.x * zoom + x, node.y * zoom + y];
+        const isInView =
+          left >= 0 && top >= 0 && left + node.width * zoom <= pane.width && top + node.height * zoom <= pane.height;
+        if (!isInView) void flow.setCenter(node.x + node.width / 2, node.y + node.height / 2, { zoom, duration: 200 });
+        const focus = () =>
+          window.document.querySelector<HTMLElement>(`.react-flow__node[data-id="${id}"]`)?.focus({ preventScroll: true });
+        setTimeout(focus, isInView ? 0 : 250);
+      },
       middleOf: (wire) => {
         const [a, b] = [box(end(wire.from).node), box(end(wire.to).node)];
         if (!a || !b) return [0, 0];

@@ -97,7 +97,6 @@ export function Shortcuts() {
                 <button
                   type="button"
                   className={waiting === command.id ? "keys waiting" : "keys"}
-                  aria-label={text.changeKeys(title(command))}
                   onClick={() => setWaiting(command.id)}
                   onBlur={() => setWaiting("")}
                   onKeyDown={(event) => {
@@ -108,6 +107,7 @@ export function Shortcuts() {
                     else set(command.id, pressed(event.nativeEvent));
                   }}
                 >
+                  <span className="hidden">{text.changeKeys(title(command))} </span>
                   {waiting === command.id ? text.pressKeys : <Keys keys={own[command.id] ?? command.keys} />}
                 </button>
                 {own[command.id] !== undefined && (

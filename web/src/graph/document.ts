@@ -33,6 +33,7 @@ export const endText = (place: End): string => `${place.node}.${place.name}`;
 /** An id that is not taken: the class name in words, numbered from the second on. */
 export function freshId(taken: Record<string, unknown>, type: string): string {
   const base = type
+    .replace("LoRA", "Lora")
     .replace(/([a-z])([A-Z])/g, "$1_$2")
     .replace(/([A-Z])([A-Z][a-z])/g, "$1_$2")
     .toLowerCase()

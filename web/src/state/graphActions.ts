@@ -67,6 +67,7 @@ export function place(type: string, at: Point, from?: End & { isOutput: boolean 
   const wired = own && (from.isOutput ? connect(added, from, own, socket.many) : connect(added, own, from, socket.many));
   edit(() => wired || added);
   select([id]);
+  setTimeout(() => view.reveal(id), 50); // after the canvas has the node
 }
 
 /** Lay a wire if it fits; say why if it does not. */

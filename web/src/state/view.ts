@@ -9,6 +9,8 @@ export interface View {
   fit: () => void;
   zoom: (factor: number) => void;
   show: (id: string) => void;
+  /** Bring a node into view if it is not, and give it the focus. */
+  reveal: (id: string) => void;
   middleOf: (wire: Wire) => Point;
 }
 
@@ -18,6 +20,7 @@ const nowhere: View = {
   fit: () => undefined,
   zoom: () => undefined,
   show: () => undefined,
+  reveal: () => undefined,
   middleOf: () => [0, 0],
 };
 
