@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from graph_runtime.errors import DamagedCache
+from graph_runtime.locks import FileLock
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (
@@ -32,6 +33,17 @@ class Entry(NamedTuple):
 def seal(key: str, text: str) -> bytes:
     """Return a checksum that a damaged row does not match."""
     return blake2b(f"{key}\0{text}".encode(), digest_size=16).digest()
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Generator[None]:
+    lock = FileLock(path)
+    while not lock.acquire():
+        time.sleep(0.01)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class Index:
@@ -66,7 +78,8 @@ class Index:
 
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, timeout=30, isolation_level=None)
-        db.execute("PRAGMA journal_mode=WAL")
+        with _alone(self._path.with_suffix(".lock")):  # SQLite does not wait for others when it changes the journal mode
+            db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
         db.executescript(SCHEMA)
         return db

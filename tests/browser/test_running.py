@@ -90,6 +90,8 @@ def test_two_pages_cannot_overwrite_each_other(open_page: Callable[..., Page], s
     first.get_by_label("Name", exact=True).last.fill("shared")
     first.keyboard.press("Enter")
     expect(first.get_by_text("Saved as shared.json.")).to_be_visible()
+    while [draft["draft"]["path"] for draft in server.get("/api/drafts")["drafts"]] != ["shared.json"]:
+        first.wait_for_timeout(100)
     second = open_page()
     expect(second.get_by_test_id("node-train")).to_be_visible()
     for page, steps in ((first, "11"), (second, "22")):

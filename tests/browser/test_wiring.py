@@ -46,7 +46,7 @@ def build(page: Page) -> None:
     ):
         drag(page, socket(page, "out", source, "output"), socket(page, "in", target, name))
         page.mouse.up()
-    expect(page.locator(".react-flow__edge")).to_have_count(9)
+    expect(page.locator(".react-flow__edge")).to_have_count(10)
 
 
 def test_a_lora_from_nothing(page: Page, server: Server) -> None:
@@ -88,7 +88,7 @@ def test_a_lora_from_nothing(page: Page, server: Server) -> None:
     expect(page.locator(".react-flow__node")).to_have_count(0)
     for _ in range(60):
         page.keyboard.press("Control+Shift+Z")
-    expect(page.locator(".react-flow__edge")).to_have_count(9)
+    expect(page.locator(".react-flow__edge")).to_have_count(10)
     expect(field(page, "train_lora", "seed")).to_have_value("7")
 
 

@@ -16,7 +16,6 @@ import psutil
 import pytest
 
 from graph_runtime import events as ev
-from graph_runtime.cache import Cache
 from graph_runtime.queue import Run, RunQueue, RunStateError
 from graph_runtime.supervisor import RunChanged, RunEvent, RunRemoved, Supervisor
 from graph_runtime.workflow import Workflow, read_workflow, workflow_from_json
@@ -112,7 +111,6 @@ def test_live_and_replayed_are_the_same(shop: Shop) -> None:
 
 def test_two_devices_work_side_by_side(shop: Shop, tmp_path: Path) -> None:
     async def scene() -> None:
-        Cache(tmp_path / "cache").close()  # two processes that make a new one at once may disturb each other
         async with shop.open(("cpu", "mps")) as supervisor:
             a, b = supervisor.submit(gate(tmp_path, "a"), [], "auto"), supervisor.submit(gate(tmp_path, "b"), [], "auto")
             await shop.event(a, ev.NodeMessage)

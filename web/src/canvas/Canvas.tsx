@@ -278,8 +278,10 @@ function useView(nodes: FlowNode[], flow: ReturnType<typeof useReactFlow<FlowNod
         const isInView =
           left >= 0 && top >= 0 && left + node.width * zoom <= pane.width && top + node.height * zoom <= pane.height;
         if (!isInView) void flow.setCenter(node.x + node.width / 2, node.y + node.height / 2, { zoom, duration: 200 });
-        const focus = () =>
+        const focus = () => {
+          if (window.document.activeElement !== window.document.body) return; // the person has gone on already
           window.document.querySelector<HTMLElement>(`.react-flow__node[data-id="${id}"]`)?.focus({ preventScroll: true });
+        };
         setTimeout(focus, isInView ? 0 : 250);
       },
       middleOf: (wire) => {
