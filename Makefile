@@ -33,11 +33,12 @@ chromium:
 	  || { echo "Installing Chromium with apt-get"; SUDO=$$(command -v sudo || true); $$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq --no-install-recommends chromium; } \
 	  || { echo "The browser tests need Chromium: install it and try again."; exit 1; }
 
-bench: $(STAMP)
+bench: $(STAMP) page
 	PYTHONPATH=. OMP_NUM_THREADS=$(THREADS) $(BIN)/python tests/bench/executor.py
 	PYTHONPATH=. OMP_NUM_THREADS=$(THREADS) $(BIN)/python tests/bench/train_step.py
 	PYTHONPATH=. OMP_NUM_THREADS=$(THREADS) $(BIN)/python tests/bench/rerun.py
 	PYTHONPATH=. OMP_NUM_THREADS=$(THREADS) $(BIN)/python tests/bench/memory.py
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/bench/editor.py
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

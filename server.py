@@ -43,12 +43,11 @@ SHORTEST_TOKEN = 16
 
 def make_services(settings: Settings) -> Services:
     """Put together what the handlers work with."""
-    palette = load_palette()
     return Services(
         settings=settings,
-        palette=palette,
+        load_palette=load_palette,
         places=Places(settings.root, (TEMPLATES,)),
-        planner=Planner(settings.root, settings.cache, palette),
+        planner=Planner(settings.root, settings.cache, load_palette),
         supervisor=Supervisor(settings.root, settings.state, settings.output, settings.cache, settings.devices),
         hub=Hub(),
         workflows=StoredFolder(settings.root / "workflows", "workflow"),
@@ -74,7 +73,8 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
     services = app[SERVICES]
     services.supervisor.listen(lambda change: forward(services, change))
     await services.supervisor.start()
-    tasks = [asyncio.create_task(work) for work in (services.planner.close_when_idle(), watch_device(services))]
+    early = asyncio.to_thread(load_palette)  # the page will ask for it next
+    tasks = [asyncio.create_task(work) for work in (early, services.planner.close_when_idle(), watch_device(services))]
     yield
     for task in tasks:
         task.cancel()

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import networkx as nx
 from pydantic import ValidationError
 
 from graph_runtime.discovery import Palette
@@ -127,6 +126,8 @@ def _socket_problems(id: str, node_type: NodeType, wired: dict[str, int]) -> Ite
 
 
 def _cycles(workflow: Workflow) -> Iterator[Problem]:
+    import networkx as nx
+
     graph = dependencies(workflow)
     if nx.is_directed_acyclic_graph(graph):
         return

@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 ROOT = Path(__file__).parent.parent.parent
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync"]
-PATIENCE_MS = 40_000
+PATIENCE_MS = 120_000
 PICTURES = ("anchor.webp", "bread.webp", "cactus.webp", "candle.webp")
 
 expect.set_options(timeout=PATIENCE_MS)

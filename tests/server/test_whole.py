@@ -81,7 +81,7 @@ def test_the_page_and_its_parts_are_cached_as_they_should(serve: Any, tmp_path: 
     monkeypatch.setattr("web.api.page.STATIC", static)
 
     async def check(editor: Editor) -> None:
-        assert b"npm run build" in (await editor.get("/")).content
+        assert b"make page" in (await editor.get("/")).content
         (static / "index.html").write_text("<p>built")
         (static / "assets" / "a-1234.js").write_text("1")
         page, part = await editor.get("/"), await editor.get("/assets/a-1234.js")

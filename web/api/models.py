@@ -11,7 +11,7 @@ RunState = Literal["queued", "running", "succeeded", "failed", "cancelled", "int
 
 
 class _Message(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True)
 
 
 class ProblemReport(_Message):

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,13 +26,17 @@ IDLE_SECONDS = 60.0
 class Planner:
     """One thread that answers for the workspace at `root`."""
 
-    def __init__(self, root: Path, cache: Path, palette: Palette) -> None:
-        self._workspace = Workspace(root, packages=palette.folders)
-        self._palette = palette
+    def __init__(self, root: Path, cache: Path, load_palette: Callable[[], Palette]) -> None:
+        self._root = root
+        self._load_palette = load_palette
         self._folder = cache
         self._cache: Cache | None = None
         self._used = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="planner")
+
+    @cached_property
+    def _workspace(self) -> Workspace:
+        return Workspace(self._root, packages=self._load_palette().folders)
 
     async def problems(self, document: object) -> list[Problem]:
         """Return all that is wrong with a document, of whatever form."""
@@ -58,14 +63,14 @@ class Planner:
 
     def _problems(self, document: object) -> list[Problem]:
         try:
-            return validate(workflow_from_json(document), self._palette, self._workspace)
+            return validate(workflow_from_json(document), self._load_palette(), self._workspace)
         except WorkflowError as error:
             return list(error.problems)
 
     def _planned(self, workflow: Workflow, targets: list[str]) -> PlanReply:
         try:
             cache = self._opened()
-            prepared = prepare(workflow, self._palette, self._workspace, cache, targets)
+            prepared = prepare(workflow, self._load_palette(), self._workspace, cache, targets)
             plan = prepared.plan(cache)
             cache.flush()
         except WorkflowError as error:

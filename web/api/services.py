@@ -1,5 +1,6 @@
 """What the handlers work with; `server.py` puts it together."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +35,8 @@ class Services:
     """All that outlives a request."""
 
     settings: Settings
-    palette: Palette
+    load_palette: Callable[[], Palette]
+    """Costs a tenth of a second at its first call, which is after the first page is on its way."""
     places: Places
     planner: Planner
     supervisor: Supervisor
@@ -42,6 +44,10 @@ class Services:
     workflows: StoredFolder
     drafts: StoredFolder
     thumbnails: Thumbnails
+
+    @property
+    def palette(self) -> Palette:
+        return self.load_palette()
 
 
 SERVICES = web.AppKey("services", Services)
