@@ -24,7 +24,10 @@ web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None)
 """
 FRAMES = """(ms) => new Promise((done) => {
     const times = []; let last = performance.now(); const stop = last + ms;
-    const frame = (now) => { times.push(now - last); last = now; now < stop ? requestAnimationFrame(frame) : done(times.slice(2)); };
+    const frame = (now) => {
+        times.push(now - last); last = now;
+        now < stop ? requestAnimationFrame(frame) : done(times.slice(2));
+    };
     requestAnimationFrame(frame);
 })"""
 NODES = 1000

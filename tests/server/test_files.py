@@ -101,7 +101,7 @@ def test_the_pictures_of_a_template_are_shown_anywhere_but_never_written_to(serv
         assert shown["total"] == 60
         name, path = shown["items"][0]["name"], shown["items"][0]["path"]
         assert (await editor.get(f"/api/files/content?path={path}")).headers["Content-Type"] == "image/webp"
-        body = {"folder": "workflows/pictures/line", "captions": {name: "mine"}}
+        body = {"folder": "workflows/pictures/line", "captions": {name: "mine"}, "seen": {}}
         assert (await editor.send("PUT", "/api/dataset/captions", body)).status == 404
 
     serve(check)
@@ -110,13 +110,15 @@ def test_the_pictures_of_a_template_are_shown_anywhere_but_never_written_to(serv
 def test_captions_are_written_beside_their_pictures_all_or_none(serve: Any) -> None:
     async def check(editor: Editor) -> None:
         make_dataset(editor.root / "set")
-        body = {"folder": "set", "captions": {"wide.png": "changed, ü", "turned.jpg": ""}}
+        seen = {"wide.png": "a wide one", "turned.jpg": "upright"}
+        body = {"folder": "set", "captions": {"wide.png": "changed, ü", "turned.jpg": ""}, "seen": seen}
         assert (await editor.send("PUT", "/api/dataset/captions", body)).status == 204
         assert (editor.root / "set" / "wide.txt").read_text(encoding="utf-8") == "changed, ü\n"
         for name in ("../../x.png", "none.png", "metadata.jsonl", "/etc/passwd"):
-            wrong = {"folder": "set", "captions": {"wide.png": "again", name: "x"}}
+            wrong = {"folder": "set", "captions": {"wide.png": "again", name: "x"}, "seen": {"wide.png": "changed, ü"}}
             assert (await editor.send("PUT", "/api/dataset/captions", wrong)).status in (400, 404)
         assert (editor.root / "set" / "wide.txt").read_text(encoding="utf-8") == "changed, ü\n"
+        assert (await editor.send("PUT", "/api/dataset/captions", body)).status == 409, "it has changed since it was seen"
 
     serve(check)
 

@@ -94,6 +94,12 @@ def picture_size(file: Path) -> Size:
 
 def _write(places: Places, body: CaptionsRequest) -> None:
     """Check everything before anything is written."""
+    folder = places.to_read(body.folder)
+    now = dict(caption_texts(folder, picture_files(folder))) if folder.is_dir() else {}
+    changed = [name for name in body.captions if now.get(name) != body.seen.get(name)]
+    if changed:
+        names = ", ".join(changed[:5])
+        raise refused(409, f"The captions of {names} have been changed elsewhere.", "Close the pictures and open them again.")
     texts: dict[Path, str] = {}
     for name, caption in body.captions.items():
         picture = places.to_write(f"{body.folder}/{name}")

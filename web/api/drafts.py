@@ -3,7 +3,7 @@
 import re
 
 from aiohttp import web
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from web.api.models import Draft, DraftList, DraftRequest, FileChanged, Saved, SavedDraft
 from web.api.refusal import refused
@@ -28,10 +28,17 @@ async def save_draft(services: Services, request: web.Request, body: DraftReques
     return Saved(path=id, revision=revision)
 
 
-async def remove_draft(services: Services, request: web.Request) -> None:
-    """Remove a draft."""
+class Seen(BaseModel):
+    """The revision that the page knows; without one, any is removed."""
+
+    model_config = ConfigDict(extra="forbid")
+    revision: str = ""
+
+
+async def remove_draft(services: Services, request: web.Request, query: Seen) -> None:
+    """Remove a draft unless another page has changed it."""
     id = _id(request)
-    await services.drafts.remove(f"{id}.json")
+    await services.drafts.remove(f"{id}.json", query.revision)
     services.hub.broadcast(FileChanged(type="draft", path=id, revision=""))
 
 

@@ -333,6 +333,8 @@ class CaptionsRequest(_Message):
 
     folder: str
     captions: dict[str, str]
+    seen: dict[str, str | None]
+    """The captions as they were read, by picture name; one that has changed since then is not written over."""
 
 
 class DeviceStatus(_Message):

@@ -52,9 +52,12 @@ class StoredFolder:
             await asyncio.to_thread(self._replace, name, content)
         return revision_of(content)
 
-    async def remove(self, name: str) -> None:
-        """Remove a file; refuse with 404 when there is none."""
+    async def remove(self, name: str, seen: str = "") -> None:
+        """Remove a file; refuse with 404 when there is none, and with 409 when it no longer has the revision `seen`."""
         async with self._writing:
+            there = await asyncio.to_thread(self._read, name) if seen else None
+            if there and there.revision != seen:
+                raise refused(409, f"The {self._what} {name!r} changed elsewhere.")
             try:
                 await asyncio.to_thread((self.folder / name).unlink)
             except FileNotFoundError:

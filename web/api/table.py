@@ -44,7 +44,7 @@ ROUTES = (
     ),
     Route("GET", "/api/drafts", drafts.list_drafts, "Editor tabs as they were left.", reply=models.DraftList),
     Route("PUT", "/api/drafts/{id}", drafts.save_draft, "Keep a draft.", body=models.DraftRequest, reply=models.Saved),
-    Route("DELETE", "/api/drafts/{id}", drafts.remove_draft, "Remove a draft."),
+    Route("DELETE", "/api/drafts/{id}", drafts.remove_draft, "Remove a draft.", query=drafts.Seen),
     Route(
         "POST",
         "/api/validate",

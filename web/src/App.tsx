@@ -1,5 +1,6 @@
 import { ReactFlowProvider } from "@xyflow/react";
 import { useEffect } from "react";
+import { Boundary } from "./Boundary";
 import { Canvas } from "./canvas/Canvas";
 import { Dialogs } from "./dialogs/Dialogs";
 import { Breadcrumbs } from "./panels/Breadcrumbs";
@@ -9,12 +10,14 @@ import { Toasts } from "./panels/Toasts";
 import { TopBar } from "./panels/TopBar";
 import { openFile } from "./state/actions";
 import { handleKey } from "./state/commands";
+import { useEditor } from "./state/editor";
 import { pasteText } from "./state/graphActions";
 import { useUi } from "./state/ui";
 
 /** The whole page. */
 export function App() {
   useTheme();
+  const tab = useEditor((state) => state.current);
   useEffect(() => {
     const paste = (event: ClipboardEvent) => {
       if ((event.target as HTMLElement).closest("input, textarea") || useUi.getState().dialog) return;
@@ -35,6 +38,7 @@ export function App() {
         onDragOver={(event) => event.preventDefault()}
         onDrop={(event) => {
           event.preventDefault();
+          if (useUi.getState().dialog) return;
           for (const file of event.dataTransfer.files) void openFile(file);
         }}
       >
@@ -42,7 +46,9 @@ export function App() {
         <Rail />
         <main className="canvas">
           <Breadcrumbs />
-          <Canvas />
+          <Boundary key={tab}>
+            <Canvas />
+          </Boundary>
         </main>
         <SidePanel />
         <Toasts />

@@ -81,7 +81,7 @@ export const api = {
   readTemplate: (name: string) => get<SavedWorkflow>(`/api/templates/${part(name)}`),
   drafts: () => get<DraftList>("/api/drafts"),
   saveDraft: (id: string, draft: Draft, revision: string | null) => send<Saved>("PUT", `/api/drafts/${id}`, { draft, revision }),
-  removeDraft: (id: string) => send<void>("DELETE", `/api/drafts/${id}`, {}),
+  removeDraft: (id: string, revision: string) => send<void>("DELETE", `/api/drafts/${id}?${query({ revision })}`, {}),
   validate: (document: unknown) => send<Problems>("POST", "/api/validate", { document }),
   plan: (document: Workflow, targets: string[]) => send<PlanReply>("POST", "/api/plan", { document, targets }),
   runs: (before?: number) => get<RunList>(`/api/runs?${query({ limit: 100, ...(before ? { before } : {}) })}`),
@@ -102,8 +102,8 @@ export const api = {
   models: () => get<ModelList>("/api/models"),
   dataset: (folder: string, resolution: number, buckets: boolean, bucketStep: number) =>
     get<Dataset>(`/api/dataset?${query({ folder, resolution, buckets, bucket_step: bucketStep })}`),
-  saveCaptions: (folder: string, captions: Record<string, string>) =>
-    send<void>("PUT", "/api/dataset/captions", { folder, captions }),
+  saveCaptions: (folder: string, captions: Record<string, string>, seen: Record<string, string | null>) =>
+    send<void>("PUT", "/api/dataset/captions", { folder, captions, seen }),
 };
 
 /** Addresses of pictures and files, for `src` and `href`. */

@@ -64,6 +64,12 @@ export interface CaptionsRequest {
   captions: {
     [k: string]: string;
   };
+  /**
+   * The captions as they were read, by picture name; one that has changed since then is not written over.
+   */
+  seen: {
+    [k: string]: string | null;
+  };
 }
 /**
  * The pictures of a folder.

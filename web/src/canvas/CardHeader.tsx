@@ -14,6 +14,7 @@ import { useState } from "react";
 import type { NodeEntry } from "../graph/document";
 import { changeNode } from "../graph/document";
 import type { NodeDescription } from "../graph/palette";
+import { SUBGRAPH } from "../graph/subgraph";
 import { concerns, currentTab, edit, useEditor } from "../state/editor";
 import { text } from "../text/en";
 
@@ -70,6 +71,7 @@ export function CardHeader({ id, known, entry, description, state, seconds }: Pr
           className="title"
           title={description?.description}
           onDoubleClick={(event) => {
+            if (entry.type === SUBGRAPH) return; // there a double click enters
             event.stopPropagation();
             setEditing(true);
           }}

@@ -44,8 +44,12 @@ export function DatasetView({ node, folder }: { node: string; folder: string }) 
   const change = (next: Captions, key = "") => setHistory((before) => record(before, next, key));
   const scope = chosen.size > 0 ? [...chosen] : shown.map((item) => item.name);
   const save = async () => {
-    if ((await attempt(api.saveCaptions(folder, changed).then(() => true))) !== true) return;
-    setDataset({ ...dataset, items: dataset.items.map((item) => ({ ...item, caption: captions[item.name] ?? item.caption })) });
+    const seen = Object.fromEntries(dataset.items.map((item) => [item.name, item.caption]));
+    if ((await attempt(api.saveCaptions(folder, changed, seen).then(() => true))) !== true) return;
+    setDataset({
+      ...dataset,
+      items: dataset.items.map((item) => ({ ...item, caption: changed[item.name]?.trim() ?? item.caption })),
+    });
     toast(text.captionsSaved(Object.keys(changed).length));
     void checkCurrent();
   };

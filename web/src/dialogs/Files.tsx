@@ -7,6 +7,8 @@ import { openDialog, toast } from "../state/ui";
 import { text } from "../text/en";
 import { Frame } from "./Frame";
 
+const MAX_UPLOAD = 2 * 2 ** 30;
+
 interface Props {
   wanted: "workspace-folder" | "workspace-file" | "model";
   start: string;
@@ -31,10 +33,15 @@ export function Files({ wanted, start, choose }: Props) {
     choose(path);
     openDialog(null);
   };
-  const upload = async (files: Iterable<File>) => {
+  const upload = async (chosen: Iterable<File>) => {
     if (!list) return;
+    const files = [...chosen];
     let count = 0;
-    for (const file of files) if (await attempt(api.upload(list.path, file))) count++;
+    for (const file of files) {
+      if (file.size > MAX_UPLOAD) toast(text.tooLarge(file.name), "error");
+      else toast(text.uploading(file.name));
+    }
+    for (const file of files) if (file.size <= MAX_UPLOAD) if (await attempt(api.upload(list.path, file))) count++;
     if (count > 0) toast(text.uploaded(count));
     await go(list.path);
   };

@@ -15,13 +15,26 @@ interface Props {
   children: ReactNode;
 }
 
+/** Whether a control of the dialog waits for keys, Escape among them. */
+const keepsEscape = () => document.activeElement?.classList.contains("waiting") ?? false;
+
 /** A modal dialog: Escape closes it, and the focus comes back to where it was. */
 export function Frame({ title, kind, isPlain = false, tools, unsaved = "", children }: Props) {
   return (
     <Dialog.Root open onOpenChange={(isOpen) => !isOpen && (!unsaved || confirm(unsaved)) && openDialog(null)}>
       <Dialog.Portal>
         <Dialog.Overlay className="overlay" />
-        <Dialog.Content className={`dialog ${kind}`} aria-describedby={undefined}>
+        <Dialog.Content
+          className={`dialog ${kind}`}
+          aria-describedby={undefined}
+          onOpenAutoFocus={(event) => {
+            const first = (event.target as HTMLElement).querySelector<HTMLElement>("[data-autofocus], .tile, .row");
+            if (!first) return;
+            event.preventDefault();
+            first.focus();
+          }}
+          onEscapeKeyDown={(event) => keepsEscape() && event.preventDefault()}
+        >
           {isPlain ? (
             <Dialog.Title className="hidden">{title}</Dialog.Title>
           ) : (

@@ -8,7 +8,7 @@ import { Frame } from "./Frame";
 /** Asks for the name of a new file. */
 export function SaveAs() {
   const [name, setName] = useState(currentTab()?.history.present.name ?? "");
-  const isUsable = /^[\w][\w .()-]*(\/[\w][\w .()-]*)*$/.test(name);
+  const isUsable = /^\w[\w .()-]*$/.test(name);
   return (
     <Frame title={text.commands.saveAs} kind="small">
       <form

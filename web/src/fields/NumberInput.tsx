@@ -30,8 +30,7 @@ export function NumberInput({ id, field, value, change, describedBy }: WidgetPro
       aria-invalid={describedBy !== undefined}
       onChange={(event) => {
         setTyped(event.target.value);
-        const read = Number(event.target.value.replace(",", "."));
-        change(event.target.value.trim() === "" || Number.isNaN(read) ? event.target.value : read);
+        change(numberOf(event.target.value, isWhole) ?? event.target.value);
       }}
       onBlur={() => setTyped(null)}
       onKeyDown={(event) => {
@@ -67,6 +66,14 @@ export function NumberInput({ id, field, value, change, describedBy }: WidgetPro
       }}
     />
   );
+}
+
+/** The number that a text means: a whole one may have separated thousands, another one a decimal comma; null for anything else. */
+function numberOf(typed: string, isWhole: boolean): number | null {
+  const text = typed.trim();
+  if (isWhole && /^[+-]?\d{1,3}([ ,']\d{3})+$/.test(text)) return Number(text.replace(/[ ,']/g, ""));
+  const plain = isWhole ? /^[+-]?\d+(e\d+)?$/i : /^[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?$/i;
+  return plain.test(text) ? Number(text.replace(",", ".")) : null;
 }
 
 const magnitude = (number: number) => (number === 0 ? 1 : 10 ** Math.floor(Math.log10(Math.abs(number))));

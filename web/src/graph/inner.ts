@@ -3,7 +3,7 @@
 import { type Document, end, endText, groupsOf, nodesOf, notesOf, type Wire, wiresOf } from "./document";
 import { type Subgraphs, subgraphOf } from "./subgraphUse";
 
-/** The document with another content of a subgraph; sockets follow nodes that were renamed, and go with those that were removed. */
+/** The document with another content of a subgraph; sockets follow nodes that were renamed, into subgraphs made inside, and go with those that were removed. */
 export function withInner(document: Document, subgraphId: string, inner: Document): Document {
   const before = document.subgraphs?.[subgraphId];
   if (!before) return document;
@@ -15,8 +15,8 @@ export function withInner(document: Document, subgraphId: string, inner: Documen
     wires: wiresOf(inner),
     groups: groupsOf(inner),
     notes: notesOf(inner),
-    inputs: kept(before.inputs ?? {}, newIds),
-    outputs: kept(before.outputs ?? {}, newIds),
+    inputs: kept(before.inputs ?? {}, newIds, swallowed(inner, "inputs")),
+    outputs: kept(before.outputs ?? {}, newIds, swallowed(inner, "outputs")),
   };
   const subgraphs: Subgraphs = { ...document.subgraphs, ...inner.subgraphs, [subgraphId]: definition };
   const changed = { ...document, subgraphs };
@@ -37,10 +37,21 @@ function followed(before: Record<string, object>, after: Record<string, object>)
   );
 }
 
-function kept(sockets: Record<string, string>, newIds: Map<string, string>): Record<string, string> {
+/** Sockets that now lie one subgraph deeper, by the name they had, and the socket that leads there. */
+function swallowed(inner: Document, side: "inputs" | "outputs"): Map<string, string> {
+  const found = new Map<string, string>();
+  for (const [id, entry] of Object.entries(nodesOf(inner))) {
+    const definition = inner.subgraphs?.[subgraphOf(entry) ?? ""];
+    for (const [name, text] of Object.entries(definition?.[side] ?? {})) found.set(text, endText({ node: id, name }));
+  }
+  return found;
+}
+
+function kept(sockets: Record<string, string>, newIds: Map<string, string>, deeper: Map<string, string>): Record<string, string> {
   const entries = Object.entries(sockets).flatMap(([name, text]) => {
     const node = newIds.get(end(text).node);
-    return node === undefined ? [] : [[name, endText({ node, name: end(text).name })]];
+    const now = node === undefined ? deeper.get(text) : endText({ node, name: end(text).name });
+    return now === undefined ? [] : [[name, now]];
   });
   return Object.fromEntries(entries);
 }

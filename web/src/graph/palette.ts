@@ -124,6 +124,7 @@ export function faultOf(field: FieldSpec, value: unknown): FieldFault | null {
 function numberFault(field: FieldSpec, value: unknown): FieldFault | null {
   if (typeof value !== "number" || !Number.isFinite(value)) return { code: "notNumber" };
   if (field.kind !== "number" && !Number.isInteger(value)) return { code: "notInteger" };
+  if (field.kind !== "number" && !Number.isSafeInteger(value)) return { code: "tooLarge", limit: Number.MAX_SAFE_INTEGER };
   if (value < field.minimum) return { code: "tooSmall", limit: field.minimum };
   if (value > field.maximum) return { code: "tooLarge", limit: field.maximum };
   const steps = field.multipleOf ? value / field.multipleOf : 0;

@@ -6,6 +6,7 @@ import { type FieldSpec, fieldsOf } from "../graph/palette";
 import { currentTab, edit, select, useDocument, useEditor } from "../state/editor";
 import { goTo } from "../state/graphActions";
 import { useShownView } from "../state/runs";
+import { toast } from "../state/ui";
 import { text } from "../text/en";
 import { Log } from "./Log";
 import { Words } from "./Words";
@@ -48,8 +49,12 @@ function NodeFacts({ id }: { id: string }) {
           defaultValue={id}
           onBlur={(event) => {
             const wanted = event.target.value.trim();
+            if (wanted === id) return;
+            const isUsable = /^[\w-]{1,64}$/.test(wanted) && !(wanted in nodesOf(document));
+            event.target.value = id;
+            if (!isUsable) return toast(text.badId(wanted), "warning");
             edit((now) => renameNode(now, id, wanted));
-            select([wanted in nodesOf(document) || !/^[\w-]{1,64}$/.test(wanted) ? id : wanted]);
+            select([wanted]);
           }}
           onKeyDown={(event) => event.key === "Enter" && event.currentTarget.blur()}
         />

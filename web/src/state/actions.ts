@@ -1,9 +1,10 @@
 /** What a person can do with whole documents and runs. */
 
 import { api, Refused } from "../api/client";
-import type { RunSummary, Workflow } from "../api/types";
+import type { RunSummary } from "../api/types";
 import { carriedWorkflow } from "../graph/carried";
 import { type Document, nodesOf } from "../graph/document";
+import { parsedDocument } from "../graph/documentText";
 import { record } from "../graph/history";
 import { samplingDocument } from "../graph/sampling";
 import { text } from "../text/en";
@@ -11,7 +12,7 @@ import { changeTab, closeTab, currentTab, isDirty, makeTab, openTab, showTab, ty
 import { askToNotify } from "./notify";
 import { isOpen, keepRuns, useRuns } from "./runs";
 import { follow } from "./sync";
-import { openDialog, prefer, toast } from "./ui";
+import { dismissErrors, openDialog, prefer, toast } from "./ui";
 
 /** Say on the screen why something did not work. */
 export async function attempt<T>(work: Promise<T>): Promise<T | undefined> {
@@ -32,6 +33,7 @@ export async function runCurrent(targets: string[] = []): Promise<void> {
   try {
     const run = await api.startRun(tab.history.present, targets);
     keepRuns([run]);
+    dismissErrors();
     changeTab(tab.id, { run: run.id });
     follow(run.id);
   } catch (error) {
@@ -56,6 +58,7 @@ export async function retry(id: string): Promise<void> {
   const run = await attempt(api.retryRun(id));
   if (!run) return;
   keepRuns([run]);
+  dismissErrors();
   const tab = useEditor.getState().tabs.find((each) => each.run === id);
   if (tab) changeTab(tab.id, { run: run.id });
   follow(run.id);
@@ -108,7 +111,6 @@ export async function saveAs(name: string): Promise<boolean> {
   if (!tab) return false;
   const path = name.endsWith(".json") ? name : `${name}.json`;
   const named: Document = { ...tab.history.present, name: name.replace(/\.json$/, "") };
-  changeTab(tab.id, { history: record(tab.history, named) });
   return saveTab({ ...tab, history: record(tab.history, named) }, path, null);
 }
 
@@ -116,11 +118,11 @@ async function saveTab(tab: Tab, path: string, revision: string | null): Promise
   const { present } = tab.history;
   try {
     const saved = await api.saveWorkflow(path, present, revision);
-    changeTab(tab.id, { path, savedRevision: saved.revision, saved: present });
+    changeTab(tab.id, { path, savedRevision: saved.revision, saved: present, history: tab.history });
     toast(text.saved(path));
     return true;
   } catch (error) {
-    if (error instanceof Refused && error.status === 409) openDialog({ kind: "conflict", path });
+    if (error instanceof Refused && error.status === 409 && revision !== null) openDialog({ kind: "conflict", path });
     else toast(error instanceof Refused ? error.message : text.serverAway, "error");
     return false;
   }
@@ -129,8 +131,8 @@ async function saveTab(tab: Tab, path: string, revision: string | null): Promise
 /** After another page has saved the same file: write over it all the same. */
 export async function saveOver(path: string): Promise<void> {
   const tab = currentTab();
-  const there = await attempt(api.readWorkflow(path));
-  if (tab && there) await saveTab(tab, path, there.revision);
+  const there = await api.readWorkflow(path).catch(() => null); // null: it was removed, and can be written anew
+  if (tab) await saveTab(tab, path, there?.revision ?? null);
 }
 
 /** After another page has saved the same file: open what it has saved beside this one. */
@@ -147,7 +149,9 @@ export function closeWithUndo(id: string): void {
   const tab = useEditor.getState().tabs.find((each) => each.id === id);
   if (!tab) return;
   closeTab(id);
-  const isWorthKeeping = isDirty(tab) && Object.keys(nodesOf(tab.history.present)).length > 0;
+  const { notes, groups } = tab.history.present;
+  const isEmpty = Object.keys(nodesOf(tab.history.present)).length + (notes?.length ?? 0) + (groups?.length ?? 0) === 0;
+  const isWorthKeeping = (isDirty(tab) || !tab.path) && !isEmpty;
   if (isWorthKeeping)
     toast(text.tabClosed(tab.history.present.name ?? ""), "info", { label: text.bringBack, run: () => openTab(tab) });
 }
@@ -161,11 +165,10 @@ export async function openFile(file: File): Promise<void> {
 
 /** Open a document from outside if the server can read its form; problems inside it are shown on its nodes. */
 export async function openForeign(carried: unknown, name: string): Promise<void> {
-  const document = carried as Workflow;
-  const reply = await attempt(api.validate(document));
-  if (!reply) return;
-  const isUsable = typeof document === "object" && document !== null && typeof document.nodes === "object";
-  if (!isUsable) return toast(`${name}: ${reply.problems[0]?.message ?? text.carriesNothing(name)}`, "error");
+  const reply = await attempt(api.validate(carried));
+  const document = parsedDocument(JSON.stringify(carried));
+  if (reply && !document) return toast(text.notAWorkflow(name, reply.problems[0]?.message ?? ""), "error");
+  if (!reply || !document) return;
   openTab(makeTab(document));
   toast(text.opened(name));
 }

@@ -30,6 +30,8 @@ import { view } from "./view";
 
 export const wireId = (wire: { from: string; to: string }): string => `${wire.from}>${wire.to}`;
 
+const STEP = 40;
+
 const shown = (): Document | null => {
   const tab = currentTab();
   return tab ? shownDocument(tab) : null;
@@ -61,13 +63,24 @@ export function place(type: string, at: Point, from?: End & { isOutput: boolean 
   const { palette } = useEditor.getState();
   const before = shown();
   if (!before) return;
-  const [added, id] = addNode(before, { type, position: [Math.round(at[0]), Math.round(at[1])] });
+  const [added, id] = addNode(before, { type, position: freePlace(before, at) });
   const socket = from && matchingSocket(before, palette, from, from.isOutput, type);
   const own = socket && { node: id, name: socket.name };
   const wired = own && (from.isOutput ? connect(added, from, own, socket.many) : connect(added, own, from, socket.many));
   edit(() => wired || added);
   select([id]);
   setTimeout(() => view.reveal(id), 50); // after the canvas has the node
+}
+
+/** The place itself, or the next one down and to the right where no node begins yet. */
+function freePlace(document: Document, [x, y]: Point): Point {
+  const taken = Object.values(nodesOf(document)).map((entry): Point => entry.position ?? [0, 0]);
+  const place: Point = [Math.round(x), Math.round(y)];
+  while (taken.some(([left, top]) => Math.abs(left - place[0]) < STEP && Math.abs(top - place[1]) < STEP)) {
+    place[0] += STEP;
+    place[1] += STEP;
+  }
+  return place;
 }
 
 /** Lay a wire if it fits; say why if it does not. */

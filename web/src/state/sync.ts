@@ -102,8 +102,9 @@ function becomeCopy(tab: Tab): void {
 }
 
 async function removeDraft(id: string): Promise<void> {
+  const revision = kept.get(id)?.revision ?? "";
   kept.delete(id);
-  await api.removeDraft(id).catch(() => undefined);
+  await api.removeDraft(id, revision).catch(() => undefined); // what another page has changed since then stays
 }
 
 /** Ask the server what is wrong with the document, and if nothing is, what a run would do. */
@@ -167,8 +168,10 @@ function receive(message: ServerMessage): void {
     case "device":
       useRuns.setState({ device: message.device });
       break;
-    case "workflow":
     case "draft":
+      if (message.revision === "" && kept.delete(message.path)) watch(useEditor.getState()); // keep the open tab anew
+      break;
+    case "workflow":
       break;
   }
 }

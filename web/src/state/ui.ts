@@ -89,4 +89,7 @@ export function toast(text: string, level: Toast["level"] = "info", action?: Toa
   if (level !== "error") setTimeout(() => dismiss(id), action ? 10_000 : 5_000);
 }
 
+/** Errors are about what was tried before. */
+export const dismissErrors = (): void => set((state) => ({ toasts: state.toasts.filter((item) => item.level !== "error") }));
+
 export const dismiss = (id: number): void => set((state) => ({ toasts: state.toasts.filter((item) => item.id !== id) }));
