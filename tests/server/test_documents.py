@@ -105,6 +105,9 @@ def test_drafts_come_back_oldest_first(serve: Any) -> None:
         drafts = (await editor.get("/api/drafts")).json["drafts"]
         assert {draft["id"] for draft in drafts} == {"a", "b"}
         assert [draft["modified"] for draft in drafts] == sorted(draft["modified"] for draft in drafts)
+        assert (await editor.send("DELETE", "/api/drafts/a?revision=another", {})).status == 409, "another page has changed it"
+        revision = next(draft["revision"] for draft in drafts if draft["id"] == "a")
+        assert (await editor.send("DELETE", f"/api/drafts/a?revision={revision}", {})).status == 204
         assert drafts[0]["draft"]["dirty"] is True
         for id in ("A", "a.b", "x" * 65):
             assert (await editor.send("PUT", f"/api/drafts/{id}", _drafting(id, None))).status == 400

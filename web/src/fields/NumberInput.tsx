@@ -1,4 +1,5 @@
 import { useRef, useState } from "react";
+import { numberOf } from "../graph/numbers";
 import type { WidgetProps } from "./Widget";
 
 const DRAG_PIXELS = 4;
@@ -66,14 +67,6 @@ export function NumberInput({ id, field, value, change, describedBy }: WidgetPro
       }}
     />
   );
-}
-
-/** The number that a text means: a whole one may have separated thousands, another one a decimal comma; null for anything else. */
-function numberOf(typed: string, isWhole: boolean): number | null {
-  const text = typed.trim();
-  if (isWhole && /^[+-]?\d{1,3}([ ,']\d{3})+$/.test(text)) return Number(text.replace(/[ ,']/g, ""));
-  const plain = isWhole ? /^[+-]?\d+(e\d+)?$/i : /^[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?$/i;
-  return plain.test(text) ? Number(text.replace(",", ".")) : null;
 }
 
 const magnitude = (number: number) => (number === 0 ? 1 : 10 ** Math.floor(Math.log10(Math.abs(number))));
