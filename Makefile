@@ -30,7 +30,7 @@ page: $(STAMP)
 # the browser tests drive the system's Chromium; nothing downloads another one
 chromium:
 	@command -v chromium chromium-browser google-chrome > /dev/null \
-	  || { echo "Installing Chromium with apt-get"; SUDO=$$(command -v sudo || true); $$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq --no-install-recommends chromium; } \
+	  || { echo "Installing Chromium with apt-get"; SUDO="$$(command -v sudo > /dev/null && echo sudo -n)"; $$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq --no-install-recommends chromium; } \
 	  || { echo "The browser tests need Chromium: install it and try again."; exit 1; }
 
 bench: $(STAMP) page
