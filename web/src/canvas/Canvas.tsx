@@ -5,6 +5,7 @@ import {
   type Connection,
   type EdgeChange,
   type FinalConnectionState,
+  getViewportForBounds,
   MiniMap,
   type NodeChange,
   ReactFlow,
@@ -35,6 +36,7 @@ const NODE_TYPES = { card: NodeCard, note: NoteCard, group: GroupFrame };
 const EDGE_TYPES = { wire: Wire };
 const NO_EDGES: WireEdge[] = [];
 const NONE: ReadonlySet<string> = new Set();
+const MIN_ZOOM = 0.05;
 const SNAP: [number, number] = [8, 8];
 
 export function Canvas() {
@@ -52,13 +54,13 @@ export function Canvas() {
   const groups = useMemo(() => groupNodes(document, nodes, selected), [document, nodes, selected]);
   const all = useMemo(() => (groups.length > 0 ? [...groups, ...nodes] : nodes), [groups, nodes]);
   const edges = useMemo(() => flowEdges(document, palette, selectedWires), [document, palette, selectedWires]);
-  useFitOnOpen(tab, nodes.length > 0);
+  useFitOnOpen(tab, nodes);
   useView(nodes, flow);
 
   const onNodesChange = useCallback(
     (changes: NodeChange<FlowNode>[]) => {
       const moves = withGroupMembers(changes, groups);
-      setNodes((before) => applyNodeChanges(moves, before));
+      setNodes((before) => withoutEstimates(applyNodeChanges(moves, before), moves));
       commitSelection(changes, []);
       commitMoves(moves);
     },
@@ -93,7 +95,7 @@ export function Canvas() {
         multiSelectionKeyCode={["Meta", "Control", "Shift"]}
         selectionMode={SelectionMode.Partial}
         zoomOnDoubleClick={false}
-        minZoom={0.05}
+        minZoom={MIN_ZOOM}
         maxZoom={2}
         snapToGrid
         snapGrid={SNAP}
@@ -112,6 +114,12 @@ export function Canvas() {
       {Object.keys(nodesOf(document)).length === 0 && <Empty />}
     </FarContext>
   );
+}
+
+/** Once the browser has measured a node, its estimated sockets give way to the real ones. */
+function withoutEstimates(nodes: FlowNode[], changes: NodeChange<FlowNode>[]): FlowNode[] {
+  const measured = new Set(changes.flatMap((change) => (change.type === "dimensions" ? [change.id] : [])));
+  return measured.size === 0 ? nodes : nodes.map((node) => (measured.has(node.id) ? { ...node, handles: undefined } : node));
 }
 
 /** Moving a group's frame moves what is in it. */
@@ -230,19 +238,29 @@ function useWiring(toFlow: (point: { x: number; y: number }) => { x: number; y: 
 }
 
 /** Show a tab that is opened for the first time as a whole. */
-function useFitOnOpen(tab: string, hasNodes: boolean): void {
-  const { getViewport, setViewport, fitView } = useReactFlow();
+function useFitOnOpen(tab: string, nodes: FlowNode[]): void {
+  const { getViewport, setViewport } = useReactFlow();
   const views = useRef(new Map<string, { x: number; y: number; zoom: number }>());
   const before = useRef("");
+  const newest = useRef(nodes);
+  newest.current = nodes;
+  const hasNodes = nodes.length > 0;
   useEffect(() => {
     if (before.current && before.current !== tab) views.current.set(before.current, getViewport());
-    if (!hasNodes) return;
-    if (before.current === tab) return;
+    if (!hasNodes || before.current === tab) return;
     before.current = tab;
-    const seen = views.current.get(tab);
-    if (seen) void setViewport(seen);
-    else requestAnimationFrame(() => requestAnimationFrame(() => void fitView({ padding: 0.12, maxZoom: 1 })));
-  }, [tab, hasNodes, fitView, getViewport, setViewport]);
+    const fit = () => void setViewport(views.current.get(tab) ?? viewportFor(newest.current, 0.12));
+    requestAnimationFrame(() => requestAnimationFrame(fit)); // after the tab's own nodes have come
+  }, [tab, hasNodes, getViewport, setViewport]);
+}
+
+/** The view that shows these nodes, no larger than life; one that was never on the screen counts with its estimated size. */
+function viewportFor(nodes: FlowNode[], padding: number): { x: number; y: number; zoom: number } {
+  const pane = window.document.querySelector(".react-flow")?.getBoundingClientRect();
+  const [x, y] = [Math.min(...nodes.map((node) => node.position.x)), Math.min(...nodes.map((node) => node.position.y))];
+  const width = Math.max(...nodes.map((node) => node.position.x + sizeOf(node).width)) - x;
+  const height = Math.max(...nodes.map((node) => node.position.y + sizeOf(node).height)) - y;
+  return getViewportForBounds({ x, y, width, height }, pane?.width ?? 1, pane?.height ?? 1, MIN_ZOOM, 1, padding);
 }
 
 function useView(nodes: FlowNode[], flow: ReturnType<typeof useReactFlow<FlowNode, WireEdge>>): void {
@@ -263,11 +281,12 @@ function useView(nodes: FlowNode[], flow: ReturnType<typeof useReactFlow<FlowNod
       },
       boxes: (ids) =>
         Object.fromEntries(ids.flatMap((id) => (box(id) ? [[id, box(id) as NonNullable<ReturnType<typeof box>>]] : []))),
-      fit: () => void flow.fitView({ padding: 0.12, maxZoom: 1, duration: 200 }),
+      fit: () => void flow.setViewport(viewportFor(nodes, 0.12), { duration: 200 }),
       zoom: (factor) => void flow.zoomTo(flow.getZoom() * factor, { duration: 120 }),
       show: (id) => {
         select([id]);
-        void flow.fitView({ nodes: [{ id }], padding: 0.6, maxZoom: 1, duration: 250 });
+        const node = byId.get(id);
+        if (node) void flow.setViewport(viewportFor([node], 0.6), { duration: 250 });
       },
       reveal: (id) => {
         const node = box(id);

@@ -25,11 +25,13 @@ export const NodeCard = memo(function NodeCard({ id, data, selected, height }: N
   const hasProblems = useEditor((state) => (currentTab(state)?.problems ?? []).some((problem) => concerns(problem.node, known)));
   const state = shownState(view, planned);
   const update = useUpdateNodeInternals();
-  const measured = useRef(description);
+  const measured = useRef({ description, isFar });
   useEffect(() => {
-    if (measured.current !== description) update(id); // other sockets, perhaps in a card of the same size
-    measured.current = description;
-  }, [id, update, description]);
+    const before = measured.current;
+    // other sockets, or sockets again, perhaps in a card of the same size
+    if (before.description !== description || (before.isFar && !isFar)) update(id);
+    measured.current = { description, isFar };
+  }, [id, update, description, isFar]);
   const classes = ["card", `state-${state}`, entry.mode ?? "active", selected && "selected", hasProblems && "has-problems"];
   const title = entry.title || description?.title || entry.type;
 

@@ -1,12 +1,12 @@
 /** Translates the document into React Flow's nodes and edges, keeping every object that did not change. */
 
-import type { Edge, Node } from "@xyflow/react";
+import { type Edge, type Node, type NodeHandle, Position } from "@xyflow/react";
 import { describe } from "../graph/describe";
 import type { Group, NodeEntry, Note, Wire } from "../graph/document";
 import { type Document, groupsOf, NODE_WIDTH, nodesOf, notesOf, wiresOf } from "../graph/document";
 import { lookOf } from "../graph/looks";
 import { type NodeDescription, outputOf, type Palette } from "../graph/palette";
-import { estimatedHeight } from "../graph/size";
+import { estimatedHeight, estimatedSockets, type Spot } from "../graph/size";
 import { SUBGRAPH } from "../graph/subgraph";
 import { wireId } from "../state/graphActions";
 
@@ -16,6 +16,7 @@ export type GroupNode = Node<{ group: Group; index: number }, "group">;
 export type FlowNode = CardNode | NoteNode | GroupNode;
 export type WireEdge = Edge<{ wire: Wire; hue: number }, "wire">;
 
+const PLUG = 12;
 const GROUP_PADDING = 24;
 const GROUP_TITLE = 40;
 
@@ -40,9 +41,27 @@ export function flowNodes(
     const width = entry.size?.[0] ?? NODE_WIDTH;
     const initialHeight = estimatedHeight(description, entry);
     const data = { entry, description };
-    return { ...previous, id, type: "card", position: { x, y }, data, width, initialHeight, selected: isSelected } as CardNode;
+    // React Flow mounts every node of which it knows no sockets, to measure them: a thousand cards at once
+    const handles = previous ? undefined : estimatedSockets(description).map((spot) => handle(spot, width));
+    return {
+      ...previous,
+      id,
+      type: "card",
+      position: { x, y },
+      data,
+      width,
+      initialHeight,
+      handles,
+      selected: isSelected,
+    } as CardNode;
   });
   return [...noteNodes(notesOf(document), selected, old), ...cards];
+}
+
+function handle({ id, type, y }: Spot, width: number): NodeHandle {
+  const isInput = type === "target";
+  const x = (isInput ? 0 : width) - PLUG / 2;
+  return { id, type, position: isInput ? Position.Left : Position.Right, x, y: y - PLUG / 2, width: PLUG, height: PLUG };
 }
 
 function noteNodes(notes: Note[], selected: ReadonlySet<string>, old: Map<string, FlowNode>): NoteNode[] {

@@ -22,6 +22,25 @@ export function foldedFields(description: NodeDescription, entry: NodeEntry): [s
   return [...folded];
 }
 
+export interface Spot {
+  id: string;
+  type: "source" | "target";
+  y: number;
+}
+
+/** Where the sockets of a node will be, before the browser has measured them: the middle of each, down from the node's top. */
+export function estimatedSockets(description: NodeDescription | undefined): Spot[] {
+  const row = (name: string, index: number, type: Spot["type"]): Spot => ({
+    id: name,
+    type,
+    y: HEADER + 4 + SOCKET * (index + 0.5),
+  });
+  return [
+    ...(description?.inputs ?? []).map((socket, index) => row(socket.name, index, "target")),
+    ...(description?.outputs ?? []).map((socket, index) => row(socket.name, index, "source")),
+  ];
+}
+
 export function estimatedHeight(description: NodeDescription | undefined, entry: NodeEntry): number {
   if (!description || entry.collapsed) return HEADER;
   const sockets = Math.max(description.inputs.length, description.outputs.length) * SOCKET;
