@@ -116,7 +116,7 @@ def _call(web: Path, program: str, *arguments: str, shown: bool = False) -> None
     )
     if done.returncode:
         said = "" if shown else "\n".join((done.stderr or done.stdout).strip().splitlines()[:6])
-        raise CannotBuild(f"The editor's page cannot be built: `{program} {arguments[0]}` failed.\n{said}".rstrip())
+        raise CannotBuild(f"`{program} {arguments[0]}` failed for the editor's page.\n{said}".rstrip())
 
 
 def _node_folder() -> Path:
