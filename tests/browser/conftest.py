@@ -9,13 +9,13 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, expect, sync_playwright
 
 ROOT = Path(__file__).parent.parent.parent
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -31,6 +31,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/browser" in item.path.as_posix():
             item.add_marker(pytest.mark.xdist_group("browser"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep a picture of every open page when a test fails."""
+    report = yield
+    if report.when == "call" and report.failed and "browser" in item.funcargs:
+        pages = [page for context in item.funcargs["browser"].contexts for page in context.pages]
+        for number, page in enumerate(pages):
+            picture = item.funcargs["tmp_path"] / f"page-{number}.png"
+            page.screenshot(path=picture, timeout=10_000)
+            report.sections.append(("The page", str(picture)))
+    return report
 
 
 class Server:
@@ -84,18 +97,24 @@ class Server:
         return {node: how["state"] for node, how in events[-1]["nodes"].items()}
 
 
+def launch(playwright: Playwright) -> Browser:
+    """Start the machine's own Chromium."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    assert found, "This needs Chromium: `make chromium` installs it where it can."
+    return playwright.chromium.launch(executable_path=found, args=FLAGS)
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    assert found, "These tests need Chromium: `make test` installs it where it can."
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        started = launch(playwright)
         yield started
         started.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that no other test has filled."""
     return tmp_path_factory.mktemp("cache")
 
 

@@ -20,6 +20,29 @@ def add(page: Page, words: str) -> None:
     search(page, words)
 
 
+PLACES = (
+    "() => [...document.querySelectorAll('.react-flow__node, .react-flow__viewport')].map((box) => box.style.transform).join()"
+)
+STILL = f"""() => new Promise((done) => {{
+    let before = "", same = 0;
+    const look = () => {{
+        const now = ({PLACES})();
+        same = now === before ? same + 1 : 0;
+        before = now;
+        same > 20 ? done() : requestAnimationFrame(look);
+    }};
+    look();
+}})"""
+
+
+def arrange(page: Page) -> None:
+    """Line the nodes up, and wait until the view has glided to them."""
+    before = page.evaluate(PLACES)
+    page.keyboard.press("l")
+    page.wait_for_function(f"(before) => ({PLACES})() !== before", arg=before)
+    page.evaluate(STILL)
+
+
 def socket(page: Page, side: str, node: str, name: str) -> Locator:
     return page.get_by_test_id(f"socket-{side}-{node}-{name}")
 

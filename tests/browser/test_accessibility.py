@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import ROOT
+from tests.browser.conftest import ROOT, Server
 from tests.browser.hands import open_template, put, run, small_training, wait_for
 
 AXE = (ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js").read_text() if (ROOT / "web" / "node_modules").is_dir() else ""
@@ -52,13 +52,19 @@ def test_at_rest(themed: Page) -> None:
     assert faults(page) == []
 
 
-def test_in_a_run(themed: Page) -> None:
+def test_in_a_run(themed: Page, server: Server) -> None:
     page = themed
     small_training(page, 12)
     run(page)
     wait_for(page, "running")
     assert faults(page) == []
     wait_for(page, "succeeded")
+    assert faults(page) == []
+    put(page, "train", "max_steps", "500")
+    run(page)
+    wait_for(page, "running")
+    server.worker().kill()
+    wait_for(page, "failed")
     assert faults(page) == []
     put(page, "images", "folder", "nowhere")
     page.get_by_role("tab", name="Node", exact=True).click()

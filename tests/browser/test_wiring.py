@@ -5,7 +5,7 @@ from typing import Any
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Server
-from tests.browser.hands import add, field, put, run, search, socket, wait_for
+from tests.browser.hands import add, arrange, field, put, run, search, socket, wait_for
 
 
 def drag(page: Page, start: Any, goal: Any) -> None:
@@ -36,8 +36,7 @@ def build(page: Page) -> None:
         page.keyboard.press("Enter")
         search(page, words)
     page.keyboard.press("Escape")
-    page.keyboard.press("l")
-    page.wait_for_timeout(1500)  # the view glides to the arranged graph
+    arrange(page)
     for source, target, name in (
         ("load_model", "encode_captions", "model"),
         ("load_model", "encode_latents", "model"),
@@ -97,8 +96,7 @@ def test_a_wire_that_does_not_fit_says_why(page: Page) -> None:
     page.keyboard.press("Escape")
     add(page, "inject lora")
     page.keyboard.press("Escape")
-    page.keyboard.press("l")
-    page.wait_for_timeout(1000)
+    arrange(page)
     drag(page, socket(page, "out", "load_images", "output"), socket(page, "in", "inject_lora", "model"))
     expect(page.locator(".wiring-hint")).to_have_text("This carries a image dataset; a diffusion model is needed.")
     page.mouse.up()

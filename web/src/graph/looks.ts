@@ -33,7 +33,7 @@ export function lookOf(type: string): Look {
 
 /** `LatentDataset` becomes `latent dataset`. */
 export function typeWords(type: string): string {
-  const plain: Record<string, string> = { int: "whole number", float: "number", str: "text", bool: "switch" };
+  const plain: Record<string, string> = { int: "whole number", float: "number", str: "text", bool: "switch", Literal: "choice" };
   return plain[type] ?? type.replace(/([a-z])([A-Z])/g, "$1 $2").toLowerCase();
 }
 

@@ -1,0 +1,1 @@
+"""Plain values for fields of other nodes."""
