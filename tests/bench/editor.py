@@ -13,7 +13,8 @@ from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
-from tests.browser.conftest import FLAGS, ROOT, Server
+from tests.browser.machines import Server, free_port, launch
+from tests.shell import ROOT
 
 BARE = """
 import sys
@@ -50,19 +51,11 @@ def first_answer(command: list[str], port: int) -> float:
 
 
 def start_ratio(folder: Path) -> None:
-    page = str(ROOT / "web" / "static" / "index.html")
-    ours = [
-        sys.executable,
-        str(ROOT / "server.py"),
-        "--port",
-        "8731",
-        "--workspace",
-        str(folder),
-        "--cache",
-        str(folder / "cache"),
-    ]
-    bare = [sys.executable, "-c", BARE, "8732", page]
-    pairs = [(first_answer(ours, 8731), first_answer(bare, 8732)) for _ in range(5)]
+    page, port, bare_port = str(ROOT / "web" / "static" / "index.html"), free_port(), free_port()
+    places = ["--workspace", str(folder), "--cache", str(folder / "cache")]
+    ours = [sys.executable, str(ROOT / "server.py"), "--port", str(port), *places]
+    bare = [sys.executable, "-c", BARE, str(bare_port), page]
+    pairs = [(first_answer(ours, port), first_answer(bare, bare_port)) for _ in range(5)]
     a, b = (statistics.median(column) for column in zip(*pairs, strict=True))
     print(f"first page after the start: {a:.2f} s, bare aiohttp {b:.2f} s: ratio {a / b:.2f} (target 1.5)")
 
@@ -116,7 +109,7 @@ def thousand_nodes(server: Server) -> None:
     (server.workspace / "workflows").mkdir(exist_ok=True)
     (server.workspace / "workflows" / "large.json").write_text(json.dumps(large_graph()))
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        browser = launch(playwright)
         page = browser.new_page(viewport={"width": 1600, "height": 900})
         page.goto(server.url)
         page.wait_for_selector(".app")

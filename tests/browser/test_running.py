@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Server
 from tests.browser.hands import field, open_template, put, run, small_training, wait_for
+from tests.browser.machines import Server
 
 DROP = """async ([url, name]) => {
     const blob = await (await fetch(url)).blob();

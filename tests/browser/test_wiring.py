@@ -4,8 +4,8 @@ from typing import Any
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Server
 from tests.browser.hands import add, arrange, field, put, run, search, socket, wait_for
+from tests.browser.machines import Server
 
 
 def drag(page: Page, start: Any, goal: Any) -> None:
