@@ -37,8 +37,9 @@ def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.T
     return report
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
+    """Gone after the last of these tests: while Playwright is open, nothing else in the process can run an event loop."""
     with sync_playwright() as playwright:
         started = launch(playwright)
         yield started
