@@ -1,8 +1,7 @@
-"""The editor: start of the server, its answers while a training runs, a large graph, and the first load."""
+"""The editor: start of the server, its answers while a training runs, the first load, and a large graph."""
 
 import gzip
 import json
-import math
 import statistics
 import subprocess
 import sys
@@ -10,11 +9,10 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
-from tests.browser.hands import PLACES, STILL
+from tests.bench.canvas import thousand_nodes
 from tests.browser.machines import Server, free_port, launch
 from tests.shell import ROOT
 
@@ -25,20 +23,6 @@ app = web.Application()
 app.router.add_get("/", lambda request: web.FileResponse(sys.argv[2]))
 web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None)
 """
-RECORD = """() => {
-    window.frames = [];
-    window.recording = true;
-    let last = performance.now();
-    const frame = (now) => {
-        window.frames.push(now - last);
-        last = now;
-        if (window.recording) requestAnimationFrame(frame);
-    };
-    requestAnimationFrame(frame);
-}"""
-STOP = "() => { window.recording = false; return window.frames.slice(2); }"
-SECONDS = 3.0
-NODES = 1000
 
 
 def first_answer(command: list[str], port: int) -> float:
@@ -82,81 +66,12 @@ def answers_while_training(server: Server) -> None:
             server.get(path)
             times.append(time.perf_counter() - began)
         time.sleep(0.01)
+    assert server.get(f"/api/runs/{run}")["run"]["state"] == "running"
     urllib.request.urlopen(urllib.request.Request(f"{server.url}/api/runs/{run}/cancel", b"{}", headers)).read()
     p99 = statistics.quantiles(times, n=100)[98]
     print(
         f"an API read while a training runs: median {1e3 * statistics.median(times):.1f} ms, p99 {1e3 * p99:.1f} ms (target 20)"
     )
-
-
-def large_graph() -> dict[str, Any]:
-    types = ["LoadModel", "InjectLoRA", "EncodeLatents", "TrainLoRA", "SampleImages"]
-    nodes = {f"n{i}": {"type": types[i % 5], "position": [(i % 40) * 340, (i // 40) * 460]} for i in range(NODES)}
-    wires: list[dict[str, str]] = []
-    for i in range(0, NODES, 5):
-        pairs = (("output", 1, "model", 0), ("output", 2, "model", 0), ("output", 3, "model", 1), ("output", 3, "latents", 2))
-        for output, target, name, source in (*pairs, ("output", 4, "models", 3), ("output", 4, "models", 1)):
-            wires.append({"from": f"n{i + source}.{output}", "to": f"n{i + target}.{name}"})
-    return {"format": "latentloom/1", "name": "large", "nodes": nodes, "wires": wires}
-
-
-def frames_while(page: Page, start: tuple[float, float], doing: str) -> str:
-    """Measure the frames while the mouse is held down and moves; what should follow it must have moved."""
-    x, y = start
-    before = page.evaluate(PLACES)
-    page.mouse.move(x, y)
-    page.mouse.down()
-    page.evaluate(RECORD)
-    began = time.perf_counter()
-    while (passed := time.perf_counter() - began) < SECONDS:
-        page.mouse.move(x - 150 * math.sin(2 * passed), y - 80 * math.sin(3 * passed))
-    times = page.evaluate(STOP)
-    page.mouse.move(x - 90, y - 60)
-    page.evaluate(STILL)
-    assert page.evaluate(PLACES) != before, f"nothing moved while {doing}"
-    page.mouse.up()
-    return f"{doing} {statistics.median(times):.1f} ms (95 %: {statistics.quantiles(times, n=20)[18]:.1f})"
-
-
-def middle_of(page: Page, selector: str, number: int = 0) -> tuple[float, float]:
-    box = page.locator(selector).nth(number).bounding_box()
-    assert box
-    return box["x"] + min(box["width"] / 2, 40), box["y"] + min(box["height"] / 2, 10)
-
-
-def find(page: Page, node: str) -> None:
-    """Bring a node into view, large."""
-    page.keyboard.press("Control+F")
-    page.keyboard.type(node)
-    page.keyboard.press("Enter")
-    page.locator(".card-header").first.wait_for()
-    page.evaluate(STILL)
-
-
-def until_a_click_is_answered(page: Page) -> None:
-    """Wait for the last node, click one, and wait until it is shown as selected."""
-    page.locator(".far-card").nth(NODES - 1).wait_for()
-    page.mouse.click(*middle_of(page, ".far-card", NODES // 2))
-    page.locator(".react-flow__node.selected").wait_for()
-
-
-def thousand_nodes(server: Server, page: Page) -> None:
-    (server.workspace / "workflows").mkdir(exist_ok=True)
-    (server.workspace / "workflows" / "large.json").write_text(json.dumps(large_graph()))
-    page.keyboard.press("Control+O")
-    row = page.locator(".row", has=page.get_by_text("large", exact=True))
-    row.wait_for()
-    began = time.perf_counter()
-    row.click()
-    until_a_click_is_answered(page)
-    print(f"{NODES} nodes: a click is answered {time.perf_counter() - began:.2f} s after opening (target 2)")
-    page.evaluate(STILL)
-    print("median frame, everything visible:", frames_while(page, (950, 880), "panning"), end=", ")
-    print(frames_while(page, middle_of(page, ".far-card", NODES // 2), "dragging"), "(target 20)")
-    find(page, "n512")
-    print("median frame zoomed in:", frames_while(page, (600, 860), "panning"), end=", ")
-    find(page, "n512")
-    print(frames_while(page, middle_of(page, ".card-header"), "dragging"), "(target 20)")
 
 
 def first_load(server: Server, page: Page) -> None:
