@@ -7,7 +7,8 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
-from nodes.diffusion.values import DiffusionModel, LowRankAdapter
+from nodes.diffusion.adapters import LowRankAdapter
+from nodes.diffusion.values import DiffusionModel
 
 
 class InjectLoRA(Node):

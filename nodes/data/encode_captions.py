@@ -19,7 +19,7 @@ class EncodeCaptions(Node):
     version: ClassVar[int] = 1
 
     def run(self, model: DiffusionModel, captions: CaptionedDataset, context: RunContext) -> EmbeddingDataset:
-        if any(adapter.text_encoder_targets and adapter.weights is None for adapter in model.adapters):
+        if any(adapter.text_identity() and adapter.weights is None for adapter in model.adapters):
             raise InputError(
                 "this model is about to train its text encoder, so its embeddings would go stale.",
                 field="model",
@@ -51,7 +51,7 @@ class EncodeCaptions(Node):
 
         from nodes.diffusion.devices import choose_device
         from nodes.diffusion.loading import load
-        from nodes.diffusion.lora import applied
+        from nodes.diffusion.overlays import applied
         from nodes.diffusion.text import encode_prompts
 
         loaded = load(model, context.locate(model.digest), device=choose_device(context.device))

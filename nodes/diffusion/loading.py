@@ -33,6 +33,8 @@ class StableDiffusion:
         self.device = device
         self.precision: Precision = precision
         self.facts: ModelFacts = inspect_folder(folder)
+        self.words: dict[str, list[torch.Tensor]] = {}
+        """Placeholders that prompts may use now, and their vectors [k, d] for each text encoder."""
 
     @property
     def dtype(self) -> torch.dtype:

@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import ModelFacts, read_config
 from nodes.diffusion.loading import StableDiffusion
 from nodes.diffusion.randomness import generator_for
-from nodes.diffusion.values import LowRankAdapter
 
 Targets = Literal["attention", "attention and feed-forward", "custom"]
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
@@ -72,8 +72,8 @@ def _named(module: nn.Module, endings: Sequence[str]) -> tuple[str, ...]:
 
 
 @contextmanager
-def applied(adapters: Sequence[LowRankAdapter], model: StableDiffusion) -> Generator[list[dict[str, nn.Parameter]]]:
-    """Lay adapters over a model; yield each one's tensors by name. Afterwards the model holds its own layers again."""
+def low_rank(adapters: Sequence[LowRankAdapter], model: StableDiffusion) -> Generator[list[dict[str, nn.Parameter]]]:
+    """Lay low-rank adapters over a model; yield each one's tensors by name. Afterwards the model holds its own layers again."""
     laid: list[dict[str, nn.Parameter]] = []
     modules: list[Any] = []
     try:

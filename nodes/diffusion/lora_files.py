@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nodes.diffusion.values import Family, LowRankAdapter
+from nodes.diffusion.adapters import LowRankAdapter
+from nodes.diffusion.values import Family
 
 
 def kohya_tensors(

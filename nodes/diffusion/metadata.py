@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.folders import read_config
 from nodes.diffusion.lora_files import effective_alpha
-from nodes.diffusion.values import DiffusionModel, LowRankAdapter
+from nodes.diffusion.values import DiffusionModel
 
 BASE_VERSION = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}
 PUBLISHED = {"sd1": ((320, 640, 1280, 1280), 768), "sd2": ((320, 640, 1280, 1280), 1024), "sdxl": ((320, 640, 1280), 2048)}

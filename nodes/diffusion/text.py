@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nodes.diffusion.loading import StableDiffusion
+from nodes.diffusion.words import longer_table, token_ids
 
 
 @dataclass(frozen=True)
@@ -24,20 +25,39 @@ def encode_prompts(model: StableDiffusion, prompts: Sequence[str], *, clip_skip:
     """Encode prompts as the family was trained: SD1 and SD2 after the final norm, SDXL the layer before the last without it.
 
     Each tokenizer pads with its own token (SD1 with end-of-text, SD2 and SDXL's second with "!"). Longer prompts are cut
-    at the tokenizer's length, end-of-text kept. The caller decides about gradients.
+    at the tokenizer's length, end-of-text kept. A placeholder of `model.words` becomes all of its vectors.
+    The caller decides about gradients.
     """
     truncated: dict[str, None] = {}
     hidden, pooled = [], None
     encoder: Any
-    for tokenizer, encoder in zip(model.tokenizers, model.text_encoders, strict=True):
-        ids = tokenizer(list(prompts), padding="max_length", max_length=tokenizer.model_max_length, truncation=True)["input_ids"]
-        truncated |= dict.fromkeys(p for p in prompts if len(tokenizer(p)["input_ids"]) > tokenizer.model_max_length)
-        tokens = torch.tensor(ids, device=model.device)
-        output = encoder(tokens, output_hidden_states=True)
+    for number, (tokenizer, encoder) in enumerate(zip(model.tokenizers, model.text_encoders, strict=True)):
+        ids = [token_ids(prompt, tokenizer, model.words) for prompt in prompts]
+        truncated |= {prompt: None for prompt, own in zip(prompts, ids, strict=True) if len(own) > _room(tokenizer)}
+        tokens = torch.tensor([_framed(own, tokenizer) for own in ids], device=model.device)
+        with longer_table(encoder, [vectors[number] for vectors in model.words.values()], len(tokenizer)):
+            output = encoder(tokens, output_hidden_states=True)
         hidden.append(_conditioning(output, encoder, model.facts.family == "sdxl", clip_skip))
         if model.facts.family == "sdxl" and hasattr(encoder, "text_projection"):
             pooled = encoder.text_projection(_at_end_of_text(_final_norm(encoder)(output.hidden_states[-1]), tokens, tokenizer))
     return TextEmbeddings(torch.cat(hidden, dim=-1), pooled, tuple(truncated))
+
+
+def cut_prompts(model: StableDiffusion, prompts: Sequence[str]) -> list[str]:
+    """Return the prompts that are too long for the tokenizer."""
+    tokenizer = model.tokenizers[0]
+    return [prompt for prompt in prompts if len(token_ids(prompt, tokenizer, model.words)) > _room(tokenizer)]
+
+
+def _room(tokenizer: Any) -> int:
+    """Tokens between start and end of text."""
+    return tokenizer.model_max_length - 2
+
+
+def _framed(ids: list[int], tokenizer: Any) -> list[int]:
+    """Tokens between start and end of text, cut and padded to the tokenizer's length."""
+    framed = [tokenizer.bos_token_id, *ids[: _room(tokenizer)], tokenizer.eos_token_id]
+    return framed + [tokenizer.pad_token_id] * (tokenizer.model_max_length - len(framed))
 
 
 def _conditioning(output: Any, encoder: torch.nn.Module, sdxl: bool, clip_skip: int) -> Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from diffusers.models.attention_processor import AttnProcessor
@@ -150,9 +150,18 @@ def _held_out(count: int, settings: TrainingSettings) -> set[int]:
     return set(order[:number])
 
 
+class Task(Protocol):
+    """A loss of one model, for every step."""
+
+    model: StableDiffusion
+
+    def loss(self, step: int, micro_step: int) -> Tensor: ...
+
+
 def train(
-    task: DenoisingTask,
+    task: Task,
     parameters: dict[str, nn.Parameter],
+    settings: TrainingSettings,
     *,
     precision: Precision,
     report: Callable[[StepDone], object],
@@ -161,11 +170,11 @@ def train(
     """Minimize the task's loss over `parameters`, which act on its model; return their trained values."""
     for parameter in parameters.values():
         parameter.requires_grad_(True)
-    with _fit_for_training(task.model, task.settings):
+    with _fit_for_training(task.model, settings):
         minimize(
             parameters,
             task.loss,
-            task.settings,
+            settings,
             device=task.model.device,
             precision=precision,
             report=report,

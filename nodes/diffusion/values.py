@@ -8,26 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from nodes.diffusion.adapters import Adapter
+
 Family = Literal["sd1", "sd2", "sdxl"]
 PredictionType = Literal["epsilon", "v_prediction"]
-
-
-@dataclass(frozen=True)
-class LowRankAdapter:
-    """Low-rank matrices over named layers: how they begin and, once trained, where they lie."""
-
-    rank: int
-    alpha: float
-    unet_targets: tuple[str, ...]
-    """Full names of the adapted layers inside the UNet."""
-    text_encoder_targets: tuple[tuple[str, ...], ...] = ()
-    """The same for each text encoder, in order; empty when none is trained."""
-    seed: int = 0
-    weights: Path | None = None
-    """Safetensors of `unet.NAME.lora_A.weight`, `text_encoder_0.NAME.lora_B.weight`, ...; None while untrained."""
-    strength: float = 1.0
-    training: tuple[tuple[str, str], ...] = ()
-    """Facts of the training as (`ss_*` name, text), for the metadata of the file it is saved to."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +33,8 @@ class DiffusionModel:
     """Layers dropped from the end of the text encoder."""
     zero_terminal_snr: bool = False
     """Whether it was trained with no signal left at the last timestep, so that sampling must begin there too."""
-    adapters: tuple[LowRankAdapter, ...] = ()
+    adapters: tuple[Adapter, ...] = ()
+    """What is laid over the weights, in order."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +149,7 @@ class ImageSet:
 
 
 def text_identity(model: DiffusionModel) -> str:
-    """Return what a text embedding depends on besides the text: encoders, layers dropped, adapters laid over them."""
+    """Return what a text embedding depends on besides the text: encoders, layers dropped, adapters that change text."""
     parts = [model.text_digest, str(model.clip_skip)]
-    parts += [f"{a.weights and a.weights.name}*{a.strength * a.alpha / a.rank}" for a in model.adapters if a.text_encoder_targets]
+    parts += [identity for adapter in model.adapters if (identity := adapter.text_identity())]
     return "/".join(parts)

@@ -9,8 +9,9 @@ from pydantic import AfterValidator, Field
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
 from graph_runtime.node import FileName, Node
+from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import DiffusionModel, LowRankAdapter
+from nodes.diffusion.values import DiffusionModel
 
 
 def _is_date(text: str) -> str:
@@ -53,7 +54,7 @@ class SaveSafetensors(Node):
         from nodes.diffusion.lora_files import diffusers_tensors, kohya_tensors
         from nodes.diffusion.safetensors_writer import safetensors_bytes, tensor_bytes
 
-        adapter = _only_adapter(model)
+        adapter = _only_lora(model)
         tensors, dtype = adapter_tensors(adapter), DTYPES[self.precision]
         if self.layout == "kohya":
             written = kohya_tensors(adapter, tensors, model.family, dtype)
@@ -84,14 +85,15 @@ class SaveSafetensors(Node):
         return metadata
 
 
-def _only_adapter(model: DiffusionModel) -> LowRankAdapter:
-    if len(model.adapters) != 1:
-        found = "several LoRAs" if model.adapters else "no LoRA"
+def _only_lora(model: DiffusionModel) -> LowRankAdapter:
+    found = [adapter for adapter in model.adapters if isinstance(adapter, LowRankAdapter)]
+    if len(found) != 1:
+        number = "several LoRAs" if found else "no LoRA"
         remedy = "Wire the model as TrainLoRA returns it, with one LoRA."
-        raise InputError(f"this model has {found}.", field="model", remedy=remedy)
-    if model.adapters[0].weights is None:
+        raise InputError(f"this model has {number}.", field="model", remedy=remedy)
+    if found[0].weights is None:
         raise InputError("this LoRA has not been trained.", field="model", remedy="Put TrainLoRA before this node.")
-    return model.adapters[0]
+    return found[0]
 
 
 def _check_finite(tensors: dict[str, Any]) -> None:

@@ -61,15 +61,15 @@ class SampleImages(Node):
         """Draw every job with one model; `place` is its row and the number of rows."""
         from nodes.diffusion.devices import choose_device
         from nodes.diffusion.loading import load
-        from nodes.diffusion.lora import applied
+        from nodes.diffusion.overlays import applied
 
         batches = [jobs[start : start + self.batch_size] for start in range(0, len(jobs), self.batch_size)]
         loaded = load(model, context.locate(model.digest), device=choose_device(context.device), precision=self.precision)
-        if not place[0]:
-            _warn_of_cuts(loaded, [self.negative_prompt, *dict.fromkeys(prompt for prompt, _ in jobs)], context)
         total = place[1] * len(batches) * self.num_inference_steps
         images: list[GeneratedImage] = []
         with applied(model.adapters, loaded):
+            if not place[0]:
+                _warn_of_cuts(loaded, [self.negative_prompt, *dict.fromkeys(prompt for prompt, _ in jobs)], context)
             for number, batch in enumerate(batches):
                 done = (place[0] * len(batches) + number) * self.num_inference_steps
                 drawn = self._draw(loaded, model, batch, lambda step, done=done: context.progress(done + step, total))
@@ -96,7 +96,7 @@ class SampleImages(Node):
     def _kept(self, picture: Any, model: DiffusionModel, job: Job, context: RunContext) -> GeneratedImage:
         from nodes.diffusion.pictures import save_png
 
-        label = model.name + " + LoRA" * len(model.adapters)
+        label = " + ".join([model.name, *(adapter.label for adapter in model.adapters)])
         texts = {"parameters": self._parameters(job, picture.size, label)}
         file = context.add_file(".png", lambda path: save_png(picture, path, texts))
         return GeneratedImage(file, label, *job)
@@ -117,7 +117,7 @@ class SampleImages(Node):
 
 
 def _warn_of_cuts(loaded: Any, prompts: list[str], context: RunContext) -> None:
-    tokenizer = loaded.tokenizers[0]
-    for prompt in prompts:
-        if len(tokenizer(prompt)["input_ids"]) > tokenizer.model_max_length:
-            context.message(f"a prompt is too long and was cut: {prompt[:80]!r}.", "warning")
+    from nodes.diffusion.text import cut_prompts
+
+    for prompt in cut_prompts(loaded, prompts):
+        context.message(f"a prompt is too long and was cut: {prompt[:80]!r}.", "warning")

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import inspect_folder
 from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.lora import adapter_tensors, applied, text_encoder_targets, unet_targets
+from nodes.diffusion.lora import adapter_tensors, text_encoder_targets, unet_targets
+from nodes.diffusion.overlays import applied
 from nodes.diffusion.text import encode_prompts
-from nodes.diffusion.values import LowRankAdapter
 from tests.models import BUNDLED, WIDTH, make_model_folder, random_adapter
 
 FAMILIES = ["sd1", "sd2", "sdxl"]

@@ -9,12 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.lora import adapter_tensors, applied
+from nodes.diffusion.lora import adapter_tensors
 from nodes.diffusion.lora_files import diffusers_config, diffusers_tensors, kohya_tensors
+from nodes.diffusion.overlays import applied
 from nodes.diffusion.safetensors_writer import safetensors_bytes, tensor_bytes
 from nodes.diffusion.sampling import denoise, make_scheduler
-from nodes.diffusion.values import LowRankAdapter
 from tests.diffusion.test_sampling import CPU, each_family, pipeline
 from tests.models import make_model_folder, random_adapter
 

@@ -8,11 +8,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import inspect_folder
 from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.lora import applied, text_encoder_targets, unet_targets
+from nodes.diffusion.lora import text_encoder_targets, unet_targets
 from nodes.diffusion.minimize import StepDone
+from nodes.diffusion.overlays import applied
 from nodes.diffusion.settings import TrainingSettings
 from nodes.diffusion.train import DenoisingTask, train
 from nodes.diffusion.values import (
@@ -22,7 +24,6 @@ from nodes.diffusion.values import (
     LatentDataset,
     LatentItem,
     LatentView,
-    LowRankAdapter,
     Picture,
 )
 from tests.models import WIDTH, make_model_folder
@@ -53,7 +54,7 @@ class Bench:
         seen: list[StepDone] = []
         with applied([adapter], self.model) as laid:
             task = DenoisingTask(self.model, settings, self.latents, texts)
-            trained = train(task, laid[0], precision=precision, report=seen.append, checkpoint=None)
+            trained = train(task, laid[0], task.settings, precision=precision, report=seen.append, checkpoint=None)
         return trained, seen
 
 
@@ -141,7 +142,7 @@ def test_the_loss_at_fixed_noise_falls(tmp_path: Path) -> None:
             task = DenoisingTask(bench.model, TrainingSettings(batch_size=4, **changes), bench.latents, bench.embeddings)
             assert len(task.validation) == 2
             assert not set(task.validation) & set(task.training)
-            train(task, laid[0], precision="fp32", report=lambda done: None, checkpoint=None)
+            train(task, laid[0], task.settings, precision="fp32", report=lambda done: None, checkpoint=None)
             values.append(task.validation_loss())
             assert task.validation_loss() == values[-1]
     assert values[1] < 0.97 * values[0]

@@ -98,7 +98,7 @@ from pathlib import Path
 from graph_runtime.context import Provenance, RunContext
 from nodes.output.save_safetensors import SaveSafetensors
 from tests.models import handle
-from nodes.diffusion.values import LowRankAdapter
+from nodes.diffusion.adapters import LowRankAdapter
 exec(sys.argv[1])
 """
 

@@ -1,0 +1,95 @@
+"""What can be laid over a model's weights: small frozen descriptions. Tensors lie in files; importing this needs no torch.
+
+Each says how it begins; once trained, `weights` is a safetensors file whose names start with `unet.` or `text_encoder_N.`,
+N counting the text encoders from 0.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowRankAdapter:
+    """Low-rank matrices over named layers (Hu et al. 2021)."""
+
+    kind: Literal["lora"] = "lora"
+    rank: int
+    alpha: float
+    unet_targets: tuple[str, ...]
+    """Full names of the adapted layers inside the UNet."""
+    text_encoder_targets: tuple[tuple[str, ...], ...] = ()
+    """The same for each text encoder, in order; empty when none is trained."""
+    seed: int = 0
+    weights: Path | None = None
+    """`unet.NAME.lora_A.weight`, `text_encoder_0.NAME.lora_B.weight`, ...; None while untrained."""
+    strength: float = 1.0
+    training: tuple[tuple[str, str], ...] = ()
+    """Facts of the training as (`ss_*` name, text), for the metadata of the file it is saved to."""
+
+    @property
+    def label(self) -> str:
+        return "LoRA"
+
+    def text_identity(self) -> str:
+        """Return what text embeddings depend on; empty when they do not."""
+        if not self.text_encoder_targets:
+            return ""
+        return f"{self.weights and self.weights.name}*{self.strength * self.alpha / self.rank}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenEmbedding:
+    """A new word: vectors in each text encoder's table of tokens, called by a placeholder (Gal et al. 2022)."""
+
+    kind: Literal["embedding"] = "embedding"
+    placeholder: str
+    """The word in prompts and captions that stands for all the vectors."""
+    vectors: int
+    initializer: str = ""
+    """The known word whose vector each begins with."""
+    spread: float = 0.0
+    """Deviation of the noise that is added to the first values."""
+    seed: int = 0
+    weights: Path | None = None
+    """`text_encoder_0` [vectors, d], and for SDXL `text_encoder_1`; None while untrained."""
+    training: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def label(self) -> str:
+        return self.placeholder
+
+    def text_identity(self) -> str:
+        """Return what text embeddings depend on."""
+        return f"{self.placeholder}={self.weights and self.weights.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightChange:
+    """Weights of the model's own layers, trained themselves: all of them, or those whose names have certain endings."""
+
+    kind: Literal["weights"] = "weights"
+    name: str
+    """What grids call it, such as `fine-tuned`."""
+    unet: bool = True
+    text_encoder: bool = False
+    endings: tuple[str, ...] = ()
+    """Of the parameters' names, such as `attn2.to_k.weight`; empty takes all."""
+    clip_skip: int = 0
+    """Layers of the text encoder that the training does not use and so cannot change."""
+    weights: Path | None = None
+    """`unet.NAME` and `text_encoder_0.NAME`, float32; None while untrained."""
+    training: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def label(self) -> str:
+        return self.name
+
+    def text_identity(self) -> str:
+        """Return what text embeddings depend on; empty when they do not."""
+        return str(self.weights and self.weights.name) if self.text_encoder else ""
+
+
+Adapter = Annotated[LowRankAdapter | TokenEmbedding | WeightChange, Field(discriminator="kind")]

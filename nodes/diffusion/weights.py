@@ -1,0 +1,114 @@
+"""Trained copies of a model's own weights, put in its place and taken out again."""
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from nodes.diffusion.adapters import WeightChange
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.loading import StableDiffusion
+
+
+@contextmanager
+def replaced(module: nn.Module, tensors: Mapping[str, nn.Parameter]) -> Generator[None]:
+    """Let a module use other parameters under the same names; afterwards it holds its very own again."""
+    before = {name: module.get_parameter(name) for name in tensors}
+    try:
+        for name, tensor in tensors.items():
+            _set(module, name, tensor)
+        yield
+    finally:
+        for name, parameter in before.items():
+            _set(module, name, parameter)
+
+
+def _set(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+    owner, _, last = name.rpartition(".")
+    setattr(module.get_submodule(owner), last, parameter)
+
+
+@contextmanager
+def weights_changed(change: WeightChange, model: StableDiffusion) -> Generator[dict[str, nn.Parameter]]:
+    """Put a change in place; yield its parameters by full name: those in its file, or fp32 copies that can be trained."""
+    modules = _parts(model)
+    tensors = _trained(change, modules) if change.weights else _copies(change, model, modules)
+    with _all_replaced(modules, tensors):
+        yield tensors
+
+
+@contextmanager
+def _all_replaced(modules: Mapping[str, nn.Module], tensors: Mapping[str, nn.Parameter]) -> Generator[None]:
+    """Replace the parameters of several parts; names begin with the part's."""
+    if not modules:
+        yield
+        return
+    part, module = next(iter(modules.items()))
+    own = {name.removeprefix(f"{part}."): tensor for name, tensor in tensors.items() if name.startswith(f"{part}.")}
+    rest = {name: other for name, other in modules.items() if name != part}
+    with replaced(module, own), _all_replaced(rest, tensors):
+        yield
+
+
+def _parts(model: StableDiffusion) -> dict[str, nn.Module]:
+    """UNet and text encoders, the latter without the shell that one layout has, by the names that files use."""
+    encoders = {f"text_encoder_{n}": getattr(encoder, "text_model", encoder) for n, encoder in enumerate(model.text_encoders)}
+    return {"unet": model.unet, **encoders}
+
+
+def _trained(change: WeightChange, modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
+    assert change.weights is not None
+    found: dict[str, nn.Parameter] = {}
+    for name, tensor in load_file(change.weights).items():
+        part, _, inner = name.partition(".")
+        own = _own_parameter(modules.get(part), inner)
+        if own is None or own.shape != tensor.shape:
+            message = f"the trained weight {name} has no place of its size in this model."
+            raise InputError(message, field="model", remedy="Use it with the model that it was trained on.")
+        found[name] = nn.Parameter(tensor.to(own.device, own.dtype), requires_grad=False)
+    return found
+
+
+def _own_parameter(module: nn.Module | None, name: str) -> nn.Parameter | None:
+    try:
+        return module.get_parameter(name) if module is not None else None
+    except AttributeError:
+        return None
+
+
+def _copies(change: WeightChange, model: StableDiffusion, modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
+    found: dict[str, nn.Parameter] = {}
+    for part, module in modules.items():
+        if change.unet if part == "unet" else change.text_encoder:
+            found |= {
+                f"{part}.{name}": nn.Parameter(parameter.detach().to(torch.float32, copy=True), requires_grad=False)
+                for name, parameter in module.named_parameters()
+                if (not change.endings or name.endswith(change.endings)) and not _unused(name, part, model, change.clip_skip)
+            }
+    if not found:
+        endings = ", ".join(change.endings)
+        raise InputError(f"no weight of the model ends in {endings}.", field="model", remedy="Use a model with such layers.")
+    return found
+
+
+def _unused(name: str, part: str, model: StableDiffusion, clip_skip: int) -> bool:
+    """Whether the conditioning of the UNet does not depend on a parameter, so that training cannot reach it."""
+    if part == "unet":
+        return False
+    sdxl = model.facts.family == "sdxl"
+    if sdxl and part == "text_encoder_1":  # its pooled output uses all of it
+        return False
+    if name.startswith("encoder.layers."):
+        encoder: Any = model.text_encoders[int(part[-1])]
+        return int(name.split(".")[2]) >= encoder.config.num_hidden_layers - clip_skip - sdxl
+    return name.startswith("text_projection") or (sdxl and name.startswith("final_layer_norm"))
+
+
+def tensors_of(change: WeightChange) -> dict[str, Tensor]:
+    """Return a trained change's tensors by full name, float32."""
+    if change.weights is None:
+        raise InputError("these weights have not been trained.", field="model", remedy="Wire the trained model here.")
+    return load_file(change.weights)

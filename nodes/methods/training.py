@@ -1,0 +1,143 @@
+"""What the methods share around the loop: which inputs fit together, what is reported, where the result goes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from graph_runtime.context import RunContext
+from nodes.diffusion.adapters import Adapter
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.values import CaptionedDataset, DiffusionModel, EmbeddingDataset, LatentDataset, text_identity
+
+Texts = EmbeddingDataset | CaptionedDataset
+
+WATCHING = frozenset({"preview_every", "preview_prompt", "checkpoint_every"})
+"""Fields of a training that cannot change its result."""
+
+
+class Task(Protocol):
+    """What a training needs of its loss."""
+
+    model: Any
+
+    @property
+    def validation(self) -> Sequence[int]: ...
+
+    def loss(self, step: int, micro_step: int) -> Any: ...
+    def validation_loss(self, stop_if_asked: Callable[[], object]) -> float: ...
+
+
+def train_untrained(
+    settings: TrainingSettings, model: DiffusionModel, context: RunContext, make_task: Callable[[Any, Any], Task]
+) -> tuple[DiffusionModel, str]:
+    """Train every adapter of a model that is not trained yet; return the model with their weights, and the precision used.
+
+    `make_task` gets the model in memory and each adapter's parameters, and returns the loss.
+    """
+    from nodes.diffusion.checkpoints import Checkpoint
+    from nodes.diffusion.devices import choose_device, training_precision
+    from nodes.diffusion.loading import load
+    from nodes.diffusion.overlays import applied
+    from nodes.diffusion.train import train
+
+    device = choose_device(context.device)
+    precision = training_precision(device, settings.precision)
+    loaded = load(model, context.locate(model.digest), device=device, precision="fp32" if device.type == "cpu" else precision)
+    checkpoint = Checkpoint(context.progress_folder) if context.progress_folder else None
+    with applied(model.adapters, loaded) as laid:
+        task = make_task(loaded, laid)
+        new = [number for number, adapter in enumerate(model.adapters) if adapter.weights is None]
+        parameters = {f"{number}.{name}": tensor for number in new for name, tensor in laid[number].items()}
+        report = _reporter(settings, context, task, model)
+        trained = train(task, parameters, settings, precision=precision, report=report, checkpoint=checkpoint)
+    adapters = list(model.adapters)
+    for number in new:
+        own = {name.removeprefix(f"{number}."): tensor for name, tensor in trained.items() if name.startswith(f"{number}.")}
+        adapters[number] = replace(adapters[number], weights=_kept(own, context))
+    zero_terminal_snr = model.zero_terminal_snr or settings.zero_terminal_snr
+    return replace(model, adapters=tuple(adapters), zero_terminal_snr=zero_terminal_snr), precision
+
+
+def _kept(tensors: dict[str, Any], context: RunContext) -> Path:
+    from safetensors.torch import save_file
+
+    ordered = {name: tensors[name].contiguous() for name in sorted(tensors)}
+    return context.add_file(".safetensors", lambda path: save_file(ordered, path))
+
+
+def _reporter(settings: TrainingSettings, context: RunContext, task: Task, model: DiffusionModel) -> Callable[[Any], None]:
+    """What happens after each step: numbers, validation, previews, and the chance to stop."""
+
+    def report(done: Any) -> None:
+        context.metric(done.step, loss=done.loss, learning_rate=done.learning_rate)
+        context.progress(done.step, settings.max_steps)
+        last = done.step == settings.max_steps
+        if task.validation and (last or done.step % settings.validation_every == 0):
+            with done.trainer.weights_for_use(), done.trainer.autocast():
+                context.metric(done.step, validation_loss=task.validation_loss(context.stop_if_asked))
+        if settings.preview_every and settings.preview_prompt.strip() and (last or done.step % settings.preview_every == 0):
+            with done.trainer.weights_for_use():
+                _preview(done.step, settings, task, model, context)
+
+    return report
+
+
+def _preview(step: int, settings: TrainingSettings, task: Task, model: DiffusionModel, context: RunContext) -> None:
+    from nodes.diffusion.pictures import in_a_row, save_png
+    from nodes.diffusion.sampling import sample
+
+    prompts = [line.strip() for line in settings.preview_prompt.splitlines() if line.strip()]
+    pictures = sample(
+        task.model,
+        prompts,
+        seeds=[settings.seed] * len(prompts),
+        clip_skip=model.clip_skip,
+        zero_terminal_snr=model.zero_terminal_snr or settings.zero_terminal_snr,
+        on_step=lambda step: context.stop_if_asked(),
+    )
+    context.preview(step, context.add_file(".png", lambda path: save_png(in_a_row(pictures), path)))
+
+
+def check_trained(adapters: Sequence[Adapter]) -> None:
+    """Raise InputError when something under what is to be trained has itself not been trained."""
+    if any(adapter.weights is None for adapter in adapters):
+        remedy = "Train what was attached first, before this node."
+        raise InputError("this model has something attached that is not trained.", field="model", remedy=remedy)
+
+
+def choose_texts(
+    before: DiffusionModel,
+    embeddings: EmbeddingDataset | None,
+    captions: CaptionedDataset | None,
+    *,
+    text_changes: bool,
+) -> Texts:
+    """Choose what the text comes from; embeddings would go stale while the training changes how text is encoded.
+
+    `before` is the model without what is to be trained.
+    """
+    if text_changes:
+        if captions is None:
+            remedy = "Wire CaptionDataset to `captions`: this training changes how text is encoded."
+            raise InputError("the captions are missing.", field="captions", remedy=remedy)
+        return captions
+    if embeddings is None:
+        raise InputError("the text embeddings are missing.", field="embeddings", remedy="Wire EncodeCaptions to it.")
+    if embeddings.text_digest != text_identity(before):
+        remedy = "Wire EncodeCaptions to the same model, with the same clip_skip."
+        raise InputError("these embeddings were made by another text encoder.", field="embeddings", remedy=remedy)
+    return embeddings
+
+
+def check_pairs(model: DiffusionModel, latents: LatentDataset, texts: Texts, prefix: str = "") -> None:
+    """Raise InputError unless latents and texts are of the same pictures, and the latents of the model's VAE."""
+    if latents.vae_digest != model.vae_digest:
+        remedy = "Wire EncodeLatents to the same model."
+        raise InputError("these latents were made by another VAE.", field=f"{prefix}latents", remedy=remedy)
+    items = texts.pictures if isinstance(texts, CaptionedDataset) else texts.items
+    if [item.name for item in items] != [item.name for item in latents.items]:
+        field = "captions" if isinstance(texts, CaptionedDataset) else "embeddings"
+        remedy = "Wire latents and captions from the same LoadImages."
+        raise InputError("latents and captions are of different pictures.", field=f"{prefix}{field}", remedy=remedy)
