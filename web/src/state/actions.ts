@@ -8,7 +8,7 @@ import { parsedDocument } from "../graph/documentText";
 import { record } from "../graph/history";
 import { samplingDocument } from "../graph/sampling";
 import { text } from "../text/en";
-import { changeTab, closeTab, currentTab, isDirty, makeTab, openTab, showTab, type Tab, useEditor } from "./editor";
+import { changeTab, closeTab, currentTab, isDirty, makeTab, openTab, showTab, useEditor } from "./editor";
 import { askToNotify } from "./notify";
 import { isOpen, keepRuns, useRuns } from "./runs";
 import { follow } from "./sync";
@@ -101,7 +101,7 @@ export async function openWorkflow(path: string): Promise<void> {
 export async function saveCurrent(): Promise<void> {
   const tab = currentTab();
   if (!tab) return;
-  if (tab.path) await saveTab(tab, tab.path, tab.savedRevision);
+  if (tab.path) await save(tab.id, tab.history.present, tab.path, tab.savedRevision);
   else openDialog({ kind: "saveAs" });
 }
 
@@ -110,15 +110,20 @@ export async function saveAs(name: string): Promise<boolean> {
   const tab = currentTab();
   if (!tab) return false;
   const path = name.endsWith(".json") ? name : `${name}.json`;
-  const named: Document = { ...tab.history.present, name: name.replace(/\.json$/, "") };
-  return saveTab({ ...tab, history: record(tab.history, named) }, path, null);
+  const { present } = tab.history;
+  const named: Document = { ...present, name: name.replace(/\.json$/, "") };
+  if (!(await save(tab.id, named, path, null))) return false;
+  changeTab(tab.id, ({ history }) => {
+    const edited = { ...history.present, name: named.name }; // the person may have gone on while the file was written
+    return { history: record(history, history.present === present ? named : edited) };
+  });
+  return true;
 }
 
-async function saveTab(tab: Tab, path: string, revision: string | null): Promise<boolean> {
-  const { present } = tab.history;
+async function save(tab: string, document: Document, path: string, revision: string | null): Promise<boolean> {
   try {
-    const saved = await api.saveWorkflow(path, present, revision);
-    changeTab(tab.id, { path, savedRevision: saved.revision, saved: present, history: tab.history });
+    const saved = await api.saveWorkflow(path, document, revision);
+    changeTab(tab, { path, savedRevision: saved.revision, saved: document });
     toast(text.saved(path));
     return true;
   } catch (error) {
@@ -131,14 +136,19 @@ async function saveTab(tab: Tab, path: string, revision: string | null): Promise
 /** After another page has saved the same file: write over it all the same. */
 export async function saveOver(path: string): Promise<void> {
   const tab = currentTab();
-  const there = await api.readWorkflow(path).catch(() => null); // null: it was removed, and can be written anew
-  if (tab) await saveTab(tab, path, there?.revision ?? null);
+  const there = await attempt(api.readWorkflow(path).catch(nullWhenRemoved));
+  if (tab && there !== undefined) await save(tab.id, tab.history.present, path, there?.revision ?? null);
+}
+
+function nullWhenRemoved(error: unknown): null {
+  if (error instanceof Refused && error.status === 404) return null;
+  throw error;
 }
 
 /** After another page has saved the same file: open what it has saved beside this one. */
 export async function openTheirs(path: string): Promise<void> {
-  const there = await attempt(api.readWorkflow(path));
   const tab = currentTab();
+  const there = await attempt(api.readWorkflow(path));
   if (!there || !tab) return;
   changeTab(tab.id, { path: "", savedRevision: "" });
   openTab(makeTab(there.document, { path, savedRevision: there.revision }));

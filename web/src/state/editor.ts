@@ -43,9 +43,14 @@ export function setPalette(reply: PaletteReply): void {
   set({ palette: makePalette(reply.nodes), paletteProblems: reply.problems });
 }
 
+/** `crypto.randomUUID` does not exist where the page comes from another machine over plain HTTP. */
+export function randomId(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 export function makeTab(document: Document, change: Partial<Tab> = {}): Tab {
   return {
-    id: crypto.randomUUID(),
+    id: randomId(),
     path: "",
     savedRevision: "",
     saved: document,
