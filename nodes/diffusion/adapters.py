@@ -55,7 +55,10 @@ class TokenEmbedding:
     seed: int = 0
     weights: Path | None = None
     """`text_encoder_0` [vectors, d], and for SDXL `text_encoder_1`; None while untrained."""
-    training: tuple[tuple[str, str], ...] = ()
+    steps: int = 0
+    """Optimizer steps it was trained for."""
+    negative: bool = False
+    """Whether it belongs into the negative prompt (DreamArtist)."""
 
     @property
     def label(self) -> str:
@@ -81,7 +84,6 @@ class WeightChange:
     """Layers of the text encoder that the training does not use and so cannot change."""
     weights: Path | None = None
     """`unet.NAME` and `text_encoder_0.NAME`, float32; None while untrained."""
-    training: tuple[tuple[str, str], ...] = ()
 
     @property
     def label(self) -> str:

@@ -27,11 +27,13 @@ def kohya_metadata(model: DiffusionModel, adapter: LowRankAdapter, architecture:
     }
 
 
-def modelspec_metadata(model: DiffusionModel, given: Mapping[str, str], architecture: str, data_hash: str) -> dict[str, str]:
-    """Return `modelspec.*`; `given` holds what a person wrote (title, author, ...), empty texts left out."""
+def modelspec_metadata(
+    model: DiffusionModel, given: Mapping[str, str], architecture: str, data_hash: str, kind: str = "lora"
+) -> dict[str, str]:
+    """Return `modelspec.*` of a `kind` of file; `given` holds what a person wrote (title, author, ...), empty texts left out."""
     facts = {
         "sai_model_spec": "1.0.1",
-        "architecture": f"{architecture}/lora",
+        "architecture": f"{architecture}/{kind}",
         "implementation": "diffusers",
         "title": f"LoRA for {model.name}",
         "resolution": f"{model.resolution}x{model.resolution}",

@@ -1,0 +1,47 @@
+"""LoadEmbedding."""
+
+from dataclasses import replace
+from pathlib import PurePath
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Json, Node, OutsideFiles, WorkspaceFile
+from nodes.diffusion.adapters import TokenEmbedding
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.values import DiffusionModel
+
+
+class LoadEmbedding(Node):
+    """Let prompts use a word that was trained before, by this program or another one."""
+
+    synonyms: ClassVar[tuple[str, ...]] = ("textual inversion", "load TI", "embedding file")
+
+    file: WorkspaceFile
+    """A textual-inversion file: .safetensors, .pt or .bin of AUTOMATIC1111, ComfyUI, kohya, OneTrainer or diffusers."""
+    placeholder: Annotated[str, Field(pattern=r"^[^\s,]*$")] = ""
+    """The word that prompts write; empty takes the file's name."""
+    negative: bool = False
+    """It belongs into negative prompts."""
+
+    def fingerprint(self, files: OutsideFiles) -> Json:
+        if not files.resolve(self.file).is_file():
+            raise InputError(f"there is no file {self.file!r}.", field="file", remedy="Choose a textual-inversion file.")
+        return {"file": files.digest_file(self.file), "name": PurePath(self.file).stem}
+
+    def run(self, model: DiffusionModel, context: RunContext) -> DiffusionModel:
+        from safetensors.torch import save_file
+
+        from nodes.diffusion.embedding_files import check_widths, read_vectors
+
+        vectors = read_vectors(context.locate(context.fingerprint["file"]))
+        check_widths(vectors, context.locate(model.digest))
+        named = {f"text_encoder_{number}": tensor.contiguous() for number, tensor in enumerate(vectors)}
+        word = TokenEmbedding(
+            placeholder=self.placeholder or "".join(context.fingerprint["name"].split()),
+            vectors=len(vectors[0]),
+            negative=self.negative,
+            weights=context.add_file(".safetensors", lambda path: save_file(named, path)),
+        )
+        return replace(model, adapters=(*model.adapters, word))

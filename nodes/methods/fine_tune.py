@@ -1,0 +1,52 @@
+"""FineTune."""
+
+from dataclasses import replace
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Node
+from nodes.diffusion.adapters import WeightChange
+from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.values import CaptionedDataset, DiffusionModel, EmbeddingDataset, LatentDataset
+from nodes.methods.training import WATCHING, check_pairs, check_trained, choose_texts, train_untrained
+
+
+class FineTune(TrainingSettings, Node):
+    """Train all weights of the UNet, and if wanted of the text encoders, on many captioned pictures.
+
+    Wire text embeddings when the UNet alone is trained, and the captions themselves when text encoders are trained too.
+    Caption dropout is set in CaptionDataset, the running average of the weights here (`ema_decay`).
+    """
+
+    synonyms: ClassVar[tuple[str, ...]] = ("full training", "train UNet", "finetune", "checkpoint training")
+    resumable: ClassVar[bool] = True
+    not_in_key: ClassVar[frozenset[str]] = WATCHING
+
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-5
+    """Step size: 1e-5 to 5e-6 is usual on Stable Diffusion, 1e-4 on the bundled model."""
+    text_encoder: bool = False
+    """Train the text encoders too."""
+
+    def run(
+        self,
+        model: DiffusionModel,
+        latents: LatentDataset,
+        context: RunContext,
+        embeddings: EmbeddingDataset | None = None,
+        captions: CaptionedDataset | None = None,
+    ) -> DiffusionModel:
+        check_trained(model.adapters)
+        texts = choose_texts(model, embeddings, captions, text_changes=self.text_encoder)
+        check_pairs(model, latents, texts)
+        from nodes.diffusion.train import DenoisingTask
+
+        change = WeightChange(name="fine-tuned", text_encoder=self.text_encoder, clip_skip=model.clip_skip)
+        trained, _ = train_untrained(
+            self,
+            replace(model, adapters=(*model.adapters, change)),
+            context,
+            lambda loaded, laid: DenoisingTask(loaded, self, latents, texts, model.clip_skip),
+        )
+        return trained

@@ -1,0 +1,57 @@
+"""TrainTI."""
+
+from dataclasses import replace
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Node
+from nodes.diffusion.adapters import TokenEmbedding
+from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.values import CaptionedDataset, DiffusionModel, LatentDataset
+from nodes.methods.placeholders import Placeholder, check_placeholder, check_word
+from nodes.methods.training import WATCHING, check_pairs, check_trained, train_untrained
+
+
+class TrainTI(TrainingSettings, Node):
+    """Teach the model a new word from a few pictures, without changing a weight (textual inversion, Gal et al. 2022).
+
+    The captions must hold the placeholder, such as `a photo of <cat>`.
+    """
+
+    display_name: ClassVar[str] = "Train Textual Inversion"
+    synonyms: ClassVar[tuple[str, ...]] = ("textual inversion", "embedding", "TI", "new token", "concept")
+    resumable: ClassVar[bool] = True
+    not_in_key: ClassVar[frozenset[str]] = WATCHING
+
+    placeholder: Placeholder = "<new>"
+    """The new word, as captions and prompts write it."""
+    initializer: Annotated[str, Field(min_length=1)] = "thing"
+    """A word the model knows that comes close; training begins at its vector."""
+    vectors: Annotated[int, Field(ge=1, le=64)] = 4
+    """Vectors the word is made of; more hold more detail and leave fewer of a prompt's 75 tokens."""
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 5e-3
+    """Step size: 5e-3 is usual."""
+    weight_decay: Annotated[float, Field(ge=0, le=1, json_schema_extra={"group": "Optimizer"})] = 0.0
+    """How strongly the vectors are drawn to zero; 0 is usual, as zero is no word."""
+
+    def run(
+        self, model: DiffusionModel, latents: LatentDataset, captions: CaptionedDataset, context: RunContext
+    ) -> DiffusionModel:
+        check_trained(model.adapters)
+        check_pairs(model, latents, captions)
+        check_placeholder(self.placeholder, model, captions)
+        from nodes.diffusion.train import DenoisingTask
+
+        check_word(self.placeholder, self.initializer, model, context)
+        word = TokenEmbedding(
+            placeholder=self.placeholder, vectors=self.vectors, initializer=self.initializer, steps=self.max_steps
+        )
+        trained, _ = train_untrained(
+            self,
+            replace(model, adapters=(*model.adapters, word)),
+            context,
+            lambda loaded, laid: DenoisingTask(loaded, self, latents, captions, model.clip_skip),
+        )
+        return trained

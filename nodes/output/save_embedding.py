@@ -1,0 +1,71 @@
+"""SaveEmbedding."""
+
+import hashlib
+from pathlib import PurePath
+from typing import ClassVar, Literal
+
+from graph_runtime.context import METADATA_KEY, Artifact, RunContext
+from graph_runtime.node import FileName, Node
+from nodes.diffusion.adapters import TokenEmbedding
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.values import DiffusionModel
+
+SUFFIXES = {"safetensors": ".safetensors", "A1111": ".pt", "diffusers": ".safetensors"}
+
+
+class SaveEmbedding(Node):
+    """Write the trained words of a model, each as a file that other programs load.
+
+    A negative embedding (DreamArtist) is written beside the positive one, as `NAME-neg`.
+    """
+
+    synonyms: ClassVar[tuple[str, ...]] = ("save textual inversion", "export embedding", "emb_params", "pt")
+    side_effects: ClassVar[bool] = True
+
+    filename: FileName = "embedding"
+    """Name of the file, which other programs take as the word. Further words are named by their placeholder."""
+    layout: Literal["safetensors", "A1111", "diffusers"] = "safetensors"
+    """`safetensors` loads in AUTOMATIC1111, ComfyUI and kohya; `A1111` is the old .pt; `diffusers` names the tensor by the word."""
+
+    def run(self, model: DiffusionModel, context: RunContext) -> tuple[Artifact, ...]:
+        words = [adapter for adapter in model.adapters if isinstance(adapter, TokenEmbedding)]
+        if not words:
+            remedy = "Wire the model as TrainTI or TrainDreamArtist returns it."
+            raise InputError("this model has learned no new word.", field="model", remedy=remedy)
+        if any(word.weights is None for word in words):
+            raise InputError("this embedding has not been trained.", field="model", remedy="Wire the trained model here.")
+        first = PurePath(self.filename).stem
+        names = [first, *(_further(word, first) for word in words[1:])]
+        if len(set(names)) < len(names):
+            raise InputError("two words would get one file name.", field="filename", remedy="Choose another name.")
+        return tuple(self._written(word, name, model, context) for word, name in zip(words, names, strict=True))
+
+    def _written(self, word: TokenEmbedding, name: str, model: DiffusionModel, context: RunContext) -> Artifact:
+        from nodes.diffusion.embedding_files import a1111_bytes, file_tensors
+        from nodes.diffusion.metadata import architecture_of, modelspec_metadata
+        from nodes.diffusion.safetensors_writer import safetensors_bytes, tensor_bytes
+
+        suffix = SUFFIXES[self.layout]
+        if self.layout == "A1111":
+            content = a1111_bytes(word, name, model)
+        else:
+            tensors = file_tensors(word, model.family, token=word.placeholder if self.layout == "diffusers" else None)
+            data = tensor_bytes(tensors)
+            given = {"title": name, "trigger_phrase": name, "is_negative_embedding": "true" if word.negative else ""}
+            architecture = architecture_of(model, context.locate(model.digest))
+            metadata = modelspec_metadata(model, given, architecture, hashlib.sha256(data).hexdigest(), "textual-inversion")
+            if self.layout == "diffusers":
+                metadata["format"] = "pt"
+            content = safetensors_bytes(tensors, {**metadata, METADATA_KEY: context.provenance.text()}, data)
+        return Artifact(f"{name}{suffix}", context.add_file(suffix, lambda path: path.write_bytes(content)))
+
+
+def _plain_name(placeholder: str) -> str:
+    """Return a placeholder as a file name: `<red-fox>` becomes `red-fox`."""
+    return "".join(letter if letter.isalnum() or letter in "-_" else "" for letter in placeholder) or "embedding"
+
+
+def _further(word: TokenEmbedding, name: str) -> str:
+    if word.negative:
+        return f"{name}-neg"
+    return _plain_name(word.placeholder)
