@@ -60,6 +60,15 @@ test("the view before is left as it was", () => {
   );
 });
 
+test("a long curve is drawn in the time of a few copies", () => {
+  const steps = Array.from({ length: 100_000 }, (_, step): Unnumbered => {
+    return { type: "node_metric", node: "a", step, values: { loss: 1 } };
+  });
+  const begin = performance.now();
+  expect(view(...steps).nodes.a?.metrics.loss?.steps).toHaveLength(100_000);
+  expect(performance.now() - begin).toBeLessThan(2_000);
+});
+
 test("what a run looks like from its start to its end", () => {
   const running = view(
     { type: "run_started", run: "folder", workflow: "w", targets: ["b"], nodes: ["a", "b"] },

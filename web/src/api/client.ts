@@ -1,11 +1,9 @@
 /** Requests to the server; every refusal becomes a Refused that carries the server's problems. */
 
 import type {
-  ArtifactList,
   Dataset,
   Draft,
   DraftList,
-  EventList,
   FileList,
   ModelList,
   PaletteReply,
@@ -40,11 +38,11 @@ export async function openSession(): Promise<Session> {
   return session;
 }
 
-async function request(method: string, path: string, body?: BodyInit, type?: string): Promise<Response> {
+async function request(method: string, path: string, body?: BodyInit, type?: string, keepalive = false): Promise<Response> {
   const send = () => {
     const headers: Record<string, string> = method === "GET" ? {} : { "X-Latentloom-Token": token };
     if (type) headers["Content-Type"] = type;
-    return fetch(path, { method, headers, body });
+    return fetch(path, { method, headers, body, keepalive });
   };
   let response = await send();
   if (response.status === 403 && method !== "GET") {
@@ -61,14 +59,17 @@ async function get<T>(path: string): Promise<T> {
   return (await (await request("GET", path)).json()) as T;
 }
 
-async function send<T>(method: string, path: string, body: unknown): Promise<T> {
-  const response = await request(method, path, JSON.stringify(body), "application/json");
+async function send<T>(method: string, path: string, body: unknown, keepalive = false): Promise<T> {
+  const response = await request(method, path, JSON.stringify(body), "application/json", keepalive);
   return (response.status === 204 ? undefined : await response.json()) as T;
 }
 
 const part = (text: string) => text.split("/").map(encodeURIComponent).join("/");
 const query = (values: Record<string, unknown>) =>
   new URLSearchParams(Object.entries(values).map(([name, value]) => [name, String(value)])).toString();
+
+/** How much of the history comes with one request. */
+export const RUNS_AT_ONCE = 100;
 
 export const api = {
   palette: () => get<PaletteReply>("/api/nodes"),
@@ -80,20 +81,19 @@ export const api = {
   templates: () => get<WorkflowList>("/api/templates"),
   readTemplate: (name: string) => get<SavedWorkflow>(`/api/templates/${part(name)}`),
   drafts: () => get<DraftList>("/api/drafts"),
-  saveDraft: (id: string, draft: Draft, revision: string | null) => send<Saved>("PUT", `/api/drafts/${id}`, { draft, revision }),
+  saveDraft: (id: string, draft: Draft, revision: string | null, outlivesPage: boolean) =>
+    send<Saved>("PUT", `/api/drafts/${id}`, { draft, revision }, outlivesPage),
   removeDraft: (id: string, revision: string) => send<void>("DELETE", `/api/drafts/${id}?${query({ revision })}`, {}),
   validate: (document: unknown) => send<Problems>("POST", "/api/validate", { document }),
   plan: (document: Workflow, targets: string[]) => send<PlanReply>("POST", "/api/plan", { document, targets }),
-  runs: (before?: number) => get<RunList>(`/api/runs?${query({ limit: 100, ...(before ? { before } : {}) })}`),
+  runs: (before?: number) => get<RunList>(`/api/runs?${query({ limit: RUNS_AT_ONCE, ...(before ? { before } : {}) })}`),
   readRun: (id: string) => get<RunDetails>(`/api/runs/${id}`),
-  events: (id: string, after = -1) => get<EventList>(`/api/runs/${id}/events?after=${after}`),
   startRun: (document: Workflow, targets: string[]) =>
     send<RunSummary>("POST", "/api/runs", { document, targets, device: "auto" }),
   cancelRun: (id: string) => send<RunSummary>("POST", `/api/runs/${id}/cancel`, {}),
   retryRun: (id: string) => send<RunSummary>("POST", `/api/runs/${id}/retry`, {}),
   moveRun: (id: string, position: number) => send<RunList>("POST", `/api/runs/${id}/move`, { position }),
   removeRun: (id: string) => send<void>("DELETE", `/api/runs/${id}`, {}),
-  artifacts: () => get<ArtifactList>("/api/artifacts?limit=200"),
   files: (path: string) => get<FileList>(`/api/files?${query({ path })}`),
   upload: async (folder: string, file: File) => {
     const response = await request("POST", `/api/files?${query({ folder, name: file.name })}`, file, "application/octet-stream");

@@ -46,11 +46,13 @@ const FRESH: NodeView = { state: "waiting", step: 0, total: 0, seconds: 0, metri
 /** Apply events in order; one that was applied before changes nothing. */
 export function applyEvents(view: RunView, events: AnyEvent[]): RunView {
   let next = view;
-  for (const event of events) if (event.seq > next.seq) next = { ...applied(next, event), seq: event.seq };
+  const own = new Set<Series>();
+  for (const event of events) if (event.seq > next.seq) next = { ...applied(next, event, own), seq: event.seq };
   return next;
 }
 
-function applied(view: RunView, event: AnyEvent): RunView {
+/** The view after one more event; the series in `own` belong to nobody else yet, and grow in place. */
+function applied(view: RunView, event: AnyEvent, own: Set<Series>): RunView {
   switch (event.type) {
     case "run_started": {
       const nodes = Object.fromEntries(event.nodes.map((id) => [id, begun(view.nodes[id])]));
@@ -62,7 +64,7 @@ function applied(view: RunView, event: AnyEvent): RunView {
       return withNode(view, event.node, { step: event.step, total: event.total });
     case "node_metric": {
       const metrics = { ...view.nodes[event.node]?.metrics };
-      for (const [name, value] of Object.entries(event.values)) metrics[name] = extended(metrics[name], event.step, value);
+      for (const [name, value] of Object.entries(event.values)) metrics[name] = extended(metrics[name], event.step, value, own);
       return withNode(view, event.node, { metrics });
     }
     case "node_preview": {
@@ -112,9 +114,15 @@ function finished(view: RunView, event: Extract<AnyEvent, { type: "run_finished"
 }
 
 /** Add a point; a step that comes again, after a resumed checkpoint, replaces what was drawn from there on. */
-function extended(series: Series | undefined, step: number, value: number): Series {
-  if (!series) return { steps: [step], values: [value] };
-  let keep = series.steps.length;
-  while (keep > 0 && (series.steps[keep - 1] as number) >= step) keep--;
-  return { steps: [...series.steps.slice(0, keep), step], values: [...series.values.slice(0, keep), value] };
+function extended(before: Series | undefined, step: number, value: number, own: Set<Series>): Series {
+  const { steps, values } = before ?? { steps: [], values: [] };
+  const series = before && own.has(before) ? before : { steps: steps.slice(), values: values.slice() };
+  own.add(series);
+  while ((series.steps.at(-1) ?? Number.NEGATIVE_INFINITY) >= step) {
+    series.steps.pop();
+    series.values.pop();
+  }
+  series.steps.push(step);
+  series.values.push(value);
+  return series;
 }

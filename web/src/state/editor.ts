@@ -28,19 +28,18 @@ export interface Tab {
 
 interface EditorState {
   palette: Palette;
-  paletteProblems: ProblemReport[];
   tabs: Tab[];
   current: string;
 }
 
-export const useEditor = create<EditorState>(() => ({ palette: new Map(), paletteProblems: [], tabs: [], current: "" }));
+export const useEditor = create<EditorState>(() => ({ palette: new Map(), tabs: [], current: "" }));
 
 const NONE: ReadonlySet<string> = new Set();
 const get = useEditor.getState;
 const set = useEditor.setState;
 
 export function setPalette(reply: PaletteReply): void {
-  set({ palette: makePalette(reply.nodes), paletteProblems: reply.problems });
+  set({ palette: makePalette(reply.nodes) });
 }
 
 /** `crypto.randomUUID` does not exist where the page comes from another machine over plain HTTP. */

@@ -2,6 +2,7 @@
 
 import { useMemo } from "react";
 import { create } from "zustand";
+import { RUNS_AT_ONCE } from "../api/client";
 import type { AnyEvent, DeviceStatus, RunSummary } from "../api/types";
 import { applyEvents, EMPTY_RUN, gathered, type NodeView, type RunView } from "../graph/runView";
 import { currentTab, useEditor } from "./editor";
@@ -19,6 +20,16 @@ const set = useRuns.setState;
 
 export function keepRuns(runs: RunSummary[]): void {
   set((state) => ({ runs: { ...state.runs, ...Object.fromEntries(runs.map((run) => [run.id, run])) } }));
+}
+
+/** The newest runs as they are now: one that is no longer among them is gone, unless it ended before all of them. */
+export function refreshRuns(newest: RunSummary[]): void {
+  const ends = newest.flatMap((run) => run.finished ?? []);
+  const oldest = ends.length < RUNS_AT_ONCE ? Number.NEGATIVE_INFINITY : Math.min(...ends);
+  set((state) => {
+    const older = Object.values(state.runs).filter((run) => run.finished && run.finished < oldest);
+    return { runs: Object.fromEntries([...older, ...newest].map((run) => [run.id, run])) };
+  });
 }
 
 export function dropRun(id: string): void {

@@ -1,17 +1,17 @@
-/** Keeps the page and the server in step: drafts, problems, plans, and the stream of events. */
+/** Keeps the page and the server in step: problems, plans, and the stream of events. */
 
 import { api, openSession, Refused } from "../api/client";
 import type { AnyEvent, ServerMessage, Workflow } from "../api/types";
-import { emptyDocument } from "../graph/document";
 import { EMPTY_RUN } from "../graph/runView";
-import { text } from "../text/en";
-import { changeTab, currentTab, isDirty, makeTab, openEmpty, setPalette, type Tab, useEditor } from "./editor";
+import { draftRemoved, keepDrafts, restoredTabs, saveDraftsNow } from "./drafts";
+import { changeTab, currentTab, openEmpty, setPalette, useEditor } from "./editor";
 import { notifyWhenDone } from "./notify";
-import { dropRun, isOpen, keepEvents, keepRuns, useRuns } from "./runs";
+import { dropRun, isOpen, keepEvents, keepRuns, refreshRuns, useRuns } from "./runs";
 import { toast } from "./ui";
 
-const DRAFT_MS = 400;
 const CHECK_MS = 250;
+/** Before a page that nobody looks at, and that gets no frames, hears of events. */
+const UNSEEN_MS = 500;
 
 /** Load what the page needs, bring the drafts back, and begin to listen. */
 export async function start(): Promise<void> {
@@ -20,18 +20,14 @@ export async function start(): Promise<void> {
   setPalette(palette);
   for (const problem of palette.problems) toast(problem.message, "warning");
   keepRuns(runs.runs);
-  const tabs = drafts.drafts.map(({ id, draft, revision }) => {
-    kept.set(id, { document: draft.document, revision, signature: signature(draft.path, draft.run) });
-    const saved = draft.dirty ? emptyDocument() : draft.document;
-    const { path, saved_revision: savedRevision, run } = draft;
-    return makeTab(draft.document, { id, path, savedRevision, run, saved });
-  });
+  const tabs = restoredTabs(drafts);
   useEditor.setState({ tabs, current: tabs.find((tab) => tab.id === remembered())?.id ?? tabs.at(-1)?.id ?? "" });
   if (tabs.length === 0) openEmpty();
   useEditor.subscribe(watch);
-  watch(useEditor.getState());
+  watch();
   listen();
-  addEventListener("pagehide", () => void saveDrafts());
+  addEventListener("pagehide", saveDraftsNow);
+  document.addEventListener("visibilitychange", () => document.hidden && saveDraftsNow());
 }
 
 const remembered = () => localStorage.getItem("latentloom.tab");
@@ -44,67 +40,15 @@ function later(name: string, ms: number, work: () => Promise<void>): void {
   timers[name] = setTimeout(() => void work(), ms);
 }
 
-function watch(state: { tabs: Tab[]; current: string }): void {
-  const tab = currentTab(useEditor.getState());
-  if (state.tabs.some((each) => isUnkept(each)) || [...kept.keys()].some((id) => !state.tabs.some((each) => each.id === id))) {
-    later("drafts", DRAFT_MS, saveDrafts);
-  }
+function watch(): void {
+  keepDrafts();
+  const tab = currentTab();
   if (!tab) return;
   const next = { tab: tab.id, document: tab.history.present, run: tab.run };
   if (next.tab !== shown.tab) localStorage.setItem("latentloom.tab", tab.id);
   if (next.tab !== shown.tab || next.document !== shown.document) later("check", CHECK_MS, checkCurrent);
   if (next.run !== shown.run && next.run) follow(next.run);
   shown = next;
-}
-
-const kept = new Map<string, { document: Workflow; revision: string; signature: string }>();
-const signature = (path: string, run: string) => `${path} ${run}`;
-
-function isUnkept(tab: Tab): boolean {
-  const before = kept.get(tab.id);
-  if (!before) return Object.keys(tab.history.present.nodes ?? {}).length > 0 || isDirty(tab) || tab.run !== "";
-  return before.document !== tab.history.present || before.signature !== signature(tab.path, tab.run);
-}
-
-let saving: Promise<void> = Promise.resolve();
-
-/** Keep every changed tab on the server, one request after the other; a draft that another page has changed becomes a copy. */
-export function saveDrafts(): Promise<void> {
-  saving = saving.then(async () => {
-    const { tabs } = useEditor.getState();
-    for (const tab of tabs) if (isUnkept(tab)) await saveDraft(tab);
-    for (const id of [...kept.keys()]) if (!tabs.some((tab) => tab.id === id)) await removeDraft(id);
-  });
-  return saving;
-}
-
-async function saveDraft(tab: Tab): Promise<void> {
-  const { present } = tab.history;
-  const draft = { document: present, path: tab.path, saved_revision: tab.savedRevision, dirty: isDirty(tab), run: tab.run };
-  try {
-    const { revision } = await api.saveDraft(tab.id, draft, kept.get(tab.id)?.revision ?? null);
-    kept.set(tab.id, { document: present, revision, signature: signature(tab.path, tab.run) });
-  } catch (error) {
-    if (error instanceof Refused && error.status === 409) becomeCopy(tab);
-    else if (error instanceof Refused) toast(error.message, "error");
-    else later("drafts", 3_000, saveDrafts); // the server is away: try again
-  }
-}
-
-function becomeCopy(tab: Tab): void {
-  const id = crypto.randomUUID();
-  kept.delete(tab.id);
-  useEditor.setState((state) => ({
-    tabs: state.tabs.map((each) => (each.id === tab.id ? { ...each, id } : each)),
-    current: state.current === tab.id ? id : state.current,
-  }));
-  toast(text.draftCopied, "warning");
-}
-
-async function removeDraft(id: string): Promise<void> {
-  const revision = kept.get(id)?.revision ?? "";
-  kept.delete(id);
-  await api.removeDraft(id, revision).catch(() => undefined); // what another page has changed since then stays
 }
 
 /** Ask the server what is wrong with the document, and if nothing is, what a run would do. */
@@ -147,14 +91,15 @@ function listen(): void {
 async function refresh(): Promise<void> {
   await openSession().catch(() => undefined);
   const list = await api.runs().catch(() => null);
-  if (list) keepRuns(list.runs);
+  if (list) refreshRuns(list.runs);
 }
 
 function receive(message: ServerMessage): void {
   switch (message.type) {
     case "event":
-      if (Object.keys(arrived).length === 0) requestAnimationFrame(deliver);
-      arrived[message.run] = [...(arrived[message.run] ?? []), message.event];
+      if (Object.keys(arrived).length === 0) deliverSoon();
+      arrived[message.run] ??= [];
+      arrived[message.run]?.push(message.event);
       break;
     case "run": {
       const before = useRuns.getState().runs[message.run.id];
@@ -169,11 +114,16 @@ function receive(message: ServerMessage): void {
       useRuns.setState({ device: message.device });
       break;
     case "draft":
-      if (message.revision === "" && kept.delete(message.path)) watch(useEditor.getState()); // keep the open tab anew
+      if (message.revision === "") draftRemoved(message.path);
       break;
     case "workflow":
       break;
   }
+}
+
+function deliverSoon(): void {
+  requestAnimationFrame(deliver);
+  setTimeout(deliver, UNSEEN_MS);
 }
 
 function deliver(): void {
