@@ -33,13 +33,13 @@ test("a draft hears of a save, and of the one after it", async () => {
 test("before the page goes, all changed tabs are sent at once, to outlive it as far as there is room", async () => {
   tab("first");
   tab("large", { history: { past: [], present: emptyDocument("x".repeat(70_000)), future: [], key: "" } });
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const asked = server(() => promise.then(saved));
+  const waiting: (() => void)[] = [];
+  const asked = server(() => new Promise<void>((resolve) => waiting.push(resolve)).then(saved));
   saveDraftsNow();
   expect(asked.map(({ keepalive }) => keepalive)).toEqual([true, false]);
   const later = saveDrafts();
   saveDraftsNow();
-  resolve();
+  for (const reply of waiting) reply();
   await later;
   expect(drafts(asked)).toHaveLength(2);
 });
