@@ -11,7 +11,11 @@ const drafts = (asked: Asked[]) => asked.flatMap(({ path, body }) => (path.start
 const tab = (name: string, change = {}) =>
   openTab(makeTab({ ...emptyDocument(name), nodes: { model: { type: "LoadModel" } } }, change));
 
-beforeEach(() => useEditor.setState({ tabs: [], current: "" }));
+beforeEach(async () => {
+  useEditor.setState({ tabs: [], current: "" });
+  server(saved);
+  await saveDrafts(); // which forgets the tabs of the test before
+});
 afterEach(() => vi.unstubAllGlobals());
 
 test("a draft hears of a save, and of the one after it", async () => {
