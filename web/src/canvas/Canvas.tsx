@@ -12,8 +12,9 @@ import {
   SelectionMode,
   useReactFlow,
   useStore,
+  type Viewport,
 } from "@xyflow/react";
-import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { changeNode, changeNote, end, nodesOf, type Point, wiresOf } from "../graph/document";
 import { SUBGRAPH } from "../graph/subgraph";
 import { verdict } from "../graph/verdicts";
@@ -42,7 +43,7 @@ const SNAP: [number, number] = [8, 8];
 export function Canvas() {
   const document = useDocument();
   const palette = useEditor((state) => state.palette);
-  const tab = useEditor((state) => state.current);
+  const place = useEditor((state) => [state.current, ...(currentTab(state)?.inside ?? [])].join(" "));
   const selected = useEditor((state) => currentTab(state)?.selected ?? NONE);
   const selectedWires = useEditor((state) => currentTab(state)?.selectedWires ?? NONE);
   const isFar = useStore((state) => state.transform[2] < FAR_ZOOM);
@@ -54,7 +55,7 @@ export function Canvas() {
   const groups = useMemo(() => groupNodes(document, nodes, selected), [document, nodes, selected]);
   const all = useMemo(() => (groups.length > 0 ? [...groups, ...nodes] : nodes), [groups, nodes]);
   const edges = useMemo(() => flowEdges(document, palette, selectedWires), [document, palette, selectedWires]);
-  useFitOnOpen(tab, nodes);
+  useFitOnOpen(place, nodes);
   useView(nodes, flow);
 
   const onNodesChange = useCallback(
@@ -189,6 +190,7 @@ function commitSelection(nodes: NodeChange<FlowNode>[], wires: EdgeChange<WireEd
     else set.delete(change.id);
   }
   select(chosen, chosenWires);
+  if (chosen.size > 0) getSelection()?.removeAllRanges(); // the next copy is one of nodes, not of text marked before
 }
 
 /** Drawing, dropping and re-plugging wires. */
@@ -237,21 +239,26 @@ function useWiring(toFlow: (point: { x: number; y: number }) => { x: number; y: 
   }, [toFlow]);
 }
 
-/** Show a tab that is opened for the first time as a whole. */
-function useFitOnOpen(tab: string, nodes: FlowNode[]): void {
+/** Where each document and each subgraph was looked at last; the canvas itself lives no longer than its tab is shown. */
+const views = new Map<string, Viewport>();
+
+/** Show what is opened for the first time as a whole, and anything else as it was left. */
+function useFitOnOpen(place: string, nodes: FlowNode[]): void {
   const { getViewport, setViewport } = useReactFlow();
-  const views = useRef(new Map<string, { x: number; y: number; zoom: number }>());
-  const before = useRef("");
+  const shown = useRef("");
   const newest = useRef(nodes);
   newest.current = nodes;
   const hasNodes = nodes.length > 0;
+  // in the layout phase: later the flow has forgotten its view
+  useLayoutEffect(() => {
+    return hasNodes ? () => void views.set(place, getViewport()) : undefined;
+  }, [place, hasNodes, getViewport]);
   useEffect(() => {
-    if (before.current && before.current !== tab) views.current.set(before.current, getViewport());
-    if (!hasNodes || before.current === tab) return;
-    before.current = tab;
-    const fit = () => void setViewport(views.current.get(tab) ?? viewportFor(newest.current, 0.12));
-    requestAnimationFrame(() => requestAnimationFrame(fit)); // after the tab's own nodes have come
-  }, [tab, hasNodes, getViewport, setViewport]);
+    if (!hasNodes || shown.current === place) return;
+    shown.current = place;
+    const fit = () => void setViewport(views.get(place) ?? viewportFor(newest.current, 0.12));
+    requestAnimationFrame(() => requestAnimationFrame(fit)); // after the place's own nodes have come
+  }, [place, hasNodes, setViewport]);
 }
 
 /** The view that shows these nodes, no larger than life; one that was never on the screen counts with its estimated size. */

@@ -1,8 +1,9 @@
 import { useStore } from "@xyflow/react";
 import { memo, useEffect, useRef } from "react";
 import type { NodeView } from "../graph/runView";
-import { currentTab, useEditor } from "../state/editor";
-import { useShownView } from "../state/runs";
+import { SUBGRAPH } from "../graph/subgraph";
+import { concerns, currentTab, runId, type Tab, useEditor } from "../state/editor";
+import { useShownView, viewInside } from "../state/runs";
 import { useUi } from "../state/ui";
 import { type FlowNode, sizeOf, type WireEdge } from "./flow";
 
@@ -21,7 +22,8 @@ export const FarView = memo(function FarView({ edges, nodes }: Props) {
   const [x, y, zoom] = useStore((state) => state.transform);
   const [width, height] = [useStore((state) => state.width), useStore((state) => state.height)];
   const views = useShownView().nodes;
-  const problems = useEditor((state) => currentTab(state)?.problems);
+  const tab = useEditor(currentTab);
+  const problems = tab?.problems;
   const theme = useUi((state) => state.theme);
   const colors = useRef<Colors | null>(null);
   // biome-ignore lint/correctness/useExhaustiveDependencies: colors are read again when the theme changes
@@ -39,7 +41,7 @@ export const FarView = memo(function FarView({ edges, nodes }: Props) {
     const seen = { left: -x / zoom, top: -y / zoom, right: (width - x) / zoom, bottom: (height - y) / zoom };
     drawWires(context, edges, nodes, colors.current, zoom);
     const faulty = new Set(problems?.map((problem) => problem.node));
-    drawNodes(context, nodes, { views, faulty, seen, zoom }, colors.current);
+    drawNodes(context, nodes, { views, faulty, tab, seen, zoom }, colors.current);
   });
   const ratio = devicePixelRatio;
   return (
@@ -95,6 +97,7 @@ function curve(context: CanvasRenderingContext2D, x1: number, y1: number, x2: nu
 interface Scene {
   views: Record<string, NodeView>;
   faulty: Set<string>;
+  tab: Tab | undefined;
   seen: { left: number; top: number; right: number; bottom: number };
   zoom: number;
 }
@@ -102,7 +105,7 @@ interface Scene {
 function drawNodes(
   context: CanvasRenderingContext2D,
   nodes: FlowNode[],
-  { views, faulty, seen, zoom }: Scene,
+  { views, faulty, tab, seen, zoom }: Scene,
   colors: Colors,
 ): void {
   context.font = `600 ${FONT_SIZE}px "Inter Variable", sans-serif`;
@@ -113,8 +116,11 @@ function drawNodes(
     const { width, height } = sizeOf(node);
     const { x, y } = node.position;
     if (x > seen.right || y > seen.bottom || x + width < seen.left || y + height < seen.top) continue;
-    const state = views[node.id]?.state;
-    const isFaulty = state === "failed" || faulty.has(node.id);
+    const known = runId(tab, node.id);
+    const isSubgraph = node.data.entry.type === SUBGRAPH;
+    const state = (isSubgraph ? viewInside(views, known) : views[known])?.state;
+    const isBlamed = isSubgraph ? [...faulty].some((each) => concerns(each, known)) : faulty.has(known);
+    const isFaulty = state === "failed" || isBlamed;
     context.fillStyle = (state === "running" ? colors.accent : colors.card) ?? "";
     context.fillRect(x, y, width, height);
     context.lineWidth = (node.selected || isFaulty ? 2.5 : 1) / zoom;

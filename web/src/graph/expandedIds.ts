@@ -1,12 +1,12 @@
 /** The ids that runs and problems give to nodes inside subgraphs. */
 
 import { type Document, nodesOf } from "./document";
-import { SUBGRAPH, subgraphOf } from "./subgraphUse";
+import { subgraphOf } from "./subgraphUse";
 
 const MAX_ID = 64;
 const MAX_NODES = 100_000;
 
-/** For every node as a run names it, the ids that lead to it: a node of the document, then of the subgraph that this stands for, and so on. */
+/** For every node as runs and problems name it, the ids that lead to it: a node of the document, then of the subgraph that this stands for, and so on. */
 export function expandedIds(document: Document): Map<string, string[]> {
   const paths = new Map<string, string[]>();
   let room = MAX_NODES;
@@ -15,8 +15,8 @@ export function expandedIds(document: Document): Map<string, string[]> {
       if (room-- <= 0) return;
       const id = joined(outer, name);
       const subgraph = subgraphOf(entry);
-      if (entry.type !== SUBGRAPH) paths.set(id, [...path, name]);
-      else if (subgraph !== null && !within.includes(subgraph)) {
+      paths.set(id, [...path, name]);
+      if (subgraph !== null && !within.includes(subgraph)) {
         add(document.subgraphs?.[subgraph]?.nodes, id, [...path, name], [...within, subgraph]);
       }
     }

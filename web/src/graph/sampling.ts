@@ -1,12 +1,16 @@
 /** A graph that draws with what another graph has trained. */
 
 import { addNode, connect, type Document, end, nodesOf, removeNodes, wiresOf } from "./document";
+import { expand } from "./expand";
+import { expandedIds } from "./expandedIds";
+import { innerDocument, subgraphOf } from "./subgraphUse";
 
 const GAP = 320;
 
-/** What the saved node's input needs, and nodes that draw with it; null when nothing is wired to the node. */
-export function samplingDocument(document: Document, saved: string): Document | null {
-  const wire = wiresOf(document).find((each) => end(each.to).node === saved);
+/** What the input of a saving node needs, and nodes that draw with it; null when nothing is wired to the node, which is named as runs name it. */
+export function samplingDocument(whole: Document, saving: string): Document | null {
+  const { document, id } = unpacked(whole, expandedIds(whole).get(saving) ?? []);
+  const wire = wiresOf(document).find((each) => end(each.to).node === id);
   if (!wire) return null;
   const source = end(wire.from);
   const needed = upstream(document, source.node);
@@ -17,10 +21,18 @@ export function samplingDocument(document: Document, saved: string): Document | 
     fields: samplerFields(document, wire.from),
     position: [x + GAP, y],
   });
-  const [saving, pictures] = addNode(drawing, { type: "SaveImages", position: [x + 2 * GAP, y] });
-  const sampled = connect(saving, source, { node: sample, name: "models" }, true);
-  const whole = connect(sampled, { node: sample, name: "output" }, { node: pictures, name: "images" }, false);
-  return { ...whole, name: `${document.name ?? "workflow"} samples` };
+  const [keeping, pictures] = addNode(drawing, { type: "SaveImages", position: [x + 2 * GAP, y] });
+  const sampled = connect(keeping, source, { node: sample, name: "models" }, true);
+  const finished = connect(sampled, { node: sample, name: "output" }, { node: pictures, name: "images" }, false);
+  return { ...finished, name: `${document.name ?? "workflow"} samples` };
+}
+
+/** The document with the subgraphs that lead to a node taken apart, and the id that the node has then. */
+function unpacked(document: Document, [id = "", inner, ...further]: string[]): { document: Document; id: string } {
+  if (inner === undefined) return { document, id };
+  const members = Object.keys(nodesOf(innerDocument(document, subgraphOf(nodesOf(document)[id]) ?? "")));
+  const { document: flat, ids } = expand(document, id);
+  return unpacked(flat, [ids[members.indexOf(inner)] ?? "", ...further]);
 }
 
 /** The settings with which the graph itself draws, if it does. */

@@ -3,7 +3,7 @@ import { describe } from "../graph/describe";
 import { changeNode, nodesOf, renameNode } from "../graph/document";
 import { typeWords } from "../graph/looks";
 import { type FieldSpec, fieldsOf } from "../graph/palette";
-import { currentTab, edit, select, useDocument, useEditor } from "../state/editor";
+import { concerns, currentTab, edit, runId, select, useDocument, useEditor } from "../state/editor";
 import { goTo } from "../state/graphActions";
 import { useShownView } from "../state/runs";
 import { toast } from "../state/ui";
@@ -23,7 +23,8 @@ export function NodePanel() {
 function NodeFacts({ id }: { id: string }) {
   const document = useDocument();
   const palette = useEditor((state) => state.palette);
-  const log = useShownView().log.filter((line) => line.node === id);
+  const known = useEditor((state) => runId(currentTab(state), id));
+  const log = useShownView().log.filter((line) => concerns(line.node, known));
   const entry = nodesOf(document)[id];
   const description = describe(document, palette, id);
   if (!entry) return null;

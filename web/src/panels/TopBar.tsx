@@ -1,6 +1,6 @@
 import { ChevronDown, Play, Plus, Square, X } from "lucide-react";
 import { DropdownMenu } from "radix-ui";
-import { cancelShown, closeWithUndo, runCurrent } from "../state/actions";
+import { cancelShown, closeWithUndo, runCurrent, runToSelected } from "../state/actions";
 import { isDirty, openEmpty, showTab, type Tab, useEditor } from "../state/editor";
 import { selectedNodes } from "../state/graphActions";
 import { isOpen, useRuns, useShownRun, useShownView } from "../state/runs";
@@ -69,7 +69,7 @@ function RunButtons() {
   const run = useShownRun();
   const view = useShownView();
   const waiting = useRuns((state) => Object.values(state.runs).filter((each) => each.state === "queued").length);
-  const hasSelection = useEditor((state) => (state.tabs.find((tab) => tab.id === state.current)?.selected.size ?? 0) > 0);
+  const hasSelection = useEditor(() => selectedNodes().length > 0);
   const running = Object.values(view.nodes).find((node) => node.state === "running");
   const isRunning = isOpen(run);
   return (
@@ -96,7 +96,7 @@ function RunButtons() {
           <DropdownMenu.Portal>
             <DropdownMenu.Content className="menu" align="end" sideOffset={4}>
               <DropdownMenu.Item onSelect={() => void runCurrent()}>{text.run}</DropdownMenu.Item>
-              <DropdownMenu.Item disabled={!hasSelection} onSelect={() => void runCurrent(selectedNodes())}>
+              <DropdownMenu.Item disabled={!hasSelection} onSelect={() => void runToSelected()}>
                 {text.runTo}
               </DropdownMenu.Item>
             </DropdownMenu.Content>

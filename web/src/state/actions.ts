@@ -8,7 +8,8 @@ import { parsedDocument } from "../graph/documentText";
 import { record } from "../graph/history";
 import { samplingDocument } from "../graph/sampling";
 import { text } from "../text/en";
-import { changeTab, closeTab, currentTab, isDirty, makeTab, openTab, showTab, useEditor } from "./editor";
+import { changeTab, closeTab, currentTab, isDirty, makeTab, openTab, runId, showTab, useEditor } from "./editor";
+import { selectedNodes } from "./graphActions";
 import { askToNotify } from "./notify";
 import { isOpen, keepRuns, useRuns } from "./runs";
 import { follow } from "./sync";
@@ -41,6 +42,13 @@ export async function runCurrent(targets: string[] = []): Promise<void> {
     changeTab(tab.id, { problems: error.problems });
     toast(text.problems(error.problems.length), "error", { label: text.show, run: () => prefer({ side: "node" }) });
   }
+}
+
+/** Queue a run of what the selected nodes need. */
+export async function runToSelected(): Promise<void> {
+  const targets = selectedNodes().map((id) => runId(currentTab(), id));
+  if (targets.length === 0) return toast(text.nothingSelected, "warning");
+  await runCurrent(targets);
 }
 
 /** Stop what the current tab shows. */

@@ -1,7 +1,7 @@
 /** Every command by name, with its keys: for shortcuts, menus and the command palette alike. */
 
 import type { text } from "../text/en";
-import { cancelShown, closeWithUndo, download, runCurrent, saveCurrent } from "./actions";
+import { cancelShown, closeWithUndo, download, runCurrent, runToSelected, saveCurrent } from "./actions";
 import { currentTab, leaveTo, openEmpty, redoEdit, select, undoEdit, useEditor } from "./editor";
 import * as graph from "./graphActions";
 import { openDialog, prefer, useUi } from "./ui";
@@ -21,7 +21,7 @@ export const COMMANDS: Command[] = [
   make("addNode", "Space", () => openDialog({ kind: "search", request: { at: view.center() } })),
   make("commandPalette", "Mod+K", () => openDialog({ kind: "commands" })),
   make("run", "Mod+Enter", () => runCurrent()),
-  make("runToSelected", "Mod+Shift+Enter", () => runCurrent(graph.selectedNodes())),
+  make("runToSelected", "Mod+Shift+Enter", runToSelected),
   make("cancelRun", "Mod+.", cancelShown),
   make("save", "Mod+S", saveCurrent),
   make("saveAs", "Mod+Shift+S", () => openDialog({ kind: "saveAs" })),
@@ -34,7 +34,7 @@ export const COMMANDS: Command[] = [
   make("redo", "Mod+Shift+Z", redoEdit),
   make("cut", "Mod+X", graph.cutSelected),
   make("copy", "Mod+C", graph.copySelected),
-  make("paste", "Mod+V", async () => graph.pasteText(await navigator.clipboard.readText())),
+  make("paste", "Mod+V", graph.pasteFromClipboard),
   make("duplicate", "Mod+D", () => graph.duplicateSelected(false)),
   make("duplicateWired", "Mod+Shift+D", () => graph.duplicateSelected(true)),
   make("remove", "Delete", graph.removeSelected),
@@ -107,8 +107,12 @@ export function handleKey(event: KeyboardEvent): void {
   if (keys === "Space" && target.closest(CONTROLS)) return;
   const command = COMMANDS.find((each) => keysOf(each) === keys || (each.id === "remove" && keys === "Backspace" && !isInside()));
   if (!command || command.id === "paste") return; // pasting needs no permission when it is left to the browser's own event
+  if (["copy", "cut"].includes(command.id) && !hasNodesToCopy()) return;
   event.preventDefault();
   void command.run();
 }
+
+/** Text that is marked on the page is copied by the browser. */
+const hasNodesToCopy = () => (getSelection()?.isCollapsed ?? true) && graph.copiedText() !== null;
 
 const isInside = () => (currentTab()?.inside.length ?? 0) > 0;

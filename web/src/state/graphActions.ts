@@ -24,6 +24,7 @@ import { replaceNode } from "../graph/replace";
 import { collapse, expand, SUBGRAPH } from "../graph/subgraph";
 import { matchingSocket, verdict } from "../graph/verdicts";
 import { text } from "../text/en";
+import { readClipboard, writeClipboard } from "./clipboard";
 import { changeTab, currentTab, edit, enter, select, shownDocument, useEditor } from "./editor";
 import { toast } from "./ui";
 import { view } from "./view";
@@ -55,7 +56,7 @@ export function goTo(id: string): void {
   if (!tab || !path) return;
   changeTab(tab.id, { inside: path.slice(0, -1) });
   const last = path.at(-1);
-  if (last !== undefined) setTimeout(() => view.show(last), 50); // after the canvas has the other nodes
+  if (last !== undefined) setTimeout(() => view.show(last), 50); // after the canvas has the other nodes, and has fitted them
 }
 
 /** Place a node, wired to `from` when a socket fits; a class that is placed between two ends is chosen by the person. */
@@ -103,16 +104,29 @@ export function removeSelected(): void {
   select([]);
 }
 
-export async function copySelected(): Promise<void> {
+/** The selected nodes and notes as text; null when there are none. */
+export function copiedText(): string | null {
   const document = shown();
   const ids = selectedNodes();
-  if (!document || ids.length + indices("note:").size === 0) return;
-  await navigator.clipboard.writeText(copyOf(document, new Set(ids), indices("note:")));
+  if (!document || ids.length + indices("note:").size === 0) return null;
+  return copyOf(document, new Set(ids), indices("note:"));
+}
+
+export async function copySelected(): Promise<void> {
+  const content = copiedText();
+  if (content !== null) await writeClipboard(content);
 }
 
 export async function cutSelected(): Promise<void> {
   await copySelected();
   removeSelected();
+}
+
+/** Paste what the browser lets the page read without a key press. */
+export async function pasteFromClipboard(): Promise<void> {
+  const content = await readClipboard();
+  if (content === null) toast(text.pasteByKeys, "warning");
+  else pasteText(content);
 }
 
 /** Paste a graph that was copied here, in another tab, or as JSON text from anywhere. */

@@ -67,12 +67,12 @@ export function useShownView(): RunView {
 /** How the current tab's run sees a node, or all nodes of a subgraph together; by the id that runs give it. */
 export function useNodeView(id: string, isSubgraph: boolean): NodeView | undefined {
   const run = useEditor((state) => currentTab(state)?.run ?? "");
-  const nodes = useRuns((state) => (isSubgraph ? state.views[run]?.nodes : NO_NODES));
+  const nodes = useRuns((state) => (isSubgraph ? state.views[run]?.nodes : undefined));
   const own = useRuns((state) => state.views[run]?.nodes[id]);
-  return useMemo(() => {
-    const inside = Object.entries(nodes ?? {}).filter(([each]) => each.startsWith(`${id}--`));
-    return isSubgraph ? gathered(inside.map(([, view]) => view)) : own;
-  }, [nodes, own, id, isSubgraph]);
+  return useMemo(() => (isSubgraph ? viewInside(nodes ?? {}, id) : own), [nodes, own, id, isSubgraph]);
 }
 
-const NO_NODES: Record<string, NodeView> = {};
+/** All nodes of a subgraph together. */
+export function viewInside(nodes: Record<string, NodeView>, id: string): NodeView | undefined {
+  return gathered(Object.keys(nodes).flatMap((each) => (each.startsWith(`${id}--`) ? (nodes[each] ?? []) : [])));
+}

@@ -253,6 +253,8 @@ export const text = {
   show: "Show",
   serverAway: "The server does not answer.",
   nothingToRun: "There is nothing to run yet.",
+  nothingSelected: "Select the nodes that are to run first.",
+  pasteByKeys: "The browser shows the clipboard to this page only when you paste with the keyboard.",
   saved: (path: string) => `Saved as ${path}.`,
   opened: (name: string) => `Opened the graph of ${name}.`,
   carriesNothing: (name: string) => `${name} carries no workflow. Workflows, and pictures and safetensors made here, do.`,
