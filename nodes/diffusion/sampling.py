@@ -90,7 +90,33 @@ def denoise(
     text = encode_prompts(model, [*([negative_prompt] * count if guided else []), *prompts], clip_skip=clip_skip)
     if text.pooled is not None and guided and not negative_prompt:
         text.hidden[:count], text.pooled[:count] = 0, 0  # SDXL learned zeros, not the empty caption
-    added = _added(text, size, model)
+    return denoise_from(
+        model,
+        text,
+        seeds=seeds,
+        num_inference_steps=num_inference_steps,
+        guidance_scale=guidance_scale,
+        size=size,
+        scheduler=scheduler,
+        on_step=on_step,
+    )
+
+
+@torch.no_grad()
+def denoise_from(
+    model: StableDiffusion,
+    text: TextEmbeddings,
+    *,
+    seeds: Sequence[int],
+    num_inference_steps: int,
+    guidance_scale: float,
+    size: tuple[int, int],
+    scheduler: Any,
+    on_step: Callable[[int], object] = lambda step: None,
+) -> Tensor:
+    """Return the final latents [n, c, h, w] for n seeds; with guidance, the first n conditions are the unconditional ones."""
+    guided = guidance_scale != 1
+    added = added_conditions(text, size, model)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     scheduler.set_timesteps(num_inference_steps, device=model.device)
     latents = _first_noise(model, size, generators) * scheduler.init_noise_sigma
@@ -98,7 +124,11 @@ def denoise(
     for number, timestep in enumerate(scheduler.timesteps, 1):
         doubled = scheduler.scale_model_input(torch.cat([latents, latents]) if guided else latents, timestep)
         prediction = model.unet(
-            doubled.to(model.dtype), timestep, encoder_hidden_states=text.hidden.to(model.dtype), added_cond_kwargs=added
+            doubled.to(model.dtype),
+            timestep,
+            encoder_hidden_states=text.hidden.to(model.dtype),
+            class_labels=text.class_labels,
+            added_cond_kwargs=added,
         ).sample.float()
         if guided:
             unconditional, conditional = prediction.chunk(2)
@@ -116,7 +146,8 @@ def _first_noise(model: StableDiffusion, size: tuple[int, int], generators: Sequ
     return torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(model.device)
 
 
-def _added(text: TextEmbeddings, size: tuple[int, int], model: StableDiffusion) -> dict[str, Tensor] | None:
+def added_conditions(text: TextEmbeddings, size: tuple[int, int], model: StableDiffusion) -> dict[str, Tensor] | None:
+    """Return SDXL's pooled text and micro-conditioning for pictures of `size` (w, h) shown whole; None for the others."""
     if text.pooled is None:
         return None
     time_ids = torch.tensor([[size[1], size[0], 0, 0, size[1], size[0]]], dtype=model.dtype, device=model.device)

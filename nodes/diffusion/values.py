@@ -4,7 +4,9 @@ A `Path` in a value always names a file in the cache. Something outside the cach
 the digest of its content, so that a value means the same on every machine.
 """
 
-from dataclasses import dataclass
+import hashlib
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +14,8 @@ from nodes.diffusion.adapters import Adapter
 
 Family = Literal["sd1", "sd2", "sdxl"]
 PredictionType = Literal["epsilon", "v_prediction"]
+ImageConditioning = Literal["image variation", "unclip"]
+"""How a CLIP image embedding reaches the UNet: as context of the cross-attention, or added to the timestep's embedding."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class Picture:
     text: str | None = None
     """Caption that came with the picture (sidecar or metadata.jsonl), untouched."""
     repeats: int = 1
+    file: Path | None = None
+    """Where it lies in the cache, when the graph itself drew it."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +135,70 @@ class EmbeddingDataset:
     """Identity of the model and of every adapter on its text encoders at the time of encoding."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Inversion:
+    """A picture's way to noise (Song et al. 2021), and all that a replay needs to know of how it was made."""
+
+    file: Path
+    """Safetensors: `latent` [1, c, h, w], the noise, and `ddim_latents` [T + 1, c, h, w], from the picture to it."""
+    picture: Path | None
+    """The picture as it was shown to the model (PNG)."""
+    prompt: str
+    num_inference_steps: int
+    size: tuple[int, int]
+    """Pixels (w, h)."""
+    model_digest: str
+    conditions: str
+    """What else of the model it depends on: `inversion_conditions`."""
+    zero_terminal_snr: bool
+    prediction_type: PredictionType
+    scheduler: str
+    """The model's scheduler settings, as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NullTextInversion(Inversion):
+    """An inversion with unconditional embeddings that lead guided sampling back to the picture (Mokady et al. 2023)."""
+
+    uncond: Path
+    """Safetensors: `uncond` [T, tokens, d], the noisiest timestep's first."""
+    guidance_scale: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageVariationModel:
+    """A handle on a base that is conditioned on a CLIP image embedding."""
+
+    name: str
+    conditioning: ImageConditioning
+    prediction_type: PredictionType
+    resolution: int
+    """Native picture side in pixels."""
+    embedding_width: int
+    """Width d of the image embedding."""
+    parts: tuple[tuple[str, str], ...]
+    """Each part, such as `unet`, and the digest of the folder that it is in."""
+    clip_digest: str
+    """Identity of the image encoder and of how pictures are prepared for it."""
+    vae_digest: str
+    weights: Path | None = None
+    """UNet weights that take the place of those in the folder: safetensors, with or without `unet.` before the names."""
+    zero_terminal_snr: bool = False
+    """Whether it was trained with no signal left at the last timestep."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageEmbedding:
+    """CLIP image embeddings, not normalized: what a base conditioned on one is given in place of a picture's."""
+
+    file: Path
+    """Safetensors: `image_embeds` [vectors, width], float32."""
+    vectors: int
+    width: int
+    label: str
+    """What grids call it, such as `mean`."""
+
+
 @dataclass(frozen=True)
 class GeneratedImage:
     """One drawn picture (PNG) and what drew it."""
@@ -153,3 +223,10 @@ def text_identity(model: DiffusionModel) -> str:
     parts = [model.text_digest, str(model.clip_skip)]
     parts += [identity for adapter in model.adapters if (identity := adapter.text_identity())]
     return "/".join(parts)
+
+
+def inversion_conditions(model: DiffusionModel) -> str:
+    """Return what a picture's inversion depends on besides the model's weights: layers dropped and adapters."""
+    laid = [asdict(adapter) for adapter in model.adapters]
+    text = json.dumps([model.clip_skip, laid], default=lambda path: path.name)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,90 @@
+"""InvertDDIM."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Node, Prompt
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.values import DiffusionModel, ImageDataset, Inversion, Picture, inversion_conditions
+
+
+class InvertDDIM(Node):
+    """Find the noise from which a model would draw a given picture, by walking DDIM backwards (Song et al. 2021).
+
+    Without guidance the way back nearly meets the picture; with guidance it strays, which OptimizeNullText mends.
+    """
+
+    synonyms: ClassVar[tuple[str, ...]] = ("unsample", "real image editing", "reverse", "null-text")
+
+    picture: str = ""
+    """Name of the picture in its folder; empty takes the first."""
+    prompt: Prompt = ""
+    """What the picture shows, in words that the model knows; empty takes the text that came with the picture."""
+    num_inference_steps: Annotated[int, Field(ge=1, le=500)] = 50
+    """Steps to the noise, and as many back; more follow the way more closely."""
+
+    def run(self, model: DiffusionModel, images: ImageDataset, context: RunContext) -> Inversion:
+        picture = _named(images, self.picture)
+        prompt = " ".join(self.prompt.split()) or (picture.text or "").strip()
+        if not prompt:
+            remedy = "Say what the picture shows."
+            raise InputError(f"{picture.name} has no text of its own, and the prompt is empty.", field="prompt", remedy=remedy)
+        if any(adapter.weights is None for adapter in model.adapters):
+            raise InputError(
+                "the model has an adapter that is not trained.", field="model", remedy="Wire the trained model here."
+            )
+        from safetensors.torch import save_file
+
+        from nodes.diffusion.devices import choose_device
+        from nodes.diffusion.loading import load
+        from nodes.diffusion.pictures import open_picture, render, save_png
+
+        shown = render(open_picture(context.locate(picture.digest), images.background, picture.name), picture.views[0])
+        loaded = load(model, context.locate(model.digest), device=choose_device(context.device))
+        path = self._path(loaded, model, shown, picture.name, prompt, context).cpu()
+        tensors = {"ddim_latents": path, "latent": path[-1:].clone()}
+        return Inversion(
+            file=context.add_file(".safetensors", lambda file: save_file(tensors, file)),
+            picture=context.add_file(".png", lambda file: save_png(shown, file)),
+            prompt=prompt,
+            num_inference_steps=self.num_inference_steps,
+            size=shown.size,
+            model_digest=model.digest,
+            conditions=inversion_conditions(model),
+            zero_terminal_snr=model.zero_terminal_snr,
+            prediction_type=model.prediction_type,
+            scheduler=json.dumps(loaded.scheduler_config, sort_keys=True),
+        )
+
+    def _path(self, loaded: Any, model: DiffusionModel, shown: Any, name: str, prompt: str, context: RunContext) -> Any:
+        """The latents from the picture to noise."""
+        import torch
+
+        from nodes.diffusion.ddim import ddim_schedule, invert
+        from nodes.diffusion.latents import encode_pictures
+        from nodes.diffusion.overlays import applied
+        from nodes.diffusion.pictures import as_tensor
+        from nodes.diffusion.text import cut_prompts, encode_prompts
+
+        latents, _ = encode_pictures(loaded, as_tensor(shown)[None], [name])
+        schedule = ddim_schedule(loaded, self.num_inference_steps, zero_terminal_snr=model.zero_terminal_snr)
+        with applied(model.adapters, loaded), torch.no_grad():
+            if cut_prompts(loaded, [prompt]):
+                context.message("the prompt is too long and was cut.", "warning")
+            text = encode_prompts(loaded, [prompt], clip_skip=model.clip_skip)
+            return invert(loaded, latents, text, schedule, on_step=lambda step: context.progress(step, self.num_inference_steps))
+
+
+def _named(images: ImageDataset, name: str) -> Picture:
+    if not name:
+        return images.pictures[0]
+    wanted = name.strip().replace("\\", "/")
+    found = [picture for picture in images.pictures if wanted in (picture.name, Path(picture.name).stem)]
+    if not found:
+        some = ", ".join(picture.name for picture in images.pictures[:5])
+        raise InputError(f"there is no picture {name!r}.", field="picture", remedy=f"The folder has {some}.")
+    return found[0]

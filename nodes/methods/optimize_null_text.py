@@ -1,0 +1,75 @@
+"""OptimizeNullText."""
+
+from dataclasses import asdict
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Node
+from nodes.diffusion.values import DiffusionModel, Inversion, NullTextInversion
+
+
+class OptimizeNullText(Node):
+    """Train the unconditional embedding of each timestep so that guided sampling returns to the picture (Mokady et al. 2023).
+
+    No weight of the model is trained. The arithmetic is fp32: the errors that it follows are too small for less.
+    """
+
+    synonyms: ClassVar[tuple[str, ...]] = ("null-text inversion", "pivotal tuning", "real image editing", "prompt-to-prompt")
+    resumable: ClassVar[bool] = True
+
+    guidance_scale: Annotated[float, Field(gt=1, le=50)] = 7.5
+    """Guidance of the replay; edits need it well above 1."""
+    inner_steps: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Most optimizer steps for one timestep."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-2
+    """Step size of Adam at the first timestep; it falls evenly to half at the last."""
+    early_stop: Annotated[float, Field(ge=0, le=1)] = 1e-5
+    """Squared error of the latents that is good enough at the first timestep; it rises evenly to a hundredfold."""
+
+    def run(self, model: DiffusionModel, inversion: Inversion, context: RunContext) -> NullTextInversion:
+        import torch
+        from safetensors.torch import save_file
+
+        from nodes.diffusion.checkpoints import Checkpoint
+        from nodes.diffusion.devices import choose_device
+        from nodes.diffusion.inversions import check_model, read_path
+        from nodes.diffusion.loading import load
+        from nodes.diffusion.null_text import optimize_null_text
+        from nodes.diffusion.overlays import applied
+
+        if warning := check_model(inversion, model):
+            context.message(warning, "warning")
+        path = read_path(inversion)
+        loaded = load(model, context.locate(model.digest), device=choose_device(context.device))
+        checkpoint = Checkpoint(context.progress_folder) if context.progress_folder else None
+
+        def report(step: int, loss: float) -> None:
+            context.metric(step, loss=loss)
+            context.progress(step, inversion.num_inference_steps)
+
+        with applied(model.adapters, loaded):
+            with torch.no_grad():
+                task = self._task(loaded, model, inversion, path)
+            found = optimize_null_text(task, report=report, checkpoint=checkpoint)
+        uncond = context.add_file(".safetensors", lambda file: save_file({"uncond": found.cpu()}, file))
+        known = {name: value for name, value in asdict(inversion).items() if name not in ("uncond", "guidance_scale")}
+        return NullTextInversion(**known, uncond=uncond, guidance_scale=self.guidance_scale)
+
+    def _task(self, loaded: Any, model: DiffusionModel, inversion: Inversion, path: Any) -> Any:
+        from nodes.diffusion.ddim import ddim_schedule
+        from nodes.diffusion.null_text import NullTextTask, first_null_text
+        from nodes.diffusion.text import encode_prompts
+
+        return NullTextTask(
+            loaded,
+            ddim_schedule(loaded, inversion.num_inference_steps, zero_terminal_snr=inversion.zero_terminal_snr),
+            path.to(loaded.device),
+            encode_prompts(loaded, [inversion.prompt], clip_skip=model.clip_skip),
+            first_null_text(loaded, clip_skip=model.clip_skip),
+            guidance_scale=self.guidance_scale,
+            inner_steps=self.inner_steps,
+            learning_rate=self.learning_rate,
+            early_stop=self.early_stop,
+        )

@@ -1,0 +1,37 @@
+"""SaveNullText."""
+
+from pathlib import PurePath
+from typing import ClassVar
+
+from graph_runtime.context import METADATA_KEY, Artifact, RunContext
+from graph_runtime.node import FileName, Node
+from nodes.diffusion.values import NullTextInversion
+
+
+class SaveNullText(Node):
+    """Write a null-text inversion as one safetensors file, with the workflow that made it inside; LoadNullText reads it.
+
+    It holds `latent` [1, c, h, w], the noise, and `uncond` [T, tokens, d], the noisiest timestep's embedding first.
+    """
+
+    synonyms: ClassVar[tuple[str, ...]] = ("save inversion", "export embedding")
+    side_effects: ClassVar[bool] = True
+
+    filename: FileName = "null-text.safetensors"
+    """Name of the file."""
+    ddim_latents: bool = True
+    """Add `ddim_latents` [T + 1, c, h, w], the way from the picture to the noise; without it the file is smaller."""
+
+    def run(self, inversion: NullTextInversion, context: RunContext) -> tuple[Artifact, ...]:
+        from safetensors.torch import load_file
+
+        from nodes.diffusion.inversions import metadata_of, read_uncond
+        from nodes.diffusion.safetensors_writer import safetensors_bytes, tensor_bytes
+
+        tensors = {**load_file(inversion.file), "uncond": read_uncond(inversion)}
+        if not self.ddim_latents:
+            tensors.pop("ddim_latents", None)
+        metadata = {**metadata_of(inversion), METADATA_KEY: context.provenance.text()}
+        content = safetensors_bytes(tensors, metadata, tensor_bytes(tensors))
+        name = self.filename if PurePath(self.filename).suffix == ".safetensors" else f"{self.filename}.safetensors"
+        return (Artifact(name, context.add_file(".safetensors", lambda path: path.write_bytes(content))),)

@@ -1,0 +1,99 @@
+"""SampleWithNullText."""
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Node, Prompt
+from nodes.diffusion.values import DiffusionModel, GeneratedImage, ImageSet, Inversion, NullTextInversion
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class SampleWithNullText(Node):
+    """Draw an inverted picture again, and edits of it that keep its layout (Prompt-to-Prompt, Hertz et al. 2023).
+
+    With an inversion straight from InvertDDIM it draws what guided DDIM makes of it, for comparison. The row holds the
+    picture, what the VAE alone makes of it, the replay, and an edit for each prompt.
+    """
+
+    display_name: ClassVar[str] = "Sample with Null Text"
+    synonyms: ClassVar[tuple[str, ...]] = ("prompt-to-prompt", "edit image", "real image editing", "replay")
+
+    prompts: Prompt = ""
+    """Edits, one per line: the picture's prompt with words replaced or added. Empty draws the replay alone."""
+    guidance_scale: Annotated[float, Field(ge=0, le=50)] = 0.0
+    """How strictly the prompt is followed; 0 takes that of OptimizeNullText, or 7.5 without it."""
+    cross_replace_steps: Share = 0.8
+    """Share of the steps in which an edit looks for its words where the original does; less allows another shape."""
+    self_replace_steps: Share = 0.5
+    """Share of the steps in which an edit keeps the original's inner layout; less allows another shape."""
+    show_original: bool = True
+    """Put the picture and the VAE's round trip, which no replay can surpass, before the replay."""
+
+    def run(self, model: DiffusionModel, inversion: Inversion, context: RunContext) -> ImageSet:
+        from nodes.diffusion.inversions import check_model
+
+        if warning := check_model(inversion, model):
+            context.message(warning, "warning")
+        edits = [" ".join(line.split()) for line in self.prompts.splitlines() if line.strip()]
+        known, drawn = self._draw(model, inversion, edits, context)
+        label = "null text" if isinstance(inversion, NullTextInversion) else "plain DDIM"
+        if "picture" in known:
+            label += f", {_compare(known, drawn[0], context):.1f} dB"
+        shown = list(zip([inversion.prompt, *edits], drawn, strict=True))
+        if self.show_original:
+            shown = [*known.items(), *shown]
+        images = tuple(_kept(picture, label, caption, context) for caption, picture in shown)
+        return ImageSet(images, columns=len(images))
+
+    def _draw(
+        self, model: DiffusionModel, inversion: Inversion, edits: list[str], context: RunContext
+    ) -> tuple[dict[str, Any], list[Any]]:
+        """Return the picture and the VAE's round trip, as far as they are known, by caption; and the replay with the edits."""
+        from nodes.diffusion.devices import choose_device
+        from nodes.diffusion.inversions import read_picture
+        from nodes.diffusion.loading import load
+        from nodes.diffusion.overlays import applied
+        from nodes.diffusion.pictures import open_picture
+        from nodes.diffusion.replays import draw_replays
+        from nodes.diffusion.sampling import decode
+        from nodes.diffusion.text import cut_prompts
+
+        loaded = load(model, context.locate(model.digest), device=choose_device(context.device))
+        known = {"picture": open_picture(inversion.picture)} if inversion.picture else {}
+        total = (1 + len(edits)) * inversion.num_inference_steps
+        with applied(model.adapters, loaded):
+            for prompt in cut_prompts(loaded, [inversion.prompt, *edits]):
+                context.message(f"a prompt is too long and was cut: {prompt[:80]!r}.", "warning")
+            latents = read_picture(inversion)
+            if latents is not None:
+                known["VAE round trip"] = decode(loaded, latents.to(loaded.device))[0]
+            return known, draw_replays(
+                loaded,
+                inversion,
+                edits,
+                guidance_scale=self.guidance_scale or getattr(inversion, "guidance_scale", 7.5),
+                cross_replace_steps=self.cross_replace_steps,
+                self_replace_steps=self.self_replace_steps,
+                clip_skip=model.clip_skip,
+                on_step=lambda step: context.progress(step, total),
+            )
+
+
+def _compare(known: dict[str, Any], replayed: Any, context: RunContext) -> float:
+    """Report how near replay and VAE come to the picture; return the replay's PSNR in dB."""
+    from nodes.diffusion.pictures import psnr
+
+    found = {"replay": psnr(known["picture"], replayed)}
+    if "VAE round trip" in known:
+        found["VAE round trip"] = psnr(known["picture"], known["VAE round trip"])
+    context.message("PSNR: " + ", ".join(f"{name} {value:.2f} dB" for name, value in found.items()) + ".")
+    return found["replay"]
+
+
+def _kept(picture: Any, label: str, caption: str, context: RunContext) -> GeneratedImage:
+    from nodes.diffusion.pictures import save_png
+
+    return GeneratedImage(context.add_file(".png", lambda path: save_png(picture, path)), label, caption, 0)
