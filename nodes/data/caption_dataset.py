@@ -85,7 +85,7 @@ class CaptionDataset(Node):
 
             see = self._eye(context)
             for number, (key, picture) in enumerate(missing, 1):
-                opened = open_picture(context.locate(picture.digest), images.background, picture.name)
+                opened = open_picture(picture.file or context.locate(picture.digest), images.background, picture.name)
                 context.keep_item(key, see(opened))
                 context.progress(number, len(missing))
         return [context.find_item(key) for key in keys]

@@ -61,7 +61,7 @@ class EncodeLatents(Node):
 
         device = choose_device(context.device)
         loaded = load(model, context.locate(model.digest), device=device, precision=self.precision)
-        shown = [render(open_picture(context.locate(p.digest), images.background, p.name), view) for _, p, view in group]
+        shown = [render(open_picture(p.file or context.locate(p.digest), images.background, p.name), view) for _, p, view in group]
         pictures = torch.stack([as_tensor(picture) for picture in shown])
         means, stds = encode_pictures(loaded, pictures, [p.name for _, p, _ in group])
         kept: dict[str, Any] = {}

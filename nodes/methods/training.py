@@ -113,21 +113,22 @@ def choose_texts(
     captions: CaptionedDataset | None,
     *,
     text_changes: bool,
+    prefix: str = "",
 ) -> Texts:
     """Choose what the text comes from; embeddings would go stale while the training changes how text is encoded.
 
-    `before` is the model without what is to be trained.
+    `before` is the model without what is to be trained; `prefix` begins the names of the inputs in errors.
     """
     if text_changes:
         if captions is None:
-            remedy = "Wire CaptionDataset to `captions`: this training changes how text is encoded."
-            raise InputError("the captions are missing.", field="captions", remedy=remedy)
+            remedy = f"Wire captions to `{prefix}captions`: this training changes how text is encoded."
+            raise InputError("the captions are missing.", field=f"{prefix}captions", remedy=remedy)
         return captions
     if embeddings is None:
-        raise InputError("the text embeddings are missing.", field="embeddings", remedy="Wire EncodeCaptions to it.")
+        raise InputError("the text embeddings are missing.", field=f"{prefix}embeddings", remedy="Wire EncodeCaptions to it.")
     if embeddings.text_digest != text_identity(before):
         remedy = "Wire EncodeCaptions to the same model, with the same clip_skip."
-        raise InputError("these embeddings were made by another text encoder.", field="embeddings", remedy=remedy)
+        raise InputError("these embeddings were made by another text encoder.", field=f"{prefix}embeddings", remedy=remedy)
     return embeddings
 
 

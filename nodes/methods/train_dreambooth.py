@@ -1,0 +1,92 @@
+"""TrainDreamBooth."""
+
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Node
+from nodes.diffusion.adapters import LowRankAdapter, WeightChange
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.values import CaptionedDataset, DiffusionModel, EmbeddingDataset, LatentDataset
+from nodes.methods.kohya_facts import kohya_facts
+from nodes.methods.training import WATCHING, Texts, check_pairs, check_trained, choose_texts, train_untrained
+
+
+class TrainDreamBooth(TrainingSettings, Node):
+    """Teach the model one subject under a rare word, while pictures of its class keep the class as it was.
+
+    Trains the matrices of InjectLoRA when the model comes from there, and else all weights of the UNet. Captions of the
+    subject say both, such as `a photo of sks dog`; class pictures and their captions come from GenerateClassImages.
+    """
+
+    display_name: ClassVar[str] = "Train DreamBooth"
+    synonyms: ClassVar[tuple[str, ...]] = ("subject", "prior preservation", "sks", "instance prompt")
+    resumable: ClassVar[bool] = True
+    not_in_key: ClassVar[frozenset[str]] = WATCHING
+
+    max_steps: Annotated[int, Field(ge=1, le=10_000_000)] = 400
+    """Optimizer steps; 400 to 1200 are usual."""
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = 2
+    """Pictures of the subject per forward pass; as many of the class come in a second one."""
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 5e-6
+    """Step size: 5e-6 is usual for all weights and 1e-4 for a LoRA; 1e-4 and 1e-3 on the bundled model."""
+    prior_loss_weight: Annotated[float, Field(ge=0, le=100)] = 1.0
+    """How much the class counts beside the subject; 0 trains without class pictures."""
+    text_encoder: bool = False
+    """Train the text encoders' weights too; for a LoRA InjectLoRA decides."""
+
+    def run(
+        self,
+        model: DiffusionModel,
+        latents: LatentDataset,
+        context: RunContext,
+        embeddings: EmbeddingDataset | None = None,
+        captions: CaptionedDataset | None = None,
+        class_latents: LatentDataset | None = None,
+        class_embeddings: EmbeddingDataset | None = None,
+        class_captions: CaptionedDataset | None = None,
+    ) -> DiffusionModel:
+        whole = self._with_untrained(model)
+        adapter = whole.adapters[-1]
+        before = replace(whole, adapters=whole.adapters[:-1])
+        changes_text = bool(adapter.text_identity())
+        texts = choose_texts(before, embeddings, captions, text_changes=changes_text)
+        check_pairs(model, latents, texts)
+        prior = None
+        if self.prior_loss_weight:
+            if class_latents is None:
+                remedy = "Wire GenerateClassImages through EncodeLatents to it, or set prior_loss_weight to 0."
+                raise InputError("the class pictures are missing.", field="class_latents", remedy=remedy)
+            class_texts = choose_texts(before, class_embeddings, class_captions, text_changes=changes_text, prefix="class_")
+            check_pairs(model, class_latents, class_texts, prefix="class_")
+            prior = (class_latents, class_texts)
+        trained, precision = train_untrained(
+            self, whole, context, lambda loaded, laid: self._task(loaded, model, latents, texts, prior)
+        )
+        last = trained.adapters[-1]
+        if isinstance(last, LowRankAdapter):
+            last = replace(last, training=kohya_facts(self, model, latents, texts, precision))
+        return replace(trained, adapters=(*trained.adapters[:-1], last))
+
+    def _with_untrained(self, model: DiffusionModel) -> DiffusionModel:
+        """The model with what is to be trained as its last adapter."""
+        if model.adapters and isinstance(model.adapters[-1], LowRankAdapter) and model.adapters[-1].weights is None:
+            check_trained(model.adapters[:-1])
+            return model
+        check_trained(model.adapters)
+        change = WeightChange(name="DreamBooth", text_encoder=self.text_encoder, clip_skip=model.clip_skip)
+        return replace(model, adapters=(*model.adapters, change))
+
+    def _task(
+        self, loaded: Any, model: DiffusionModel, latents: LatentDataset, texts: Texts, prior: tuple[LatentDataset, Texts] | None
+    ) -> Any:
+        from nodes.diffusion.prior import PriorPreservation, class_task
+        from nodes.diffusion.train import DenoisingTask
+
+        instance = DenoisingTask(loaded, self, latents, texts, model.clip_skip)
+        if prior is None:
+            return instance
+        return PriorPreservation(instance, class_task(loaded, self, *prior, model.clip_skip), self.prior_loss_weight)
