@@ -2,7 +2,7 @@ import { Redo2, Undo2 } from "lucide-react";
 import { useEffect, useMemo, useState } from "react";
 import { address, api } from "../api/client";
 import type { Dataset, DatasetItem } from "../api/types";
-import { addTag, removeTag, replaceText } from "../graph/captions";
+import { addTag, type Captions, changes, removeTag, replaceText, written } from "../graph/captions";
 import { nodesOf } from "../graph/document";
 import { begin, type History, record, redo, undo } from "../graph/history";
 import { attempt } from "../state/actions";
@@ -12,77 +12,48 @@ import { openDialog, toast } from "../state/ui";
 import { text } from "../text/en";
 import { Frame } from "./Frame";
 
-type Captions = Record<string, string>;
+interface Props {
+  node: string;
+  folder: string;
+}
 
-/** The pictures of a folder with their captions; edits are written beside the pictures when they are saved. */
-export function DatasetView({ node, folder }: { node: string; folder: string }) {
+/** The pictures of a folder with their captions. */
+export function DatasetView({ node, folder }: Props) {
   const [dataset, setDataset] = useState<Dataset>();
-  const [history, setHistory] = useState<History<Captions>>(() => begin({}));
+  useEffect(() => {
+    void load(node, folder).then((found) => (found ? setDataset(found) : openDialog(null)));
+  }, [node, folder]);
+  return dataset ? <CaptionEditor folder={folder} loaded={dataset} /> : null;
+}
+
+/** Edits are written beside the pictures when they are saved. */
+function CaptionEditor({ folder, loaded }: { folder: string; loaded: Dataset }) {
+  const [items, setItems] = useState(loaded.items);
+  const [history, setHistory] = useState<History<Captions>>(() => begin(captionsOf(items)));
   const [filter, setFilter] = useState("");
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
-  useEffect(() => {
-    void load(node, folder).then((found) => {
-      if (!found) return openDialog(null);
-      setDataset(found);
-      setHistory(begin(Object.fromEntries(found.items.map((item) => [item.name, item.caption ?? ""]))));
-    });
-  }, [node, folder]);
   const captions = history.present;
-  const changed = useMemo(
-    () =>
-      Object.fromEntries(
-        (dataset?.items ?? [])
-          .filter((item) => captions[item.name] !== (item.caption ?? ""))
-          .map((item) => [item.name, captions[item.name] ?? ""]),
-      ),
-    [dataset, captions],
-  );
-  if (!dataset) return null;
-  const shown = dataset.items.filter((item) =>
-    `${item.name} ${captions[item.name]}`.toLowerCase().includes(filter.toLowerCase()),
-  );
+  const changed = useMemo(() => changes(captionsOf(items), captions), [items, captions]);
+  const count = Object.keys(changed).length;
+  const shown = items.filter((item) => `${item.name} ${captions[item.name]}`.toLowerCase().includes(filter.toLowerCase()));
   const change = (next: Captions, key = "") => setHistory((before) => record(before, next, key));
   const scope = chosen.size > 0 ? [...chosen] : shown.map((item) => item.name);
+  const changeAll = (work: (caption: string) => string) =>
+    change({ ...captions, ...Object.fromEntries(scope.map((name) => [name, work(captions[name] ?? "")])) });
   const save = async () => {
-    const seen = Object.fromEntries(dataset.items.map((item) => [item.name, item.caption]));
+    const seen = Object.fromEntries(items.map((item) => [item.name, item.caption]));
     if ((await attempt(api.saveCaptions(folder, changed, seen).then(() => true))) !== true) return;
-    setDataset({
-      ...dataset,
-      items: dataset.items.map((item) => ({ ...item, caption: changed[item.name]?.trim() ?? item.caption })),
-    });
-    toast(text.captionsSaved(Object.keys(changed).length));
+    setItems(items.map((item) => ({ ...item, caption: changed[item.name]?.trim() ?? item.caption })));
+    setHistory((now) => ({ ...now, present: written(now.present, changed) }));
+    toast(text.captionsSaved(count));
     void checkCurrent();
   };
   return (
     <Frame
       title={folder}
       kind="dataset"
-      unsaved={Object.keys(changed).length > 0 ? text.loseCaptions(Object.keys(changed).length) : ""}
-      tools={
-        <>
-          <button
-            type="button"
-            className="icon"
-            aria-label={text.commands.undo}
-            disabled={history.past.length === 0}
-            onClick={() => setHistory(undo)}
-          >
-            <Undo2 size={16} aria-hidden />
-          </button>
-          <button
-            type="button"
-            className="icon"
-            aria-label={text.commands.redo}
-            disabled={history.future.length === 0}
-            onClick={() => setHistory(redo)}
-          >
-            <Redo2 size={16} aria-hidden />
-          </button>
-          <button type="button" className="primary" disabled={Object.keys(changed).length === 0} onClick={() => void save()}>
-            {text.saveCaptions(Object.keys(changed).length)}
-          </button>
-        </>
-      }
+      unsaved={count > 0 ? text.loseCaptions(count) : ""}
+      tools={<Tools history={history} setHistory={setHistory} count={count} save={save} />}
     >
       <div className="dataset-tools">
         <input
@@ -92,13 +63,8 @@ export function DatasetView({ node, folder }: { node: string; folder: string }) 
           value={filter}
           onChange={(event) => setFilter(event.target.value)}
         />
-        <Bulk
-          count={scope.length}
-          apply={(work) =>
-            change({ ...captions, ...Object.fromEntries(scope.map((name) => [name, work(captions[name] ?? "")])) })
-          }
-        />
-        <Summary dataset={dataset} />
+        <Bulk count={scope.length} apply={changeAll} />
+        <Summary items={items} />
       </div>
       <ul className="pictures-grid">
         {shown.map((item) => (
@@ -114,6 +80,43 @@ export function DatasetView({ node, folder }: { node: string; folder: string }) 
       </ul>
       {shown.length === 0 && <p className="hint">{text.nothingFound}</p>}
     </Frame>
+  );
+}
+
+const captionsOf = (items: DatasetItem[]): Captions => Object.fromEntries(items.map((item) => [item.name, item.caption ?? ""]));
+
+interface ToolsProps {
+  history: History<Captions>;
+  setHistory: (change: (history: History<Captions>) => History<Captions>) => void;
+  count: number;
+  save: () => Promise<void>;
+}
+
+function Tools({ history, setHistory, count, save }: ToolsProps) {
+  return (
+    <>
+      <button
+        type="button"
+        className="icon"
+        aria-label={text.commands.undo}
+        disabled={history.past.length === 0}
+        onClick={() => setHistory(undo)}
+      >
+        <Undo2 size={16} aria-hidden />
+      </button>
+      <button
+        type="button"
+        className="icon"
+        aria-label={text.commands.redo}
+        disabled={history.future.length === 0}
+        onClick={() => setHistory(redo)}
+      >
+        <Redo2 size={16} aria-hidden />
+      </button>
+      <button type="button" className="primary" disabled={count === 0} onClick={() => void save()}>
+        {text.saveCaptions(count)}
+      </button>
+    </>
   );
 }
 
@@ -157,17 +160,16 @@ function Bulk({ count, apply }: { count: number; apply: (work: (caption: string)
   );
 }
 
-function Summary({ dataset }: { dataset: Dataset }) {
+function Summary({ items: all }: { items: DatasetItem[] }) {
   const buckets = Map.groupBy(
-    dataset.items.filter((item) => item.bucket),
+    all.filter((item) => item.bucket),
     (item) => item.bucket,
   );
-  const without = dataset.items.filter((item) => item.caption === null).length;
+  const without = all.filter((item) => item.caption === null).length;
   return (
     <p className="summary">
-      {text.pictureCount(dataset.total)}
+      {text.pictureCount(all.length)}
       {without > 0 && ` · ${text.withoutCaption(without)}`}
-      {dataset.cached >= 0 && ` · ${text.latentsCached(dataset.cached)}`}
       {[...buckets].map(([size, items]) => (
         <span key={size} className="chip">
           {size} <b>{items.length}</b>

@@ -1,4 +1,6 @@
-/** Edits of captions that are lists of tags, separated by commas. */
+/** Captions by the name of their picture, and edits of those that are lists of tags, separated by commas. */
+
+export type Captions = Record<string, string>;
 
 const tagsOf = (caption: string): string[] =>
   caption
@@ -22,4 +24,15 @@ export function removeTag(caption: string, tag: string): string {
 /** Replace every occurrence of a text, tag or not. */
 export function replaceText(caption: string, before: string, after: string): string {
   return before === "" ? caption : caption.split(before).join(after);
+}
+
+/** Those that differ from what is on the disk. */
+export function changes(disk: Captions, now: Captions): Captions {
+  return Object.fromEntries(Object.entries(now).filter(([name, caption]) => caption !== disk[name]));
+}
+
+/** All captions once `sent` are on the disk, where blanks around them are not kept; what was typed since then stays. */
+export function written(now: Captions, sent: Captions): Captions {
+  const settled = Object.entries(now).map(([name, caption]) => [name, caption === sent[name] ? caption.trim() : caption]);
+  return Object.fromEntries(settled);
 }

@@ -1,9 +1,9 @@
 import { FieldRow } from "../fields/FieldRow";
 import { describe } from "../graph/describe";
-import { changeNode, nodesOf, renameNode } from "../graph/document";
+import { changeNode, type NodeEntry, nodesOf, renameNode } from "../graph/document";
 import { typeWords } from "../graph/looks";
-import { type FieldSpec, fieldsOf } from "../graph/palette";
-import { concerns, currentTab, edit, runId, select, useDocument, useEditor } from "../state/editor";
+import { type FieldSpec, fieldsOf, type NodeDescription } from "../graph/palette";
+import { concerns, currentTab, edit, runId, select, shownDocument, useDocument, useEditor } from "../state/editor";
 import { goTo } from "../state/graphActions";
 import { useShownView } from "../state/runs";
 import { toast } from "../state/ui";
@@ -35,57 +35,7 @@ function NodeFacts({ id }: { id: string }) {
       <p className="lead">
         <Words of={description?.description ?? ""} />
       </p>
-      <div className="pair">
-        <label htmlFor="panel-title">{text.nodeTitle}</label>
-        <input
-          id="panel-title"
-          value={entry.title ?? ""}
-          placeholder={description?.title}
-          onChange={(event) => edit((now) => changeNode(now, id, { title: event.target.value }), `title:${id}`)}
-        />
-        <label htmlFor="panel-id">{text.nodeId}</label>
-        <input
-          id="panel-id"
-          key={id}
-          defaultValue={id}
-          onBlur={(event) => {
-            const wanted = event.target.value.trim();
-            if (wanted === id) return;
-            const isUsable = /^[\w-]{1,64}$/.test(wanted) && !(wanted in nodesOf(document));
-            event.target.value = id;
-            if (!isUsable) return toast(text.badId(wanted), "warning");
-            edit((now) => renameNode(now, id, wanted));
-            select([wanted]);
-          }}
-          onKeyDown={(event) => event.key === "Enter" && event.currentTarget.blur()}
-        />
-        <label htmlFor="panel-mode">{text.mode}</label>
-        <select
-          id="panel-mode"
-          value={entry.mode ?? "active"}
-          onChange={(event) => edit((now) => changeNode(now, id, { mode: event.target.value as "active" }))}
-        >
-          {(["active", "muted", "bypassed"] as const).map((mode) => (
-            <option key={mode} value={mode}>
-              {text.modes[mode]}
-            </option>
-          ))}
-        </select>
-        <label htmlFor="panel-color">{text.color}</label>
-        <span className="with-button">
-          <input
-            id="panel-color"
-            type="color"
-            value={entry.color || "#7c8797"}
-            onChange={(event) => edit((now) => changeNode(now, id, { color: event.target.value }), `color:${id}`)}
-          />
-          {entry.color && (
-            <button type="button" className="plain" onClick={() => edit((now) => changeNode(now, id, { color: "" }))}>
-              {text.noColor}
-            </button>
-          )}
-        </span>
-      </div>
+      <Identity id={id} entry={entry} description={description} />
       {description &&
         [...groups].map(([group, fields]) => (
           <section key={group} className="field-group">
@@ -95,40 +45,123 @@ function NodeFacts({ id }: { id: string }) {
             ))}
           </section>
         ))}
-      {description && (description.inputs.length > 0 || description.outputs.length > 0) && (
-        <section className="field-group">
-          <h3>{text.sockets}</h3>
-          <dl className="socket-list">
-            {description.inputs.map((socket) => (
-              <div key={socket.name}>
-                <dt>{socket.name}</dt>
-                <dd>
-                  {typeWords(socket.type)}
-                  {socket.required ? "" : ` (${text.optional})`}
-                  {socket.many ? ` (${text.many})` : ""}
-                </dd>
-              </div>
-            ))}
-            {description.outputs.map((socket) => (
-              <div key={`out ${socket.name}`}>
-                <dt>→ {socket.name}</dt>
-                <dd>{typeWords(socket.type)}</dd>
-              </div>
-            ))}
-          </dl>
-        </section>
-      )}
+      {description && <Sockets description={description} />}
       {log.length > 0 && <Log lines={log} />}
     </div>
+  );
+}
+
+interface IdentityProps {
+  id: string;
+  entry: NodeEntry;
+  description: NodeDescription | undefined;
+}
+
+function Identity({ id, entry, description }: IdentityProps) {
+  return (
+    <div className="pair">
+      <label htmlFor="panel-title">{text.nodeTitle}</label>
+      <input
+        id="panel-title"
+        value={entry.title ?? ""}
+        placeholder={description?.title}
+        onChange={(event) => edit((now) => changeNode(now, id, { title: event.target.value }), `title:${id}`)}
+      />
+      <label htmlFor="panel-id">{text.nodeId}</label>
+      <IdInput id={id} />
+      <label htmlFor="panel-mode">{text.mode}</label>
+      <select
+        id="panel-mode"
+        value={entry.mode ?? "active"}
+        onChange={(event) => edit((now) => changeNode(now, id, { mode: event.target.value as "active" }))}
+      >
+        {(["active", "muted", "bypassed"] as const).map((mode) => (
+          <option key={mode} value={mode}>
+            {text.modes[mode]}
+          </option>
+        ))}
+      </select>
+      <label htmlFor="panel-color">{text.color}</label>
+      <ColorInput id={id} color={entry.color ?? ""} />
+    </div>
+  );
+}
+
+function IdInput({ id }: { id: string }) {
+  const rename = (wanted: string) => {
+    const tab = currentTab();
+    if (!tab || wanted === id) return;
+    if (!/^[\w-]{1,64}$/.test(wanted) || wanted in nodesOf(shownDocument(tab))) return toast(text.badId(wanted), "warning");
+    edit((now) => renameNode(now, id, wanted));
+    select([wanted]);
+  };
+  return (
+    <input
+      id="panel-id"
+      key={id}
+      defaultValue={id}
+      onBlur={(event) => {
+        const wanted = event.target.value.trim();
+        event.target.value = id;
+        rename(wanted);
+      }}
+      onKeyDown={(event) => event.key === "Enter" && event.currentTarget.blur()}
+    />
+  );
+}
+
+function ColorInput({ id, color }: { id: string; color: string }) {
+  return (
+    <span className="with-button">
+      <input
+        id="panel-color"
+        type="color"
+        value={color || "#7c8797"}
+        onChange={(event) => edit((now) => changeNode(now, id, { color: event.target.value }), `color:${id}`)}
+      />
+      {color && (
+        <button type="button" className="plain" onClick={() => edit((now) => changeNode(now, id, { color: "" }))}>
+          {text.noColor}
+        </button>
+      )}
+    </span>
+  );
+}
+
+function Sockets({ description: { inputs, outputs } }: { description: NodeDescription }) {
+  if (inputs.length + outputs.length === 0) return null;
+  return (
+    <section className="field-group">
+      <h3>{text.sockets}</h3>
+      <dl className="socket-list">
+        {inputs.map((socket) => (
+          <div key={socket.name}>
+            <dt>{socket.name}</dt>
+            <dd>
+              {typeWords(socket.type)}
+              {socket.required ? "" : ` (${text.optional})`}
+              {socket.many ? ` (${text.many})` : ""}
+            </dd>
+          </div>
+        ))}
+        {outputs.map((socket) => (
+          <div key={`out ${socket.name}`}>
+            <dt>→ {socket.name}</dt>
+            <dd>{typeWords(socket.type)}</dd>
+          </div>
+        ))}
+      </dl>
+    </section>
   );
 }
 
 function WorkflowFacts() {
   const document = useDocument();
   const problems = useEditor((state) => currentTab(state)?.problems ?? NO_PROBLEMS);
+  const isInside = useEditor((state) => (currentTab(state)?.inside.length ?? 0) > 0); // a subgraph has no description
   return (
     <div className="node-panel">
-      <h2>{text.workflow}</h2>
+      <h2>{isInside ? text.newSubgraph : text.workflow}</h2>
       <div className="pair">
         <label htmlFor="workflow-name">{text.name}</label>
         <input
@@ -137,13 +170,17 @@ function WorkflowFacts() {
           onChange={(event) => edit((now) => ({ ...now, name: event.target.value }), "name")}
         />
       </div>
-      <label htmlFor="workflow-description">{text.description}</label>
-      <textarea
-        id="workflow-description"
-        rows={3}
-        value={document.description ?? ""}
-        onChange={(event) => edit((now) => ({ ...now, description: event.target.value }), "description")}
-      />
+      {!isInside && (
+        <>
+          <label htmlFor="workflow-description">{text.description}</label>
+          <textarea
+            id="workflow-description"
+            rows={3}
+            value={document.description ?? ""}
+            onChange={(event) => edit((now) => ({ ...now, description: event.target.value }), "description")}
+          />
+        </>
+      )}
       <h3>{problems.length > 0 ? text.problems(problems.length) : text.noProblems}</h3>
       <ul className="problem-list">
         {problems.map((problem, index) => (

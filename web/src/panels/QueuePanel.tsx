@@ -1,8 +1,9 @@
 import { ArrowDown, ArrowUp, RotateCcw, Trash2, X } from "lucide-react";
-import { api } from "../api/client";
+import { useState } from "react";
+import { RUNS_AT_ONCE } from "../api/client";
 import type { RunSummary } from "../api/types";
-import { attempt, cancel, move, reopenRun, retry } from "../state/actions";
-import { dropRun, inOrder, isOpen, useRuns } from "../state/runs";
+import { cancel, forget, loadEarlier, move, reopenRun, retry } from "../state/actions";
+import { inOrder, isOpen, useRuns } from "../state/runs";
 import { text } from "../text/en";
 import { ago, duration } from "./words";
 
@@ -27,7 +28,18 @@ export function QueuePanel() {
           <Run key={run.id} run={run} last={0} />
         ))}
       </ol>
+      {done.length >= RUNS_AT_ONCE && <Earlier done={done} />}
     </div>
+  );
+}
+
+function Earlier({ done }: { done: RunSummary[] }) {
+  const [isAll, setAll] = useState(false);
+  const load = async () => setAll(!(await loadEarlier(done)));
+  return (
+    <button type="button" disabled={isAll} onClick={() => void load()}>
+      {isAll ? text.allRuns : text.earlierRuns}
+    </button>
   );
 }
 
@@ -63,11 +75,6 @@ function Run({ run, last }: { run: RunSummary; last: number }) {
       {run.problems[0] && <p className="problem">{run.problems[0].message}</p>}
     </li>
   );
-}
-
-async function forget(id: string): Promise<void> {
-  await attempt(api.removeRun(id));
-  dropRun(id);
 }
 
 function Tool({

@@ -6,12 +6,13 @@ import { carriedWorkflow } from "../graph/carried";
 import { type Document, nodesOf } from "../graph/document";
 import { parsedDocument } from "../graph/documentText";
 import { record } from "../graph/history";
+import { roundedNumbers } from "../graph/numbers";
 import { samplingDocument } from "../graph/sampling";
 import { text } from "../text/en";
-import { changeTab, closeTab, currentTab, isDirty, makeTab, openTab, runId, showTab, useEditor } from "./editor";
+import { changeTab, closeTab, currentTab, isDirty, makeTab, openTab, runId, showTab, type Tab, useEditor } from "./editor";
 import { selectedNodes } from "./graphActions";
 import { askToNotify } from "./notify";
-import { isOpen, keepRuns, useRuns } from "./runs";
+import { dropRun, isOpen, keepRuns, useRuns } from "./runs";
 import { follow } from "./sync";
 import { dismissErrors, openDialog, prefer, toast } from "./ui";
 
@@ -77,32 +78,52 @@ export async function move(run: RunSummary, by: number): Promise<void> {
   if (list) keepRuns(list.runs);
 }
 
+/** Take a run out of the history. */
+export async function forget(id: string): Promise<void> {
+  const isGone = await attempt(api.removeRun(id).then(() => true));
+  if (isGone) dropRun(id);
+}
+
+/** Load what ended before these runs; false when there was no more. */
+export async function loadEarlier(runs: RunSummary[]): Promise<boolean> {
+  const list = await attempt(api.runs(Math.min(...runs.flatMap((run) => run.finished ?? []))));
+  keepRuns(list?.runs ?? []);
+  return list?.runs.length !== 0;
+}
+
 /** Open the document that a run has carried out, with the run's curves and pictures. */
 export async function reopenRun(id: string): Promise<void> {
   const open = useEditor.getState().tabs.find((tab) => tab.run === id);
   if (open) return showTab(open.id);
   const details = await attempt(api.readRun(id));
-  if (details) openTab(makeTab(details.document, { run: id }));
+  if (details) openDocument(details.document, { run: id });
 }
 
 /** Open a graph that draws with a file a run has saved; its training comes from the cache. */
 export async function sampleFile(run: string, node: string): Promise<void> {
   const details = await attempt(api.readRun(run));
   const document = details && samplingDocument(details.document, node);
-  if (document) openTab(makeTab(document));
+  if (document) openDocument(document);
   else if (details) toast(text.cannotSample, "warning");
+}
+
+/** Show a document that comes from outside the page in a new tab. */
+function openDocument(document: Document, change: Partial<Tab> = {}): void {
+  openTab(makeTab(document, change));
+  const places = roundedNumbers(document);
+  if (places.length > 0) toast(text.rounded(places), "error");
 }
 
 export async function openTemplate(name: string): Promise<void> {
   const found = await attempt(api.readTemplate(name));
-  if (found) openTab(makeTab(found.document));
+  if (found) openDocument(found.document);
 }
 
 export async function openWorkflow(path: string): Promise<void> {
   const open = useEditor.getState().tabs.find((tab) => tab.path === path);
   if (open) return showTab(open.id);
   const found = await attempt(api.readWorkflow(path));
-  if (found) openTab(makeTab(found.document, { path, savedRevision: found.revision }));
+  if (found) openDocument(found.document, { path, savedRevision: found.revision });
 }
 
 /** Save under the tab's own path; the first time, ask for a name. */
@@ -159,7 +180,7 @@ export async function openTheirs(path: string): Promise<void> {
   const there = await attempt(api.readWorkflow(path));
   if (!there || !tab) return;
   changeTab(tab.id, { path: "", savedRevision: "" });
-  openTab(makeTab(there.document, { path, savedRevision: there.revision }));
+  openDocument(there.document, { path, savedRevision: there.revision });
 }
 
 /** Close a tab; unsaved work can be brought back for a while. */
@@ -187,7 +208,7 @@ export async function openForeign(carried: unknown, name: string): Promise<void>
   const document = parsedDocument(JSON.stringify(carried));
   if (reply && !document) return toast(text.notAWorkflow(name, reply.problems[0]?.message ?? ""), "error");
   if (!reply || !document) return;
-  openTab(makeTab(document));
+  openDocument(document);
   toast(text.opened(name));
 }
 

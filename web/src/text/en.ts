@@ -189,6 +189,8 @@ export const text = {
   moveUp: "Earlier",
   moveDown: "Later",
   forget: "Remove from the history; its files stay",
+  earlierRuns: "Show earlier runs",
+  allRuns: "These are all",
   reopen: "Open its graph, curves and files",
 
   // dialogs
@@ -244,7 +246,6 @@ export const text = {
   captionsSaved: (number: number) => `${count(number, "caption", "captions")} written beside the pictures.`,
   loseCaptions: (number: number) => `Close without saving ${count(number, "caption", "captions")}?`,
   withoutCaption: (number: number) => `${number} without a caption file`,
-  latentsCached: (number: number) => `${number} encoded`,
   choosePicture: (name: string) => `Choose ${name}`,
   captionOf: (name: string) => `Caption of ${name}`,
   noCaption: "no caption",
@@ -256,6 +257,9 @@ export const text = {
   nothingSelected: "Select the nodes that are to run first.",
   pasteByKeys: "The browser shows the clipboard to this page only when you paste with the keyboard.",
   saved: (path: string) => `Saved as ${path}.`,
+  rounded: (places: string[]) =>
+    `The page cannot hold whole numbers above ${Number.MAX_SAFE_INTEGER}: ${places.join(", ")} is not exactly what the file says. ` +
+    "Saving or running the graph from here would use the rounded number; the command line uses the exact one.",
   opened: (name: string) => `Opened the graph of ${name}.`,
   carriesNothing: (name: string) => `${name} carries no workflow. Workflows, and pictures and safetensors made here, do.`,
   notAWorkflow: (name: string, reason: string) => `${name} is not a workflow of this program. ${reason}`,
