@@ -23,9 +23,13 @@ export function App() {
       if ((event.target as HTMLElement).closest("input, textarea") || useUi.getState().dialog) return;
       if (pasteText(event.clipboardData?.getData("text/plain") ?? "")) event.preventDefault();
     };
+    // with Ctrl before the canvas, which would take Enter as a click that deselects the node
+    const handleEarly = (event: KeyboardEvent) => (event.ctrlKey || event.metaKey) && handleKey(event);
+    addEventListener("keydown", handleEarly, true);
     addEventListener("keydown", handleKey);
     addEventListener("paste", paste);
     return () => {
+      removeEventListener("keydown", handleEarly, true);
       removeEventListener("keydown", handleKey);
       removeEventListener("paste", paste);
     };

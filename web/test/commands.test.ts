@@ -11,6 +11,8 @@ const NESTED = {
   subgraphs: { part: { nodes: { inner: { type: "Number" } } } },
   notes: [{ text: "Note" }],
 };
+const nothing = () => undefined;
+const CTRL_C = { key: "c", ctrlKey: true, target: { closest: () => null }, preventDefault: nothing, stopPropagation: nothing };
 
 beforeEach(() => {
   useEditor.setState({ tabs: [], current: "" });
@@ -48,7 +50,7 @@ test.each([
   const preventDefault = () => {
     wasTaken = true;
   };
-  handleKey({ key: "c", ctrlKey: true, target: { closest: () => null }, preventDefault } as unknown as KeyboardEvent);
+  handleKey({ ...CTRL_C, preventDefault } as unknown as KeyboardEvent);
   expect(wasTaken).toBe(isTaken);
 });
 
@@ -61,7 +63,6 @@ test("where the page has no clipboard of its own, nodes are copied with the brow
   });
   const setData = vi.fn();
   vi.stubGlobal("document", page);
-  const event = { key: "c", ctrlKey: true, target: { closest: () => null }, preventDefault: () => undefined };
-  handleKey(event as unknown as KeyboardEvent);
+  handleKey(CTRL_C as unknown as KeyboardEvent);
   expect(JSON.parse(setData.mock.lastCall?.[1] as string)).toMatchObject({ nodes: { inner: { type: "Number" } } });
 });

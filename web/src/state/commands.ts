@@ -109,6 +109,7 @@ export function handleKey(event: KeyboardEvent): void {
   if (!command || command.id === "paste") return; // pasting needs no permission when it is left to the browser's own event
   if (["copy", "cut"].includes(command.id) && !hasNodesToCopy()) return;
   event.preventDefault();
+  event.stopPropagation();
   void command.run();
 }
 
