@@ -19,7 +19,7 @@ MAX_HEADER = 100 * 10**6
 Count = Annotated[int, Field(gt=0, le=2**20)]
 
 
-class _UNet(BaseModel):
+class UNetConfig(BaseModel):
     """What is read of unet/config.json; diffusers' defaults where it is silent."""
 
     sample_size: Count | Annotated[list[Count], Field(min_length=1)] | None = None
@@ -27,7 +27,7 @@ class _UNet(BaseModel):
     use_linear_projection: bool = False
 
 
-class _VAE(BaseModel):
+class VAEConfig(BaseModel):
     block_out_channels: Annotated[list[Count], Field(min_length=1, max_length=8)]
     latent_channels: Count = 4
 
@@ -63,17 +63,17 @@ def inspect_folder(folder: Path) -> ModelFacts:
     for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler", *second):
         if not (folder / part).is_dir():
             raise InputError(f"{folder.name} has no folder {part!r}.", field="model", remedy=LAYOUT)
-    unet, vae = _read(folder / "unet" / "config.json", _UNet), _read(folder / "vae" / "config.json", _VAE)
-    layers = min(_read(folder / part / "config.json", _TextEncoder).num_hidden_layers for part in encoders)
+    unet, vae = read_as(folder / "unet" / "config.json", UNetConfig), read_as(folder / "vae" / "config.json", VAEConfig)
+    layers = min(read_as(folder / part / "config.json", _TextEncoder).num_hidden_layers for part in encoders)
     for part in ("unet", "vae", *encoders):
-        _check_weights(folder / part)
+        check_weights(folder / part)
     if unet.in_channels != vae.latent_channels:
         message = f"the UNet of {folder.name} takes {unet.in_channels} channels where the VAE gives {vae.latent_channels}."
         raise InputError(message, field="model", remedy="Inpainting, depth and upscaling models cannot be used here.")
     return ModelFacts(
         family="sdxl" if second else "sd2" if unet.use_linear_projection else "sd1",
-        prediction_type=_prediction_type(folder),
-        resolution=_side(unet) * 2 ** (len(vae.block_out_channels) - 1),
+        prediction_type=prediction_type_of(folder),
+        resolution=side_of(unet) * 2 ** (len(vae.block_out_channels) - 1),
         text_parts=("tokenizer", "text_encoder", *second),
         max_clip_skip=max(0, layers - (2 if second else 1)),  # SDXL leaves the last layer out even without clip skip
     )
@@ -99,7 +99,8 @@ def weights_variant(part: Path) -> str | None:
     return endings[0][0].split("-")[0] if endings and all(endings) else None
 
 
-def _read(path: Path, kind: type[Config]) -> Config:
+def read_as(path: Path, kind: type[Config]) -> Config:
+    """Return what is needed of a JSON configuration; raise InputError naming what cannot be used."""
     try:
         return kind.model_validate(read_config(path))
     except ValidationError as error:
@@ -109,29 +110,36 @@ def _read(path: Path, kind: type[Config]) -> Config:
         raise InputError(message, field="model", remedy=AGAIN) from None
 
 
-def _prediction_type(folder: Path) -> PredictionType:
-    kind = _read(folder / "scheduler" / "scheduler_config.json", _Scheduler).prediction_type
+def prediction_type_of(folder: Path) -> PredictionType:
+    """Return what the model around a scheduler predicts."""
+    kind = read_as(folder / "scheduler" / "scheduler_config.json", _Scheduler).prediction_type
     if kind == "epsilon" or kind == "v_prediction":
         return kind
     raise InputError(f"the scheduler predicts {kind!r}; epsilon or v_prediction is needed.", field="model")
 
 
-def _side(unet: _UNet) -> int:
+def side_of(unet: UNetConfig) -> int:
+    """Return the side of the latents that a UNet was trained on."""
     size = unet.sample_size or 64
     return size if isinstance(size, int) else max(size)
 
 
-def _check_weights(part: Path) -> None:
-    """Every weight file is a whole safetensors file."""
+def check_weights(part: Path) -> None:
+    """Raise InputError unless every weight file is a whole safetensors file."""
     files = sorted(part.glob("*.safetensors"))
     if not files:
         pickled = any(part.glob("*.bin")) or any(part.glob("*.ckpt"))
         message = f"{part.name} holds only pickled weights (.bin)." if pickled else f"{part.name} holds no weights."
         raise InputError(message, field="model", remedy="Save the model with safe_serialization=True.")
     for file in files:
-        if _stated_size(file) != file.stat().st_size:
-            message = f"{part.name}/{file.name} is not a whole safetensors file: it is damaged or cut off."
-            raise InputError(message, field="model", remedy=AGAIN)
+        check_whole(file)
+
+
+def check_whole(file: Path) -> None:
+    """Raise InputError when a safetensors file is damaged or cut off."""
+    if _stated_size(file) != file.stat().st_size:
+        message = f"{file.parent.name}/{file.name} is not a whole safetensors file: it is damaged or cut off."
+        raise InputError(message, field="model", remedy=AGAIN)
 
 
 def _stated_size(file: Path) -> int | None:

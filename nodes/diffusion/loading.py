@@ -2,11 +2,11 @@
 
 import os
 from collections import OrderedDict
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
@@ -19,6 +19,9 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import AGAIN, ModelFacts, inspect_folder, read_config, weights_variant
 from nodes.diffusion.values import DiffusionModel
 
+if TYPE_CHECKING:
+    from nodes.diffusion.aesthetic import Aesthetic
+
 transformers_logging.disable_progress_bar()  # the run has its own
 # what they would warn of is an InputError here, or counted and reported once
 transformers_logging.set_verbosity_error()
@@ -28,13 +31,19 @@ diffusers_logging.set_verbosity(diffusers_logging.CRITICAL)
 class StableDiffusion:
     """The parts of one model on one device, frozen and in evaluation mode; nobody may leave them changed."""
 
-    def __init__(self, folder: Path, device: torch.device, precision: Precision) -> None:
+    def __init__(self, folder: Path, device: torch.device, precision: Precision, facts: ModelFacts | None = None) -> None:
         self.folder = folder
         self.device = device
         self.precision: Precision = precision
-        self.facts: ModelFacts = inspect_folder(folder)
+        self.facts: ModelFacts = facts or inspect_folder(folder)
         self.words: dict[str, list[torch.Tensor]] = {}
         """Placeholders that prompts may use now, and their vectors [k, d] for each text encoder."""
+        self.aesthetic: Aesthetic | None = None
+        """What positive prompts are tuned to now."""
+
+    def part(self, name: str) -> Path:
+        """Return the folder of one part, such as `unet`."""
+        return self.folder / name
 
     @property
     def dtype(self) -> torch.dtype:
@@ -68,7 +77,7 @@ class StableDiffusion:
     @property
     def scheduler_config(self) -> dict[str, Any]:
         """The scheduler's settings as the folder states them."""
-        return read_config(self.folder / "scheduler" / "scheduler_config.json")
+        return read_config(self.part("scheduler") / "scheduler_config.json")
 
     def loaded_bytes(self) -> int:
         """Return the bytes of the parts that are in memory."""
@@ -76,20 +85,20 @@ class StableDiffusion:
         return sum(p.numel() * p.element_size() for module in modules if module is not None for p in module.parameters())
 
     def _text_class(self, part: str) -> Any:
-        architectures = read_config(self.folder / part / "config.json").get("architectures") or ["CLIPTextModel"]
+        architectures = read_config(self.part(part) / "config.json").get("architectures") or ["CLIPTextModel"]
         return CLIPTextModelWithProjection if "WithProjection" in architectures[0] else CLIPTextModel
 
     def _tokenizer(self, part: str) -> Any:
         """One tokenizer, whose length is never more than its encoder can see: older folders do not state it."""
         with _damage_named(part):
-            tokenizer: Any = CLIPTokenizer.from_pretrained(self.folder / part, local_files_only=True)
-            config = read_config(self.folder / part.replace("tokenizer", "text_encoder") / "config.json")
+            tokenizer: Any = CLIPTokenizer.from_pretrained(self.part(part), local_files_only=True)
+            config = read_config(self.part(part.replace("tokenizer", "text_encoder")) / "config.json")
             tokenizer.model_max_length = min(tokenizer.model_max_length, config.get("max_position_embeddings", 77))
         return tokenizer
 
     def _ready(self, cls: Any, part: str, **dtype: torch.dtype) -> Any:
         make_room(self)
-        return load_part(cls, self.folder / part, self.device, **dtype)
+        return load_part(cls, self.part(part), self.device, **dtype)
 
 
 def load_part(cls: Any, folder: Path, device: torch.device, **dtype: torch.dtype) -> Any:
@@ -123,10 +132,15 @@ _resident: OrderedDict[tuple[str, str, str], StableDiffusion] = OrderedDict()
 
 def load(model: DiffusionModel, folder: Path, *, device: torch.device, precision: Precision = "fp32") -> StableDiffusion:
     """Return the model in memory: the same object for every node that asks for the same weights, device and precision."""
-    key = (model.digest, str(device), precision)
+    loaded = resident((model.digest, str(device), precision), lambda: StableDiffusion(folder, device, precision))
+    loaded.folder = folder  # the same content may have moved
+    return loaded
+
+
+def resident(key: tuple[str, str, str], make: Callable[[], StableDiffusion]) -> StableDiffusion:
+    """Return the model that is in memory under `key`, made now if there is none."""
     if key not in _resident:
-        _resident[key] = StableDiffusion(folder, device, precision)
-    _resident[key].folder = folder  # the same content may have moved
+        _resident[key] = make()
     _resident.move_to_end(key)
     return _resident[key]
 

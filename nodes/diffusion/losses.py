@@ -53,11 +53,14 @@ def denoising_loss(
     text_embeddings: Tensor,
     *,
     added: Mapping[str, Tensor] | None = None,
+    class_labels: Tensor | None = None,
     snr_gamma: float = 0.0,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Return the mean squared error of the predicted noise (Ho et al. 2020, eq. 14) or velocity (Salimans and Ho 2022, D).
 
-    Latents and noise are [n, c, h, w], timesteps [n], text embeddings [n, tokens, d]; `added` is SDXL's conditioning.
+    Latents and noise are [n, c, h, w], timesteps [n], text embeddings [n, tokens, d]; `added` is SDXL's conditioning,
+    `class_labels` unCLIP's.
     """
     noisy_latents = noise_scheduler.add_noise(latents, noise, timesteps)
     prediction_type = noise_scheduler.config["prediction_type"]
@@ -67,10 +70,13 @@ def denoising_loss(
         noisy_latents.to(dtype),
         timesteps,
         encoder_hidden_states=text_embeddings.to(dtype),
+        class_labels=class_labels,
         added_cond_kwargs=added,
         return_dict=False,
     )[0]
     error = (prediction.float() - target.float()) ** 2
+    if mask is not None:  # each sample's mean over its own valid area
+        error = error * mask * (mask[0].numel() / mask.sum(dim=(1, 2, 3), keepdim=True))
     if not snr_gamma:
         return error.mean()
     weights = min_snr_weights(signal_to_noise(noise_scheduler, timesteps), snr_gamma, prediction_type)

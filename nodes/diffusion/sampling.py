@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from nodes.diffusion.aesthetic import tuned_hidden
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.loading import StableDiffusion
 from nodes.diffusion.pictures import as_picture
@@ -88,6 +89,9 @@ def denoise(
     """Return the final latents [n, c, h, w] of one sampling."""
     count, guided = len(prompts), guidance_scale != 1
     text = encode_prompts(model, [*([negative_prompt] * count if guided else []), *prompts], clip_skip=clip_skip)
+    if model.aesthetic:
+        positive = tuned_hidden(model, model.aesthetic, prompts, text.hidden[-count:], clip_skip, lambda: on_step(0))
+        text.hidden[-count:] = positive
     if text.pooled is not None and guided and not negative_prompt:
         text.hidden[:count], text.pooled[:count] = 0, 0  # SDXL learned zeros, not the empty caption
     return denoise_from(

@@ -7,11 +7,10 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModelWithProjection
+from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
-from nodes.diffusion.folders import read_config
+from nodes.diffusion.clip_images import load_image_embedder
 from nodes.diffusion.loading import load_part
-from nodes.diffusion.pictures import as_tensor
 
 TEMPLATES = ("flat style {}", "3d style {}", "line art style {}", "glossy style {}")
 """A word counts as near as the nearest of these: averaged over styles, a word fits no style well."""
@@ -19,14 +18,11 @@ TEMPLATES = ("flat style {}", "3d style {}", "line art style {}", "glossy style 
 
 def load_tagger(folder: Path, words: list[str], device: torch.device) -> Callable[[Image.Image, int], list[str]]:
     """Return a function from a picture and a count to that many of the words, the likeliest first."""
-    vision = load_part(CLIPVisionModelWithProjection, folder / "image_encoder", device)
-    processing = read_config(folder / "feature_extractor" / "preprocessor_config.json")
+    embed = load_image_embedder(folder / "image_encoder", folder / "feature_extractor", device)
     features = _word_features(folder, words, device)
 
     def tag(picture: Image.Image, count: int) -> list[str]:
-        with torch.no_grad():
-            image = vision(pixel_values=_pixels(picture, processing).to(device)).image_embeds[0]
-        nearest = (features @ image).amax(dim=0).topk(min(count, len(words))).indices
+        nearest = (features @ embed(picture)).amax(dim=0).topk(min(count, len(words))).indices
         return [words[index] for index in nearest.tolist()]
 
     return tag
@@ -44,16 +40,3 @@ def _word_features(folder: Path, words: list[str], device: torch.device) -> Tens
             features = torch.nn.functional.normalize(encoder(ids.to(device)).text_embeds, dim=-1)
             found.append(features.reshape(len(TEMPLATES), -1, features.shape[-1]))
     return torch.cat(found, dim=1)
-
-
-def _pixels(picture: Image.Image, processing: dict[str, Any]) -> Tensor:
-    """The picture as CLIP was trained on it: short side resized, center cropped, normalized; [1, 3, s, s]."""
-    side = processing["crop_size"]["height"]
-    scale = side / min(picture.size)
-    resized = picture.resize(
-        (max(side, round(picture.width * scale)), max(side, round(picture.height * scale))), Image.Resampling.BICUBIC
-    )
-    left, top = (resized.width - side) // 2, (resized.height - side) // 2
-    tensor = (as_tensor(resized.crop((left, top, left + side, top + side))) + 1) / 2
-    mean, std = (torch.tensor(processing[name]).reshape(3, 1, 1) for name in ("image_mean", "image_std"))
-    return ((tensor - mean) / std)[None]

@@ -13,12 +13,13 @@ from nodes.diffusion.words import longer_table, token_ids
 
 @dataclass(frozen=True)
 class TextEmbeddings:
-    """Conditioning of n prompts: `hidden` [n, tokens, d], and for SDXL `pooled` [n, p]."""
+    """Conditioning of n pictures: `hidden` [n, tokens, d], for SDXL `pooled` [n, p], for unCLIP `class_labels` [n, 2 d]."""
 
     hidden: Tensor
     pooled: Tensor | None
     truncated: tuple[str, ...] = ()
     """Prompts that did not fit into the tokenizer's length and were cut."""
+    class_labels: Tensor | None = None
 
 
 def encode_prompts(model: StableDiffusion, prompts: Sequence[str], *, clip_skip: int = 0) -> TextEmbeddings:
@@ -34,12 +35,12 @@ def encode_prompts(model: StableDiffusion, prompts: Sequence[str], *, clip_skip:
     for number, (tokenizer, encoder) in enumerate(zip(model.tokenizers, model.text_encoders, strict=True)):
         ids = [token_ids(prompt, tokenizer, model.words) for prompt in prompts]
         truncated |= {prompt: None for prompt, own in zip(prompts, ids, strict=True) if len(own) > _room(tokenizer)}
-        tokens = torch.tensor([_framed(own, tokenizer) for own in ids], device=model.device)
+        tokens = torch.tensor([framed(own, tokenizer) for own in ids], device=model.device)
         with longer_table(encoder, [vectors[number] for vectors in model.words.values()], len(tokenizer)):
             output = encoder(tokens, output_hidden_states=True)
-        hidden.append(_conditioning(output, encoder, model.facts.family == "sdxl", clip_skip))
+        hidden.append(conditioning(output, encoder, model.facts.family == "sdxl", clip_skip))
         if model.facts.family == "sdxl" and hasattr(encoder, "text_projection"):
-            pooled = encoder.text_projection(_at_end_of_text(_final_norm(encoder)(output.hidden_states[-1]), tokens, tokenizer))
+            pooled = encoder.text_projection(at_end_of_text(_final_norm(encoder)(output.hidden_states[-1]), tokens, tokenizer))
     return TextEmbeddings(torch.cat(hidden, dim=-1), pooled, tuple(truncated))
 
 
@@ -54,13 +55,14 @@ def _room(tokenizer: Any) -> int:
     return tokenizer.model_max_length - 2
 
 
-def _framed(ids: list[int], tokenizer: Any) -> list[int]:
-    """Tokens between start and end of text, cut and padded to the tokenizer's length."""
-    framed = [tokenizer.bos_token_id, *ids[: _room(tokenizer)], tokenizer.eos_token_id]
-    return framed + [tokenizer.pad_token_id] * (tokenizer.model_max_length - len(framed))
+def framed(ids: list[int], tokenizer: Any) -> list[int]:
+    """Return tokens between start and end of text, cut and padded to the tokenizer's length."""
+    whole = [tokenizer.bos_token_id, *ids[: _room(tokenizer)], tokenizer.eos_token_id]
+    return whole + [tokenizer.pad_token_id] * (tokenizer.model_max_length - len(whole))
 
 
-def _conditioning(output: Any, encoder: torch.nn.Module, sdxl: bool, clip_skip: int) -> Tensor:
+def conditioning(output: Any, encoder: torch.nn.Module, sdxl: bool, clip_skip: int) -> Tensor:
+    """Return the states [n, tokens, d] that the UNet is given."""
     if sdxl:
         return output.hidden_states[-2 - clip_skip]
     if clip_skip:
@@ -73,7 +75,7 @@ def _final_norm(encoder: Any) -> torch.nn.Module:
     return getattr(encoder, "text_model", encoder).final_layer_norm
 
 
-def _at_end_of_text(hidden: Tensor, tokens: Tensor, tokenizer: Any) -> Tensor:
+def at_end_of_text(hidden: Tensor, tokens: Tensor, tokenizer: Any) -> Tensor:
     """Return the state [n, d] at the first end-of-text token.
 
     transformers pools at the highest token id when `eos_token_id` is 2, as in SD's configurations, which is another

@@ -63,18 +63,22 @@ class DenoisingTask:
 
         `stop_if_asked` is called before each picture and may raise.
         """
-        steps = len(self.noise_scheduler.alphas_cumprod)
         losses: list[float] = []
         for index in self.validation:
             stop_if_asked()
-            item = self.latents.items[index]
-            latents = read_latents([item.views[0]], self.files, None).repeat(VALIDATION_LEVELS, 1, 1, 1)
-            noise = torch.randn(latents.shape, generator=generator_for(self.settings.seed, "validation", index))
-            timesteps = torch.tensor([(2 * n + 1) * steps // (2 * VALIDATION_LEVELS) for n in range(VALIDATION_LEVELS)])
-            draws = [Draw(index, item.views[0], 0)] * VALIDATION_LEVELS
-            with torch.no_grad():
-                losses.append(float(self._loss(draws, latents, noise, timesteps, 0.0)))
+            losses.append(self.picture_loss(index))
         return sum(losses) / len(losses)
+
+    def picture_loss(self, index: int) -> float:
+        """Return the mean loss of one picture at fixed timesteps and noise, unweighted."""
+        steps = len(self.noise_scheduler.alphas_cumprod)
+        item = self.latents.items[index]
+        latents = read_latents([item.views[0]], self.files, None).repeat(VALIDATION_LEVELS, 1, 1, 1)
+        noise = torch.randn(latents.shape, generator=generator_for(self.settings.seed, "validation", index))
+        timesteps = torch.tensor([(2 * n + 1) * steps // (2 * VALIDATION_LEVELS) for n in range(VALIDATION_LEVELS)])
+        draws = [Draw(index, item.views[0], 0)] * VALIDATION_LEVELS
+        with torch.no_grad():
+            return float(self._loss(draws, latents, noise, timesteps, 0.0))
 
     def _stream(self) -> Any:
         items: list[LatentItem] = [self.latents.items[index] for index in self.training]
@@ -109,8 +113,10 @@ class DenoisingTask:
             noise.to(device),
             timesteps.to(device),
             text.hidden,
-            added=_added(text, draws, device),
+            added=added_conditions(text, draws, device),
+            class_labels=text.class_labels,
             snr_gamma=snr_gamma,
+            mask=valid_mask(draws, latents),
         )
 
     @cached_property
@@ -119,10 +125,17 @@ class DenoisingTask:
             return list(self.texts.captions)
         return [item.captions for item in self.texts.items]
 
+    def _written(self, draws: Sequence[Draw]) -> list[str]:
+        """The caption of each draw; one that shows its picture smaller says so."""
+        captions = ["" if draw.caption is None else self._captions[draw.item][draw.caption] for draw in draws]
+        return [
+            f"very small {caption}" if caption and draw.view.valid else caption
+            for caption, draw in zip(captions, draws, strict=True)
+        ]
+
     def _text(self, draws: Sequence[Draw]) -> TextEmbeddings:
         if isinstance(self.texts, CaptionedDataset):
-            captions = ["" if draw.caption is None else self._captions[draw.item][draw.caption] for draw in draws]
-            return encode_prompts(self.model, captions, clip_skip=self.clip_skip)
+            return encode_prompts(self.model, self._written(draws), clip_skip=self.clip_skip)
         texts = self.texts
         paths = [texts.empty if draw.caption is None else texts.items[draw.item].files[draw.caption] for draw in draws]
         read = [self.files.read(path) for path in paths]
@@ -130,7 +143,21 @@ class DenoisingTask:
         return TextEmbeddings(stacked["hidden"], stacked.get("pooled"))
 
 
-def _added(text: TextEmbeddings, draws: Sequence[Draw], device: torch.device) -> dict[str, Tensor] | None:
+def valid_mask(draws: Sequence[Draw], latents: Tensor) -> Tensor | None:
+    """Return 1 [n, 1, h, w] where a latent pixel lies wholly inside its picture, 0 elsewhere; None when all do."""
+    if all(draw.view.valid is None for draw in draws):
+        return None
+    mask = torch.ones(len(draws), 1, *latents.shape[2:], device=latents.device)
+    for row, view in zip(mask, (draw.view for draw in draws), strict=True):
+        if view.valid is not None:
+            factor = view.size[0] // latents.shape[3]
+            left, top = -(-view.valid[0] // factor), -(-view.valid[1] // factor)
+            right, bottom = max(left + 1, view.valid[2] // factor), max(top + 1, view.valid[3] // factor)
+            row.zero_()[:, top:bottom, left:right] = 1
+    return mask
+
+
+def added_conditions(text: TextEmbeddings, draws: Sequence[Draw], device: torch.device) -> dict[str, Tensor] | None:
     """SDXL's micro-conditioning (Podell et al. 2023, 2.2): original size, crop and target size of each sample, (h, w)."""
     if text.pooled is None:
         return None

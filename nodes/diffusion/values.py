@@ -47,7 +47,7 @@ class View:
 
     resized: tuple[int, int]
     crop: tuple[int, int]
-    """Left and top of the crop in the resized picture."""
+    """Left and top of the crop in the resized picture; below zero where the picture is smaller than `size`."""
     size: tuple[int, int]
     flipped: bool = False
 
@@ -96,6 +96,8 @@ class LatentView:
     crop: tuple[int, int]
     size: tuple[int, int]
     """Pixels (w, h); together with the two above this is SDXL's micro-conditioning."""
+    valid: tuple[int, int, int, int] | None = None
+    """Left, top, right and bottom of the picture where it does not fill the view; a masked loss looks at nothing else."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,30 @@ class ImageEmbedding:
     width: int
     label: str
     """What grids call it, such as `mean`."""
+
+
+@dataclass(frozen=True)
+class AestheticEmbedding:
+    """A look: the mean of pictures' CLIP image embeddings."""
+
+    file: Path
+    """Safetensors: `aesthetic_embedding` [1, width], float32, not normalized."""
+    width: int
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """What was measured of one model or one row of pictures, as (name, value)."""
+
+    label: str
+    values: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Measurements, a row for each model."""
+
+    rows: tuple[ScoreRow, ...]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,117 @@
+"""InvertCLIP."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+from pydantic import Field
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Node
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.values import (
+    CaptionItem,
+    EmbeddingDataset,
+    ImageDataset,
+    ImageEmbedding,
+    ImageVariationModel,
+    LatentDataset,
+)
+from nodes.methods.shown_pictures import embed_views, encode_views
+
+
+class InvertedEmbedding(NamedTuple):
+    """What was learned, and what it began with."""
+
+    trained: ImageEmbedding
+    mean: ImageEmbedding
+
+
+class InvertCLIP(TrainingSettings, Node):
+    """Find the CLIP image embedding from which a base draws given pictures best; no weight is changed (CLIP inversion).
+
+    It begins at the mean of the pictures' own embeddings, which is the second output: draw from both and compare.
+    `fixed_noise_loss` among the numbers is the loss at noise and timesteps that are always the same.
+    """
+
+    display_name: ClassVar[str] = "Invert CLIP"
+    synonyms: ClassVar[tuple[str, ...]] = ("CLIP inversion", "image embedding", "textual inversion for image variations")
+    resumable: ClassVar[bool] = True
+    not_in_key: ClassVar[frozenset[str]] = frozenset({"checkpoint_every", "validation_every"})
+    # previews draw prompts, which this base does not understand
+    preview_every: ClassVar[int] = 0  # pyright: ignore[reportIncompatibleVariableOverride]
+    preview_prompt: ClassVar[str] = ""  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    vectors: Annotated[int, Field(ge=1, le=64)] = 1
+    """Vectors that are trained: tokens of context that hold more detail. A base with class labels (unCLIP) takes exactly one."""
+    pull: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    """How strongly the vectors are drawn to where they began (mean squared distance), against learning few pictures by heart."""
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 5e-3
+    """Step size: 1e-3 to 1e-2 is usual."""
+    weight_decay: Annotated[float, Field(ge=0, le=1, json_schema_extra={"group": "Optimizer"})] = 0.0
+    """How strongly the vectors are drawn to zero; 0 is usual, as zero stands for no picture."""
+
+    def run(self, model: ImageVariationModel, images: ImageDataset, context: RunContext) -> InvertedEmbedding:
+        if model.conditioning == "unclip" and self.vectors != 1:
+            message = "an unCLIP base takes one image embedding."
+            raise InputError(message, field="vectors", remedy="Set it to 1, or use an image variation base.")
+        from nodes.diffusion.checkpoints import Checkpoint
+        from nodes.diffusion.devices import choose_device, training_precision
+        from nodes.diffusion.train import train
+        from nodes.diffusion.variations import load_variation
+
+        device = choose_device(context.device)
+        precision = training_precision(device, self.precision)
+        exact = load_variation(model, context.locate, device=device)
+        files = embed_views(images, model.clip_digest, lambda: exact.embed, context)
+        latents = encode_views(images, model.vae_digest, lambda: exact, context)
+        arithmetic = "fp32" if device.type == "cpu" else precision
+        loaded = load_variation(model, context.locate, device=device, precision=arithmetic)
+        mean, task = self._task(loaded, latents, files)
+        before = task.loss_at_start(context.stop_if_asked)
+        context.metric(0, fixed_noise_loss=before)
+        checkpoint = Checkpoint(context.progress_folder) if context.progress_folder else None
+        report = _reporter(self, task, context)
+        trained = train(task, {"image_embeds": task.vectors}, self, precision=precision, report=report, checkpoint=checkpoint)
+        after = task.validation_loss(context.stop_if_asked)
+        context.metric(self.max_steps, fixed_noise_loss=after)
+        context.message(f"loss at fixed noise: {before:.4f} with the mean embedding, {after:.4f} with the trained one.")
+        return InvertedEmbedding(
+            trained=_kept(trained["image_embeds"], "trained", context), mean=_kept(mean[None], "mean", context)
+        )
+
+    def _task(self, loaded: Any, latents: LatentDataset, files: list[tuple[Path, ...]]) -> tuple[Any, Any]:
+        """The mean embedding [d] of all views, and the loss of vectors that begin there."""
+        import torch
+        from safetensors.torch import load_file
+
+        from nodes.diffusion.variation_training import InversionTask, first_vectors
+
+        mean = torch.stack([load_file(file)["hidden"][0] for own in files for file in own]).mean(dim=0)
+        start = first_vectors(mean, self.vectors, self.seed).to(loaded.device)
+        own = tuple(CaptionItem(item.name, ("",), f[:1]) for item, f in zip(latents.items, files, strict=True))
+        texts = EmbeddingDataset(own, empty=files[0][0], caption_dropout=0.0, text_digest="")
+        vectors = torch.nn.Parameter(start.clone())
+        return mean, InversionTask(loaded, self, latents, texts, vectors=vectors, start=start, pull=self.pull)
+
+
+def _reporter(settings: TrainingSettings, task: Any, context: RunContext) -> Callable[[Any], None]:
+    """What happens after each step: numbers, and the chance to stop."""
+
+    def report(done: Any) -> None:
+        context.metric(done.step, loss=done.loss, learning_rate=done.learning_rate)
+        context.progress(done.step, settings.max_steps)
+        if done.step % settings.validation_every == 0 and done.step < settings.max_steps:
+            with done.trainer.weights_for_use():
+                context.metric(done.step, fixed_noise_loss=task.validation_loss(context.stop_if_asked))
+
+    return report
+
+
+def _kept(image_embeds: Any, label: str, context: RunContext) -> ImageEmbedding:
+    from safetensors.torch import save_file
+
+    tensors = {"image_embeds": image_embeds.float().cpu().contiguous()}
+    file = context.add_file(".safetensors", lambda path: save_file(tensors, path))
+    return ImageEmbedding(file=file, vectors=image_embeds.shape[0], width=image_embeds.shape[1], label=label)

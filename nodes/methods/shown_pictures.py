@@ -1,0 +1,75 @@
+"""What is computed once of each view of a picture and kept for every later run: CLIP image embeddings and latents."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from graph_runtime.context import RunContext
+from nodes.diffusion.values import ImageDataset, LatentDataset, LatentItem, LatentView
+
+Embed = Callable[[Any], Any]
+"""From an RGB picture to its embedding [d]."""
+
+
+def embed_views(
+    images: ImageDataset, identity: str, get_embed: Callable[[], Embed], context: RunContext
+) -> list[tuple[Path, ...]]:
+    """Return for each picture the files of its views' CLIP image embeddings: `hidden` [1, d].
+
+    `identity` names the image encoder; `get_embed` loads it, and is called only when something is not kept yet.
+    """
+
+    def compute(picture: Any) -> dict[str, Any]:
+        return {"hidden": get_embed()(picture)[None].cpu().contiguous()}
+
+    return _computed("clip image", images, identity, compute, context)
+
+
+def encode_views(images: ImageDataset, identity: str, get_model: Callable[[], Any], context: RunContext) -> LatentDataset:
+    """Return the latents of all views; `identity` names the VAE, and `get_model` loads its model when it is needed."""
+    from nodes.diffusion.latents import encode_pictures
+    from nodes.diffusion.pictures import as_tensor
+
+    def compute(picture: Any) -> dict[str, Any]:
+        mean, std = encode_pictures(get_model(), as_tensor(picture)[None], ["a picture"])
+        return {"mean": mean[0].contiguous(), "std": std[0].contiguous()}
+
+    files = _computed("variation latents", images, identity, compute, context)
+    items = [
+        LatentItem(
+            p.name,
+            tuple(LatentView(f, (p.width, p.height), view.crop, view.size) for f, view in zip(own, p.views, strict=True)),
+            p.repeats,
+        )
+        for p, own in zip(images.pictures, files, strict=True)
+    ]
+    return LatentDataset(tuple(items), identity)
+
+
+def _computed(
+    purpose: str, images: ImageDataset, identity: str, compute: Callable[[Any], dict[str, Any]], context: RunContext
+) -> list[tuple[Path, ...]]:
+    """For each picture a file for each of its views, made now if no run has kept it."""
+    from safetensors.torch import save_file
+
+    from nodes.diffusion.pictures import open_picture, render
+
+    found: list[tuple[Path, ...]] = []
+    for picture in images.pictures:
+        files: list[Path] = []
+        for view in picture.views:
+            facts = [picture.digest, asdict(view), images.background, identity]
+            key = f"{purpose}:" + hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+            kept = context.find_item(key)
+            if kept is None:
+                shown = render(open_picture(picture.file or context.locate(picture.digest), images.background, picture.name), view)
+                tensors = compute(shown)
+                kept = {"file": context.add_file(".safetensors", lambda path, t=tensors: save_file(t, path))}
+                context.keep_item(key, kept)
+            files.append(kept["file"])
+            context.stop_if_asked()
+        found.append(tuple(files))
+    return found

@@ -1,0 +1,46 @@
+"""SaveImageVariation."""
+
+from pathlib import PurePath
+from typing import Any, ClassVar, Literal
+
+from graph_runtime.context import METADATA_KEY, Artifact, RunContext
+from graph_runtime.node import FileName, Node
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.values import ImageVariationModel
+
+
+class SaveImageVariation(Node):
+    """Write the UNet of a base that draws variations of pictures, whole, with the workflow that made it inside.
+
+    LoadImageVariation reads the file. In a diffusers folder it is `unet/diffusion_pytorch_model.safetensors`.
+    """
+
+    synonyms: ClassVar[tuple[str, ...]] = ("save UNet", "export image variation", "save model")
+    side_effects: ClassVar[bool] = True
+
+    filename: FileName = "image-variation.safetensors"
+    """Name of the file."""
+    precision: Literal["fp16", "bf16", "fp32"] = "fp16"
+    """Numbers in the file; fp16 halves its size."""
+
+    def run(self, model: ImageVariationModel, context: RunContext) -> tuple[Artifact, ...]:
+        import torch
+
+        from nodes.diffusion.devices import DTYPES
+        from nodes.diffusion.safetensors_writer import safetensors_bytes, tensor_bytes
+        from nodes.diffusion.variations import load_variation
+
+        unet = load_variation(model, context.locate, device=torch.device("cpu")).unet
+        tensors = {name: tensor.to(DTYPES[self.precision]).contiguous() for name, tensor in unet.state_dict().items()}
+        _check_finite(tensors)
+        metadata = {"format": "pt", METADATA_KEY: context.provenance.text()}
+        content = safetensors_bytes(tensors, metadata, tensor_bytes(tensors))
+        name = self.filename if PurePath(self.filename).suffix == ".safetensors" else f"{self.filename}.safetensors"
+        return (Artifact(name, context.add_file(".safetensors", lambda path: path.write_bytes(content))),)
+
+
+def _check_finite(tensors: dict[str, Any]) -> None:
+    bad = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if bad:
+        remedy = "Save as fp32 or bf16, or train with a lower learning_rate."
+        raise InputError(f"{bad[0]} holds numbers that are not finite.", field="precision", remedy=remedy)
