@@ -61,7 +61,10 @@ class EncodeLatents(Node):
 
         device = choose_device(context.device)
         loaded = load(model, context.locate(model.digest), device=device, precision=self.precision)
-        shown = [render(open_picture(p.file or context.locate(p.digest), images.background, p.name), view) for _, p, view in group]
+        shown = [
+            render(open_picture(p.file or context.locate(p.digest), images.background, p.name), view, images.background)
+            for _, p, view in group
+        ]
         pictures = torch.stack([as_tensor(picture) for picture in shown])
         means, stds = encode_pictures(loaded, pictures, [p.name for _, p, _ in group])
         kept: dict[str, Any] = {}
@@ -85,4 +88,12 @@ def _view(picture: Picture, view: View, kept: Any) -> LatentView:
     file = kept["file"]
     assert isinstance(file, Path)
     left = view.resized[0] - view.crop[0] - view.size[0] if view.flipped else view.crop[0]
-    return LatentView(file, (picture.width, picture.height), (left, view.crop[1]), view.size)
+    crop = (max(0, left), max(0, view.crop[1]))
+    return LatentView(file, (picture.width, picture.height), crop, view.size, _valid(left, view))
+
+
+def _valid(left: int, view: View) -> tuple[int, int, int, int] | None:
+    """Where the picture lies in a view that it does not fill."""
+    if view.resized[0] >= view.size[0] and view.resized[1] >= view.size[1]:
+        return None
+    return -left, -view.crop[1], view.resized[0] - left, view.resized[1] - view.crop[1]

@@ -36,6 +36,9 @@ class LoadImages(Node):
     """Number of random crops kept of each picture; 0 takes the center."""
     flip: bool = False
     """Show each view mirrored too."""
+    smaller_copies: Annotated[int, Field(ge=0, le=64)] = 0
+    """Smaller copies kept of each picture, at random places on the background: the loss looks at the picture alone, and
+    captions begin with `very small`. 2 is good for custom diffusion."""
     background: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$", json_schema_extra={"widget": "color"})] = "#ffffff"
     """Color behind transparent pixels."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -86,7 +89,8 @@ class LoadImages(Node):
         target = (self.resolution, self.resolution)
         if self.buckets:
             target = nearest_bucket(size, bucket_sizes(self.resolution, min(self.bucket_step, self.resolution)))
-        return plan_views(size, target, random_crops=self.random_crops, flip=self.flip, seed=f"{self.seed} {digest}")
+        chosen = {"random_crops": self.random_crops, "smaller_copies": self.smaller_copies}
+        return plan_views(size, target, flip=self.flip, seed=f"{self.seed} {digest}", **chosen)
 
 
 def _size(path: Path, name: str) -> tuple[int, int]:

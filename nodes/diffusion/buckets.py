@@ -31,11 +31,13 @@ def nearest_bucket(size: Size, buckets: list[Size]) -> Size:
     return min(buckets, key=distance)
 
 
-def plan_views(size: Size, target: Size, *, random_crops: int, flip: bool, seed: str) -> tuple[View, ...]:
+def plan_views(
+    size: Size, target: Size, *, random_crops: int, flip: bool, seed: str, smaller_copies: int = 0
+) -> tuple[View, ...]:
     """Return how a picture of `size` becomes `target`: resized to cover it, then cropped in the center or at random places.
 
-    With `random_crops` = N there are N crops, drawn from `seed`; with `flip` each view comes mirrored too. A picture too long
-    and thin to be resized raises InputError.
+    With `random_crops` = N there are N crops, drawn from `seed`; with `flip` each view comes mirrored too; `smaller_copies`
+    adds views that show the whole picture smaller, at a random place. A picture too long and thin raises InputError.
     """
     scale = max(target[0] / size[0], target[1] / size[1])
     resized = max(target[0], round(size[0] * scale)), max(target[1], round(size[1] * scale))
@@ -45,4 +47,12 @@ def plan_views(size: Size, target: Size, *, random_crops: int, flip: bool, seed:
     draw = random.Random(seed)
     crops = [(draw.randint(0, free[0]), draw.randint(0, free[1])) for _ in range(random_crops)] or [(free[0] // 2, free[1] // 2)]
     mirrored = (False, True) if flip else (False,)
-    return tuple(View(resized, crop, target, flipped) for crop in dict.fromkeys(crops) for flipped in mirrored)
+    views = [(resized, crop) for crop in dict.fromkeys(crops)] + [_smaller(size, target, draw) for _ in range(smaller_copies)]
+    return tuple(View(shown, crop, target, flipped) for shown, crop in views for flipped in mirrored)
+
+
+def _smaller(size: Size, target: Size, draw: random.Random) -> tuple[Size, Size]:
+    """The whole picture at a third to four fifths of the view (Kumari et al. 2023, 3.1), and where it lies."""
+    scale = draw.uniform(1 / 3, 0.8) * min(target[0] / size[0], target[1] / size[1])
+    shown = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    return shown, (-draw.randint(0, target[0] - shown[0]), -draw.randint(0, target[1] - shown[1]))

@@ -54,11 +54,15 @@ def _from_deep(image: Image.Image) -> Image.Image:
     return image.convert("F").point(lambda value: value * (255 / 65535)).convert("L")
 
 
-def render(image: Image.Image, view: View) -> Image.Image:
-    """Resize, crop and perhaps mirror a picture."""
+def render(image: Image.Image, view: View, background: tuple[int, int, int] = (255, 255, 255)) -> Image.Image:
+    """Resize, crop and perhaps mirror a picture; what lies outside of it is `background`."""
     resized = image.resize(view.resized, Image.Resampling.LANCZOS, reducing_gap=3.0) if image.size != view.resized else image
     left, top = view.crop
-    cut = resized.crop((left, top, left + view.size[0], top + view.size[1]))
+    if min(left, top) < 0:
+        cut = Image.new("RGB", view.size, background)
+        cut.paste(resized, (-left, -top))
+    else:
+        cut = resized.crop((left, top, left + view.size[0], top + view.size[1]))
     return ImageOps.mirror(cut) if view.flipped else cut
 
 

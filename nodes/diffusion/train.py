@@ -116,7 +116,7 @@ class DenoisingTask:
             added=added_conditions(text, draws, device),
             class_labels=text.class_labels,
             snr_gamma=snr_gamma,
-            mask=valid_mask(draws, latents),
+            mask=valid_mask(draws, latents.to(device)),
         )
 
     @cached_property

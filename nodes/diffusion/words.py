@@ -92,12 +92,21 @@ def token_ids(prompt: str, tokenizer: Any, words: Mapping[str, Sequence[Tensor]]
     return ids
 
 
+def replaced_word(prompt: str, placeholder: str, other: str) -> str:
+    """Return the prompt with one word in place of another."""
+    return _pattern([placeholder]).sub(lambda found: other, prompt)
+
+
 def _pieces(prompt: str, words: Iterable[str]) -> list[str]:
-    """A prompt cut at its placeholders, which stand alone: `<cat>` is none in `<cat>s`."""
-    longest_first = sorted(map(re.escape, words), key=len, reverse=True)
-    if not longest_first:
-        return [prompt]
-    return [piece for piece in re.split(rf"(?<![\w-])({'|'.join(longest_first)})(?![\w-])", prompt, flags=re.IGNORECASE) if piece]
+    """A prompt cut at its placeholders."""
+    known = list(words)
+    return [piece for piece in _pattern(known).split(prompt) if piece] if known else [prompt]
+
+
+def _pattern(words: Sequence[str]) -> re.Pattern[str]:
+    """Finds words that stand alone: `<cat>` is none in `<cat>s`, nor in `<cat>-neg`."""
+    longest_first = "|".join(sorted(map(re.escape, words), key=len, reverse=True))
+    return re.compile(rf"(?<![\w-])({longest_first})(?![\w-])", re.IGNORECASE)
 
 
 class _LongerTable(nn.Module):

@@ -1,0 +1,69 @@
+"""TrainDreamArtist."""
+
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Node
+from nodes.diffusion.adapters import TokenEmbedding
+from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.values import CaptionedDataset, DiffusionModel, LatentDataset
+from nodes.methods.placeholders import Placeholder, check_placeholder, check_word
+from nodes.methods.training import WATCHING, check_pairs, check_trained, train_untrained
+
+
+class TrainDreamArtist(TrainingSettings, Node):
+    """Teach the model a new word and its opposite from one picture (DreamArtist, Dong et al. 2022).
+
+    Prompts take the placeholder, negative prompts the placeholder with `-neg`, at about the guidance of the training.
+    """
+
+    display_name: ClassVar[str] = "Train DreamArtist"
+    synonyms: ClassVar[tuple[str, ...]] = ("one shot", "negative embedding", "contrastive prompt tuning", "single image")
+    resumable: ClassVar[bool] = True
+    not_in_key: ClassVar[frozenset[str]] = WATCHING
+
+    placeholder: Placeholder = "<new>"
+    """The new word, as captions and prompts write it; its opposite is called the same with `-neg` at the end."""
+    initializer: Annotated[str, Field(min_length=1)] = "thing"
+    """A word the model knows that comes close; both begin at its vector."""
+    vectors: Annotated[int, Field(ge=1, le=64)] = 3
+    """Vectors of the positive word."""
+    negative_vectors: Annotated[int, Field(ge=1, le=64)] = 6
+    """Vectors of the negative word; more than the positive one has is usual."""
+    guidance_scale: Annotated[float, Field(ge=1, le=50)] = 4.0
+    """Guidance of the predictions that are trained; with 1 the negative word learns nothing."""
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Draws of the picture per forward pass; each is predicted twice."""
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 2.5e-3
+    """Step size: 2.5e-3 to 5e-3 is usual."""
+    weight_decay: Annotated[float, Field(ge=0, le=1, json_schema_extra={"group": "Optimizer"})] = 0.0
+    """How strongly the vectors are drawn to zero; 0 is usual, as zero is no word."""
+
+    def run(
+        self, model: DiffusionModel, latents: LatentDataset, captions: CaptionedDataset, context: RunContext
+    ) -> DiffusionModel:
+        check_trained(model.adapters)
+        check_pairs(model, latents, captions)
+        check_placeholder(self.placeholder, model, captions)
+        check_word(self.placeholder, self.initializer, model, context)
+        from nodes.diffusion.guided import GuidedTask
+
+        negative = f"{self.placeholder}-neg"
+
+        def make_task(loaded: Any, laid: Any) -> GuidedTask:
+            words: dict[str, Any] = {"placeholder": self.placeholder, "negative": negative, "guidance_scale": self.guidance_scale}
+            return GuidedTask(loaded, self, latents, captions, model.clip_skip, **words)
+
+        words = self._words(negative)
+        trained, _ = train_untrained(self, replace(model, adapters=(*model.adapters, *words)), context, make_task)
+        return trained
+
+    def _words(self, negative: str) -> tuple[TokenEmbedding, TokenEmbedding]:
+        start: dict[str, Any] = {"initializer": self.initializer, "steps": self.max_steps, "seed": self.seed}
+        return (
+            TokenEmbedding(placeholder=self.placeholder, vectors=self.vectors, **start),
+            TokenEmbedding(placeholder=negative, vectors=self.negative_vectors, spread=1e-3, negative=True, **start),
+        )
