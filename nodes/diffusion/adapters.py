@@ -64,6 +64,11 @@ class TokenEmbedding:
     def label(self) -> str:
         return self.placeholder
 
+    @property
+    def plain_name(self) -> str:
+        """The placeholder as a file name: `<red-fox>` becomes `red-fox`."""
+        return "".join(letter for letter in self.placeholder if letter.isalnum() or letter in "-_") or "embedding"
+
     def text_identity(self) -> str:
         """Return what text embeddings depend on."""
         return f"{self.placeholder}={self.weights and self.weights.name}"
@@ -94,4 +99,26 @@ class WeightChange:
         return str(self.weights and self.weights.name) if self.text_encoder else ""
 
 
-Adapter = Annotated[LowRankAdapter | TokenEmbedding | WeightChange, Field(discriminator="kind")]
+@dataclass(frozen=True, kw_only=True)
+class AestheticGradient:
+    """At sampling, the text encoder is tuned to each prompt's look before it encodes it (Gallego 2022)."""
+
+    kind: Literal["aesthetic"] = "aesthetic"
+    steps: int
+    """Optimizer steps for each prompt."""
+    learning_rate: float
+    blend: float = 1.0
+    """Share of the tuned encoding; the rest is the untouched one."""
+    weights: Path
+    """`aesthetic_embedding` [1, d], and `text_projection` [d, width] where the text encoder has none of its own."""
+
+    @property
+    def label(self) -> str:
+        return f"aesthetic, {self.steps} steps"
+
+    def text_identity(self) -> str:
+        """Return nothing: trainings and captions do not know of it."""
+        return ""
+
+
+Adapter = Annotated[LowRankAdapter | TokenEmbedding | WeightChange | AestheticGradient, Field(discriminator="kind")]

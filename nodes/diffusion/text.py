@@ -44,6 +44,20 @@ def encode_prompts(model: StableDiffusion, prompts: Sequence[str], *, clip_skip:
     return TextEmbeddings(torch.cat(hidden, dim=-1), pooled, tuple(truncated))
 
 
+def word_features(model: StableDiffusion, prompts: Sequence[str], *, from_word: str = "", clip_skip: int = 0) -> Tensor:
+    """Return what cross-attention sees of the prompts' words [n, d] on the CPU: from the first token, or from a placeholder,
+    to the end of text, one row per token.
+    """
+    rows: list[Tensor] = []
+    for prompt in prompts:
+        tokenizer = model.tokenizers[0]
+        before = prompt.lower().partition(from_word.lower())[0] if from_word else ""
+        start = 1 + len(token_ids(before, tokenizer, model.words))
+        end = 2 + len(token_ids(prompt, tokenizer, model.words))
+        rows.append(encode_prompts(model, [prompt], clip_skip=clip_skip).hidden[0, start:end].float().cpu())
+    return torch.cat(rows)
+
+
 def cut_prompts(model: StableDiffusion, prompts: Sequence[str]) -> list[str]:
     """Return the prompts that are too long for the tokenizer."""
     tokenizer = model.tokenizers[0]

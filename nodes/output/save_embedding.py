@@ -25,7 +25,7 @@ class SaveEmbedding(Node):
     filename: FileName = "embedding"
     """Name of the file, which other programs take as the word. Further words are named by their placeholder."""
     layout: Literal["safetensors", "A1111", "diffusers"] = "safetensors"
-    """`safetensors` loads in AUTOMATIC1111, ComfyUI and kohya; `A1111` is the old .pt; `diffusers` names the tensor by the word."""
+    """`safetensors` loads in AUTOMATIC1111, ComfyUI and kohya; `A1111` is the older .pt; `diffusers` is for diffusers."""
 
     def run(self, model: DiffusionModel, context: RunContext) -> tuple[Artifact, ...]:
         words = [adapter for adapter in model.adapters if isinstance(adapter, TokenEmbedding)]
@@ -35,7 +35,7 @@ class SaveEmbedding(Node):
         if any(word.weights is None for word in words):
             raise InputError("this embedding has not been trained.", field="model", remedy="Wire the trained model here.")
         first = PurePath(self.filename).stem
-        names = [first, *(_further(word, first) for word in words[1:])]
+        names = [first, *(f"{first}-neg" if word.negative else word.plain_name for word in words[1:])]
         if len(set(names)) < len(names):
             raise InputError("two words would get one file name.", field="filename", remedy="Choose another name.")
         return tuple(self._written(word, name, model, context) for word, name in zip(words, names, strict=True))
@@ -58,14 +58,3 @@ class SaveEmbedding(Node):
                 metadata["format"] = "pt"
             content = safetensors_bytes(tensors, {**metadata, METADATA_KEY: context.provenance.text()}, data)
         return Artifact(f"{name}{suffix}", context.add_file(suffix, lambda path: path.write_bytes(content)))
-
-
-def _plain_name(placeholder: str) -> str:
-    """Return a placeholder as a file name: `<red-fox>` becomes `red-fox`."""
-    return "".join(letter if letter.isalnum() or letter in "-_" else "" for letter in placeholder) or "embedding"
-
-
-def _further(word: TokenEmbedding, name: str) -> str:
-    if word.negative:
-        return f"{name}-neg"
-    return _plain_name(word.placeholder)

@@ -1,0 +1,36 @@
+"""LoadCustomDiffusion."""
+
+from dataclasses import replace
+from typing import ClassVar
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Json, Node, OutsideFiles, WorkspaceFile
+from nodes.diffusion.adapters import WeightChange
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.values import DiffusionModel
+
+
+class LoadCustomDiffusion(Node):
+    """Lay the keys and values of a custom diffusion file over a model; its words come through LoadEmbedding."""
+
+    synonyms: ClassVar[tuple[str, ...]] = ("pytorch_custom_diffusion_weights.bin", "load attention processors")
+
+    file: WorkspaceFile
+    """`pytorch_custom_diffusion_weights.bin` of diffusers, or a file of SaveCustomDiffusion."""
+
+    def fingerprint(self, files: OutsideFiles) -> Json:
+        if not files.resolve(self.file).is_file():
+            raise InputError(f"there is no file {self.file!r}.", field="file", remedy="Choose a custom diffusion file.")
+        return files.digest_file(self.file)
+
+    def run(self, model: DiffusionModel, context: RunContext) -> DiffusionModel:
+        from safetensors.torch import save_file
+
+        from nodes.diffusion.custom_diffusion_files import read_processors
+        from nodes.diffusion.weights import check_places
+
+        tensors = read_processors(context.locate(context.fingerprint))
+        check_places(tensors, context.locate(model.digest))
+        weights = context.add_file(".safetensors", lambda path: save_file(tensors, path))
+        change = WeightChange(name="custom diffusion", endings=("attn2.to_k.weight", "attn2.to_v.weight"), weights=weights)
+        return replace(model, adapters=(*model.adapters, change))

@@ -1,0 +1,86 @@
+"""MergeConcepts."""
+
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Node, Prompt
+from nodes.diffusion.adapters import TokenEmbedding, WeightChange
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.values import CaptionedDataset, DiffusionModel
+from nodes.methods.training import check_trained
+
+
+def _not_blank(prompts: str) -> str:
+    if not prompts.strip():
+        raise ValueError("at least one prompt is needed, one per line, each with the word of one concept")
+    return prompts
+
+
+class MergeConcepts(Node):
+    """Put concepts that were trained apart by custom diffusion into one model, in closed form and without training."""
+
+    synonyms: ClassVar[tuple[str, ...]] = ("custom diffusion", "multi-concept", "compose", "combine")
+
+    prompts: Annotated[Prompt, AfterValidator(_not_blank)]
+    """What must come out as each model alone would draw it, one prompt per line, each with the new word of one model."""
+
+    def run(self, models: list[DiffusionModel], captions: CaptionedDataset, context: RunContext) -> DiffusionModel:
+        """`captions` say what the merged model must otherwise keep: many different ones are best."""
+        parts = [self._parts(model) for model in models]
+        base = replace(models[0], adapters=())
+        if any(replace(model, adapters=()) != base for model in models):
+            remedy = "Train all of them on one model."
+            raise InputError("the concepts were trained on different models.", field="models", remedy=remedy)
+        if len({word.placeholder.lower() for _, word in parts}) < len(parts):
+            raise InputError("two concepts have the same word.", field="models", remedy="Give each its own placeholder.")
+        weights = self._merged(base, parts, captions, context)
+        change = WeightChange(name="merged concepts", endings=parts[0][0].endings, weights=weights)
+        return replace(base, adapters=(change, *(word for _, word in parts)))
+
+    @staticmethod
+    def _parts(model: DiffusionModel) -> tuple[WeightChange, TokenEmbedding]:
+        """The two things that a custom diffusion consists of."""
+        check_trained(model.adapters)
+        match model.adapters:
+            case (WeightChange(endings=endings) as change, TokenEmbedding() as word) if endings:
+                return change, word
+            case _:
+                remedy = "Wire the models as TrainCustomDiffusion returns them."
+                raise InputError(f"{model.name} is no custom diffusion of one concept.", field="models", remedy=remedy)
+
+    def _merged(
+        self,
+        base: DiffusionModel,
+        parts: list[tuple[WeightChange, TokenEmbedding]],
+        captions: CaptionedDataset,
+        context: RunContext,
+    ) -> Any:
+        import torch
+        from safetensors.torch import save_file
+
+        from nodes.diffusion.concepts import Concept, merge_concepts
+        from nodes.diffusion.devices import choose_device
+        from nodes.diffusion.loading import load
+        from nodes.diffusion.overlays import applied
+        from nodes.diffusion.text import word_features
+        from nodes.diffusion.weights import tensors_of
+
+        loaded = load(base, context.locate(base.digest), device=choose_device(context.device))
+        kept = [variants[0] for variants in captions.captions]
+        with torch.no_grad(), applied([word for _, word in parts], loaded):
+            features = word_features(loaded, kept, clip_skip=base.clip_skip)
+            targets = [word_features(loaded, self._prompts_of(word), from_word=word.placeholder) for _, word in parts]
+        concepts = [Concept(tensors_of(change), target) for (change, _), target in zip(parts, targets, strict=True)]
+        own = {name: loaded.unet.get_parameter(name.removeprefix("unet.")) for name in concepts[0].weights}
+        merged = merge_concepts({name: tensor.detach().float().cpu() for name, tensor in own.items()}, concepts, features)
+        return context.add_file(".safetensors", lambda path: save_file(merged, path))
+
+    def _prompts_of(self, word: TokenEmbedding) -> list[str]:
+        lines = [line.strip() for line in self.prompts.splitlines() if word.placeholder.lower() in line.lower()]
+        if not lines:
+            remedy = f"Write a line such as: photo of a {word.placeholder}"
+            raise InputError(f"no prompt holds the word {word.placeholder!r}.", field="prompts", remedy=remedy)
+        return lines

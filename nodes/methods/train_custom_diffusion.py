@@ -1,0 +1,85 @@
+"""TrainCustomDiffusion."""
+
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Node
+from nodes.diffusion.adapters import TokenEmbedding, WeightChange
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.values import CaptionedDataset, DiffusionModel, EmbeddingDataset, LatentDataset
+from nodes.methods.placeholders import Placeholder, check_placeholder, check_word
+from nodes.methods.training import WATCHING, check_pairs, check_trained, choose_texts, train_untrained
+
+KEYS_AND_VALUES = ("attn2.to_k.weight", "attn2.to_v.weight")
+
+
+class TrainCustomDiffusion(TrainingSettings, Node):
+    """Teach a concept by the keys and values of cross-attention and a new word (custom diffusion, Kumari et al. 2023).
+
+    A file of some percent of the model, and concepts trained apart can be merged. Captions hold the placeholder, such as
+    `photo of a <new1> cat`; class pictures and their captions keep the class as it was.
+    """
+
+    synonyms: ClassVar[tuple[str, ...]] = ("cross-attention", "multi-concept", "modifier token", "delta")
+    resumable: ClassVar[bool] = True
+    not_in_key: ClassVar[frozenset[str]] = WATCHING
+
+    placeholder: Placeholder = "<new1>"
+    """The new word, as captions and prompts write it, usually before the word of the class."""
+    initializer: Annotated[str, Field(min_length=1)] = "thing"
+    """The word whose vector it begins with; a rare one is usual."""
+    max_steps: Annotated[int, Field(ge=1, le=10_000_000)] = 500
+    """Optimizer steps; 250 to 500 are usual, 750 and more for faces."""
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = 2
+    """Pictures of the concept per forward pass; as many of the class come in a second one."""
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 2e-5
+    """Step size: 1e-5 times the batch size is usual, 1e-3 on the bundled model."""
+    prior_loss_weight: Annotated[float, Field(ge=0, le=100)] = 1.0
+    """How much the class counts beside the concept; 0 trains without class pictures."""
+
+    def run(
+        self,
+        model: DiffusionModel,
+        latents: LatentDataset,
+        captions: CaptionedDataset,
+        context: RunContext,
+        class_latents: LatentDataset | None = None,
+        class_embeddings: EmbeddingDataset | None = None,
+    ) -> DiffusionModel:
+        check_trained(model.adapters)
+        check_pairs(model, latents, captions)
+        check_placeholder(self.placeholder, model, captions)
+        prior = self._prior(model, class_latents, class_embeddings) if self.prior_loss_weight else None
+        check_word(self.placeholder, self.initializer, model, context)
+
+        def make_task(loaded: Any, laid: Any) -> Any:
+            from nodes.diffusion.prior import PriorPreservation, class_task
+            from nodes.diffusion.train import DenoisingTask
+
+            concept = DenoisingTask(loaded, self, latents, captions, model.clip_skip)
+            if prior is None:
+                return concept
+            return PriorPreservation(concept, class_task(loaded, self, *prior, model.clip_skip), self.prior_loss_weight)
+
+        change = WeightChange(name="custom diffusion", endings=KEYS_AND_VALUES)
+        word = TokenEmbedding(placeholder=self.placeholder, vectors=1, initializer=self.initializer, steps=self.max_steps)
+        trained, _ = train_untrained(self, replace(model, adapters=(*model.adapters, change, word)), context, make_task)
+        return trained
+
+    def _prior(
+        self, model: DiffusionModel, latents: LatentDataset | None, embeddings: EmbeddingDataset | None
+    ) -> tuple[LatentDataset, Any]:
+        if latents is None:
+            remedy = "Wire GenerateClassImages through EncodeLatents to it, or set prior_loss_weight to 0."
+            raise InputError("the class pictures are missing.", field="class_latents", remedy=remedy)
+        texts = choose_texts(model, embeddings, None, text_changes=False, prefix="class_")
+        check_pairs(model, latents, texts, prefix="class_")
+        assert isinstance(texts, EmbeddingDataset)
+        if any(self.placeholder.lower() in caption.lower() for item in texts.items for caption in item.captions):
+            message = f"a caption of the class holds the placeholder {self.placeholder!r}."
+            raise InputError(message, field="class_embeddings", remedy="Describe the class without it.")
+        return latents, texts

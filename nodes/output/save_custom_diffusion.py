@@ -1,0 +1,46 @@
+"""SaveCustomDiffusion."""
+
+from pathlib import PurePath
+from typing import ClassVar
+
+from graph_runtime.context import Artifact, RunContext
+from graph_runtime.node import FileName, Node
+from nodes.diffusion.adapters import TokenEmbedding, WeightChange
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.values import DiffusionModel
+
+
+class SaveCustomDiffusion(Node):
+    """Write a custom diffusion as diffusers does: keys and values in a .bin, and each new word in one of its own.
+
+    Other programs know no such file: save the whole model with SavePipeline and the words with SaveEmbedding for them.
+    """
+
+    synonyms: ClassVar[tuple[str, ...]] = ("pytorch_custom_diffusion_weights.bin", "export delta")
+    side_effects: ClassVar[bool] = True
+
+    filename: FileName = "pytorch_custom_diffusion_weights.bin"
+    """Name of the file of keys and values; the words are called the same with their own name behind."""
+
+    def run(self, model: DiffusionModel, context: RunContext) -> tuple[Artifact, ...]:
+        changes = [adapter for adapter in model.adapters if isinstance(adapter, WeightChange)]
+        words = [adapter for adapter in model.adapters if isinstance(adapter, TokenEmbedding)]
+        if len(changes) != 1 or not changes[0].endings or not words or len(words) + 1 != len(model.adapters):
+            remedy = "Wire the model as TrainCustomDiffusion or MergeConcepts returns it."
+            raise InputError(f"{model.name} is no custom diffusion alone.", field="model", remedy=remedy)
+        if model.family == "sdxl":
+            remedy = "Save the whole model with SavePipeline, and the words with SaveEmbedding."
+            raise InputError("diffusers has no such file for SDXL.", field="model", remedy=remedy)
+        from nodes.diffusion.custom_diffusion_files import processor_bytes, token_bytes
+        from nodes.diffusion.embedding_files import word_vectors
+        from nodes.diffusion.weights import attention_layers, tensors_of
+
+        stem = PurePath(self.filename).stem
+        layers = attention_layers(context.locate(model.digest))
+        contents = {f"{stem}.bin": processor_bytes(tensors_of(changes[0]), layers)}
+        for word in words:
+            contents[f"{stem}-{word.plain_name}.bin"] = token_bytes(word.placeholder, word_vectors(word)[0][0])
+        return tuple(
+            Artifact(name, context.add_file(".bin", lambda path, c=content: path.write_bytes(c)))
+            for name, content in contents.items()
+        )
