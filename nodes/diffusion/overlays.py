@@ -5,7 +5,8 @@ from contextlib import ExitStack, contextmanager
 
 from torch import nn
 
-from nodes.diffusion.adapters import Adapter, LowRankAdapter, TokenEmbedding, WeightChange
+from nodes.diffusion.adapters import Adapter, AestheticGradient, LowRankAdapter, TokenEmbedding, WeightChange
+from nodes.diffusion.aesthetic import aesthetic_followed
 from nodes.diffusion.loading import StableDiffusion
 from nodes.diffusion.lora import low_rank
 from nodes.diffusion.weights import weights_changed
@@ -27,6 +28,8 @@ def applied(adapters: Sequence[Adapter], model: StableDiffusion) -> Generator[li
         for number, adapter in numbered:
             if isinstance(adapter, TokenEmbedding):
                 laid[number] = stack.enter_context(word_known(adapter, model))
+            if isinstance(adapter, AestheticGradient):
+                laid[number] = stack.enter_context(aesthetic_followed(adapter, model))
         loras = [(number, adapter) for number, adapter in numbered if isinstance(adapter, LowRankAdapter)]
         tensors = stack.enter_context(low_rank([adapter for _, adapter in loras], model))
         laid |= {number: found for (number, _), found in zip(loras, tensors, strict=True)}

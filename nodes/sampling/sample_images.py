@@ -74,6 +74,8 @@ class SampleImages(Node):
                 done = (place[0] * len(batches) + number) * self.num_inference_steps
                 drawn = self._draw(loaded, model, batch, lambda step, done=done: context.progress(done + step, total))
                 images += [self._kept(picture, model, job, context) for picture, job in zip(drawn, batch, strict=True)]
+            if loaded.aesthetic:
+                _tell_cosines(loaded.aesthetic.cosines, context)
         return images
 
     def _draw(self, loaded: Any, model: DiffusionModel, batch: list[Job], on_step: Any) -> Any:
@@ -114,6 +116,12 @@ class SampleImages(Node):
         }
         settings = ", ".join(f"{name}: {value}" for name, value in facts.items())
         return "\n".join([job[0], *([f"Negative prompt: {negative}"] if negative else []), settings])
+
+
+def _tell_cosines(cosines: dict[str, tuple[float, float]], context: RunContext) -> None:
+    """Say how much nearer to the aesthetic the prompts came."""
+    before, after = (sum(values) / len(cosines) for values in zip(*cosines.values(), strict=True))
+    context.message(f"cosine to the aesthetic, mean of {len(cosines)} prompts: {before:.3f} before, {after:.3f} after.")
 
 
 def _warn_of_cuts(loaded: Any, prompts: list[str], context: RunContext) -> None:

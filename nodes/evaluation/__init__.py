@@ -1,0 +1,1 @@
+"""Evaluation: what was learned, in numbers."""

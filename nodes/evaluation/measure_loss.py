@@ -1,0 +1,69 @@
+"""MeasureLoss."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Node
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.values import CaptionedDataset, DiffusionModel, LatentDataset, ScoreRow, Scores
+
+
+class MeasureLoss(Node):
+    """Measure the denoising loss of models on captioned pictures, at timesteps and noise that are the same for all of them.
+
+    A training's own loss jumps with its random draws; this one does not, so small differences count. Measure on pictures that
+    the training has not seen.
+    """
+
+    synonyms: ClassVar[tuple[str, ...]] = ("validation loss", "loss at fixed noise", "evaluate", "metrics")
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Chooses the noise; compare losses of one seed only."""
+
+    def run(
+        self, models: list[DiffusionModel], latents: LatentDataset, captions: CaptionedDataset, context: RunContext
+    ) -> Scores:
+        if [picture.name for picture in captions.pictures] != [item.name for item in latents.items]:
+            remedy = "Wire latents and captions from the same LoadImages."
+            raise InputError("latents and captions are of different pictures.", field="captions", remedy=remedy)
+        for model in models:
+            if model.vae_digest != latents.vae_digest:
+                remedy = "Wire EncodeLatents to the same model."
+                raise InputError(f"the latents were made by another VAE than {model.name}'s.", field="latents", remedy=remedy)
+            if any(adapter.weights is None for adapter in model.adapters):
+                remedy = "Wire the trained model here."
+                raise InputError("a model has an adapter that is not trained.", field="models", remedy=remedy)
+        rows: list[ScoreRow] = []
+        for number, model in enumerate(models):
+            loss = self._loss(model, latents, captions, (number, len(models)), context)
+            label = " + ".join([model.name, *(adapter.label for adapter in model.adapters)])
+            context.metric(number + 1, loss=loss)
+            context.message(f"{label}: loss {loss:.5f} at fixed timesteps and noise.")
+            rows.append(ScoreRow(label, (("loss", loss),)))
+        return Scores(tuple(rows))
+
+    def _loss(
+        self,
+        model: DiffusionModel,
+        latents: LatentDataset,
+        captions: CaptionedDataset,
+        place: tuple[int, int],
+        context: RunContext,
+    ) -> float:
+        """Mean over pictures; `place` is the model's number and how many there are."""
+        from nodes.diffusion.devices import choose_device
+        from nodes.diffusion.loading import load
+        from nodes.diffusion.overlays import applied
+        from nodes.diffusion.settings import TrainingSettings
+        from nodes.diffusion.train import DenoisingTask
+
+        loaded = load(model, context.locate(model.digest), device=choose_device(context.device))
+        count, losses = len(latents.items), list[float]()
+        with applied(model.adapters, loaded):
+            task = DenoisingTask(loaded, TrainingSettings(seed=self.seed), latents, captions, model.clip_skip)
+            for index in range(count):
+                losses.append(task.picture_loss(index))
+                context.progress(place[0] * count + index + 1, place[1] * count)
+        return sum(losses) / count

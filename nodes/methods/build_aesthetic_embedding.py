@@ -1,0 +1,53 @@
+"""BuildAestheticEmbedding."""
+
+from typing import Any, ClassVar
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
+from nodes.diffusion.clip_folders import CLIP_FILES, REMEDY, clip_folders, clip_reference
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.values import AestheticEmbedding, DiffusionModel, ImageDataset
+from nodes.methods.shown_pictures import embed_views
+
+
+class BuildAestheticEmbedding(Node):
+    """Sum up the look of some pictures: the mean of their CLIP image embeddings (Gallego 2022).
+
+    Nothing is trained. Fifty to a hundred pictures of one look are usual; each is seen once, and remembered.
+    """
+
+    synonyms: ClassVar[tuple[str, ...]] = ("aesthetic gradient", "CLIP image", "style vector")
+
+    clip: ModelReference = ""
+    """Folder of a CLIP model, or of a diffusion model with `image_encoder`; left empty, the wired model's own.
+    It must be the CLIP whose text encoder will draw: ViT-L/14 for Stable Diffusion 1.x."""
+
+    def fingerprint(self, files: OutsideFiles) -> Json:
+        if not self.clip:
+            return None
+        clip_folders(files.resolve(clip_reference(self.clip)))
+        return files.digest_folder(clip_reference(self.clip), CLIP_FILES)
+
+    def run(self, images: ImageDataset, context: RunContext, model: DiffusionModel | None = None) -> AestheticEmbedding:
+        clip = context.fingerprint or (model and model.digest)
+        if not clip:
+            raise InputError("there is no CLIP to look with.", field="clip", remedy=f"Wire a model, or: {REMEDY}")
+        folders = clip_folders(context.locate(clip))
+        from safetensors.torch import load_file, save_file
+
+        from nodes.diffusion.aesthetic_files import mean_embedding
+        from nodes.diffusion.clip_images import load_image_embedder
+        from nodes.diffusion.devices import choose_device
+
+        held: list[Any] = []
+
+        def get_embed() -> Any:
+            if not held:
+                held.append(load_image_embedder(folders.image_encoder, folders.feature_extractor, choose_device(context.device)))
+            return held[0]
+
+        files = embed_views(images, clip, get_embed, context)
+        embedding = mean_embedding([[load_file(file)["hidden"] for file in views] for views in files])
+        tensors = {"aesthetic_embedding": embedding}
+        file = context.add_file(".safetensors", lambda path: save_file(tensors, path))
+        return AestheticEmbedding(file, embedding.shape[1])
