@@ -1,0 +1,77 @@
+"""Changed weights: in place while they are wanted, the very same parameters afterwards."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from nodes.diffusion.adapters import LowRankAdapter, WeightChange
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.loading import StableDiffusion
+from nodes.diffusion.overlays import applied
+from tests.diffusion.test_lora import forward
+from tests.models import make_model_folder, random_adapter
+
+CPU = torch.device("cpu")
+
+
+def parameters(model: StableDiffusion) -> dict[str, int]:
+    return {name: id(tensor) for part in (model.unet, *model.text_encoders) for name, tensor in part.named_parameters()}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> StableDiffusion:
+    return StableDiffusion(make_model_folder(tmp_path / "m", "sd1"), CPU, "fp32")
+
+
+def change(model: StableDiffusion, path: Path, factor: float = 2.0) -> WeightChange:
+    """A trained change of the first convolution."""
+    save_file({"unet.conv_in.weight": factor * model.unet.conv_in.weight.detach().clone()}, path)
+    return WeightChange(name="x", weights=path)
+
+
+def test_they_act_and_go(model: StableDiffusion, tmp_path: Path) -> None:
+    before, base = parameters(model), forward(model)
+    with applied([change(model, tmp_path / "w.safetensors")], model):
+        assert not torch.equal(forward(model), base)
+    with pytest.raises(RuntimeError, match="stop"), applied([change(model, tmp_path / "w.safetensors")], model):
+        raise RuntimeError("stop")
+    assert parameters(model) == before
+    assert torch.equal(forward(model), base)
+
+
+def test_a_lora_lies_over_changed_weights_in_any_order(model: StableDiffusion, tmp_path: Path) -> None:
+    target = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k"
+    save_file({f"unet.{target}.weight": torch.randn(32, 32)}, tmp_path / "w.safetensors")
+    changed = WeightChange(name="x", weights=tmp_path / "w.safetensors")
+    lora = random_adapter(model.folder, tmp_path / "l.safetensors", text_encoder=False)
+    assert isinstance(lora, LowRankAdapter)
+    with applied([changed, lora], model):
+        first = forward(model)
+    with applied([lora, changed], model):
+        assert torch.equal(forward(model), first)
+    with applied([lora], model):
+        assert not torch.equal(forward(model), first)
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
+def test_untrained_they_equal_the_model_and_can_be_trained(tmp_path: Path, family: Any) -> None:
+    model = StableDiffusion(make_model_folder(tmp_path / "m", family), CPU, "fp32")
+    base = forward(model)
+    with applied([WeightChange(name="x", text_encoder=True)], model) as laid:
+        assert torch.equal(forward(model), base)
+        assert all(tensor.dtype == torch.float32 for tensor in laid[0].values())
+        assert sum(name.startswith("unet.") for name in laid[0]) == len(list(model.unet.parameters()))
+    with applied([WeightChange(name="x", endings=("attn2.to_k.weight", "attn2.to_v.weight"))], model) as laid:
+        layers = sum(name.endswith(".attn2") for name, _ in model.unet.named_modules())
+        assert len(laid[0]) == 2 * layers
+
+
+@pytest.mark.parametrize("tensors", [{"unet.nowhere.weight": (2, 2)}, {"unet.conv_in.weight": (2, 2)}, {"vae.x": (1,)}])
+def test_weights_without_a_place_are_named(model: StableDiffusion, tmp_path: Path, tensors: dict[str, Any]) -> None:
+    save_file({name: torch.zeros(shape) for name, shape in tensors.items()}, tmp_path / "w.safetensors")
+    name = next(iter(tensors))
+    with pytest.raises(InputError, match=name), applied([WeightChange(name="x", weights=tmp_path / "w.safetensors")], model):
+        pass
