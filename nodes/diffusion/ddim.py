@@ -82,4 +82,4 @@ def invert(
         output = predict(model, path[-1], schedule.timesteps[level], text)
         path.append(ddim_step(output, path[-1], schedule, level + 1, level))
         on_step(number)
-    return torch.cat(path)
+    return torch.cat(path).contiguous()

@@ -53,7 +53,7 @@ class OptimizeNullText(Node):
             with torch.no_grad():
                 task = self._task(loaded, model, inversion, path)
             found = optimize_null_text(task, report=report, checkpoint=checkpoint)
-        uncond = context.add_file(".safetensors", lambda file: save_file({"uncond": found.cpu()}, file))
+        uncond = context.add_file(".safetensors", lambda file: save_file({"uncond": found.cpu().contiguous()}, file))
         known = {name: value for name, value in asdict(inversion).items() if name not in ("uncond", "guidance_scale")}
         return NullTextInversion(**known, uncond=uncond, guidance_scale=self.guidance_scale)
 
