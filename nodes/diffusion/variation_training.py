@@ -1,13 +1,19 @@
 """The denoising loss of bases conditioned on a CLIP image embedding: while the base is trained, and while an embedding is."""
 
+import re
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
+from accelerate import init_empty_weights
+from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from nodes.diffusion.batches import Draw
+from nodes.diffusion.folders import read_config
 from nodes.diffusion.randomness import generator_for
 from nodes.diffusion.text import TextEmbeddings
 from nodes.diffusion.train import VALIDATION_ITEMS, DenoisingTask
@@ -15,6 +21,18 @@ from nodes.diffusion.variations import ImageVariation
 
 SPREAD = 0.05
 """Deviation of what sets several vectors apart at first, in deviations of the mean embedding: equal ones would stay equal."""
+CROSS_ATTENTION = ("attn2.to_v.weight", "attn2.to_out.0.weight", "attn2.to_out.0.bias")
+UNREACHED = re.compile(r"transformer_blocks\.\d+\.(norm2|attn2\.(to_q|to_k|norm_q|norm_k))\.")
+"""Where one token of context is attended to with weight 1, whatever the queries and keys are: no gradient comes there."""
+
+
+def trained_names(unet: Path, weights: Literal["all", "cross-attention"]) -> tuple[str, ...]:
+    """Return the names, or endings of names, of what training with one token of context can change; no weights are read."""
+    if weights == "cross-attention":
+        return CROSS_ATTENTION
+    with init_empty_weights():
+        empty: Any = UNet2DConditionModel.from_config(read_config(unet / "config.json"))
+    return tuple(name for name, _ in empty.named_parameters() if not UNREACHED.search(name))
 
 
 @dataclass

@@ -65,8 +65,8 @@ def _computed(
             key = f"{purpose}:" + hashlib.sha256(json.dumps(facts).encode()).hexdigest()
             kept = context.find_item(key)
             if kept is None:
-                shown = render(open_picture(picture.file or context.locate(picture.digest), images.background, picture.name), view)
-                tensors = compute(shown)
+                opened = open_picture(picture.file or context.locate(picture.digest), images.background, picture.name)
+                tensors = compute(render(opened, view))
                 kept = {"file": context.add_file(".safetensors", lambda path, t=tensors: save_file(t, path))}
                 context.keep_item(key, kept)
             files.append(kept["file"])

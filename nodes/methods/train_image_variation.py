@@ -23,10 +23,6 @@ from nodes.diffusion.variation_folders import VARIATION_PARTS, context_width, pr
 from nodes.methods.shown_pictures import embed_views
 from nodes.methods.training import check_pairs, train_untrained
 
-CROSS_ATTENTION = tuple(
-    f"attn2.{name}" for name in ("to_q.weight", "to_k.weight", "to_v.weight", "to_out.0.weight", "to_out.0.bias")
-)
-
 
 class TrainImageVariation(TrainingSettings, Node):
     """Make a base that draws variations of pictures from a text-to-image model: the base that CLIP inversion needs.
@@ -45,7 +41,7 @@ class TrainImageVariation(TrainingSettings, Node):
     clip: ModelReference = ""
     """Folder with `image_encoder` and `feature_extractor`; left empty, the model's own, as the bundled one has them."""
     weights: Literal["all", "cross-attention"] = "all"
-    """Which weights of the UNet are trained; cross-attention alone needs less memory and keeps more of how the model draws."""
+    """What of the UNet is trained; cross-attention alone needs less memory and keeps more of how the model draws."""
     embedding_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of draws that train on zeros instead of the embedding, which guidance needs."""
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-5
@@ -67,7 +63,7 @@ class TrainImageVariation(TrainingSettings, Node):
         _check_model(model, context.locate(model.digest), context.locate(clip))
         from nodes.diffusion.clip_images import load_image_embedder
         from nodes.diffusion.devices import choose_device
-        from nodes.diffusion.variation_training import VariationTask
+        from nodes.diffusion.variation_training import VariationTask, trained_names
 
         held: list[Any] = []
 
@@ -82,7 +78,7 @@ class TrainImageVariation(TrainingSettings, Node):
         files = embed_views(images, clip, get_embed, context)
         embeddings = self._dataset(images, files, model, context)
         check_pairs(model, latents, embeddings)
-        change = WeightChange(name="image variation", endings=CROSS_ATTENTION if self.weights == "cross-attention" else ())
+        change = WeightChange(name="image variation", endings=trained_names(context.locate(model.digest) / "unet", self.weights))
         trained, _ = train_untrained(
             self,
             replace(model, adapters=(change,)),

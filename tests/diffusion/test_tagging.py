@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from nodes.diffusion import tagging
+from nodes.diffusion.clip_images import clip_pixels
 from nodes.diffusion.pictures import open_picture
 from nodes.diffusion.tagging import load_tagger
 
@@ -55,6 +56,6 @@ def test_many_words_are_encoded_in_parts() -> None:
 @pytest.mark.parametrize("size", [(300, 100), (100, 300), (7, 7)])
 def test_any_shape_is_seen_as_a_square(size: tuple[int, int]) -> None:
     processing = {"crop_size": {"height": 64}, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
-    pixels = tagging._pixels(Image.new("RGB", size, "white"), processing)
+    pixels = clip_pixels(Image.new("RGB", size, "white"), processing)
     assert pixels.shape == (1, 3, 64, 64)
     assert torch.allclose(pixels, torch.ones(()))
