@@ -25,7 +25,7 @@ class ApplyAestheticGradient(Node):
     steps: Annotated[int, Field(ge=1, le=1000)] = 5
     """Optimizer steps for each prompt: more follow the look further and the prompt less."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-4
-    """Size of a step (Adam); 1e-4 is usual on Stable Diffusion 1.x, 1e-3 shows on the bundled model."""
+    """Size of a step (Adam); 1e-4 is usual. Smaller steps, and more of them, keep more of the prompt."""
     blend: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of the tuned encoding in what is drawn; 1 takes it alone, 0 is the model without it."""
     clip: ModelReference = ""

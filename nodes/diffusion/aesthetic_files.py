@@ -37,7 +37,12 @@ def read_embedding(path: Path) -> Tensor:
     content = _opened(path)
     if isinstance(content, dict) and len(content) == 1:
         content = next(iter(content.values()))
-    if not isinstance(content, Tensor) or not content.is_floating_point() or content.numel() != content.shape[-1:].numel():
+    if (
+        not isinstance(content, Tensor)
+        or not content.is_floating_point()
+        or content.dim() not in (1, 2)
+        or content.numel() != content.shape[-1]
+    ):
         raise InputError(f"{path.name} holds no single vector.", field="file", remedy=REMEDY)
     embedding = content.detach().float().reshape(1, -1)
     if not embedding.isfinite().all() or not embedding.any():
