@@ -1,7 +1,10 @@
-"""Writing so that a reader sees the old file or the new one, never half of either."""
+"""Writing so that a reader sees the old file or the new one, never half of either, and no file takes another's place."""
 
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 
@@ -18,3 +21,29 @@ def write_atomic(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def numbered(path: Path) -> Iterator[Path]:
+    """Yield `path`, then without end the same with -2, -3 ... before its suffix."""
+    yield path
+    for number in count(2):
+        yield path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def place(source: Path, target: Path) -> None:
+    """Give a finished file a second name that must be free; where the file system has no links, copy it."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        _copy_new(source, target)
+
+
+def _copy_new(source: Path, target: Path) -> None:
+    with target.open("xb") as file, source.open("rb") as content:
+        try:
+            shutil.copyfileobj(content, file)
+        except BaseException:
+            target.unlink()
+            raise

@@ -7,14 +7,12 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from itertools import count
 from pathlib import Path
-from typing import Any
 
 from graph_runtime import events as ev
 from graph_runtime.cache import digest_file
 from graph_runtime.context import Artifact
-from graph_runtime.files import write_atomic
+from graph_runtime.files import numbered, place, write_atomic
 from graph_runtime.locks import FileLock
 from graph_runtime.workflow import Workflow, save_workflow
 
@@ -85,8 +83,11 @@ class RunFolder:
     def publish(self, artifact: Artifact, node: str) -> ev.PublishedArtifact:
         """Put an artifact into the output folder, never over a different file: the next free number is added to its name."""
         digest = digest_file(artifact.file)
-        path = next(path for path in _numbered(self.output / artifact.name) if _claimed(path, artifact.file, digest))
-        _place(path, self.folder / "artifacts" / path.name)
+        path = next(path for path in numbered(self.output / artifact.name) if _claimed(path, artifact.file, digest))
+        kept = self.folder / "artifacts" / path.name
+        if not _holds(kept, digest):
+            kept.unlink(missing_ok=True)  # an earlier attempt's, whose file in the output folder is gone
+            place(path, kept)
         return ev.PublishedArtifact(path=str(path), sha256=digest, bytes=path.stat().st_size, node=node)
 
     def close(self) -> None:
@@ -127,7 +128,7 @@ def _locked(path: Path, waiting: Callable[[], object]) -> FileLock:
 def _new_folder(runs: Path, name: str) -> Path:
     runs.mkdir(parents=True, exist_ok=True)
     safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in name)[:60]
-    for path in _numbered(runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{safe}"):
+    for path in numbered(runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{safe}"):
         try:
             path.mkdir()
         except FileExistsError:
@@ -136,19 +137,17 @@ def _new_folder(runs: Path, name: str) -> Path:
     raise AssertionError("numbers do not end")
 
 
-def _numbered(path: Path) -> Any:
-    yield path
-    for number in count(2):
-        yield path.with_name(f"{path.stem}-{number}{path.suffix}")
-
-
 def _claimed(path: Path, source: Path, digest: str) -> bool:
     """Put `source` at `path` unless another file is there; say whether `path` has the content now."""
     try:
         _copy(source, path)
     except FileExistsError:
-        return path.is_file() and digest_file(path) == digest
+        return _holds(path, digest)
     return True
+
+
+def _holds(path: Path, digest: str) -> bool:
+    return path.is_file() and digest_file(path) == digest
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -158,22 +157,11 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        _place(temporary, target)
+        place(temporary, target)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(target)) from error
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _place(source: Path, target: Path) -> None:
-    """Give a finished file a second name that must be free; where the file system has no links, copy it."""
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        raise
-    except OSError:
-        with target.open("xb") as file, source.open("rb") as content:
-            shutil.copyfileobj(content, file)
 
 
 def _json_bytes(value: object) -> bytes:
