@@ -1,5 +1,6 @@
 """MeasureLoss."""
 
+from dataclasses import asdict
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -8,6 +9,7 @@ from graph_runtime.context import RunContext
 from graph_runtime.node import Node
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel, LatentDataset, ScoreRow, Scores
+from nodes.evaluation.remembered import remembered
 
 
 class MeasureLoss(Node):
@@ -18,6 +20,7 @@ class MeasureLoss(Node):
     """
 
     synonyms: ClassVar[tuple[str, ...]] = ("validation loss", "loss at fixed noise", "evaluate", "metrics")
+    side_effects: ClassVar[bool] = True
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Chooses the noise; compare losses of one seed only."""
@@ -37,21 +40,24 @@ class MeasureLoss(Node):
                 raise InputError("a model has an adapter that is not trained.", field="models", remedy=remedy)
         rows: list[ScoreRow] = []
         for number, model in enumerate(models):
-            loss = self._loss(model, latents, captions, (number, len(models)), context)
             label = " + ".join([model.name, *(adapter.label for adapter in model.adapters)])
+            facts = [self.version, self.seed, *map(asdict, (model, latents, captions))]
+            place = (number, len(models))
+            found = remembered(facts, label, lambda m=model, p=place: self._measured(m, latents, captions, p, context), context)
+            rows.append(found)
+            loss = dict(found.values)["loss"]
             context.metric(number + 1, loss=loss)
             context.message(f"{label}: loss {loss:.5f} at fixed timesteps and noise.")
-            rows.append(ScoreRow(label, (("loss", loss),)))
         return Scores(tuple(rows))
 
-    def _loss(
+    def _measured(
         self,
         model: DiffusionModel,
         latents: LatentDataset,
         captions: CaptionedDataset,
         place: tuple[int, int],
         context: RunContext,
-    ) -> float:
+    ) -> dict[str, float]:
         """Mean over pictures; `place` is the model's number and how many there are."""
         from nodes.diffusion.devices import choose_device
         from nodes.diffusion.loading import load
@@ -66,4 +72,4 @@ class MeasureLoss(Node):
             for index in range(count):
                 losses.append(task.picture_loss(index))
                 context.progress(place[0] * count + index + 1, place[1] * count)
-        return sum(losses) / count
+        return {"loss": sum(losses) / count}

@@ -1,0 +1,97 @@
+"""The eye of ScoreImages: a CLIP and the references, loaded when the first row is measured."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from graph_runtime.context import RunContext
+from nodes.diffusion.clip_folders import clip_folders
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.values import GeneratedImage, ImageDataset
+
+
+@dataclass
+class Judge:
+    """Measures rows of pictures."""
+
+    references: ImageDataset | None
+    meanings: dict[str, str]
+    """What placeholders in prompts stand for."""
+    psnr: bool
+    context: RunContext
+
+    def measure(self, row: Sequence[GeneratedImage]) -> dict[str, float]:
+        """Return the numbers of one row, by name."""
+        import torch
+
+        from nodes.diffusion.pictures import open_picture
+        from nodes.diffusion.scores import clip_i, clip_t, in_known_words, mean_psnr
+
+        pictures, values = [open_picture(image.file) for image in row], dict[str, float]()
+        if self.psnr:
+            _check_sizes(pictures, self.shown)
+            values["psnr"] = mean_psnr(pictures, self.shown)
+        embeddings = [self._embedded(picture) for picture in pictures]
+        if self.references:
+            values["clip_i"] = clip_i(torch.stack(embeddings), self.wanted)
+        prompts = [in_known_words(image.prompt, self.meanings) for image in row]
+        told = [number for number, prompt in enumerate(prompts) if prompt]
+        if told:
+            texts = {prompt: self.embed_text(prompt) for prompt in dict.fromkeys(prompts) if prompt}
+            found = torch.stack([embeddings[number] for number in told])
+            values["clip_t"] = clip_t(found, torch.stack([texts[prompts[number]] for number in told]))
+        return values
+
+    @cached_property
+    def shown(self) -> list[Any]:
+        """The references as they are shown to a model."""
+        from nodes.diffusion.pictures import open_picture, render
+
+        data = self.references
+        assert data is not None
+        return [
+            render(open_picture(p.file or self.context.locate(p.digest), data.background, p.name), p.views[0])
+            for p in data.pictures
+        ]
+
+    @cached_property
+    def wanted(self) -> Any:
+        """The references' embeddings [n, d]."""
+        import torch
+
+        return torch.stack([self._embedded(picture) for picture in self.shown])
+
+    def _embedded(self, picture: Any) -> Any:
+        self.context.stop_if_asked()
+        return self.embed(picture)
+
+    @cached_property
+    def embed(self) -> Callable[[Any], Any]:
+        from nodes.diffusion.clip_images import load_image_embedder
+
+        return load_image_embedder(self._folders.image_encoder, self._folders.feature_extractor, self._device)
+
+    @cached_property
+    def embed_text(self) -> Callable[[str], Any]:
+        from nodes.diffusion.clip_texts import load_text_embedder
+
+        return load_text_embedder(self._folders, self._device)
+
+    @cached_property
+    def _folders(self) -> Any:
+        return clip_folders(self.context.locate(self.context.fingerprint))
+
+    @cached_property
+    def _device(self) -> Any:
+        from nodes.diffusion.devices import choose_device
+
+        return choose_device(self.context.device)
+
+
+def _check_sizes(pictures: Sequence[Any], references: Sequence[Any]) -> None:
+    for picture, reference in zip(pictures, references, strict=True):
+        if picture.size != reference.size:
+            sizes = " and ".join(f"{width} x {height}" for width, height in (picture.size, reference.size))
+            remedy = "Load the references at the resolution of the pictures, or turn psnr off."
+            raise InputError(f"a picture and its reference differ in size: {sizes}.", field="references", remedy=remedy)
