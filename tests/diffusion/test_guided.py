@@ -1,0 +1,64 @@
+"""DreamArtist's loss beside a computation by hand, and which word receives what."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nodes.diffusion.adapters import TokenEmbedding
+from nodes.diffusion.guided import GuidedTask
+from nodes.diffusion.overlays import applied
+from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.text import encode_prompts
+from tests.diffusion.test_train import Bench, make_bench
+
+WORDS = (
+    TokenEmbedding(placeholder="<new>", vectors=2, initializer="a"),
+    TokenEmbedding(placeholder="<new>-neg", vectors=3, initializer="b", spread=1e-3, negative=True),
+)
+
+
+def task(bench: Bench, guidance_scale: float) -> GuidedTask:
+    captions = replace(bench.captions, captions=(("an <new> here",),) * 5, caption_dropout=0.0)
+    settings = TrainingSettings(batch_size=2, sample_latents=False)
+    names = {"placeholder": "<new>", "negative": "<new>-neg"}
+    return GuidedTask(bench.model, settings, bench.latents, captions, guidance_scale=guidance_scale, **names)
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
+def test_the_loss_is_that_of_the_guided_prediction(tmp_path: Path, family: Any) -> None:
+    bench = make_bench(tmp_path, family)
+    with torch.no_grad(), applied(WORDS, bench.model):
+        made = task(bench, 3.5)
+        draws, drawn, latents = made._draw(0)
+        found = made.loss(0, 0)
+        schedule = bench.model.noise_scheduler
+        noisy = schedule.add_noise(latents, drawn.noise, drawn.timesteps)
+        predictions = []
+        for caption in ("an <new>-neg here", "an <new> here"):
+            text = encode_prompts(bench.model, [caption] * len(draws))
+            added = None
+            if text.pooled is not None:
+                ids = torch.tensor([[16.0, 20, 0, 2, 16, 16]] * len(draws))
+                added = {"text_embeds": text.pooled, "time_ids": ids}
+            predictions.append(bench.model.unet(noisy, drawn.timesteps, text.hidden, added_cond_kwargs=added).sample)
+        guided = predictions[0] + 3.5 * (predictions[1] - predictions[0])
+        v = schedule.config["prediction_type"] == "v_prediction"
+        target = schedule.get_velocity(latents, drawn.noise, drawn.timesteps) if v else drawn.noise
+    assert found.item() == pytest.approx(((guided - target) ** 2).mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 4.0])
+def test_guidance_1_makes_the_negative_word_irrelevant(tmp_path: Path, guidance_scale: float) -> None:
+    bench = make_bench(tmp_path, "sd1")
+    with applied(WORDS, bench.model) as laid:
+        for tensors in laid:
+            tensors["text_encoder_0"].requires_grad_(True)
+        task(bench, guidance_scale).loss(0, 0).backward()
+        positive, negative = (tensors["text_encoder_0"].grad for tensors in laid)
+    assert positive is not None
+    assert negative is not None
+    assert (positive.abs().sum(dim=1) > 0).all()
+    assert bool(negative.abs().sum() == 0) == (guidance_scale == 1)

@@ -1,0 +1,65 @@
+"""Prior preservation beside a computation by hand."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nodes.diffusion.batches import draw_noise, read_latents
+from nodes.diffusion.losses import min_snr_weights, signal_to_noise
+from nodes.diffusion.prior import PriorPreservation, class_task
+from nodes.diffusion.randomness import seed_for
+from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.train import DenoisingTask
+from tests.diffusion.test_train import Bench, make_bench
+
+
+def by_hand(bench: Bench, settings: TrainingSettings, seed: int) -> torch.Tensor:
+    """The loss of the first batch of a dataset, in plain torch."""
+    task = DenoisingTask(bench.model, settings.model_copy(update={"seed": seed}), bench.latents, bench.embeddings)
+    draws, _, _ = task._draw(0)
+    latents = read_latents([draw.view for draw in draws], task.files, None)
+    drawn = draw_noise(latents.shape, num_train_timesteps=1000, noise_offset=0.0, seed=seed, step=0)
+    text = task._text(draws)
+    schedule = bench.model.noise_scheduler
+    alphas = schedule.alphas_cumprod[drawn.timesteps].reshape(-1, 1, 1, 1)
+    noisy = alphas.sqrt() * latents + (1 - alphas).sqrt() * drawn.noise
+    v = bench.model.facts.prediction_type == "v_prediction"
+    target = alphas.sqrt() * drawn.noise - (1 - alphas).sqrt() * latents if v else drawn.noise
+    added = None
+    if text.pooled is not None:
+        rows = [[16, 20, 0, 2, 16, 16]] * len(draws)
+        added = {"text_embeds": text.pooled, "time_ids": torch.tensor(rows, dtype=torch.float32)}
+    predicted = bench.model.unet(noisy, drawn.timesteps, text.hidden, added_cond_kwargs=added).sample
+    each = ((predicted - target) ** 2).mean(dim=(1, 2, 3))
+    if settings.snr_gamma:
+        snr = signal_to_noise(schedule, drawn.timesteps)
+        each = each * min_snr_weights(snr, settings.snr_gamma, bench.model.facts.prediction_type)
+    return each.mean()
+
+
+@pytest.mark.parametrize("snr_gamma", [0.0, 5.0])
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
+def test_the_loss_is_the_instances_plus_the_weighted_classs(tmp_path: Path, family: Any, weight: float, snr_gamma: float) -> None:
+    """Each half has its own noise and its own weights, also with a batch of one, where a broadcast would hide a mistake."""
+    bench = make_bench(tmp_path, family)
+    for batch_size in (1, 3):
+        settings = TrainingSettings(batch_size=batch_size, sample_latents=False, snr_gamma=snr_gamma, seed=4)
+        instance = DenoisingTask(bench.model, settings, bench.latents, bench.embeddings)
+        prior = class_task(bench.model, settings, bench.latents, bench.embeddings, 0)
+        with torch.no_grad():
+            found = PriorPreservation(instance, prior, weight).loss(0, 0)
+            wanted = by_hand(bench, settings, 4) + weight * by_hand(bench, settings, seed_for(4, "class"))
+        assert found.item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
+def test_the_class_holds_nothing_out_and_draws_its_own_noise(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path, "sd1")
+    settings = TrainingSettings(batch_size=2, validation_fraction=0.4)
+    prior = class_task(bench.model, settings, bench.latents, bench.embeddings, 0)
+    instance = DenoisingTask(bench.model, settings, bench.latents, bench.embeddings)
+    assert not prior.validation
+    assert len(instance.validation) == 2
+    assert not torch.equal(prior._draw(0)[1].noise, instance._draw(0)[1].noise)
