@@ -121,4 +121,57 @@ class AestheticGradient:
         return ""
 
 
-Adapter = Annotated[LowRankAdapter | TokenEmbedding | WeightChange | AestheticGradient, Field(discriminator="kind")]
+NARROWEST, WIDEST = 1 / 16, 64
+"""Limits of a hypernetwork's layers, as multiples of the context's width."""
+
+
+def checked_structure(multiples: tuple[float, ...]) -> tuple[float, ...]:
+    """Return a hypernetwork's layer structure; raise ValueError unless what comes out is as wide as what goes in."""
+    if len(multiples) < 2 or multiples[0] != 1 or multiples[-1] != 1:
+        raise ValueError("a layer structure begins and ends with 1")
+    if not all(NARROWEST <= multiple <= WIDEST for multiple in multiples):
+        raise ValueError(f"the multiples of a layer structure are between {NARROWEST} and {WIDEST}")
+    return multiples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hypernetwork:
+    """Small nets that change what the UNet's attention makes keys and values from (AUTOMATIC1111's hypernetworks).
+
+    One pair of nets serves all self-attention of one width, another all attention to the text; the widths are the model's.
+    """
+
+    kind: Literal["hypernetwork"] = "hypernetwork"
+    name: str = "hypernetwork"
+    """What grids call it."""
+    layer_structure: tuple[float, ...] = (1.0, 2.0, 1.0)
+    """Width of the context and of what each linear layer makes of it, as multiples of the context's."""
+    activation_func: str = "linear"
+    """AUTOMATIC1111's name of what stands behind each linear layer but the last; `linear` is nothing."""
+    is_layer_norm: bool = False
+    """Whether a layer norm follows each linear layer."""
+    dropout_structure: tuple[float, ...] = (0.0, 0.0, 0.0)
+    """Share of numbers dropped in training at each place of `layer_structure`; the first and the last are 0."""
+    weight_initialization: str = "Normal"
+    activate_output: bool = False
+    """Whether the activation follows the last layer too."""
+    seed: int = 0
+    """Chooses first values and what is dropped."""
+    steps: int = 0
+    """Optimizer steps it was trained for."""
+    weights: Path | None = None
+    """`unet.self_320.k.linear.0.weight`, `unet.text_768.v.linear.2.bias`, ...; None while untrained."""
+    strength: float = 1.0
+
+    @property
+    def label(self) -> str:
+        return self.name if self.strength == 1 else f"{self.name} * {self.strength:g}"
+
+    def text_identity(self) -> str:
+        """Return nothing: text encoders are not touched."""
+        return ""
+
+
+Adapter = Annotated[
+    LowRankAdapter | TokenEmbedding | WeightChange | AestheticGradient | Hypernetwork, Field(discriminator="kind")
+]

@@ -40,6 +40,8 @@ class StableDiffusion:
         """Placeholders that prompts may use now, and their vectors [k, d] for each text encoder."""
         self.aesthetic: Aesthetic | None = None
         """What positive prompts are tuned to now."""
+        self.training_step: tuple[int, int] | None = None
+        """Step and micro step of the training that goes on now, for what layers draw at random."""
 
     def part(self, name: str) -> Path:
         """Return the folder of one part, such as `unet`."""

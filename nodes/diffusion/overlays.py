@@ -5,8 +5,9 @@ from contextlib import ExitStack, contextmanager
 
 from torch import nn
 
-from nodes.diffusion.adapters import Adapter, AestheticGradient, LowRankAdapter, TokenEmbedding, WeightChange
+from nodes.diffusion.adapters import Adapter, AestheticGradient, Hypernetwork, LowRankAdapter, TokenEmbedding, WeightChange
 from nodes.diffusion.aesthetic import aesthetic_followed
+from nodes.diffusion.hypernetworks import hypernetwork_laid
 from nodes.diffusion.loading import StableDiffusion
 from nodes.diffusion.lora import low_rank
 from nodes.diffusion.weights import weights_changed
@@ -33,4 +34,7 @@ def applied(adapters: Sequence[Adapter], model: StableDiffusion) -> Generator[li
         loras = [(number, adapter) for number, adapter in numbered if isinstance(adapter, LowRankAdapter)]
         tensors = stack.enter_context(low_rank([adapter for _, adapter in loras], model))
         laid |= {number: found for (number, _), found in zip(loras, tensors, strict=True)}
+        for number, adapter in numbered:
+            if isinstance(adapter, Hypernetwork):  # outermost: what wraps a layer must see the changed context too
+                laid[number] = stack.enter_context(hypernetwork_laid(adapter, model))
         yield [laid[number] for number, _ in numbered]

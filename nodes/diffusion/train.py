@@ -51,6 +51,7 @@ class DenoisingTask:
 
     def loss(self, step: int, micro_step: int) -> Tensor:
         """Return the loss of one micro batch; all of a step's noise is drawn at once, so that splitting changes nothing."""
+        self.model.training_step = (step, micro_step)
         if self._batch is None or self._batch[0] != step:
             self._batch = (step, *self._draw(step))
         _, draws, drawn, latents = self._batch
@@ -223,5 +224,6 @@ def _fit_for_training(model: StableDiffusion, settings: TrainingSettings) -> Gen
         yield
     finally:
         unet.set_attn_processor(before)
+        model.training_step = None
         if settings.gradient_checkpointing:
             unet.disable_gradient_checkpointing()
