@@ -148,7 +148,7 @@ def main() -> int:
     """Serve until the parent is gone."""
     options = _arguments()
     channel = _take_pipes()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the server decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where Ctrl-C reaches it, the server decides
     signal.signal(signal.SIGTERM, lambda *_: channel.close())
     Worker(channel, options).serve()
     return 0

@@ -3,17 +3,38 @@
 import asyncio
 import contextlib
 import json
+import os
+import signal
+import sys
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 MAX_LINE = 256 * 2**20
 ERRORS_KEPT = 64 * 2**10
+DRAIN_SECONDS = 2.0
+
+
+class _Watch(asyncio.subprocess.SubprocessStreamProtocol):
+    """Tells the end of the process from the end of its pipes, which a child of it may hold open for long after."""
+
+    def __init__(self) -> None:
+        super().__init__(limit=MAX_LINE, loop=asyncio.get_running_loop())
+        self.gone, self.silent = asyncio.Event(), asyncio.Event()
+
+    def process_exited(self) -> None:
+        super().process_exited()
+        self.gone.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.silent.set()
 
 
 class WorkerProcess:
     """A running worker; made by `start`."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, transport: asyncio.SubprocessTransport, watch: _Watch) -> None:
+        process = asyncio.subprocess.Process(transport, watch, asyncio.get_running_loop())
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
@@ -21,12 +42,14 @@ class WorkerProcess:
         self._orders, self._answers, self._stderr = process.stdin, process.stdout, process.stderr
         self._errors = b""
         self._drain = asyncio.create_task(self._keep_errors())
+        self._burial = asyncio.create_task(self._bury(transport, watch))
 
     @classmethod
     async def start(cls, command: Sequence[str]) -> "WorkerProcess":
-        """Start a worker; raise OSError when the system cannot."""
-        pipe = asyncio.subprocess.PIPE
-        return cls(await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe, limit=MAX_LINE))
+        """Start a worker in a session of its own; raise OSError when the system cannot."""
+        pipe, loop = asyncio.subprocess.PIPE, asyncio.get_running_loop()
+        own = sys.platform != "win32"
+        return cls(*await loop.subprocess_exec(_Watch, *command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=own))
 
     @property
     def alive(self) -> bool:
@@ -67,16 +90,34 @@ class WorkerProcess:
         self._orders.close()
 
     def kill(self) -> None:
-        """End the process at once."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        """End the process and its children at once."""
+        if self.alive:
+            self._kill_all()
 
     async def ended(self) -> int:
         """Wait until the process is gone; return its exit status."""
         async for _ in self.messages():
             pass
         await self._drain
-        return await self._process.wait()
+        return await self._burial
+
+    def _kill_all(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if sys.platform == "win32":
+                self._process.kill()
+            else:
+                os.killpg(self.pid, signal.SIGKILL)
+
+    async def _bury(self, transport: asyncio.SubprocessTransport, watch: _Watch) -> int:
+        """Wait for the end of the process; end its children, and stop listening to any that got away."""
+        await watch.gone.wait()
+        self._kill_all()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(watch.silent.wait(), DRAIN_SECONDS)
+        transport.close()
+        status = transport.get_returncode()
+        assert status is not None
+        return status
 
     async def _keep_errors(self) -> None:
         while part := await self._stderr.read(ERRORS_KEPT):

@@ -189,6 +189,28 @@ def test_a_worker_that_dies_is_reported_on_the_node(shop: Shop, how: str, words:
     play(scene())
 
 
+@pytest.mark.parametrize("own_session", [False, True])
+def test_a_child_that_outlives_its_worker_holds_nothing_up(shop: Shop, tmp_path: Path, own_session: bool) -> None:
+    pid = tmp_path / "pid"
+
+    async def scene() -> None:
+        async with shop.open() as supervisor:
+            orphan = ("Orphan", {"file": str(pid), "own_session": own_session})
+            run = supervisor.submit(workflow(say=SAY, orphan=orphan), [], "auto")
+            after = supervisor.submit(workflow(say=SAY), [], "auto")
+            (problem,) = (await shop.state(run, "failed")).problems
+            assert "exit status 3" in problem.message
+            await shop.state(after, "succeeded")
+
+    try:
+        asyncio.run(asyncio.wait_for(scene(), 60))
+        child = psutil.Process(int(pid.read_text())) if psutil.pid_exists(int(pid.read_text())) else None
+        assert (child is not None and child.status() != psutil.STATUS_ZOMBIE) == own_session
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid.read_text()), signal.SIGKILL)
+
+
 def test_a_worker_killed_from_outside_does_not_end_the_queue(shop: Shop) -> None:
     async def scene() -> None:
         async with shop.open() as supervisor:

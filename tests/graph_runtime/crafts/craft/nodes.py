@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -82,6 +83,20 @@ class Die(Node):
             os._exit(3)
         os.kill(os.getpid(), signal.SIGSEGV if self.how == "segfault" else signal.SIGKILL)
         return text
+
+
+class Orphan(Node):
+    """Leaves a child, which holds the pipes of its parent, and takes the process with it."""
+
+    file: str
+    """Where the child's process id is written."""
+    own_session: bool = False
+    """Whether the child gets away from the process group."""
+
+    def run(self, text: str) -> str:
+        child = subprocess.Popen(["sleep", "600"], start_new_session=self.own_session)
+        Path(self.file).write_text(str(child.pid))
+        os._exit(3)
 
 
 class Keep(Node):
