@@ -7,12 +7,14 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import sys
 import webbrowser
 from collections.abc import AsyncIterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlencode
 
 from aiohttp import web
 
@@ -39,6 +41,7 @@ LOG = logging.getLogger("latentloom")
 MAX_JSON_BYTES = 20 * 10**6
 IDLE_SECONDS = 75.0
 SHORTEST_TOKEN = 16
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def make_services(settings: Settings) -> Services:
@@ -97,19 +100,20 @@ async def serve(options: argparse.Namespace, settings: Settings) -> None:
     await runner.setup()
     try:
         await web.TCPSite(runner, options.host, options.port).start()
-        address = _address(guard)
-        LOG.warning("Latent Loom serves %s at %s", settings.root, address)
+        reachable = socket.gethostname() if guard.host in LOOPBACK else guard.host
+        caution = "" if guard.is_local else " (others can reach it: keep the token to yourself)"
+        LOG.warning("Latent Loom serves %s at %s%s", settings.root, address_at(reachable, guard), caution)
         if options.open:
-            webbrowser.open(address)
+            webbrowser.open(address_at(LOOPBACK.get(guard.host, guard.host), guard))
         await _stop_signal()
     finally:
         await runner.cleanup()
 
 
-def _address(guard: Guard) -> str:
-    host = f"[{guard.host}]" if ":" in guard.host else guard.host
-    address = f"http://{host}:{guard.port}/"
-    return address if guard.is_local else f"{address}?token={guard.token} (others can reach it: keep the token to yourself)"
+def address_at(host: str, guard: Guard) -> str:
+    """Return the address that opens the page by way of `host`, with the token where it is asked for."""
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{guard.port}/" + ("" if guard.is_local else f"?{urlencode({'token': guard.token})}")
 
 
 async def _stop_signal() -> None:

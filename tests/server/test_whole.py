@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,27 @@ def _free_port() -> int:
     with socket.socket() as opened:
         opened.bind(("127.0.0.1", 0))
         return opened.getsockname()[1]
+
+
+def test_the_browser_is_sent_to_an_address_that_answers(tmp_path: Path) -> None:
+    (browser := tmp_path / "browser").write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
+    browser.chmod(0o755)
+    started, port = _started(
+        tmp_path, "--host", "0.0.0.0", "--open", LATENTLOOM_TOKEN="sixteen letters & more", BROWSER=str(browser)
+    )
+    assert started.stderr is not None
+    assert f"http://{socket.gethostname()}:{port}/?token=sixteen+letters+%26+more (" in started.stderr.readline()
+    (opened := tmp_path / "opened").touch()
+    deadline = time.monotonic() + 60
+    while not opened.read_text().endswith("\n"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    address = opened.read_text().strip()
+    assert address.startswith(f"http://127.0.0.1:{port}/?token=")
+    with urllib.request.build_opener(urllib.request.HTTPCookieProcessor()).open(address) as answer:
+        assert answer.status == 200
+    started.send_signal(signal.SIGTERM)
+    started.communicate(timeout=60)
 
 
 def _started(folder: Path, *options: str, **environment: str) -> tuple[subprocess.Popen[str], int]:
