@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import read_config
@@ -38,7 +39,7 @@ def clip_folders(folder: Path) -> ClipFolders:
     raise InputError(f"{folder.name} holds no CLIP image encoder.", field="clip", remedy=REMEDY)
 
 
-def text_config(folder: Path) -> dict[str, object]:
+def text_config(folder: Path) -> dict[str, Any]:
     """Return the configuration of a text encoder, alone or inside that of a whole CLIP."""
     config = read_config(folder / "config.json")
     return config["text_config"] if config.get("model_type") == "clip" else config
