@@ -20,6 +20,8 @@ class Artifact:
 
     name: str
     file: Path
+    folder: tuple[tuple[str, Path], ...] = ()
+    """When it is a folder: all its files by their paths in it, `file` being the first."""
 
 
 class Reporter(Protocol):

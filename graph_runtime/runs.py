@@ -2,9 +2,11 @@
 
 import contextlib
 import csv
+import hashlib
 import json
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -82,6 +84,8 @@ class RunFolder:
 
     def publish(self, artifact: Artifact, node: str) -> ev.PublishedArtifact:
         """Put an artifact into the output folder, never over a different file: the next free number is added to its name."""
+        if artifact.folder:
+            return self._publish_folder(artifact, node)
         digest = digest_file(artifact.file)
         path = next(path for path in numbered(self.output / artifact.name) if _claimed(path, artifact.file, digest))
         kept = self.folder / "artifacts" / path.name
@@ -89,6 +93,19 @@ class RunFolder:
             kept.unlink(missing_ok=True)  # an earlier attempt's, whose file in the output folder is gone
             place(path, kept)
         return ev.PublishedArtifact(path=str(path), sha256=digest, bytes=path.stat().st_size, node=node)
+
+    def _publish_folder(self, artifact: Artifact, node: str) -> ev.PublishedArtifact:
+        """The same for a folder: it appears whole, under one name; what is told of it is its first file."""
+        digests = [(name, digest_file(file)) for name, file in artifact.folder]
+        whole = hashlib.sha256(_json_bytes(dict(digests))).hexdigest()
+        with tempfile.TemporaryDirectory(dir=self.output, prefix=".folder-") as temporary:
+            made = Path(temporary) / artifact.name
+            for name, file in artifact.folder:
+                (made / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, made / name)
+            path = next(path for path in numbered(self.output / artifact.name) if _claimed_folder(path, made, digests))
+        size = sum(file.stat().st_size for _, file in artifact.folder)
+        return ev.PublishedArtifact(path=str(path / artifact.folder[0][0]), sha256=whole, bytes=size, node=node)
 
     def close(self) -> None:
         """Close the log; raise OSError when it could not be written to the end."""
@@ -166,3 +183,16 @@ def _copy(source: Path, target: Path) -> None:
 
 def _json_bytes(value: object) -> bytes:
     return (json.dumps(value, indent=2) + "\n").encode()
+
+
+def _claimed_folder(path: Path, made: Path, digests: list[tuple[str, str]]) -> bool:
+    """Whether a folder of this content is now there: it was, or its name was free and it has been moved there."""
+    if path.exists():
+        return path.is_dir() and all(_holds(path / name, digest) for name, digest in digests)
+    try:
+        made.rename(path)
+    except OSError:
+        if path.exists():  # another process was quicker
+            return False
+        raise
+    return True

@@ -1,0 +1,87 @@
+"""Whole models as diffusers folders: the files of the model they came from, with changed weights in their places."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.folders import inspect_folder, read_config, weights_variant
+
+PARTS = {
+    "unet": ("diffusers", "UNet2DConditionModel", "diffusion_pytorch_model"),
+    "vae": ("diffusers", "AutoencoderKL", "diffusion_pytorch_model"),
+    "text_encoder": ("transformers", "CLIPTextModel", "model"),
+    "text_encoder_2": ("transformers", "CLIPTextModelWithProjection", "model"),
+    "tokenizer": ("transformers", "CLIPTokenizer", ""),
+    "tokenizer_2": ("transformers", "CLIPTokenizer", ""),
+    "scheduler": ("diffusers", "DDIMScheduler", ""),
+}
+"""Library, class and name of the weights of each part."""
+
+
+def model_index(folder: Path) -> bytes:
+    """Return the folder's `model_index.json`; older folders that have none get one."""
+    if (folder / "model_index.json").is_file():
+        return (folder / "model_index.json").read_bytes()
+    sdxl = inspect_folder(folder).family == "sdxl"
+    parts = {part: list(facts[:2]) for part, facts in PARTS.items() if (folder / part).is_dir()}
+    empty = {} if sdxl else {"safety_checker": [None, None], "feature_extractor": [None, None]}
+    name = "StableDiffusionXLPipeline" if sdxl else "StableDiffusionPipeline"
+    return _json({"_class_name": name, **parts, **empty})
+
+
+def description_files(folder: Path, *, zero_terminal_snr: bool) -> dict[str, bytes]:
+    """Return the JSON and text files of all parts by path; weights and their indices are left out.
+
+    A model trained with no signal at its last timestep says so in its scheduler, for every program that samples from it.
+    """
+    found: dict[str, bytes] = {}
+    for part in PARTS:
+        for file in sorted((folder / part).glob("*")):
+            if file.suffix in (".json", ".txt", ".model") and not file.name.endswith(".index.json"):
+                found[f"{part}/{file.name}"] = file.read_bytes()
+    if zero_terminal_snr:
+        config = read_config(folder / "scheduler" / "scheduler_config.json")
+        config |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+        found["scheduler/scheduler_config.json"] = _json(config)
+    return found
+
+
+def weight_parts(folder: Path) -> list[str]:
+    """Return the parts that have weights."""
+    return [part for part, facts in PARTS.items() if facts[2] and (folder / part).is_dir()]
+
+
+def part_tensors(folder: Path, part: str, changed: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Return one part's tensors under the names of its files, in `dtype`, with `changed` (`unet.NAME`, ...) in their places.
+
+    Numbers that are no floats stay as they are. Raises InputError when a number leaves the range of `dtype`.
+    """
+    variant = weights_variant(folder / part)
+    files = [file for file in sorted((folder / part).glob("*.safetensors")) if _is_variant(file, variant)]
+    tensors = {name: tensor for file in files for name, tensor in load_file(file).items()}
+    prefix = {"unet": "unet.", "text_encoder": "text_encoder_0.", "text_encoder_2": "text_encoder_1."}.get(part, "vae.")
+    for name, tensor in changed.items():
+        if name.startswith(prefix):
+            own = name.removeprefix(prefix)
+            tensors[own if own in tensors else f"text_model.{own}"] = tensor
+    cast = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    bad = [name for name, tensor in cast.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if bad:
+        remedy = "Save as fp32 or bf16."
+        raise InputError(f"{part} holds numbers that are not finite, in {bad[0]}.", field="precision", remedy=remedy)
+    return cast
+
+
+def _is_variant(file: Path, variant: str | None) -> bool:
+    parts = file.name.split(".")
+    return (variant is None and len(parts) == 2) or (variant is not None and variant in "-".join(parts[1:-1]))
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()
