@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from graph_runtime.errors import Problem, WorkflowError, did_you_mean
 from graph_runtime.workflow import NodeEntry, Subgraph, Wire, Workflow
@@ -19,24 +20,51 @@ def expanded(workflow: Workflow) -> Workflow:
     At an input that takes several wires, those from inside come first. Raises WorkflowError naming every Subgraph node
     that stands for nothing, or for itself.
     """
+    whole = expand(workflow)
+    if whole.problems:
+        raise WorkflowError(*whole.problems)
+    return whole.workflow
+
+
+def expand(workflow: Workflow) -> "Expanded":
+    """Return as much of the expanded workflow as there is, and why the rest is not."""
     if not any(entry.type == SUBGRAPH for entry in workflow.nodes.values()):
-        return workflow
+        return Expanded(workflow, [], frozenset())
     expansion = _Expansion(workflow.subgraphs)
     wires = expansion.add(workflow.nodes, workflow.wires, "", "active", ())
-    if expansion.problems:
-        raise WorkflowError(*expansion.problems)
-    return workflow.model_copy(update={"nodes": expansion.nodes, "wires": wires, "subgraphs": {}})
+    update = {"nodes": expansion.nodes, "wires": wires, "subgraphs": {}}
+    return Expanded(workflow.model_copy(update=update), expansion.problems, frozenset(expansion.cut))
+
+
+class Expanded(NamedTuple):
+    """A workflow of plain nodes, and what is missing from it."""
+
+    workflow: Workflow
+    problems: list[Problem]
+    cut: frozenset[str]
+    """Inputs, as `NODE.NAME`, whose wire comes from what is missing."""
 
 
 def expanded_ids(workflow: Workflow, id: str) -> list[str]:
-    """Return the ids that a node has once its workflow, which has no problem, is expanded: its own, or all inside it."""
-    return _ids_inside(id, workflow.nodes[id], workflow.subgraphs) if id in workflow.nodes else [id]
+    """Return the ids that a node at any depth has once its workflow, which has no problem, is expanded: its own, or all inside."""
+    entry = _entry(id, "", workflow.nodes, workflow.subgraphs)
+    return _ids_inside(id, entry, workflow.subgraphs) if entry else [id]
 
 
 def joined(outer: str, inner: str) -> str:
     """Return the id of a node inside a subgraph; what would be too long ends in a checksum of itself."""
     id = f"{outer}--{inner}" if outer else inner
     return id if len(id) <= MAX_ID else f"{id[: MAX_ID - 9]}-{zlib.crc32(id.encode()):08x}"
+
+
+def _entry(id: str, outer: str, nodes: Mapping[str, NodeEntry], subgraphs: Mapping[str, Subgraph]) -> NodeEntry | None:
+    """Return the node, Subgraph nodes among them, that has this id once all levels are joined."""
+    for name, entry in nodes.items():
+        here = joined(outer, name)
+        inner = subgraphs[str(entry.fields["subgraph"])].nodes if entry.type == SUBGRAPH else {}
+        if found := entry if here == id else _entry(id, here, inner, subgraphs):
+            return found
+    return None
 
 
 def _ids_inside(id: str, entry: NodeEntry, subgraphs: Mapping[str, Subgraph]) -> list[str]:
@@ -57,6 +85,8 @@ class _Expansion:
     parts: int = 0
     """Nodes, wires and sockets inside subgraphs so far: few definitions can stand for very many."""
     problems: list[Problem] = field(default_factory=list[Problem])
+    cut: set[str] = field(default_factory=set[str])
+    """Inputs whose wire comes from what cannot be expanded."""
 
     def add(
         self, nodes: Mapping[str, NodeEntry], wires: list[Wire], outer: str, mode: str, within: tuple[str, ...]
@@ -101,6 +131,8 @@ class _Expansion:
     def _rewired(self, wire: Wire, outer: str) -> Wire | None:
         source = self._followed(_below(outer, wire.source), self.outputs, "output")
         target = self._followed(_below(outer, wire.target), self.inputs, "input")
+        if target is not None and source is None:
+            self.cut.add(target)
         if source is None or target is None:
             return None
         unchanged = (source, target) == (wire.source, wire.target)

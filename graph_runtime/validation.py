@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pydantic import ValidationError
 
 from graph_runtime.discovery import Palette
-from graph_runtime.errors import Problem, WorkflowError, did_you_mean, readable
+from graph_runtime.errors import Problem, did_you_mean, readable
 from graph_runtime.graph import dependencies
 from graph_runtime.node import Node, NodeType, Socket, accepts, type_name
-from graph_runtime.subgraphs import expanded
+from graph_runtime.subgraphs import expand
 from graph_runtime.workflow import NodeEntry, Wire, Workflow
 from graph_runtime.workspace import PathRefused, Workspace
 
@@ -22,13 +22,13 @@ def refuses_wires(node_type: NodeType) -> str:
 
 def validate(workflow: Workflow, palette: Palette, workspace: Workspace) -> list[Problem]:
     """Return all that is wrong with a workflow; an empty list means that it can be run."""
-    try:
-        workflow = expanded(workflow)
-    except WorkflowError as error:
-        return list(error.problems)
+    workflow, problems, cut = expand(workflow)
     known = {id: palette.types[entry.type] for id, entry in workflow.nodes.items() if entry.type in palette.types}
-    problems = list(_unknown_types(workflow, palette))
+    problems += _unknown_types(workflow, palette)
     wired: dict[str, dict[str, int]] = {}
+    for end in cut:
+        node, name = end.split(".")
+        wired.setdefault(node, {})[name] = 1
     for wire in workflow.wires:
         problems += _wire_problems(wire, workflow, known)
         node, name = wire.target.split(".")

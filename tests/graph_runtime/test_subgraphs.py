@@ -92,6 +92,7 @@ def test_one_definition_stands_in_several_places(lab: Lab) -> None:
 def test_a_subgraph_as_target_means_all_inside_it(lab: Lab) -> None:
     assert lab.prepare(SMALL, ["mean"]).targets == ["mean--sum", "mean--deep--half"]
     assert lab.prepare(SMALL, ["mean--sum"]).targets == ["mean--sum"]
+    assert lab.prepare(SMALL, ["mean--deep"]).targets == ["mean--deep--half"]
     assert expanded_ids(workflow_from_json(SMALL), "a") == ["a"]
 
 
@@ -190,6 +191,13 @@ def test_what_is_wrong_is_said_of_the_node(lab: Lab, case: str) -> None:
     assert all(part in text for part in expected), text
     with pytest.raises(WorkflowError):
         lab.prepare(content)
+
+
+def test_a_missing_subgraph_hides_no_other_problem_and_makes_none(lab: Lab) -> None:
+    nodes = {"s": placed("gone"), "half": NODES["half"], "bad": ("Number", {"value": "x"}), "good": placed("h")}
+    wires = [("s.y", "half.number"), ("bad.output", "good.x")]
+    found = problems(lab, document(nodes, wires, subgraphs={"h": HALF}))
+    assert [text.split(":")[0] for text in found] == ["s.subgraph", "s.y", "bad.value"]
 
 
 def test_an_end_inside_that_is_not_there_is_a_problem(lab: Lab) -> None:

@@ -105,6 +105,24 @@ def test_what_cannot_run_is_not_queued(serve: Any) -> None:
     serve(check)
 
 
+def test_nodes_inside_subgraphs_can_be_targets(serve: Any) -> None:
+    inner = {"nodes": {"say": {"type": "Say"}, "other": {"type": "Say"}}, "wires": []}
+    around = {"nodes": {"deep": {"type": "Subgraph", "fields": {"subgraph": "inner"}}}, "wires": []}
+    nodes = {"out": {"type": "Subgraph", "fields": {"subgraph": "around"}}}
+    made = {"format": "latentloom/1", "nodes": nodes, "wires": [], "subgraphs": {"inner": inner, "around": around}}
+
+    async def check(editor: Editor) -> None:
+        for target, ran in (("out--deep--say", 1), ("out--deep", 2), ("out", 2)):
+            answer = await editor.send("POST", "/api/runs", {"document": made, "targets": [target]})
+            assert answer.status == 200, answer.content
+            assert (await finished(editor, answer.json["id"]))["state"] == "succeeded"
+            stored = (await editor.get(f"/api/runs/{answer.json['id']}/events")).json["events"]
+            assert len(stored[0]["nodes"]) == ran
+        assert (await editor.send("POST", "/api/runs", {"document": made, "targets": ["out--say"]})).status == 422
+
+    serve(check)
+
+
 def test_the_queue_is_ordered_cancelled_retried_and_cleared(serve: Any) -> None:
     async def check(editor: Editor) -> None:
         gate = editor.root / "open"

@@ -1,5 +1,6 @@
 """Runs: queueing, watching, cancelling, and the files that they leave."""
 
+import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from graph_runtime.errors import Problem
 from graph_runtime.queue import Run, RunStateError
+from graph_runtime.subgraphs import expanded, expanded_ids
 from web.api.models import MoveRequest, RunDetails, RunList, RunRequest, RunSummary
 from web.api.places import inside
 from web.api.refusal import Refused, not_found, refused, report
@@ -34,11 +36,18 @@ class After(BaseModel):
 async def start_run(services: Services, request: web.Request, body: RunRequest) -> RunSummary:
     """Check a document and queue it."""
     problems = await services.planner.problems(body.document.to_json())
-    problems += [Problem("this target is not in the workflow.", node=id) for id in body.targets if id not in body.document.nodes]
+    problems = problems or await asyncio.to_thread(_unknown_targets, body)
     if problems:
         raise Refused(422, *problems)
     with _expected():
         return summary(services.supervisor.submit(body.document, body.targets, body.device))
+
+
+def _unknown_targets(wanted: RunRequest) -> list[Problem]:
+    """Return a problem for every target that a document without any other problem has nowhere, not in a subgraph either."""
+    known = expanded(wanted.document).nodes.keys()
+    missing = [id for id in wanted.targets if not known >= set(expanded_ids(wanted.document, id))]
+    return [Problem("this target is not in the workflow.", node=id) for id in missing]
 
 
 async def list_runs(services: Services, request: web.Request, query: Page) -> RunList:
