@@ -1,9 +1,11 @@
 """What every artifact carries: the workflow that made it, digests of its inputs, library versions."""
 
 import json
+import pickletools
 import platform
 import re
 import struct
+import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -51,7 +53,7 @@ def _shorten(entry: NodeEntry, palette: Mapping[str, NodeType], shown: dict[str,
 
 
 def read_provenance(path: Path) -> dict[str, Any] | None:
-    """Return what an artifact (safetensors or PNG) carries: workflow, inputs, versions; None when it carries nothing.
+    """Return what an artifact (safetensors, PNG, hypernetwork) carries: workflow, inputs, versions; None when nothing.
 
     Raises ValueError when the file is not what its name says.
     """
@@ -65,6 +67,8 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
                 raise ValueError(f"A text inside {path.name} is damaged.") from None
         elif path.suffix == ".safetensors":
             text = safetensors_metadata(path).get(METADATA_KEY)
+        elif path.suffix == ".pt":
+            text = _text_in_pickle(path, "optional_info")
     try:
         carried = json.loads(text) if text else None
     except (ValueError, RecursionError):
@@ -93,6 +97,18 @@ def safetensors_metadata(path: Path) -> dict[str, str]:
     """Return the texts in a safetensors file's header."""
     metadata = safetensors_header(path).get("__metadata__", {})
     return {key: text for key, text in metadata.items() if isinstance(text, str)} if isinstance(metadata, dict) else {}
+
+
+def _text_in_pickle(path: Path, key: str) -> str | None:
+    """Return the text that follows a key in a PyTorch file, read from the opcodes of its pickle: nothing is executed."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            pickled = archive.getinfo("archive/data.pkl")
+            opcodes = pickletools.genops(archive.read(pickled) if pickled.file_size <= MAX_HEADER else b"")
+            texts = [argument for opcode, argument, _ in opcodes if "UNICODE" in opcode.name]
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, NotImplementedError, RuntimeError, zlib.error):
+        return None
+    return texts[texts.index(key) + 1] if key in texts[:-1] else None
 
 
 def _png_texts(path: Path) -> Iterator[tuple[str, str]]:

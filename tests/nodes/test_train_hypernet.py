@@ -1,5 +1,6 @@
 """TrainHypernet, LoadHypernetwork and SaveHypernetwork as nodes."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from graph_runtime.context import RunContext
+from graph_runtime.context import Provenance, RunContext
 from graph_runtime.errors import Interrupted
+from graph_runtime.provenance import read_provenance
 from nodes.adapters.inject_lora import InjectLoRA
 from nodes.adapters.load_hypernetwork import LoadHypernetwork
 from nodes.diffusion.errors import InputError
@@ -74,6 +76,17 @@ def test_trained_saved_and_loaded_it_draws_the_same(setting: Setting, tmp_path: 
     base, with_trained, with_loaded, switched_off = setting.pixels(setting.model, trained, loaded, off)
     assert with_trained == with_loaded != base
     assert switched_off == base
+
+
+def test_the_file_says_what_made_it(tmp_path: Path) -> None:
+    setting = Setting(tmp_path, "sd1")
+    carried = Provenance(workflow={"nodes": {"träin": {}}}, inputs={}, versions={})
+    setting.context = replace(setting.context, provenance=carried)
+    artifact = setting.save(setting.train())
+    assert read_provenance(artifact.file) == json.loads(carried.text())
+    (tmp_path / "cut.pt").write_bytes(artifact.file.read_bytes()[:-100])
+    assert read_provenance(tmp_path / "cut.pt") is None
+    assert read_provenance(_written(tmp_path / "other.pt", {"optional_info": 3})) is None
 
 
 def test_half_precision_takes_part(tmp_path: Path) -> None:
