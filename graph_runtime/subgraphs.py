@@ -46,7 +46,7 @@ class Expanded(NamedTuple):
 
 
 def expanded_ids(workflow: Workflow, id: str) -> list[str]:
-    """Return the ids that a node at any depth has once its workflow, which has no problem, is expanded: its own, or all inside."""
+    """Return the ids that a node at any depth has once its workflow, which has no problem, is expanded: its own, or all in it."""
     entry = _entry(id, "", workflow.nodes, workflow.subgraphs)
     return _ids_inside(id, entry, workflow.subgraphs) if entry else [id]
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,63 @@ def test_captions_are_written_beside_their_pictures_all_or_none(serve: Any) -> N
             assert (await editor.send("PUT", "/api/dataset/captions", wrong)).status in (400, 404)
         assert (editor.root / "set" / "wide.txt").read_text(encoding="utf-8") == "changed, ü\n"
         assert (await editor.send("PUT", "/api/dataset/captions", body)).status == 409, "it has changed since it was seen"
+
+    serve(check)
+
+
+def test_a_name_that_is_no_text_breaks_no_list(serve: Any) -> None:
+    async def check(editor: Editor) -> None:
+        for folder in ("set", "workflows"):
+            (editor.root / folder).mkdir()
+        odd = os.fsdecode(b"\xff")
+        for name in (f"set/{odd}.png", f"{odd}.png", f"workflows/{odd}.json", "set/fine.png"):
+            (editor.root / name).write_bytes(picture())
+        shutil.copytree(BUNDLED["loom-emoji"], editor.root / odd, symlinks=True)
+        (editor.root / "set" / "metadata.jsonl").write_text('{"file_name": "fine.png", "text": "a\\ud800"}')
+        entries = (await editor.get("/api/files")).json["entries"]
+        assert "set" in [entry["name"] for entry in entries]
+        items = (await editor.get("/api/dataset?folder=set")).json["items"]
+        assert [(item["name"], item["caption"], bool(item["problem"])) for item in items] == [
+            ("fine.png", "a?", False), ("?.png", None, True),
+        ]  # fmt: skip
+        assert (await editor.get("/api/workflows")).json == {"workflows": []}
+        assert len((await editor.get("/api/models")).json["models"]) == 1
+
+    serve(check)
+
+
+async def captioned(editor: Editor, folder: str, **captions: str) -> int:
+    """Give pictures that have no captions these; return the status."""
+    body = {"folder": folder, "captions": captions, "seen": dict.fromkeys(captions)}
+    return (await editor.send("PUT", "/api/dataset/captions", body)).status
+
+
+def test_pictures_that_share_a_caption_file_get_no_two_captions(serve: Any) -> None:
+    async def check(editor: Editor) -> None:
+        (folder := editor.root / "set").mkdir()
+        for name in ("a.png", "a.jpg"):
+            (folder / name).write_bytes(picture())
+        assert await captioned(editor, "set", **{"a.png": "one", "a.jpg": "two"}) == 409
+        assert not (folder / "a.txt").exists()
+        assert await captioned(editor, "set", **{"a.png": "same ", "a.jpg": "same"}) == 204
+        assert (folder / "a.txt").read_text() == "same\n"
+
+    serve(check)
+
+
+def test_every_picture_that_is_listed_can_be_captioned(serve: Any) -> None:
+    async def check(editor: Editor) -> None:
+        (folder := editor.root / "set").mkdir()
+        (editor.root / "elsewhere.png").write_bytes(picture())
+        (folder / "what?.png").write_bytes(picture())
+        (folder / "linked.png").symlink_to("../elsewhere.png")
+        assert await captioned(editor, str(folder), **{"what?.png": "one", "linked.png": "two"}) == 204
+        shown = (await editor.get("/api/dataset?folder=set")).json["items"]
+        assert {item["name"]: item["caption"] for item in shown} == {"what?.png": "one", "linked.png": "two"}
+        (folder / "linked.txt").unlink()
+        (folder / "linked.txt").symlink_to(editor.root.parent / "outside.txt")
+        assert await captioned(editor, "set", **{"linked.png": "two"}) == 400
+        assert not (editor.root.parent / "outside.txt").exists()
 
     serve(check)
 

@@ -10,9 +10,9 @@ from graph_runtime.files import write_atomic
 from graph_runtime.workspace import PathRefused
 from nodes.diffusion.buckets import Size, bucket_sizes, nearest_bucket
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.picture_folders import SUFFIXES, caption_texts, picture_files
+from nodes.diffusion.picture_folders import caption_texts, picture_files
 from web.api.models import CaptionsRequest, Dataset, DatasetItem
-from web.api.places import Places
+from web.api.places import Places, as_text
 from web.api.refusal import refused
 from web.api.services import Services
 from web.api.thumbnails import FORMATS
@@ -51,16 +51,21 @@ def _dataset(places: Places, wanted: Wanted) -> Dataset:
         sizes = bucket_sizes(wanted.resolution, min(wanted.bucket_step, wanted.resolution))
     files = picture_files(folder)
     try:
-        texts = dict(caption_texts(folder, files))
+        texts = _captions(folder, files)
     except InputError as error:
         raise refused(422, str(error), error.remedy) from None
     items = [_item(places, wanted, folder, file, sizes, texts) for file in files]
     return Dataset(folder=wanted.folder, items=items, total=len(items), cached=-1)
 
 
+def _captions(folder: Path, files: list[Path]) -> dict[str, str]:
+    return {name: as_text(caption) for name, caption in caption_texts(folder, files)}
+
+
 def _item(places: Places, wanted: Wanted, folder: Path, file: Path, sizes: list[Size], texts: dict[str, str]) -> DatasetItem:
     name = file.relative_to(folder).as_posix()
-    size, problem = (0, 0), ""
+    shown = as_text(name)
+    size, problem = (0, 0), "" if shown == name else "Its name is not text (UTF-8): rename it."
     try:
         size = picture_size(places.to_read(str(file)))
     except PathRefused:
@@ -68,8 +73,8 @@ def _item(places: Places, wanted: Wanted, folder: Path, file: Path, sizes: list[
     except (OSError, SyntaxError, ValueError) as error:
         problem = f"It cannot be read: {error}."[:200]
     return DatasetItem(
-        name=name,
-        path=f"{wanted.folder.rstrip('/')}/{name}",
+        name=shown,
+        path=f"{wanted.folder.rstrip('/')}/{shown}",
         width=size[0],
         height=size[1],
         caption=texts.get(name),
@@ -95,19 +100,22 @@ def picture_size(file: Path) -> Size:
 def _write(places: Places, body: CaptionsRequest) -> None:
     """Check everything before anything is written."""
     folder = places.to_read(body.folder)
-    now = dict(caption_texts(folder, picture_files(folder))) if folder.is_dir() else {}
+    pictures = {file.relative_to(folder).as_posix(): file for file in picture_files(folder)}
+    now = _captions(folder, list(pictures.values()))
     changed = [name for name in body.captions if now.get(name) != body.seen.get(name)]
     if changed:
         names = ", ".join(changed[:5])
         raise refused(409, f"The captions of {names} have been changed elsewhere.", "Close the pictures and open them again.")
     texts: dict[Path, str] = {}
     for name, caption in body.captions.items():
-        picture = places.to_write(f"{body.folder}/{name}")
-        if picture.suffix.lower() not in SUFFIXES or not picture.is_file():
+        if name not in pictures or not folder.is_relative_to(places.root):
             remedy = "Captions are written beside pictures of the workspace; copy the folder into it first."
             raise refused(404, f"There is no picture {name[:200]!r} in {body.folder[:200]!r}.", remedy)
         if len(caption) > MAX_CAPTION:
             raise refused(400, f"The caption of {name[:200]!r} is too long.")
-        texts[places.to_write(places.relative(picture.with_suffix(".txt")))] = caption
+        place = places.to_read(str(pictures[name].with_suffix(".txt")))
+        if texts.setdefault(place, caption.strip()) != caption.strip():
+            remedy = "Give both the same caption, or rename one of the pictures."
+            raise refused(409, f"{name[:200]!r} and another picture share the file {place.name[:200]!r}.", remedy)
     for place, caption in texts.items():
-        write_atomic(place, (caption.strip() + "\n").encode())
+        write_atomic(place, f"{caption}\n".encode())

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from graph_runtime.workspace import PathRefused
 from nodes.diffusion.picture_folders import SUFFIXES as PICTURES
 from web.api.models import FileEntry, FileList
-from web.api.places import Places
+from web.api.places import Places, as_text
 from web.api.refusal import refused
 from web.api.sending import Thumbnail, send_file
 from web.api.services import Services
@@ -58,8 +58,8 @@ def _listed(places: Places, path: str) -> FileList:
 
 
 def _entry(places: Places, item: Path) -> FileEntry | None:
-    """Describe a file or folder; what is hidden, leads outside or cannot be read is left out."""
-    if item.name.startswith("."):
+    """Describe a file or folder; what is hidden, leads outside, cannot be read or has no text for a name is left out."""
+    if item.name.startswith(".") or item.name != as_text(item.name):
         return None
     try:
         place = places.to_read(places.relative(item))
@@ -67,10 +67,8 @@ def _entry(places: Places, item: Path) -> FileEntry | None:
         kind = _kind(place)
     except (OSError, PathRefused):
         return None
-    name = item.name.encode(errors="replace").decode()
-    return FileEntry(
-        name=name, path=places.relative(item), kind=kind, bytes=0 if place.is_dir() else status.st_size, modified=status.st_mtime
-    )
+    size = 0 if place.is_dir() else status.st_size
+    return FileEntry(name=item.name, path=places.relative(item), kind=kind, bytes=size, modified=status.st_mtime)
 
 
 def _kind(place: Path) -> Kind:

@@ -11,7 +11,7 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import inspect_folder
 from nodes.models.load_model import BUNDLED
 from web.api.models import ModelEntry, ModelList
-from web.api.places import Places
+from web.api.places import Places, as_text
 from web.api.services import Services
 
 MAX_DEPTH = 5
@@ -37,7 +37,11 @@ def _model_folders(places: Places) -> Iterator[Path]:
             yield folder
             folders.clear()
         depth = len(folder.relative_to(places.root).parts)
-        folders[:] = sorted(part for part in folders if not part.startswith((".", "node_modules"))) if depth < MAX_DEPTH else []
+        folders[:] = sorted(filter(_is_looked_into, folders)) if depth < MAX_DEPTH else []
+
+
+def _is_looked_into(name: str) -> bool:
+    return not name.startswith((".", "node_modules")) and name == as_text(name)
 
 
 def _family(folder: Path) -> str:

@@ -49,6 +49,11 @@ class Places:
         return any(part.startswith(".") for part in place.relative_to(self.root).parts)
 
 
+def as_text(name: str) -> str:
+    """Return a file's name, on Linux any bytes, with question marks for those that are no text and cannot be sent."""
+    return name.encode(errors="replace").decode()
+
+
 def check_name(name: str) -> str:
     """Return a plain file name; refuse what some system keeps differently, or hides."""
     bad = set(name) & FORBIDDEN or "/" in name or any(ord(character) < 32 or ord(character) == 127 for character in name)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graph_runtime.files import write_atomic
+from web.api.places import as_text
 from web.api.refusal import not_found, refused
 
 
@@ -64,7 +65,8 @@ class StoredFolder:
                 raise not_found(f"{self._what} {name!r}") from None
 
     def _names(self) -> list[str]:
-        return sorted(path.name for path in self.folder.glob("*.json") if not path.name.startswith("."))
+        names = (path.name for path in self.folder.glob("*.json"))
+        return sorted(name for name in names if not name.startswith(".") and name == as_text(name))
 
     def _read(self, name: str) -> Content | None:
         path = self.folder / name
