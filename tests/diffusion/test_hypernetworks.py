@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from nodes.diffusion.adapters import Hypernetwork
@@ -72,13 +72,26 @@ def test_keys_and_values_come_from_the_changed_context(bench: Bench, tmp_path: P
                     changed = context + 0.7 * (hidden @ w["2.weight"].T + w["2.bias"])
                     a, b = (laid[1][f"unet.{place}.to_{letter}.lora_{side}.weight"] for side in "AB")
                     weight = getattr(attention, f"to_{letter}").base_layer.weight + lora.alpha / lora.rank * b @ a
-                    torch.testing.assert_close(getattr(attention, f"to_{letter}")(changed * 0 + context), changed @ weight.T)
+                    torch.testing.assert_close(getattr(attention, f"to_{letter}")(context), changed @ weight.T)
 
 
 def test_text_and_self_attention_of_one_width_have_their_own_nets(tmp_path: Path) -> None:
     """The small models' text is as wide as their inner UNet, as the bundled model's is."""
     folder = make_model_folder(tmp_path / "m", "sd1")
     assert attention_names(folder) == ["self_32", "text_32"]
+    places = attention_layers(StableDiffusion(folder, torch.device("cpu"), "fp32").unet)
+    assert {name.rpartition(".")[2] for name in places["self_32"]} == {"attn1"}
+    assert {name.rpartition(".")[2] for name in places["text_32"]} == {"attn2"}
+
+
+def test_a_model_of_another_width_refuses_it(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path, "sd1")
+    form = random_hypernetwork(bench, tmp_path / "h")
+    tensors = {name.replace("text_32", "text_48"): tensor for name, tensor in load_file(tmp_path / "h").items()}
+    save_file(tensors, tmp_path / "other")
+    with pytest.raises(InputError, match="48 wide; this model's are 32 wide"):
+        applied([replace(form, weights=tmp_path / "other")], bench.model).__enter__()
+    assert not hooks(bench.model)
 
 
 @pytest.mark.parametrize(
