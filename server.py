@@ -36,6 +36,7 @@ from web.api.services import SERVICES, Services, Settings
 from web.api.stored import StoredFolder
 from web.api.table import ROUTES
 from web.api.thumbnails import Thumbnails
+from web.api.uploads import sweep
 
 LOG = logging.getLogger("latentloom")
 MAX_JSON_BYTES = 20 * 10**6
@@ -74,6 +75,7 @@ def make_app(services: Services, guard: Guard) -> web.Application:
 
 async def _background(app: web.Application) -> AsyncIterator[None]:
     services = app[SERVICES]
+    sweep(services.settings.state)
     services.supervisor.listen(lambda change: forward(services, change))
     await services.supervisor.start()
     early = asyncio.to_thread(load_palette)  # the page will ask for it next

@@ -1,5 +1,6 @@
 """The workspace's files, models and datasets."""
 
+import errno
 import io
 import json
 import os
@@ -7,11 +8,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 
 from nodes.models.load_model import BUNDLED
 from tests.server.conftest import Editor
 from tests.server.test_paths import picture
+from web.api import device
 
 
 def test_a_folder_is_listed_with_kinds(serve: Any) -> None:
@@ -46,6 +49,29 @@ def test_an_upload_never_overwrites(serve: Any) -> None:
         smallest = b"\x02\0\0\0\0\0\0\0{}"
         assert (await editor.upload("", "m.safetensors", smallest)).status == 200
         assert not list(editor.services.settings.state.glob("upload-*"))
+
+    serve(check)
+
+
+def test_an_upload_needs_no_links(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: object, target: object) -> None:
+        raise OSError(errno.EXDEV, "another disk")
+
+    async def check(editor: Editor) -> None:
+        monkeypatch.setattr(os, "link", refuse)
+        paths = [(await editor.upload("", "a.png", picture())).json["path"] for _ in range(2)]
+        assert paths == ["a.png", "a-2.png"]
+        assert (editor.root / "a-2.png").read_bytes() == picture()
+
+    serve(check)
+
+
+def test_what_a_killed_server_had_not_received_to_the_end_is_removed(serve: Any, tmp_path: Path) -> None:
+    (state := tmp_path / "workspace" / ".latentloom").mkdir()
+    (state / "upload-abc.png").write_bytes(picture()[:40])
+
+    async def check(editor: Editor) -> None:
+        assert not list(state.glob("upload-*"))
 
     serve(check)
 
@@ -187,3 +213,15 @@ def test_the_device_is_measured(serve: Any) -> None:
         assert 0 < device["memory_used"] < device["memory_total"]
 
     serve(check)
+
+
+@pytest.mark.parametrize(
+    ("visible", "count"), [(None, 3), ("", 0), ("-1", 0), ("2", 1), ("2,0", 2), ("0,7,1", 1), ("GPU-1a2b, 1", 2)]
+)
+def test_devices_are_those_that_cuda_may_see(monkeypatch: pytest.MonkeyPatch, visible: str | None, count: int) -> None:
+    monkeypatch.setattr(device, "_gpus", lambda: [("a GPU", 0, 1)] * 3)
+    monkeypatch.setattr(device.sys, "platform", "linux")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert device.available_devices() == (tuple(f"cuda:{number}" for number in range(count)) or ("cpu",))

@@ -4,14 +4,13 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import IO
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
+from graph_runtime.files import numbered, place
 from graph_runtime.provenance import safetensors_header
 from nodes.diffusion.picture_folders import SUFFIXES as PICTURES
 from web.api.models import Uploaded
@@ -25,6 +24,7 @@ MODELS = frozenset({".safetensors"})
 MAX_BYTES = 2 * 2**30
 RESERVE_BYTES = 512 * 2**20
 """Left free on the disk, for the runs."""
+UNFINISHED = "upload-"
 CHUNK_BYTES = 2**20
 CHUNK_SECONDS = 30.0
 UPLOAD_SECONDS = 3600.0
@@ -45,14 +45,20 @@ async def upload_file(services: Services, request: web.Request, query: Target) -
         raise refused(415, f"{name!r} is of a kind that is not taken.", "Pictures, text files and .safetensors are.")
     folder = services.places.to_write(query.folder)
     _check_room(folder, services.settings.state, request.content_length or 0)
-    handle, temporary = tempfile.mkstemp(dir=services.settings.state, prefix="upload-", suffix=Path(name).suffix)
+    handle, temporary = tempfile.mkstemp(dir=services.settings.state, prefix=UNFINISHED, suffix=Path(name).suffix)
     try:
         with os.fdopen(handle, "wb") as file:
             await _receive(request, file, services.settings.state)
-        place = await asyncio.to_thread(_keep, Path(temporary), folder, name)
+        kept = await asyncio.to_thread(_keep, Path(temporary), folder, name)
     finally:
         Path(temporary).unlink(missing_ok=True)
-    return Uploaded(path=services.places.relative(place))
+    return Uploaded(path=services.places.relative(kept))
+
+
+def sweep(state: Path) -> None:
+    """Remove the unfinished uploads that a killed server left."""
+    for left in state.glob(f"{UNFINISHED}*"):
+        left.unlink()
 
 
 def _check_room(folder: Path, state: Path, size: int) -> None:
@@ -82,12 +88,12 @@ def _keep(temporary: Path, folder: Path, name: str) -> Path:
     _check_content(temporary, name)
     folder.mkdir(parents=True, exist_ok=True)
     temporary.chmod(0o644)
-    for place in _numbered(folder / name):
+    for target in numbered(folder / name):
         try:
-            os.link(temporary, place)
+            place(temporary, target)
         except FileExistsError:
             continue
-        return place
+        return target
     raise AssertionError("numbers do not end")
 
 
@@ -100,9 +106,3 @@ def _check_content(file: Path, name: str) -> None:
             safetensors_header(file)
         except ValueError:
             raise refused(415, f"{name!r} is not a safetensors file.", "Pickled models are not taken.") from None
-
-
-def _numbered(place: Path) -> Iterator[Path]:
-    yield place
-    for number in count(2):
-        yield place.with_name(f"{place.stem}-{number}{place.suffix}")
