@@ -47,11 +47,10 @@ Change = RunEvent | RunChanged | RunRemoved
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """What a device's worker does; `pid` is None, and `memory` (bytes) 0, while there is none."""
+    """What a device's worker does; `pid` is None while there is none."""
 
     device: str
     pid: int | None
-    memory: int
     run: str | None
 
 
@@ -170,8 +169,8 @@ class Supervisor:
         return lambda: self._listeners.remove(callback)
 
     def status(self) -> list[WorkerStatus]:
-        """Return what the workers do and need."""
-        return [WorkerStatus(lane.device, lane.pid, _memory(lane.pid), lane.run) for lane in self._lanes]
+        """Return what the workers do."""
+        return [WorkerStatus(lane.device, lane.pid, lane.run) for lane in self._lanes]
 
     def list(self, before: float | None = None, limit: int = 100) -> list[Run]:
         """Return the running, the queue in order, and `limit` of the history, newest end first.
@@ -224,14 +223,3 @@ class Supervisor:
                 callback(change)
             except Exception:  # a listener's own fault must not end a run
                 logging.getLogger(__name__).exception("A listener failed.")
-
-
-def _memory(pid: int | None) -> int:
-    """Return the memory that a process and its children use, in bytes."""
-    import psutil
-
-    try:
-        process = psutil.Process(pid) if pid else None
-        return sum(part.memory_info().rss for part in (process, *process.children(recursive=True))) if process else 0
-    except psutil.Error:
-        return 0

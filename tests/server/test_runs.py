@@ -89,6 +89,15 @@ def test_a_run_is_carried_out_and_its_files_are_sent(serve: Any) -> None:
     serve(check)
 
 
+def test_the_memory_of_workers_is_measured(serve: Any) -> None:
+    async def check(editor: Editor) -> None:
+        assert (await editor.get("/api/device")).json["worker_memory"] == 0
+        await finished(editor, await start(editor, workflow(say=("Say", {}))))
+        assert (await editor.get("/api/device")).json["worker_memory"] > 0
+
+    serve(check)
+
+
 def test_what_cannot_run_is_not_queued(serve: Any) -> None:
     async def check(editor: Editor) -> None:
         for wrong in ({"document": document(a="None")}, {"document": document(a="Say"), "targets": ["b"]}):

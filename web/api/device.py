@@ -1,10 +1,12 @@
 """How busy the machine is, asked without torch."""
 
 import asyncio
+import os
 import platform
 import shutil
 import subprocess
 import sys
+from itertools import takewhile
 
 import psutil
 from aiohttp import web
@@ -30,17 +32,35 @@ async def device_status(services: Services) -> DeviceStatus:
         cpu_percent=psutil.cpu_percent(),
         memory_used=memory.total - memory.available,
         memory_total=memory.total,
-        worker_memory=sum(worker.memory for worker in services.supervisor.status()),
+        worker_memory=sum(_memory(worker.pid) for worker in services.supervisor.status() if worker.pid),
         gpu_used=sum(used for _, used, _ in gpus),
         gpu_total=sum(total for _, _, total in gpus),
     )
 
 
+def _memory(pid: int) -> int:
+    """Return the memory that a process and its children use, in bytes."""
+    try:
+        process = psutil.Process(pid)
+        return sum(part.memory_info().rss for part in (process, *process.children(recursive=True)))
+    except psutil.Error:
+        return 0
+
+
 def available_devices() -> tuple[str, ...]:
     """Return the devices that runs go to; the processor only where there is nothing better."""
-    gpus = tuple(f"cuda:{number}" for number in range(len(_gpus())))
+    gpus = tuple(f"cuda:{number}" for number in range(_visible(len(_gpus()))))
     apple = ("mps",) if sys.platform == "darwin" and platform.machine() == "arm64" else ()
     return gpus or apple or ("cpu",)
+
+
+def _visible(count: int) -> int:
+    """Return how many of `count` GPUs CUDA_VISIBLE_DEVICES leaves: those that it names before its first wrong number."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        return count
+    names = (name.strip() for name in named.split(","))
+    return sum(1 for _ in takewhile(lambda name: name.startswith(("GPU-", "MIG-")) or name in map(str, range(count)), names))
 
 
 def _gpus() -> list[tuple[str, int, int]]:
