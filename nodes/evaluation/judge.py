@@ -11,6 +11,19 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import GeneratedImage, ImageDataset
 
 
+def checked_meanings(lines: str) -> str:
+    """Return lines of `placeholder=words` as they are; raise ValueError when one is not."""
+    if any(not line.partition("=")[0].strip() or "=" not in line for line in lines.splitlines() if line.strip()):
+        raise ValueError("each line is a placeholder, an equals sign and what it means, such as <fox>=fox")
+    return lines
+
+
+def meanings(lines: str) -> dict[str, str]:
+    """Return what each placeholder means."""
+    pairs = [line.partition("=") for line in lines.splitlines() if line.strip()]
+    return {placeholder.strip(): words.strip() for placeholder, _, words in pairs}
+
+
 @dataclass
 class Judge:
     """Measures rows of pictures."""
@@ -42,6 +55,15 @@ class Judge:
             found = torch.stack([embeddings[number] for number in told])
             values["clip_t"] = clip_t(found, torch.stack([texts[prompts[number]] for number in told]))
         return values
+
+    def distance(self, row: Sequence[GeneratedImage], other: Sequence[GeneratedImage]) -> float:
+        """Return how far pictures are from others of the same prompts: 1 minus the mean cosine of their embeddings."""
+        import torch
+
+        from nodes.diffusion.pictures import open_picture
+
+        one, two = (torch.stack([self._embedded(open_picture(image.file)) for image in images]) for images in (row, other))
+        return float(1 - torch.cosine_similarity(one, two).mean())
 
     @cached_property
     def shown(self) -> list[Any]:

@@ -11,21 +11,10 @@ from graph_runtime.node import Json, ModelReference, Node, OutsideFiles, Prompt
 from nodes.diffusion.clip_folders import BUNDLED_CLIP, CLIP_FILES, clip_folders, clip_reference
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import GeneratedImage, ImageDataset, ImageSet, ScoreRow, Scores
-from nodes.evaluation.judge import Judge
+from nodes.evaluation.judge import Judge, checked_meanings, meanings
 from nodes.evaluation.remembered import remembered
 
 SHOWN = {"clip_i": "CLIP-I", "clip_t": "CLIP-T", "psnr": "PSNR"}
-
-
-def _meanings(lines: str) -> dict[str, str]:
-    pairs = [line.partition("=") for line in lines.splitlines() if line.strip()]
-    return {placeholder.strip(): words.strip() for placeholder, _, words in pairs}
-
-
-def _checked_lines(lines: str) -> str:
-    if any(not line.partition("=")[0].strip() or "=" not in line for line in lines.splitlines() if line.strip()):
-        raise ValueError("each line is a placeholder, an equals sign and what it means, such as <fox>=fox")
-    return lines
 
 
 class ScoreImages(Node):
@@ -40,7 +29,7 @@ class ScoreImages(Node):
 
     clip: ModelReference = BUNDLED_CLIP
     """The CLIP that judges: `loom-emoji`, the small one that comes with the program, or a folder; ViT-L/14 is usual."""
-    prompt_words: Annotated[Prompt, AfterValidator(_checked_lines)] = ""
+    prompt_words: Annotated[Prompt, AfterValidator(checked_meanings)] = ""
     """For CLIP-T, what new words mean, one per line: `<fox>=fox`. A word in angle brackets that is not listed is left out."""
     psnr: bool = False
     """Compare pixels too: each row's pictures with the references, in order; numbers and sizes must agree."""
@@ -53,7 +42,7 @@ class ScoreImages(Node):
         rows = _rows(images)
         if self.psnr:
             _check_pairs(rows, references)
-        judge, scored = Judge(references, _meanings(self.prompt_words), self.psnr, context), list[ScoreRow]()
+        judge, scored = Judge(references, meanings(self.prompt_words), self.psnr, context), list[ScoreRow]()
         shared = [self.version, context.fingerprint, self.prompt_words, self.psnr, references and asdict(references)]
         for number, row in enumerate(rows, 1):
             facts = [*shared, [(image.file, image.prompt) for image in row]]

@@ -10,6 +10,7 @@ from nodes.diffusion.adapters import Adapter
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.settings import TrainingSettings
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel, EmbeddingDataset, LatentDataset, text_identity
+from nodes.methods.costs import Costs
 
 Texts = EmbeddingDataset | CaptionedDataset
 
@@ -50,12 +51,14 @@ def train_untrained(
         task = make_task(loaded, laid)
         new = [number for number, adapter in enumerate(model.adapters) if adapter.weights is None]
         parameters = {f"{number}.{name}": tensor for number in new for name, tensor in laid[number].items()}
-        report = _reporter(settings, context, task, model)
+        costs = Costs(type(settings).__name__, settings.max_steps, context.progress_folder, device)
+        report = _reporter(settings, context, task, model, costs)
         trained = train(task, parameters, settings, precision=precision, report=report, checkpoint=checkpoint)
     adapters = list(model.adapters)
     for number in new:
         own = {name.removeprefix(f"{number}."): tensor for name, tensor in trained.items() if name.startswith(f"{number}.")}
         adapters[number] = replace(adapters[number], weights=_kept(own, context))
+    costs.keep([adapters[number].weights for number in new], context)
     zero_terminal_snr = model.zero_terminal_snr or settings.zero_terminal_snr
     return replace(model, adapters=tuple(adapters), zero_terminal_snr=zero_terminal_snr), precision
 
@@ -67,10 +70,13 @@ def _kept(tensors: dict[str, Any], context: RunContext) -> Path:
     return context.add_file(".safetensors", lambda path: save_file(ordered, path))
 
 
-def _reporter(settings: TrainingSettings, context: RunContext, task: Task, model: DiffusionModel) -> Callable[[Any], None]:
+def _reporter(
+    settings: TrainingSettings, context: RunContext, task: Task, model: DiffusionModel, costs: Costs
+) -> Callable[[Any], None]:
     """What happens after each step: numbers, validation, previews, and the chance to stop."""
 
     def report(done: Any) -> None:
+        costs.after_step()
         context.metric(done.step, loss=done.loss, learning_rate=done.learning_rate)
         context.progress(done.step, settings.max_steps)
         last = done.step == settings.max_steps

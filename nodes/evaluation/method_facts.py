@@ -1,0 +1,85 @@
+"""What is told of one method: what it trained, how large that is, what it cost, what it learned."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from graph_runtime.context import RunContext
+from nodes.diffusion.adapters import Adapter, LowRankAdapter, TokenEmbedding, WeightChange
+from nodes.diffusion.values import DiffusionModel
+
+METHODS = {
+    "FineTune": "fine-tuning",
+    "TrainDreamBooth": "DreamBooth",
+    "TrainTI": "textual inversion",
+    "TrainDreamArtist": "DreamArtist",
+    "TrainHypernet": "hypernetwork",
+    "TrainCustomDiffusion": "custom diffusion",
+    "TrainLoRA": "LoRA",
+}
+
+
+@dataclass(frozen=True)
+class MethodFacts:
+    """A row of the report; None is what is not known, or does not apply."""
+
+    method: str
+    trained: str = ""
+    parameters: int | None = None
+    file_bytes: int | None = None
+    steps: int | None = None
+    seconds: float | None = None
+    peak_memory: int | None = None
+    clip_i: float | None = None
+    clip_t: float | None = None
+    drift: float | None = None
+
+
+def method_facts(model: DiffusionModel, scores: Mapping[str, float], drift: float, context: RunContext) -> MethodFacts:
+    """Return the facts of a model, whose costs were kept when it was trained."""
+    learned = MethodFacts("untrained", clip_i=scores.get("clip_i"), clip_t=scores.get("clip_t"), drift=drift)
+    if not model.adapters:
+        return learned
+    files = [adapter.weights for adapter in model.adapters if adapter.weights]
+    costs: dict[str, Any] = (context.find_item(f"costs:{files[-1].name}") if files else None) or {}
+    return replace(
+        learned,
+        method=METHODS.get(costs.get("method", ""), " + ".join(adapter.label for adapter in model.adapters)),
+        trained=" and ".join(dict.fromkeys(what_is_trained(adapter) for adapter in model.adapters)),
+        parameters=sum(map(_numbers, files)),
+        file_bytes=sum(_saved_bytes(adapter, context.locate(model.digest)) for adapter in model.adapters),
+        steps=costs.get("steps"),
+        seconds=costs.get("seconds"),
+        peak_memory=costs.get("peak_memory"),
+    )
+
+
+def what_is_trained(adapter: Adapter) -> str:
+    """Return in a few words what an adapter changes."""
+    match adapter:
+        case LowRankAdapter():
+            return f"matrices of rank {adapter.rank}"
+        case TokenEmbedding():
+            return "word vectors"
+        case WeightChange():
+            return "keys and values" if adapter.endings else "all weights of the UNet"
+        case _:
+            return adapter.label
+
+
+def _saved_bytes(adapter: Adapter, folder: Path) -> int:
+    """Bytes of numbers in the file that it is saved to: half precision but for words and hypernetworks."""
+    assert adapter.weights is not None
+    if isinstance(adapter, WeightChange) and not adapter.endings:  # saved as a whole model
+        return 2 * sum(map(_numbers, folder.glob("*/*.safetensors")))
+    return _numbers(adapter.weights) * (2 if isinstance(adapter, LowRankAdapter) else 4)
+
+
+def _numbers(file: Path) -> int:
+    """How many numbers a safetensors file holds, from its header alone."""
+    with file.open("rb") as opened:
+        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")

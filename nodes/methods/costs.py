@@ -1,0 +1,62 @@
+"""What a training costs in time and memory; kept beside its result, which must not depend on it."""
+
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from graph_runtime.context import RunContext
+from graph_runtime.files import write_atomic
+
+EVERY_SECONDS = 10.0
+"""How often the time spent is written down, for a training that is killed and goes on."""
+
+
+class Costs:
+    """Seconds of training steps and the most memory in use at the end of one, over all attempts."""
+
+    def __init__(self, method: str, steps: int, folder: Path | None, device: Any) -> None:
+        self.method, self.steps = method, steps
+        self.device = device
+        self.seconds, self.peak_memory = 0.0, 0
+        self._file = folder / "costs.json" if folder else None
+        if self._file and self._file.exists():
+            self.seconds, self.peak_memory = json.loads(self._file.read_text())
+        if device.type == "cuda":
+            import torch
+
+            torch.cuda.reset_peak_memory_stats(device)
+        self._since = self._written = time.monotonic()
+
+    def after_step(self) -> None:
+        """Count the time since the step before."""
+        now = time.monotonic()
+        self.seconds += now - self._since
+        self._since = now
+        self.peak_memory = max(self.peak_memory, _memory(self.device))
+        if self._file and now - self._written > EVERY_SECONDS:
+            self._written = now
+            write_atomic(self._file, json.dumps([self.seconds, self.peak_memory]).encode())
+
+    def keep(self, results: Iterable[Path | None], context: RunContext) -> None:
+        """Keep the costs under the names of the files that were trained."""
+        costs = {
+            "method": self.method,
+            "steps": self.steps,
+            "seconds": round(self.seconds, 1),
+            "peak_memory": self.peak_memory,
+        }
+        for file in filter(None, results):
+            context.keep_item(f"costs:{file.name}", costs)
+
+
+def _memory(device: Any) -> int:
+    """Bytes in use: of the whole process on a CPU, of tensors on a GPU."""
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated(device)
+    import psutil
+
+    return psutil.Process().memory_info().rss
