@@ -50,16 +50,17 @@ def _dataset(places: Places, wanted: Wanted) -> Dataset:
     if wanted.buckets:
         sizes = bucket_sizes(wanted.resolution, min(wanted.bucket_step, wanted.resolution))
     files = picture_files(folder)
-    try:
-        texts = _captions(folder, files)
-    except InputError as error:
-        raise refused(422, str(error), error.remedy) from None
+    texts = _captions(folder, files)
     items = [_item(places, wanted, folder, file, sizes, texts) for file in files]
     return Dataset(folder=wanted.folder, items=items, total=len(items), cached=-1)
 
 
 def _captions(folder: Path, files: list[Path]) -> dict[str, str]:
-    return {name: as_text(caption) for name, caption in caption_texts(folder, files)}
+    """Return captions by picture name; refuse with 422 when their table is damaged."""
+    try:
+        return {name: as_text(caption) for name, caption in caption_texts(folder, files)}
+    except InputError as error:
+        raise refused(422, str(error), error.remedy) from None
 
 
 def _item(places: Places, wanted: Wanted, folder: Path, file: Path, sizes: list[Size], texts: dict[str, str]) -> DatasetItem:
