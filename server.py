@@ -76,6 +76,8 @@ def make_app(services: Services, guard: Guard) -> web.Application:
 async def _background(app: web.Application) -> AsyncIterator[None]:
     services = app[SERVICES]
     sweep(services.settings.state)
+    for problem in services.supervisor.problems:
+        LOG.warning("%s %s", problem.message, problem.remedy)
     services.supervisor.listen(lambda change: forward(services, change))
     await services.supervisor.start()
     early = asyncio.to_thread(load_palette)  # the page will ask for it next

@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 from graph_runtime import events as ev
 from graph_runtime.errors import Problem
+from graph_runtime.files import numbered
 from graph_runtime.workflow import Workflow, workflow_from_json
 
-RunState = Literal["queued", "running", "succeeded", "failed", "cancelled", "interrupted"]
+RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -87,10 +88,11 @@ class RunQueue:
         return db
 
     def _set_aside(self) -> sqlite3.Connection:
-        for suffix in ("-wal", "-shm"):
-            Path(f"{self._path}{suffix}").unlink(missing_ok=True)
-        kept = self._path.with_name(f"{self._path.name}.damaged")
-        self._path.replace(kept)
+        names = numbered(self._path.with_name(f"{self._path.stem}-damaged{self._path.suffix}"))
+        kept = next(path for path in names if not path.exists())
+        for suffix in ("-wal", "-shm", ""):  # the write-ahead log may hold runs that the file has not
+            with contextlib.suppress(FileNotFoundError):
+                Path(f"{self._path}{suffix}").replace(f"{kept}{suffix}")
         message = f"The queue of runs was damaged; it lies in {kept} now, and a new one was begun."
         self.problems.append(Problem(message, remedy="What earlier runs made is still in the output folder."))
         return self._open()
@@ -110,12 +112,12 @@ class RunQueue:
         """Mark the first run that fits a device as running and return it."""
         fits = "state = 'queued' AND device IN (?, 'auto')"
         with self._transaction():
-            row = self._db.execute(f"SELECT id FROM runs WHERE {fits} ORDER BY place LIMIT 1", (device,)).fetchone()
-            if row is None:
+            rows = self._rows(f"SELECT id FROM runs WHERE {fits} ORDER BY place LIMIT 1", device)
+            if not rows:
                 return None
             change = "UPDATE runs SET state = 'running', started = coalesce(started, ?), attempts = attempts + 1 WHERE id = ?"
-            self._db.execute(change, (time.time(), row[0]))
-        return self.get(row[0])
+            self._db.execute(change, (time.time(), rows[0][0]))
+            return self.get(rows[0][0])
 
     def set_folder(self, id: str, folder: str) -> None:
         """Remember which run folder a run has."""
@@ -126,7 +128,7 @@ class RunQueue:
         """Give a queued run another place; it goes to the end when there are fewer."""
         with self._transaction():
             self._need(id, "queued", "Only a run that waits can be moved.")
-            order = [row[0] for row in self._db.execute("SELECT id FROM runs WHERE state = 'queued' ORDER BY place")]
+            order = [row[0] for row in self._rows("SELECT id FROM runs WHERE state = 'queued' ORDER BY place")]
             order.remove(id)
             order.insert(max(position, 0), id)
             self._db.executemany("UPDATE runs SET place = ? WHERE id = ?", list(enumerate(order)))
@@ -169,17 +171,17 @@ class RunQueue:
 
     def get(self, id: str) -> Run:
         """Return a run; raise KeyError when there is none."""
-        row = self._db.execute(f"SELECT {COLUMNS} FROM runs WHERE id = ?", (id,)).fetchone()
-        if row is None:
+        found = self._select("id = ?", id)
+        if not found:
             raise KeyError(id)
-        return _run_of(row)
+        return found[0]
 
     def document(self, id: str) -> Workflow:
         """Return a run's document; raise KeyError when there is no such run."""
-        row = self._db.execute("SELECT document FROM runs WHERE id = ?", (id,)).fetchone()
-        if row is None:
+        rows = self._rows("SELECT document FROM runs WHERE id = ?", id)
+        if not rows:
             raise KeyError(id)
-        return workflow_from_json(json.loads(row[0]), "the run's workflow")
+        return workflow_from_json(json.loads(rows[0][0]), "the run's workflow")
 
     def running(self) -> list[Run]:
         """Return what runs, what has run longest first."""
@@ -198,7 +200,11 @@ class RunQueue:
         self._db.close()
 
     def _select(self, condition: str, *values: Any) -> list[Run]:
-        return [_run_of(row) for row in self._db.execute(f"SELECT {COLUMNS} FROM runs WHERE {condition}", values)]
+        return [_run_of(row) for row in self._rows(f"SELECT {COLUMNS} FROM runs WHERE {condition}", *values)]
+
+    def _rows(self, query: str, *values: Any) -> list[Sequence[Any]]:
+        with self._trouble():
+            return self._db.execute(query, values).fetchall()
 
     def _need(self, id: str, state: RunState, otherwise: str) -> None:
         found = self.get(id).state
@@ -206,22 +212,29 @@ class RunQueue:
             raise RunStateError(f"The run is {found}.", otherwise)
 
     def _edge(self, function: str) -> int:
-        return self._db.execute(f"SELECT coalesce({function}(place), 0) FROM runs WHERE state = 'queued'").fetchone()[0]
+        return self._rows(f"SELECT coalesce({function}(place), 0) FROM runs WHERE state = 'queued'")[0][0]
 
     @contextlib.contextmanager
     def _transaction(self) -> Generator[None]:
-        """All or nothing; a full disk is the OSError that it is everywhere else."""
+        """All or nothing."""
+        with self._trouble():
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def _trouble(self) -> Generator[None]:
+        """A disk that is full, or fails, is the OSError that it is everywhere else."""
         try:
-            self._db.execute("BEGIN IMMEDIATE")
             yield
-            self._db.execute("COMMIT")
-        except BaseException as error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            if isinstance(error, sqlite3.OperationalError):
-                number = errno.ENOSPC if "full" in str(error) else errno.EIO
-                raise OSError(number, f"{os.strerror(number)} ({error})", str(self._path)) from error
-            raise
+        except sqlite3.OperationalError as error:
+            number = errno.ENOSPC if "full" in str(error) else errno.EIO
+            raise OSError(number, f"{os.strerror(number)} ({error})", str(self._path)) from error
 
 
 def _run_of(row: Sequence[Any]) -> Run:

@@ -1,5 +1,6 @@
 """The queue: order, states, history, and a file that is damaged."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,35 @@ def test_a_damaged_file_is_set_aside(tmp_path: Path, damage: str) -> None:
     queue = RunQueue(path)
     assert queue.waiting() == []
     assert "damaged" in queue.problems[0].message
-    assert (tmp_path / "queue.sqlite.damaged").read_bytes() == bytes(content)
+    assert (tmp_path / "queue-damaged.sqlite").read_bytes() == bytes(content)
     assert queue.get(queue.add(DOCUMENT, [], "cpu")).position == 0
+    queue.close()
+
+
+def test_all_that_is_left_of_damaged_files_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = {"queue-damaged.sqlite": "an earlier one", "queue.sqlite": "damaged", "queue.sqlite-wal": "its log"}
+    for name, content in left.items():
+        (tmp_path / name).write_text(content)
+    original = RunQueue._open
+
+    def find_damage_once(queue: RunQueue) -> sqlite3.Connection:
+        monkeypatch.setattr(RunQueue, "_open", original)
+        raise sqlite3.DatabaseError("the file is damaged")
+
+    monkeypatch.setattr(RunQueue, "_open", find_damage_once)
+    RunQueue(tmp_path / "queue.sqlite").close()
+    kept = {file.name: file.read_text() for file in tmp_path.glob("queue-damaged*")}
+    assert kept == {
+        "queue-damaged.sqlite": "an earlier one",
+        "queue-damaged-2.sqlite": "damaged",
+        "queue-damaged-2.sqlite-wal": "its log",
+    }
+
+
+def test_a_disk_that_fails_is_said_as_everywhere_else(tmp_path: Path) -> None:
+    queue, (id,) = filled(tmp_path, 1)
+    queue._db.execute("ALTER TABLE runs RENAME TO gone")
+    for read in (lambda: queue.get(id), lambda: queue.document(id), queue.running, lambda: queue.take("cpu")):
+        with pytest.raises(OSError, match="no such table"):
+            read()
     queue.close()
