@@ -55,24 +55,27 @@ def random_hypernetwork(bench: Bench, file: Path, **fields: Any) -> Hypernetwork
     return replace(form, weights=file)
 
 
-def test_keys_and_values_come_from_the_changed_context(bench: Bench, tmp_path: Path) -> None:
-    """Every attention, with a LoRA on the same layers, against the sum written out."""
+@pytest.mark.parametrize("with_lora", [False, True])
+def test_keys_and_values_come_from_the_changed_context(bench: Bench, tmp_path: Path, with_lora: bool) -> None:
+    """Every attention against the sum written out, alone and with a LoRA on the same layers."""
     form = random_hypernetwork(bench, tmp_path / "h", activation_func="relu", strength=0.7)
-    lora = random_adapter(bench.folder, tmp_path / "l", text_encoder=False)
-    with applied([form, lora], bench.model) as laid:
+    below = [random_adapter(bench.folder, tmp_path / "l", text_encoder=False)] if with_lora else []
+    changed: dict[tuple[str, str], Tensor] = {}
+    seen: dict[tuple[str, str], Tensor] = {}
+    with applied([form, *below], bench.model) as laid, torch.no_grad():
         for name, places in attention_layers(bench.model.unet).items():
             context = torch.randn(2, 5, int(name.split("_")[1]))
-            for place, attention in places.items():
-                for letter in "kv":
-                    w = {
-                        inner: laid[0][f"unet.{name}.{letter}.linear.{inner}"]
-                        for inner in ("0.weight", "0.bias", "2.weight", "2.bias")
-                    }
-                    hidden = torch.relu(context @ w["0.weight"].T + w["0.bias"])
-                    changed = context + 0.7 * (hidden @ w["2.weight"].T + w["2.bias"])
-                    a, b = (laid[1][f"unet.{place}.to_{letter}.lora_{side}.weight"] for side in "AB")
-                    weight = getattr(attention, f"to_{letter}").base_layer.weight + lora.alpha / lora.rank * b @ a
-                    torch.testing.assert_close(getattr(attention, f"to_{letter}")(context), changed @ weight.T)
+            for letter in "kv":
+                names = ("0.weight", "0.bias", "2.weight", "2.bias")
+                w1, b1, w2, b2 = (laid[0][f"unet.{name}.{letter}.linear.{inner}"] for inner in names)
+                for place, attention in places.items():
+                    seen[place, letter] = getattr(attention, f"to_{letter}")(context)
+                    changed[place, letter] = context + 0.7 * (torch.relu(context @ w1.T + b1) @ w2.T + b2)
+    with applied(below, bench.model), torch.no_grad():
+        for (place, letter), context in changed.items():
+            layer = bench.model.unet.get_submodule(f"{place}.to_{letter}")
+            torch.testing.assert_close(seen[place, letter], layer(context))
+    assert len(seen) == 2 * sum(map(len, attention_layers(bench.model.unet).values()))
 
 
 def test_text_and_self_attention_of_one_width_have_their_own_nets(tmp_path: Path) -> None:
