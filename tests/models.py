@@ -13,7 +13,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.folders import inspect_folder
 from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.lora import text_encoder_targets, unet_targets
+from nodes.diffusion.lora_targets import text_encoder_targets, unet_targets
 from nodes.diffusion.overlays import applied
 from nodes.diffusion.values import DiffusionModel, Family
 

@@ -12,14 +12,26 @@ from nodes.diffusion.values import DiffusionModel
 
 
 class InjectLoRA(Node):
-    """Attach low-rank matrices, not yet trained, to a model."""
+    """Attach low-rank matrices, not yet trained, to a model.
 
-    synonyms: ClassVar[tuple[str, ...]] = ("network module", "low rank", "adapter")
+    Begin with `lora`. `locon` reaches texture too, `loha` and `lokr` say more with fewer numbers, `dora` follows full
+    fine-tuning more closely and is slower, and `rslora` keeps high ranks from fading.
+    """
+
+    synonyms: ClassVar[tuple[str, ...]] = (
+        "network module", "low rank", "adapter", "LyCORIS", "LoCon", "LoHa", "LoKr", "DoRA", "rsLoRA",
+    )  # fmt: skip
+
+    algorithm: Literal["lora", "locon", "loha", "lokr", "dora", "rslora"] = "lora"
+    """`lora`: a product of two matrices; `locon`: the same on 3x3 convolutions too; `loha`: two products, multiplied number
+    by number; `lokr`: a Kronecker product; `dora`: direction and length apart; `rslora`: alpha / sqrt(rank)."""
 
     rank: Annotated[int, Field(ge=1, le=320)] = 8
     """Inner dimension of each matrix pair; higher learns more and saves a larger file."""
     alpha: Annotated[float, Field(gt=0, le=10_000)] = 8.0
-    """Strength: the update is multiplied by alpha / rank."""
+    """Strength: the update is multiplied by alpha / rank, in `rslora` by alpha / sqrt(rank)."""
+    factor: Annotated[int, Field(ge=1, le=10_000)] = 8
+    """For `lokr`: how large the smaller matrix may be; smaller factors learn more and save a larger file."""
     targets: Literal["attention", "attention and feed-forward", "custom"] = "attention"
     """Layers that are adapted: the projections of all attention, these and the feed-forward layers, or those named below."""
     custom_targets: str = ""
@@ -31,7 +43,7 @@ class InjectLoRA(Node):
 
     def run(self, model: DiffusionModel, context: RunContext) -> DiffusionModel:
         from nodes.diffusion.folders import inspect_folder
-        from nodes.diffusion.lora import text_encoder_targets, unet_targets
+        from nodes.diffusion.lora_targets import text_encoder_targets, unet_targets
 
         folder = context.locate(model.digest)
         custom = [ending.strip() for ending in self.custom_targets.split(",") if ending.strip()]
@@ -39,9 +51,11 @@ class InjectLoRA(Node):
         if self.text_encoder:
             text_targets = text_encoder_targets(folder, inspect_folder(folder), self.targets, model.clip_skip)
         adapter = LowRankAdapter(
+            algorithm=self.algorithm,
             rank=self.rank,
             alpha=self.alpha,
-            unet_targets=unet_targets(folder, self.targets, custom),
+            factor=self.factor,
+            unet_targets=unet_targets(folder, self.targets, custom, convolutions=self.algorithm == "locon"),
             text_encoder_targets=text_targets,
             seed=self.seed,
         )

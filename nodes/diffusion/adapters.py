@@ -11,33 +11,65 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 
+Algorithm = Literal["lora", "locon", "loha", "lokr", "dora", "rslora"]
+ALGORITHM_NAMES: dict[Algorithm, str] = {
+    "lora": "LoRA",
+    "locon": "LoCon",
+    "loha": "LoHa",
+    "lokr": "LoKr",
+    "dora": "DoRA",
+    "rslora": "rsLoRA",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class LowRankAdapter:
-    """Low-rank matrices over named layers (Hu et al. 2021)."""
+    """Small matrices over named layers (Hu et al. 2021), put together as the algorithm says."""
 
     kind: Literal["lora"] = "lora"
+    name: str = ""
+    """What grids call it; empty takes the algorithm's name."""
+    algorithm: Algorithm = "lora"
     rank: int
+    """Inner dimension; the largest of all layers, where they differ."""
     alpha: float
+    factor: int = 8
+    """LoKr: size of the smaller factor's sides, at most."""
     unet_targets: tuple[str, ...]
     """Full names of the adapted layers inside the UNet."""
     text_encoder_targets: tuple[tuple[str, ...], ...] = ()
     """The same for each text encoder, in order; empty when none is trained."""
     seed: int = 0
     weights: Path | None = None
-    """`unet.NAME.lora_A.weight`, `text_encoder_0.NAME.lora_B.weight`, ...; None while untrained."""
-    strength: float = 1.0
+    """`unet.NAME.lora_A.weight`, `text_encoder_0.NAME.hada_w1_a`, ...; None while untrained."""
+    unet_strength: float = 1.0
+    text_encoder_strength: float = 1.0
     training: tuple[tuple[str, str], ...] = ()
     """Facts of the training as (`ss_*` name, text), for the metadata of the file it is saved to."""
 
     @property
     def label(self) -> str:
-        return "LoRA"
+        return self.name or ALGORITHM_NAMES[self.algorithm]
+
+    @property
+    def scale(self) -> float:
+        """What products of matrices are multiplied by; rsLoRA divides by the root of the rank (Kalajdzievski 2023)."""
+        return self.alpha / (self.rank**0.5 if self.algorithm == "rslora" else self.rank)
+
+    def strength_on(self, part: str) -> float:
+        """Return how much it acts on `unet` or `text_encoder_N`."""
+        return self.unet_strength if part == "unet" else self.text_encoder_strength
+
+    def targets(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Return each adapted part with the names of its layers."""
+        encoders = [(f"text_encoder_{number}", names) for number, names in enumerate(self.text_encoder_targets)]
+        return [("unet", self.unet_targets), *encoders]
 
     def text_identity(self) -> str:
         """Return what text embeddings depend on; empty when they do not."""
-        if not self.text_encoder_targets:
+        if not any(self.text_encoder_targets):
             return ""
-        return f"{self.weights and self.weights.name}*{self.strength * self.alpha / self.rank}"
+        return f"{self.weights and self.weights.name}*{self.text_encoder_strength}*{self.scale}"
 
 
 @dataclass(frozen=True, kw_only=True)

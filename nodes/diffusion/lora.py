@@ -1,157 +1,169 @@
-"""Low-rank adapters (Hu et al. 2021): W' = W + strength * alpha / rank * B A, laid over a model and taken off again."""
+"""Low-rank adapters (Hu et al. 2021) and their family, laid over a model and taken off again.
 
-import math
-from collections.abc import Generator, Iterable, Mapping, Sequence
+Each changes the model's own weights W by strength * (W' - W), beside all others: their order does not matter.
+"""
+
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from accelerate import init_empty_weights
-from diffusers import UNet2DConditionModel
+import torch.nn.functional as F
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.folders import ModelFacts, read_config
 from nodes.diffusion.loading import StableDiffusion
+from nodes.diffusion.lora_deltas import PLAIN, begin, empty_leaves, weight_change
 from nodes.diffusion.randomness import generator_for
 
-Targets = Literal["attention", "attention and feed-forward", "custom"]
-ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
-FEED_FORWARD = (*ATTENTION, "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out")
-TEXT_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
-TEXT_FEED_FORWARD = (*TEXT_ATTENTION, "fc1", "fc2")
+Layers = dict[str, dict[str, Tensor]]
+"""An adapter's tensors by the full name of their layer, then by leaf."""
 
 
-def unet_targets(folder: Path, targets: Targets, custom: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the full names of the UNet's layers that an adapter is laid over; no weights are read."""
-    with init_empty_weights():
-        unet: Any = UNet2DConditionModel.from_config(read_config(folder / "unet" / "config.json"))
-    endings = {"attention": ATTENTION, "attention and feed-forward": FEED_FORWARD, "custom": tuple(custom)}[targets]
-    found = _named(unet, endings)
-    if not found:
-        raise InputError(
-            f"no layer of the UNet ends in {', '.join(endings) or 'nothing'}.",
-            field="custom_targets",
-            remedy="Give endings of layer names, such as attn2.to_k, separated by commas.",
-        )
-    return found
+class ChangedLayer(nn.Module):
+    """A linear or convolutional layer, perhaps wrapped already, with a change of its weight beside it."""
+
+    def __init__(self, layer: nn.Module, leaves: Mapping[str, nn.Parameter], scale: float, strength: float) -> None:
+        super().__init__()
+        self.base_layer = layer
+        self.leaves = dict(leaves)
+        self.scale, self.strength = scale, strength
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        layer: Any = innermost(self.base_layer)
+        with torch.autocast(hidden.device.type, enabled=False):  # a small change of large weights would be lost
+            change = (self.strength * weight_change(self.leaves, layer.weight, self.scale)).to(hidden.dtype)
+            bias = self.leaves.get("diff_b")
+            bias = None if bias is None else (self.strength * bias).to(hidden.dtype)
+        if isinstance(layer, nn.Conv2d):
+            added = F.conv2d(hidden, change, bias, layer.stride, layer.padding, layer.dilation, layer.groups)  # pyright: ignore
+        else:
+            added = F.linear(hidden, change, bias)
+        return self.base_layer(hidden) + added
 
 
-def text_encoder_targets(folder: Path, facts: ModelFacts, targets: Targets, clip_skip: int = 0) -> tuple[tuple[str, ...], ...]:
-    """Return the full names for each text encoder, in the flat layout (`encoder.layers.0...`).
-
-    Layers whose output nothing uses are left out: those that clip skip drops, and the last of SDXL's first encoder.
-    """
-    endings = TEXT_FEED_FORWARD if targets == "attention and feed-forward" else TEXT_ATTENTION
-    found: list[tuple[str, ...]] = []
-    for part in facts.text_parts:
-        if part.startswith("text_encoder"):
-            config = CLIPTextConfig(**read_config(folder / part / "config.json"))
-            with init_empty_weights():
-                names = [name.removeprefix("text_model.") for name in _named(CLIPTextModel(config), endings)]
-            used = config.num_hidden_layers - _unused_layers(facts, part, clip_skip)
-            found.append(tuple(name for name in names if int(name.split(".")[2]) < used))
-    return tuple(found)
-
-
-def _unused_layers(facts: ModelFacts, part: str, clip_skip: int) -> int:
-    if facts.family != "sdxl":
-        return clip_skip
-    return 0 if part == "text_encoder_2" else clip_skip + 1  # the second's pooled output uses all of its layers
-
-
-def _named(module: nn.Module, endings: Sequence[str]) -> tuple[str, ...]:
-    layers = [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-    return tuple(sorted(name for name in layers if any(name == end or name.endswith(f".{end}") for end in endings)))
+def innermost(layer: nn.Module) -> nn.Module:
+    """Return the model's own layer under all that is wrapped around it."""
+    while isinstance(layer, LoraLayer | ChangedLayer):
+        layer = layer.base_layer
+    return layer
 
 
 @contextmanager
 def low_rank(adapters: Sequence[LowRankAdapter], model: StableDiffusion) -> Generator[list[dict[str, nn.Parameter]]]:
     """Lay low-rank adapters over a model; yield each one's tensors by name. Afterwards the model holds its own layers again."""
-    laid: list[dict[str, nn.Parameter]] = []
-    modules: list[Any] = []
+    modules = _modules(model) if adapters else {}
+    grouped = [by_layer(_values(adapter, modules)) for adapter in adapters]
+    laid: list[dict[str, nn.Parameter]] = [{} for _ in adapters]
     try:
-        for number, adapter in enumerate(adapters):
-            tensors: dict[str, nn.Parameter] = {}
-            for prefix, module, targets in _places(adapter, model):
-                modules.append(module)
-                tensors |= {
-                    f"{prefix}.{name}": value for name, value in _inject(module, adapter, targets, f"loom{number}").items()
-                }
-            _fill(tensors, adapter)
-            laid.append(tensors)
+        for number, (adapter, layers) in enumerate(zip(adapters, grouped, strict=True)):
+            laid[number] |= _lay_plain(adapter, layers, modules, f"loom{number}")
+        for number, (adapter, layers) in enumerate(zip(adapters, grouped, strict=True)):  # peft wraps none but its own
+            laid[number] |= _lay_others(adapter, layers, modules)
         _activate(modules)
         yield laid
     finally:
-        for module in modules:
-            _restore(module)
+        _restore(modules)
 
 
-def _places(adapter: LowRankAdapter, model: StableDiffusion) -> Iterable[tuple[str, nn.Module, tuple[str, ...]]]:
-    if adapter.unet_targets:
-        yield "unet", model.unet, adapter.unet_targets
-    if adapter.text_encoder_targets:
-        for number, (encoder, targets) in enumerate(zip(model.text_encoders, adapter.text_encoder_targets, strict=True)):
-            yield f"text_encoder_{number}", getattr(encoder, "text_model", encoder), targets
+def _modules(model: StableDiffusion) -> dict[str, Any]:
+    """UNet and text encoders, the latter without the shell that one layout has."""
+    encoders = {f"text_encoder_{n}": getattr(encoder, "text_model", encoder) for n, encoder in enumerate(model.text_encoders)}
+    return {"unet": model.unet, **encoders}
 
 
-def _inject(module: Any, adapter: LowRankAdapter, targets: tuple[str, ...], name: str) -> dict[str, nn.Parameter]:
-    """Wrap the target layers; return the new tensors by layer name."""
-    config = LoraConfig(r=adapter.rank, target_modules=list(targets), lora_dropout=0.0)
-    inject_adapter_in_model(config, module, adapter_name=name)
-    del module.peft_config  # peft's own note; with it left there, the next adapter would bring a warning
-    found: dict[str, nn.Parameter] = {}
-    for target in targets:
-        layer: Any = module.get_submodule(target)
-        layer.scaling[name] = adapter.strength * adapter.alpha / adapter.rank
-        if adapter.weights is None:  # it is to be trained, and the half precision of a model would lose small updates
-            layer.lora_A[name].float()
-            layer.lora_B[name].float()
-        found[f"{target}.lora_A.weight"] = layer.lora_A[name].weight
-        found[f"{target}.lora_B.weight"] = layer.lora_B[name].weight
+def _values(adapter: LowRankAdapter, modules: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The trained values of an adapter's tensors, or their first, from the seed."""
+    if adapter.weights:
+        return adapter_tensors(adapter)
+    found: dict[str, Tensor] = {}
+    for part, targets in adapter.targets():
+        for target in targets:
+            leaves = empty_leaves(adapter, modules[part].get_submodule(target).weight)
+            found |= {f"{part}.{target}.{leaf}": tensor for leaf, tensor in leaves.items()}
+    generator = generator_for(adapter.seed, "lora")
+    for name in sorted(found):
+        begin(leaf_of(name)[1], found[name], generator)
     return found
 
 
-def _fill(tensors: Mapping[str, nn.Parameter], adapter: LowRankAdapter) -> None:
-    """Give the tensors their trained values, or their first: A uniform (Kaiming, a = sqrt 5) from the seed, B zero."""
-    trained = adapter_tensors(adapter) if adapter.weights else None
-    generator = generator_for(adapter.seed, "lora")
-    with torch.no_grad():
-        for name in sorted(tensors):
-            if trained is not None:
-                tensors[name].copy_(trained[name])
-            elif name.endswith("lora_A.weight"):
-                first = torch.empty(tensors[name].shape)
-                nn.init.kaiming_uniform_(first, a=math.sqrt(5), generator=generator)
-                tensors[name].copy_(first)
-            else:
-                tensors[name].zero_()
+def by_layer(tensors: Mapping[str, Tensor]) -> Layers:
+    """Return an adapter's tensors by layer, sorted, then by leaf."""
+    layers: Layers = {}
+    for name in sorted(tensors):
+        layer, leaf = leaf_of(name)
+        layers.setdefault(layer, {})[leaf] = tensors[name]
+    return layers
 
 
-def _activate(modules: Iterable[Any]) -> None:
+def leaf_of(name: str) -> tuple[str, str]:
+    """Return the layer of a tensor and its leaf: `unet.x.to_q` and `lora_A.weight`, or `dora_scale`."""
+    layer, _, leaf = name.removesuffix(".weight").rpartition(".")
+    return layer, name[len(layer) + 1 :]
+
+
+def _lay_plain(adapter: LowRankAdapter, layers: Layers, modules: Mapping[str, Any], name: str) -> dict[str, nn.Parameter]:
+    """Wrap the layers that have B A alone in peft's; return the new tensors."""
+    ranks: dict[tuple[str, int], list[str]] = {}
+    for full, leaves in layers.items():
+        if leaves.keys() == PLAIN:
+            part, _, target = full.partition(".")
+            ranks.setdefault((part, leaves["lora_A.weight"].shape[0]), []).append(target)
+    found: dict[str, nn.Parameter] = {}
+    for (part, rank), targets in ranks.items():
+        inject_adapter_in_model(LoraConfig(r=rank, target_modules=targets, lora_dropout=0.0), modules[part], adapter_name=name)
+        del modules[part].peft_config  # peft's own note; with it left there, the next adapter would bring a warning
+        for target in targets:
+            layer: Any = modules[part].get_submodule(target)
+            layer.scaling[name] = adapter.strength_on(part) * adapter.scale
+            for leaf, inner in (("lora_A.weight", layer.lora_A[name]), ("lora_B.weight", layer.lora_B[name])):
+                if adapter.weights is None:  # it is to be trained, and the half precision of a model would lose small updates
+                    inner.float()
+                with torch.no_grad():
+                    inner.weight.copy_(layers[f"{part}.{target}"][leaf])
+                found[f"{part}.{target}.{leaf}"] = inner.weight
+    return found
+
+
+def _lay_others(adapter: LowRankAdapter, layers: Layers, modules: Mapping[str, Any]) -> dict[str, nn.Parameter]:
+    """Wrap the layers that have other tensors; return these."""
+    found: dict[str, nn.Parameter] = {}
+    for full, leaves in layers.items():
+        if leaves.keys() != PLAIN:
+            part, _, target = full.partition(".")
+            parent, _, child = target.rpartition(".")
+            owner, layer = modules[part].get_submodule(parent), modules[part].get_submodule(target)
+            device = innermost(layer).weight.device
+            own = {leaf: nn.Parameter(tensor.to(device), requires_grad=False) for leaf, tensor in leaves.items()}
+            setattr(owner, child, ChangedLayer(layer, own, adapter.scale, adapter.strength_on(part)))
+            found |= {f"{full}.{leaf}": parameter for leaf, parameter in own.items()}
+    return found
+
+
+def _activate(modules: Mapping[str, Any]) -> None:
     """Let every adapter act at once, none of them trained yet: a training frees what it trains."""
-    for module in modules:
+    for module in modules.values():
         for layer in module.modules():
             if isinstance(layer, LoraLayer):
                 layer.set_adapter(list(layer.lora_A.keys()), inference_mode=True)
 
 
-def _restore(module: Any) -> None:
+def _restore(modules: Mapping[str, Any]) -> None:
     """Put the model's own layers back where they were."""
-    wrapped = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, LoraLayer)]
-    for name, layer in wrapped:
-        parent, _, child = name.rpartition(".")
-        setattr(module.get_submodule(parent), child, layer.base_layer)
+    for module in modules.values():
+        wrapped = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, LoraLayer | ChangedLayer)]
+        for name, layer in wrapped:
+            parent, _, child = name.rpartition(".")
+            if child != "base_layer":
+                setattr(module.get_submodule(parent), child, innermost(layer))
 
 
 def adapter_tensors(adapter: LowRankAdapter) -> dict[str, Tensor]:
-    """Return a trained adapter's tensors: `unet.NAME.lora_A.weight` [rank, in], `.lora_B.weight` [out, rank], float32."""
+    """Return a trained adapter's tensors by name, `unet.NAME.LEAF`, float32; LoRA's are A [rank, in] and B [out, rank]."""
     if adapter.weights is None:
         raise InputError("this adapter has not been trained yet.", field="model", remedy="Wire the trained model here.")
     return load_file(adapter.weights)

@@ -1,4 +1,4 @@
-"""LoRA files in the spellings of other programs: kohya (also A1111, ComfyUI) and diffusers."""
+"""LoRA files in the spellings of other programs: kohya and LyCORIS (also A1111, ComfyUI), and diffusers."""
 
 import json
 from collections.abc import Mapping
@@ -8,72 +8,87 @@ import torch
 from torch import Tensor
 
 from nodes.diffusion.adapters import LowRankAdapter
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.lora import by_layer
+from nodes.diffusion.lora_deltas import PLAIN, rank_of
 from nodes.diffusion.values import Family
+
+KOHYA_LEAVES = {"lora_A.weight": "lora_down.weight", "lora_B.weight": "lora_up.weight"}
 
 
 def kohya_tensors(
     adapter: LowRankAdapter, tensors: Mapping[str, Tensor], family: Family, dtype: torch.dtype
 ) -> dict[str, Tensor]:
-    """Return `lora_unet_...` and `lora_te...` tensors: `lora_down.weight` [r, in], `lora_up.weight` [out, r], `alpha` [].
+    """Return `lora_unet_...` and `lora_te...` tensors with LyCORIS' leaves, and `alpha` [] beside those that it scales.
 
     Text-encoder names always hold `text_model_`, as those programs expect, however the encoder is laid out here.
     """
     written: dict[str, Tensor] = {}
-    for name, down, up in _pairs(tensors):
-        part, _, layer = name.partition(".")
+    for full, leaves in by_layer(tensors).items():
+        part, _, layer = full.partition(".")
         if part == "unet":
             key = f"lora_unet_{layer}"
         else:
             encoder = f"lora_te{int(part[-1]) + 1}" if family == "sdxl" else "lora_te"
             key = f"{encoder}_text_model_{layer}"
-        key = key.replace(".", "_")
-        written[f"{key}.lora_down.weight"] = down.to(dtype)
-        written[f"{key}.lora_up.weight"] = up.to(dtype)
-        written[f"{key}.alpha"] = torch.tensor(effective_alpha(adapter))  # fp32: fp16 holds nothing above 65504
+        key, strength, rank = key.replace(".", "_"), adapter.strength_on(part), rank_of(leaves)
+        for leaf, tensor in _strengthened(leaves, strength).items():
+            written[f"{key}.{KOHYA_LEAVES.get(leaf, leaf)}"] = tensor.to(dtype)
+        if rank:
+            alpha = effective_alpha(adapter, part) * rank / adapter.rank
+            written[f"{key}.alpha"] = torch.tensor(alpha)  # fp32: fp16 holds nothing above 65504
     return written
 
 
+def _strengthened(leaves: Mapping[str, Tensor], strength: float) -> dict[str, Tensor]:
+    """The leaves with a strength that alpha cannot carry: of whole matrices and of biases."""
+    if strength != 1 and "dora_scale" in leaves:
+        remedy = "Load or train it with strength 1, and choose the strength where the file is used."
+        raise InputError("a DoRA's file knows no strength.", field="model", remedy=remedy)
+    whole = {"diff_b"} if rank_of(leaves) else {"diff", "diff_b", "lokr_w1"}
+    return {leaf: tensor * strength if leaf in whole else tensor for leaf, tensor in leaves.items()}
+
+
 def diffusers_tensors(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Return `unet.NAME.lora.down.weight` and `text_encoder.text_model.NAME.lora_linear_layer.down.weight` tensors."""
+    """Return `unet.NAME.lora.down.weight` and `text_encoder.text_model.NAME.lora_linear_layer.down.weight` tensors.
+
+    Raises InputError unless every layer has B A alone, all of one rank: diffusers reads nothing else right.
+    """
+    layers = by_layer(tensors)
+    if any(leaves.keys() != PLAIN for leaves in layers.values()) or len({rank_of(leaves) for leaves in layers.values()}) > 1:
+        remedy = "Choose the kohya layout."
+        raise InputError("diffusers reads plain LoRAs of one rank only.", field="layout", remedy=remedy)
     written: dict[str, Tensor] = {}
-    for name, down, up in _pairs(tensors):
-        part, _, layer = name.partition(".")
+    for full, leaves in layers.items():
+        part, _, layer = full.partition(".")
         if part == "unet":
             key = f"unet.{layer}.lora"
         else:
             number = int(part[-1])
             key = f"text_encoder{'_2' if number else ''}.text_model.{layer}.lora_linear_layer"
-        written[f"{key}.down.weight"] = down.to(dtype)
-        written[f"{key}.up.weight"] = up.to(dtype)
+        written[f"{key}.down.weight"] = leaves["lora_A.weight"].to(dtype)
+        written[f"{key}.up.weight"] = leaves["lora_B.weight"].to(dtype)
     return written
 
 
 def diffusers_config(adapter: LowRankAdapter) -> str:
     """Return `lora_adapter_metadata`: the LoraConfig of each part, without which diffusers takes alpha = rank."""
-    parts: dict[str, tuple[str, ...]] = {"unet": adapter.unet_targets}
-    parts |= {f"text_encoder{'_2' if n else ''}": targets for n, targets in enumerate(adapter.text_encoder_targets)}
-    settings: dict[str, Any] = {
-        "r": adapter.rank,
-        "lora_alpha": effective_alpha(adapter),
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "peft_type": "LORA",
-    }
-    config = {
-        f"{part}.{key}": value
-        for part, targets in parts.items()
-        if targets
-        for key, value in {**settings, "target_modules": list(targets)}.items()
-    }
+    config: dict[str, Any] = {}
+    for part, targets in adapter.targets():
+        settings: dict[str, Any] = {
+            "r": adapter.rank,
+            "lora_alpha": effective_alpha(adapter, part),
+            "lora_dropout": 0.0,
+            "bias": "none",
+            "peft_type": "LORA",
+            "target_modules": list(targets),
+        }
+        name = {"text_encoder_0": "text_encoder", "text_encoder_1": "text_encoder_2"}.get(part, part)
+        config |= {f"{name}.{key}": value for key, value in settings.items()} if targets else {}
     return json.dumps(config, sort_keys=True)
 
 
-def effective_alpha(adapter: LowRankAdapter) -> float:
-    """Return alpha times strength: files know no strength of their own."""
-    return adapter.alpha * adapter.strength
-
-
-def _pairs(tensors: Mapping[str, Tensor]) -> list[tuple[str, Tensor, Tensor]]:
-    """(layer name with its part, down, up) of every adapted layer."""
-    names = sorted(name.removesuffix(".lora_A.weight") for name in tensors if name.endswith(".lora_A.weight"))
-    return [(name, tensors[f"{name}.lora_A.weight"], tensors[f"{name}.lora_B.weight"]) for name in names]
+def effective_alpha(adapter: LowRankAdapter, part: str = "unet") -> float:
+    """Return what other programs divide by the rank: files know no strength, and no root of the rank."""
+    root = adapter.rank**0.5 if adapter.algorithm == "rslora" else 1
+    return adapter.alpha * root * adapter.strength_on(part)

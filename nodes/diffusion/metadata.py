@@ -1,9 +1,10 @@
 """Metadata of LoRA files: kohya's `ss_*`, and ModelSpec 1.0.1."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from nodes.diffusion.adapters import LowRankAdapter
+from nodes.diffusion.adapters import Algorithm, LowRankAdapter
 from nodes.diffusion.folders import read_config
 from nodes.diffusion.lora_files import effective_alpha
 from nodes.diffusion.values import DiffusionModel
@@ -19,12 +20,24 @@ def kohya_metadata(model: DiffusionModel, adapter: LowRankAdapter, architecture:
         **dict(adapter.training),
         "ss_v2": str(model.family == "sd2"),
         "ss_base_model_version": base_version(model, architecture),
-        "ss_network_module": "networks.lora",
+        "ss_network_module": "lycoris.kohya" if _network_args(adapter) else "networks.lora",
         "ss_network_dim": str(adapter.rank),
         "ss_network_alpha": str(effective_alpha(adapter)),
-        "ss_network_args": "{}",
+        "ss_network_args": json.dumps(_network_args(adapter)),
         "sshs_model_hash": data_hash,
     }
+
+
+def _network_args(adapter: LowRankAdapter) -> dict[str, str]:
+    """The arguments of LyCORIS' trainer that make such an adapter; none for what kohya's own trainer makes."""
+    convolutions = {"conv_dim": str(adapter.rank), "conv_alpha": str(effective_alpha(adapter))}
+    known: dict[Algorithm, dict[str, str]] = {
+        "locon": {"algo": "locon", **convolutions},
+        "loha": {"algo": "loha", **convolutions},
+        "lokr": {"algo": "lokr", **convolutions, "factor": str(adapter.factor)},
+        "dora": {"algo": "locon", **convolutions, "dora_wd": "True", "wd_on_output": "False"},
+    }
+    return known.get(adapter.algorithm, {})
 
 
 def modelspec_metadata(

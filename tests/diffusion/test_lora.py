@@ -11,7 +11,8 @@ from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import inspect_folder
 from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.lora import adapter_tensors, text_encoder_targets, unet_targets
+from nodes.diffusion.lora import adapter_tensors
+from nodes.diffusion.lora_targets import text_encoder_targets, unet_targets
 from nodes.diffusion.overlays import applied
 from nodes.diffusion.text import encode_prompts
 from tests.models import BUNDLED, WIDTH, make_model_folder, random_adapter
@@ -88,7 +89,7 @@ def test_an_untrained_adapter_changes_nothing_and_begins_by_its_seed(tmp_path: P
 def test_the_update_is_strength_times_alpha_over_rank(tmp_path: Path, family) -> None:
     folder = make_model_folder(tmp_path / "m", family)
     adapter = random_adapter(folder, tmp_path / "a", rank=2, alpha=3.0, text_encoder=False)
-    adapter = replace(adapter, strength=0.5)
+    adapter = replace(adapter, unet_strength=0.5, text_encoder_strength=0.5)
     tensors = adapter_tensors(adapter)
     model, reference = open_model(folder), open_model(folder)
     with torch.no_grad():
@@ -103,7 +104,7 @@ def test_the_update_is_strength_times_alpha_over_rank(tmp_path: Path, family) ->
 def test_two_adapters_add_up_in_either_order(tmp_path: Path) -> None:
     folder = make_model_folder(tmp_path / "m", "sd1")
     one = random_adapter(folder, tmp_path / "a", rank=2)
-    two = replace(random_adapter(folder, tmp_path / "b", rank=4), strength=-0.5)
+    two = replace(random_adapter(folder, tmp_path / "b", rank=4), unet_strength=-0.5, text_encoder_strength=-0.5)
     model = open_model(folder)
     with applied([one], model):
         alone = forward(model)

@@ -40,7 +40,7 @@ def test_the_base_is_named_and_another_size_says_so(
 
 
 def test_kohya_metadata_is_complete() -> None:
-    found = kohya_metadata(MODEL, replace(ADAPTER, strength=0.5), "stable-diffusion-v1", "f00")
+    found = kohya_metadata(MODEL, replace(ADAPTER, unet_strength=0.5, text_encoder_strength=0.5), "stable-diffusion-v1", "f00")
     assert found == {
         "ss_steps": "7",
         "ss_v2": "False",

@@ -12,7 +12,7 @@ from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import inspect_folder
 from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.lora import text_encoder_targets, unet_targets
+from nodes.diffusion.lora_targets import text_encoder_targets, unet_targets
 from nodes.diffusion.minimize import StepDone
 from nodes.diffusion.overlays import applied
 from nodes.diffusion.settings import TrainingSettings
