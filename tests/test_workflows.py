@@ -3,10 +3,12 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors import safe_open
 
+from graph_runtime.discovery import load_palette
 from graph_runtime.provenance import read_provenance
 from graph_runtime.workflow import read_workflow, workflow_from_json
 from tests.models import make_model_folder
@@ -111,8 +113,35 @@ def test_every_workflow_teaches_and_has_plain_ids(path: Path) -> None:
     assert all(entry.position for entry in workflow.nodes.values())
 
 
-def test_there_are_workflows() -> None:
-    assert len(WORKFLOWS) >= 1
+METHODS = {
+    "fine_tune", "dreambooth", "textual_inversion", "dreamartist", "hypernetwork", "custom_diffusion", "null_text_inversion",
+    "clip_inversion", "aesthetic_gradient", "lora", "compare_methods",
+}  # fmt: skip
+TINY = {
+    "max_steps": 2, "num_inference_steps": 2, "inner_steps": 1, "count": 2, "batch_size": 2, "steps": 1, "validation_every": 1,
+    "cell_size": 32,
+}  # fmt: skip
+
+
+def test_there_is_a_workflow_for_every_method() -> None:
+    assert {path.stem for path in WORKFLOWS} >= METHODS
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_every_workflow_runs_to_its_end(path: Path, tmp_path: Path) -> None:
+    """With few steps, which change no node's kind of result."""
+    palette = load_palette().types
+    changes: dict[str, Any] = {}
+    for id, entry in read_workflow(path).nodes.items():
+        known = palette[entry.type].cls.model_fields
+        changes |= {f"{id}__{name}": value for name, value in TINY.items() if name in known}
+    outcome = run(path, tmp_path, **changes)
+    assert outcome.status == 0
+    assert set(outcome.states.values()) == {"executed"}
+    assert outcome.artifacts
+    again = run(path, tmp_path, **changes)
+    assert set(again.states.values()) == {"cached"}
+    assert again.artifacts == outcome.artifacts
 
 
 @pytest.mark.parametrize(
