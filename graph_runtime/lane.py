@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from graph_runtime.failures import worker_ended
 from graph_runtime.queue import Run, RunQueue, RunState
 from graph_runtime.worker_process import WorkerProcess
 
+LOG = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0
 STATES: dict[str, RunState] = {"succeeded": "succeeded", "failed": "failed"}
 
@@ -112,35 +114,42 @@ class Lane:
             self._work.clear()
             try:
                 run = self._desk.queue.take(self.device)
-            except OSError:  # a full disk may be emptied
+                await (self._carry_out(run) if run else self._work.wait())
+            except Exception as error:  # whatever one run met, the next is taken
+                if not isinstance(error, OSError):  # a full disk may be emptied
+                    LOG.exception("The queue for %s met an error.", self.device)
                 await asyncio.sleep(RETRY_SECONDS)
-                continue
-            if run:
-                await self._carry_out(run)
-            else:
-                await self._work.wait()
         await self._dismiss()
 
     async def _carry_out(self, run: Run) -> None:
         try:
+            ending = await self._outcome(run)
+        except Exception as error:
+            LOG.exception("Run %s met an error of the server.", run.id)
+            self._kill()  # it may still be busy with the run
+            await self._dismiss()
+            ending = _Ending("failed", [Problem(f"The server could not carry it out: {error}.", remedy="Retry it.")])
+        if self._current and self._current.deadline:
+            self._current.deadline.cancel()
+        self._current = None
+        await self._settle(run.id, ending)
+
+    async def _outcome(self, run: Run) -> _Ending:
+        try:
             document = self._desk.queue.document(run.id)
         except WorkflowError as error:  # written by another version of the program
-            return await self._settle(run.id, _Ending("failed", error.problems))
-        self._current = current = _Current(run, list(document.nodes))
+            return _Ending("failed", error.problems)
+        self._current = _Current(run, list(document.nodes))
         self._desk.announce(run.id)
-        try:
-            ending = await self._attempt(current, document.to_json())
-        except OSError as error:
-            ending = _Ending("failed", [Problem(f"The worker process cannot be started: {error.strerror or error}.")])
-        if current.deadline:
-            current.deadline.cancel()
-        self._current = None
-        return await self._settle(run.id, ending)
+        return await self._attempt(self._current, document.to_json())
 
     async def _attempt(self, current: _Current, document: dict[str, Any]) -> _Ending:
         if self._worker is None or not self._worker.alive:
             await self._dismiss()
-            self._worker = await WorkerProcess.start(self._command)
+            try:
+                self._worker = await WorkerProcess.start(self._command)
+            except OSError as error:
+                return _Ending("failed", [Problem(f"The worker process cannot be started: {error.strerror or error}.")])
         worker, run = self._worker, current.run
         if current.cancelled:
             return _Ending("cancelled")
@@ -176,7 +185,7 @@ class Lane:
         log.told = seq
         with contextlib.suppress(OSError):
             self._desk.queue.set_folder(id, name)
-        self._desk.announce(id)
+            self._desk.announce(id)
 
     async def _orderly(self, current: _Current, status: str) -> _Ending:
         artifacts = current.finished.artifacts if current.finished else []

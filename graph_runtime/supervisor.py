@@ -106,7 +106,9 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Ask workers to stop, then kill them; their runs are queued again and go on at the next start."""
-        await asyncio.gather(*(lane.stop() for lane in self._lanes))
+        for error in await asyncio.gather(*(lane.stop() for lane in self._lanes), return_exceptions=True):
+            if error:
+                logging.getLogger(__name__).error("A worker could not be stopped.", exc_info=error)
         self._lanes.clear()
         self._queue.close()
         self._lock.release()

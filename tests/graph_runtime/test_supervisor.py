@@ -348,6 +348,34 @@ def test_devices_that_are_not_there_are_refused(shop: Shop, tmp_path: Path) -> N
     play(scene())
 
 
+def test_an_error_of_the_server_ends_one_run_and_no_device(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    original = RunQueue.document
+
+    def fail_once(queue: RunQueue, id: str) -> Workflow:
+        monkeypatch.setattr(RunQueue, "document", original)
+        raise sqlite3.DatabaseError("disk image is malformed")
+
+    async def scene() -> None:
+        async with shop.open() as supervisor:
+            monkeypatch.setattr(RunQueue, "document", fail_once)
+            run, after = (supervisor.submit(workflow(say=SAY), [], "auto") for _ in range(2))
+            assert "malformed" in (await shop.state(run, "failed")).problems[0].message
+            await shop.state(after, "succeeded")
+            dismiss = supervisor._lanes[0]._dismiss
+
+            async def fail() -> None:
+                await dismiss()
+                raise ZeroDivisionError
+
+            monkeypatch.setattr(supervisor._lanes[0], "_dismiss", fail)
+
+    play(scene())
+    assert "malformed" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
 def test_a_listener_that_fails_harms_nobody(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
     async def scene() -> None:
         async with shop.open() as supervisor:
