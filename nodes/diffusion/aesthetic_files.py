@@ -1,6 +1,5 @@
 """Aesthetic embeddings: made from those of pictures, written and read as the bare tensor that other programs know."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor
 from nodes.diffusion.clip_folders import clip_folders, has_text_projection, text_config
 from nodes.diffusion.clip_texts import load_projected_encoder
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.pickled import read_pt
 
 REMEDY = "Choose a file that SaveAestheticEmbedding or AUTOMATIC1111's extension wrote."
 
@@ -20,13 +20,6 @@ def mean_embedding(pictures: Sequence[Sequence[Tensor]]) -> Tensor:
     """Return the mean [1, d] over pictures of the mean over each one's views [1, d], float32, not normalized."""
     views = [torch.stack([view.float() for view in own]).mean(dim=0) for own in pictures]
     return torch.stack(views).mean(dim=0)
-
-
-def pt_bytes(embedding: Tensor) -> bytes:
-    """Return the file of AUTOMATIC1111's extension, a tensor [1, d] and nothing else; the same bytes for the same numbers."""
-    buffer = io.BytesIO()
-    torch.save(embedding.float().contiguous().clone(), buffer)
-    return buffer.getvalue()
 
 
 def read_embedding(path: Path) -> Tensor:
@@ -51,10 +44,10 @@ def read_embedding(path: Path) -> Tensor:
 
 
 def _opened(path: Path) -> Any:
+    if path.suffix.lower() != ".safetensors":
+        return read_pt(path, "an aesthetic embedding")
     try:
-        if path.suffix.lower() == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return load_file(path)
     except Exception as error:  # the unpickler raises what the file makes it raise
         message = f"{path.name} cannot be read as an aesthetic embedding."
         raise InputError(message, field="file", remedy=REMEDY) from error

@@ -1,14 +1,13 @@
 """Custom diffusion in diffusers' files: a pickle of attention processors' weights, and one of the new word."""
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.pickled import pt_bytes, read_pt
 
 PLACES = {"attn2.to_k.weight": "to_k_custom_diffusion", "attn2.to_v.weight": "to_v_custom_diffusion"}
 
@@ -26,20 +25,17 @@ def processor_bytes(weights: Mapping[str, Tensor], attention_layers: list[str]) 
         content[f"{attention}.processor.{PLACES[ending]}.weight"] = tensor.contiguous()
     with_weights = {name.partition(".processor.")[0] for name in content}
     content |= {f"{name}.processor": {} for name in attention_layers if name not in with_weights}
-    return _pickled(content)
+    return pt_bytes(content)
 
 
 def token_bytes(placeholder: str, vector: Tensor) -> bytes:
     """Return diffusers' `<new1>.bin`: the word and its vector [d]."""
-    return _pickled({placeholder: vector.contiguous()})
+    return pt_bytes({placeholder: vector.contiguous()})
 
 
 def read_processors(path: Path) -> dict[str, Tensor]:
     """Return `unet.NAME.attn2.to_k.weight` and `to_v` [out, d], float32, from diffusers' file; it can carry no code."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler raises what the file makes it raise
-        raise InputError(f"{path.name} cannot be read.", field="file", remedy="Choose a custom diffusion file.") from error
+    content = read_pt(path, "a custom diffusion")
     names = {place: ending for ending, place in PLACES.items()}
     found: dict[str, Tensor] = {}
     for name, tensor in content.items() if isinstance(content, Mapping) else ():
@@ -51,9 +47,3 @@ def read_processors(path: Path) -> dict[str, Tensor]:
         message = f"{path.name} holds no keys and values of a custom diffusion."
         raise InputError(message, field="file", remedy="Choose pytorch_custom_diffusion_weights.bin.")
     return found
-
-
-def _pickled(content: dict[str, Any]) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    return buffer.getvalue()

@@ -1,11 +1,9 @@
 """Files of trained words: kohya's safetensors, AUTOMATIC1111's .pt and diffusers' own."""
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -13,6 +11,7 @@ from torch import Tensor
 from nodes.diffusion.adapters import TokenEmbedding
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import inspect_folder, read_config
+from nodes.diffusion.pickled import pt_bytes, read_pt
 from nodes.diffusion.values import DiffusionModel, Family
 
 SDXL_NAMES = ("clip_l", "clip_g")
@@ -45,9 +44,7 @@ def a1111_bytes(word: TokenEmbedding, name: str, model: DiffusionModel) -> bytes
         "sd_checkpoint": model.digest[:10],
         "sd_checkpoint_name": model.name,
     }
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    return buffer.getvalue()
+    return pt_bytes(content)
 
 
 def read_vectors(path: Path) -> list[Tensor]:
@@ -84,15 +81,13 @@ def check_widths(vectors: Sequence[Tensor], folder: Path) -> None:
 
 def _opened(path: Path) -> Any:
     """The content of a file, whatever it is."""
-    damaged = InputError(f"{path.name} cannot be read as an embedding.", field="file", remedy="Choose another file.")
+    if path.suffix.lower() != ".safetensors":
+        return read_pt(path, "an embedding")
     try:
-        if path.suffix.lower() == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return load_file(path)
     except (OSError, SafetensorError):
-        raise damaged from None
-    except Exception as error:  # the unpickler raises what the file makes it raise
-        raise damaged from error
+        message = f"{path.name} cannot be read as an embedding."
+        raise InputError(message, field="file", remedy="Choose another file.") from None
 
 
 def _named(content: Any) -> dict[str, Tensor]:

@@ -24,12 +24,12 @@ class SaveAestheticEmbedding(Node):
     def run(self, embedding: AestheticEmbedding, context: RunContext) -> tuple[Artifact, ...]:
         from safetensors.torch import load_file
 
-        from nodes.diffusion.aesthetic_files import pt_bytes
+        from nodes.diffusion.pickled import pt_bytes
         from nodes.diffusion.safetensors_writer import safetensors_bytes, tensor_bytes
 
         tensors = load_file(embedding.file)
         if self.layout == "A1111":
-            content = pt_bytes(tensors["aesthetic_embedding"])
+            content = pt_bytes(tensors["aesthetic_embedding"].float().contiguous())
         else:
             content = safetensors_bytes(tensors, {METADATA_KEY: context.provenance.text()}, tensor_bytes(tensors))
         suffix = SUFFIXES[self.layout]

@@ -6,6 +6,8 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Prompt
+from nodes.diffusion.adapters import AestheticGradient
+from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import DiffusionModel, GeneratedImage, ImageSet, Inversion, NullTextInversion
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -33,6 +35,9 @@ class SampleWithNullText(Node):
     """Put the picture and the VAE's round trip, which no replay can surpass, before the replay."""
 
     def run(self, model: DiffusionModel, inversion: Inversion, context: RunContext) -> ImageSet:
+        if any(isinstance(adapter, AestheticGradient) for adapter in model.adapters):
+            remedy = "Put ApplyAestheticGradient on another branch."
+            raise InputError("null text has no place for an aesthetic gradient.", field="model", remedy=remedy)
         from nodes.diffusion.inversions import check_model
 
         if warning := check_model(inversion, model):
