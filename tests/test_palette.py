@@ -10,8 +10,15 @@ from graph_runtime.node import NodeType
 PALETTE = load_palette()
 OURS = [node_type for node_type in PALETTE.types.values() if node_type.package == "latentloom"]
 NAMES = {
-    "LoadModel", "LoadImages", "CaptionDataset", "EncodeLatents", "EncodeCaptions", "InjectLoRA", "TrainLoRA",
-    "SampleImages", "ImageGrid", "SaveSafetensors", "SaveImages",
+    "ApplyAestheticGradient", "BuildAestheticEmbedding", "CaptionDataset", "CompareMethods", "DecimalNumber",
+    "EncodeCaptions", "EncodeLatents", "FineTune", "GenerateClassImages", "ImageGrid", "InjectLoRA", "InvertCLIP",
+    "InvertDDIM", "LoadAestheticEmbedding", "LoadCustomDiffusion", "LoadEmbedding", "LoadHypernetwork",
+    "LoadImageEmbedding", "LoadImageVariation", "LoadImages", "LoadLoRA", "LoadModel", "LoadNullText", "MeasureLoss",
+    "MergeConcepts", "OptimizeNullText", "SampleImages", "SampleVariation", "SampleWithNullText",
+    "SaveAestheticEmbedding", "SaveCustomDiffusion", "SaveEmbedding", "SaveHypernetwork", "SaveImageEmbedding",
+    "SaveImageVariation", "SaveImages", "SaveNullText", "SavePipeline", "SaveSafetensors", "ScoreImages", "Text",
+    "TrainCustomDiffusion", "TrainDreamArtist", "TrainDreamBooth", "TrainHypernet", "TrainImageVariation", "TrainLoRA",
+    "TrainTI", "WholeNumber",
 }  # fmt: skip
 each_node = pytest.mark.parametrize("node_type", OURS, ids=lambda node_type: node_type.name)
 
