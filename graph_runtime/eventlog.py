@@ -7,7 +7,7 @@ from pathlib import Path
 from graph_runtime import events as ev
 from graph_runtime.errors import Problem
 from graph_runtime.locks import FileLock
-from graph_runtime.runs import EVENTS, LOCK, whole_lines
+from graph_runtime.runs import EVENTS, LOCK, filled_lines
 
 
 class EventLog:
@@ -36,7 +36,7 @@ class EventLog:
 
 
 def stored_events(folder: Path) -> list[str]:
-    """Return the log's lines, the event with `seq` n at place n; a half-written last line is left out."""
+    """Return the log's lines, the event with `seq` n, or nothing, at place n; a half-written last line is left out."""
     try:
         lines = (folder / EVENTS).read_bytes().split(b"\n")
     except OSError:
@@ -44,27 +44,28 @@ def stored_events(folder: Path) -> list[str]:
     return [line.decode("utf-8", "replace") for line in lines[:-1]]
 
 
-def end_log(folder: Path, nodes: Iterable[str], failure: Problem | None) -> str:
+def end_log(folder: Path, nodes: Iterable[str], failure: Problem | None, first: int = 0) -> str:
     """Write what a dead worker could not: that the node it was running failed, if so, and the end of the run.
 
-    Returns the node that was running. A log that has its end, or that a living process writes, is left alone.
+    What it writes gets a `seq` of at least `first`. Returns the node that was running. A log that has its end, or that a
+    living process writes, is left alone.
     """
     lock = FileLock(folder / LOCK)
     with contextlib.suppress(OSError):
         if lock.acquire():
             try:
-                return _end(folder, list(nodes), failure)
+                return _end(folder, list(nodes), failure, first)
             finally:
                 lock.path.unlink(missing_ok=True)
                 lock.release()
     return ""
 
 
-def _end(folder: Path, nodes: list[str], failure: Problem | None) -> str:
-    seq = whole_lines(folder / EVENTS)
+def _end(folder: Path, nodes: list[str], failure: Problem | None, first: int) -> str:
     outcomes, running, over = _read_attempt(folder)
     if over:
         return ""
+    seq = filled_lines(folder / EVENTS, first)
     closing: list[ev.Event] = []
     if failure and running:
         outcomes[running] = ev.NodeOutcome(state="failed")

@@ -154,7 +154,9 @@ class Lane:
         if current.cancelled:
             return _Ending("cancelled")
         worker.forget_errors()
-        worker.send(run={"id": run.id, "document": document, "targets": run.targets, "folder": run.folder})
+        log = self._desk.logs.get(run.id)
+        order = {"id": run.id, "document": document, "targets": run.targets, "folder": run.folder}
+        worker.send(run={**order, "seq": log.told if log else 0})
         if self._stopping:
             worker.hang_up()
         async for message in worker.messages():
@@ -206,7 +208,7 @@ class Lane:
             return await self._orderly(current, current.finished.status)
         asked = current.cancelled or self._stopping
         failure = None if asked else worker_ended(status)
-        node = end_log(log.folder, current.nodes, failure) if log else ""
+        node = end_log(log.folder, current.nodes, failure, log.told) if log else ""
         if log:
             log.catch_up()
         if failure is None:

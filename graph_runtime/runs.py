@@ -32,9 +32,13 @@ class RunFolder:
         versions: Mapping[str, str],
         *,
         earlier: str | None = None,
+        first: int = 0,
         waiting: Callable[[], object] = lambda: None,
     ) -> None:
-        """Make a new folder, or go on in an `earlier` one; `waiting` is called while another process writes there."""
+        """Make a new folder, or go on in an `earlier` one; `waiting` is called while another process writes there.
+
+        Its next event gets `first` for its `seq`, or more if so many are in the log.
+        """
         self.output = output
         known = earlier is not None and (output / "runs" / earlier).is_dir()
         self.folder = output / "runs" / earlier if known and earlier else _new_folder(output / "runs", workflow.name)
@@ -43,7 +47,7 @@ class RunFolder:
             (self.folder / part).mkdir(exist_ok=True)
         save_workflow(workflow, self.folder / "workflow.json")
         write_atomic(self.folder / "versions.json", _json_bytes(dict(versions)))
-        self.next_seq = whole_lines(self.folder / EVENTS)
+        self.next_seq = filled_lines(self.folder / EVENTS, first if known else 0)
         losses = whole_lines(self.folder / "loss.csv")
         self._events = (self.folder / EVENTS).open("a", encoding="utf-8")
         self._loss = (self.folder / "loss.csv").open("a", encoding="utf-8", newline="")
@@ -132,6 +136,15 @@ def whole_lines(path: Path) -> int:
                 lines, end = lines + 1, end + len(line)
         file.truncate(end)
     return lines
+
+
+def filled_lines(path: Path, count: int) -> int:
+    """Return `whole_lines`, after a log of fewer than `count` has got empty ones in the place of what a full disk swallowed."""
+    lines = whole_lines(path)
+    if lines < count:
+        with path.open("a", encoding="utf-8") as file:
+            file.write("\n" * (count - lines))
+    return max(lines, count)
 
 
 def _locked(path: Path, waiting: Callable[[], object]) -> FileLock:

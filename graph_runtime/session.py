@@ -85,11 +85,16 @@ def run(
 
 
 def open_folder(
-    prepared: Prepared, output: Path, earlier: str | None = None, waiting: Callable[[], object] = lambda: None
+    prepared: Prepared,
+    output: Path,
+    earlier: str | None = None,
+    first: int = 0,
+    waiting: Callable[[], object] = lambda: None,
 ) -> RunFolder:
     """Make the folder of a run, or open an earlier one; raise WorkflowError when the output folder cannot be written."""
+    versions = prepared.provenance.versions
     try:
-        return RunFolder(output, prepared.workflow, prepared.provenance.versions, earlier=earlier, waiting=waiting)
+        return RunFolder(output, prepared.workflow, versions, earlier=earlier, first=first, waiting=waiting)
     except OSError as error:
         raise WorkflowError(_unwritable(output, error)) from None
 

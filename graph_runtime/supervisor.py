@@ -154,11 +154,15 @@ class Supervisor:
         """Return what a run runs; raise KeyError when there is no such run."""
         return self._queue.document(id)
 
-    def events(self, id: str, after: int = -1) -> list[str]:
-        """Return the JSON of a run's events with `seq` > `after`, in order, up to the last one that listeners have heard."""
+    async def events(self, id: str, after: int = -1) -> list[str]:
+        """Return the JSON of a run's events with `seq` > `after`, in order, up to the last one that listeners have heard.
+
+        The place of an event that a full disk swallowed is empty.
+        """
         folder = self.folder(id)
+        stored = await asyncio.to_thread(stored_events, folder) if folder else []
         log = self._desk.logs.get(id)
-        return stored_events(folder)[after + 1 : log.told if log else None] if folder else []
+        return stored[after + 1 : log.told if log else None]
 
     def folder(self, id: str) -> Path | None:
         """Return a run's folder; None before there is one."""

@@ -1,6 +1,6 @@
 """The process that executes runs, one after another: told by JSON lines on stdin, answering by JSON lines on stdout.
 
-In: `{"run": {id, document, targets, folder}}`, `{"cancel": ID}`; the end of stdin means that the parent is gone.
+In: `{"run": {id, document, targets, folder, seq}}`, `{"cancel": ID}`; the end of stdin means that the parent is gone.
 Out: `{"folder": NAME, "seq": NEXT}`, `{"event": ...}`, `{"problems": [...]}`, and for every run one `{"done": STATUS}`.
 """
 
@@ -110,7 +110,7 @@ class Worker:
         try:
             workspace = Workspace(options.workspace, packages=palette.folders)
             prepared = prepare(workflow_from_json(order["document"]), palette, workspace, cache, order["targets"])
-            folder = open_folder(prepared, options.output, order["folder"], lambda: _raise_if(stop()))
+            folder = open_folder(prepared, options.output, order["folder"], order["seq"], lambda: _raise_if(stop()))
             self._channel.tell(folder=folder.name, seq=folder.next_seq)
             listener = self._channel.event
             return run_in(folder, prepared, cache, device=options.device, listener=listener, stop_requested=stop).status

@@ -43,8 +43,8 @@ def play(scene: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(scene, 4 * HANGING))
 
 
-def replayed(supervisor: Supervisor, run: Run, after: int = -1) -> list[ev.AnyEvent]:
-    return [ev.EVENT.validate_json(line) for line in supervisor.events(run.id, after)]
+async def replay(supervisor: Supervisor, run: Run, after: int = -1) -> list[ev.AnyEvent]:
+    return [ev.EVENT.validate_json(line) for line in await supervisor.events(run.id, after) if line]
 
 
 def test_runs_are_done_in_the_order_of_the_queue(shop: Shop, tmp_path: Path) -> None:
@@ -98,13 +98,15 @@ def test_live_and_replayed_are_the_same(shop: Shop) -> None:
         async with shop.open() as supervisor:
             run = supervisor.submit(slow(300, 0.001), [], "auto")
             await shop.event(run, ev.NodeMetric, 20)
-            follower = replayed(supervisor, run, 4)
-            supervisor.listen(lambda change: follower.append(change.event) if isinstance(change, RunEvent) else None)
+            live: list[ev.AnyEvent] = []
+            supervisor.listen(lambda change: live.append(change.event) if isinstance(change, RunEvent) else None)
+            follower = await replay(supervisor, run, 4)
             await shop.state(run, "succeeded")
+            follower += [event for event in live if event.seq > follower[-1].seq]
             assert [event.seq for event in follower] == list(range(5, len(follower) + 5))
-            assert replayed(supervisor, run) == shop.events(run)
-            assert replayed(supervisor, run, 4) == follower
-            assert replayed(supervisor, run, 10**6) == []
+            assert await replay(supervisor, run) == shop.events(run)
+            assert await replay(supervisor, run, 4) == follower
+            assert await replay(supervisor, run, 10**6) == []
 
     play(scene())
 
@@ -153,10 +155,10 @@ def test_a_node_that_never_looks_is_killed(shop: Shop, tmp_path: Path) -> None:
             await shop.event(run, ev.NodeMessage)
             supervisor.cancel(run.id)
             assert (await shop.state(run, "cancelled")).problems == []
-            last = replayed(supervisor, run)[-1]
+            last = (await replay(supervisor, run))[-1]
             assert isinstance(last, ev.RunFinished)
             assert (last.status, last.nodes["gate"].state, last.nodes["say"].state) == ("interrupted", "skipped", "executed")
-            assert replayed(supervisor, run) == shop.events(run)
+            assert await replay(supervisor, run) == shop.events(run)
             await shop.state(after, "succeeded")
 
     play(scene())
@@ -173,13 +175,13 @@ def test_a_worker_that_dies_is_reported_on_the_node(shop: Shop, how: str, words:
             (problem,) = (await shop.state(run, "failed")).problems
             assert problem.node == "die"
             assert words in problem.message
-            failed, last = replayed(supervisor, run)[-2:]
+            failed, last = (await replay(supervisor, run))[-2:]
             assert isinstance(failed, ev.NodeFailed)
             assert isinstance(last, ev.RunFinished)
             assert failed.message == problem.message
             assert "checkpoint" in failed.remedy
             assert {id: node.state for id, node in last.nodes.items()} == {"say": "executed", "die": "failed", "keep": "skipped"}
-            assert replayed(supervisor, run) == shop.events(run)
+            assert await replay(supervisor, run) == shop.events(run)
             assert [event.seq for event in shop.events(run)] == list(range(len(shop.events(run))))
             folder = supervisor.folder(run.id)
             assert folder is not None
@@ -234,7 +236,7 @@ def test_a_worker_told_to_end_is_replaced_and_its_run_goes_on(shop: Shop) -> Non
             assert pid
             os.kill(pid, signal.SIGTERM)
             await shop.state(run, "succeeded")
-            check_whole(supervisor, run, shop, steps=100, starts=2)
+            await check_whole(supervisor, run, shop, steps=100, starts=2)
 
     play(scene())
 
@@ -245,7 +247,7 @@ def test_a_wrong_document_fails_with_its_problems(shop: Shop) -> None:
             run = supervisor.submit(workflow(say=("Sya", {})), [], "auto")
             (problem,) = (await shop.state(run, "failed")).problems
             assert (problem.node, problem.remedy) == ("say", "Did you mean Say?")
-            assert supervisor.events(run.id) == []
+            assert await supervisor.events(run.id) == []
             assert supervisor.folder(run.id) is None
 
     play(scene())
@@ -269,9 +271,9 @@ def test_a_stored_document_of_a_newer_program_fails_alone(shop: Shop, tmp_path: 
     play(scene())
 
 
-def check_whole(supervisor: Supervisor, run: Run, shop: Shop, *, steps: int, starts: int) -> None:
+async def check_whole(supervisor: Supervisor, run: Run, shop: Shop, *, steps: int, starts: int) -> None:
     """Every event once, in order; every step of the work once, over all attempts."""
-    events = replayed(supervisor, run)
+    events = await replay(supervisor, run)
     assert [event.seq for event in events] == list(range(len(events)))
     assert [event.step for event in events if isinstance(event, ev.NodeMetric)] == list(range(1, steps + 1))
     assert sum(isinstance(event, ev.RunStarted) for event in events) == starts
@@ -292,12 +294,12 @@ def test_what_a_stopped_server_left_goes_on_at_the_next_start(shop: Shop, tmp_pa
         shop.heard.clear()
         async with shop.open() as supervisor:
             assert [entry.id for entry in supervisor.list()] == [run.id, never.id, later.id]
-            assert len(supervisor.events(run.id)) == heard
+            assert len(await supervisor.events(run.id)) == heard
             supervisor.cancel(never.id)
             await shop.state(later, "succeeded")
             done = supervisor.get(run.id)
             assert (done.state, done.folder) == ("succeeded", shop.told(run)[0].folder)
-            check_whole(supervisor, run, shop, steps=100, starts=2)
+            await check_whole(supervisor, run, shop, steps=100, starts=2)
             assert shop.events(run)[0].seq == heard
             assert (tmp_path / "out" / "text.txt").read_text() == "hello 100"
 
@@ -313,7 +315,7 @@ def test_a_node_that_never_looks_does_not_hold_up_the_stop(shop: Shop, tmp_path:
         (tmp_path / "gate").touch()
         async with shop.open() as supervisor:
             await shop.state(run, "succeeded")
-            assert [type(event) for event in replayed(supervisor, run)].count(ev.RunFinished) == 2
+            assert [type(event) for event in await replay(supervisor, run)].count(ev.RunFinished) == 2
 
     play(scene())
 
@@ -376,6 +378,32 @@ def test_an_error_of_the_server_ends_one_run_and_no_device(
     assert "ZeroDivisionError" in caplog.text
 
 
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_events_are_never_numbered_backwards_after_a_full_disk(shop: Shop, how: signal.Signals) -> None:
+    async def scene() -> None:
+        async with shop.open() as supervisor:
+            run = supervisor.submit(slow(60, 0.05), [], "auto")
+            await shop.event(run, ev.NodeMetric, 5)
+            folder, pid = supervisor.folder(run.id), supervisor.status()[0].pid
+            assert folder is not None
+            assert pid is not None
+            os.kill(pid, signal.SIGSTOP)
+            with (folder / "events.jsonl").open("r+b") as log:
+                log.readline()
+                log.truncate()
+            os.kill(pid, how)
+            os.kill(pid, signal.SIGCONT)
+            await shop.state(run, "succeeded", "failed")
+            told = shop.events(run)
+            assert [event.seq for event in told] == list(range(len(told)))
+            assert isinstance(told[-1], ev.RunFinished)
+            stored = await replay(supervisor, run)
+            assert 0 < len(stored) < len(told)
+            assert all(event == told[event.seq] for event in stored)
+
+    play(scene())
+
+
 def test_a_listener_that_fails_harms_nobody(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
     async def scene() -> None:
         async with shop.open() as supervisor:
@@ -433,9 +461,9 @@ def test_a_killed_servers_run_is_finished_by_the_next(shop: Shop, tmp_path: Path
     async def scene() -> None:
         async with shop.open() as supervisor:
             (run,) = supervisor.list()
-            assert len(replayed(supervisor, run)) >= 5
+            assert len(await replay(supervisor, run)) >= 5
             await shop.state(run, "succeeded")
-            check_whole(supervisor, run, shop, steps=150, starts=2)
+            await check_whole(supervisor, run, shop, steps=150, starts=2)
 
     play(scene())
 
@@ -476,7 +504,7 @@ def test_a_real_training_interrupted_by_the_server_ends_with_the_same_bytes(tmp_
             if (done := await shop.state(run, "succeeded", "failed")).state == "failed":
                 pytest.fail(str(shop.events(run)))
             if interrupted:
-                check_whole(supervisor, run, shop, steps=12, starts=2)
+                await check_whole(supervisor, run, shop, steps=12, starts=2)
             return done.artifacts[0].sha256
 
     async def scene() -> None:

@@ -34,7 +34,7 @@ class Worker:
         self.process.stdin.flush()
 
     def run(self, document: Workflow, id: str = "r", folder: str | None = None) -> None:
-        self.send(run={"id": id, "document": document.to_json(), "targets": [], "folder": folder})
+        self.send(run={"id": id, "document": document.to_json(), "targets": [], "folder": folder, "seq": 0})
 
     def until(self, *kinds: str) -> dict[str, Any]:
         """Read up to a message, or an event, of one of these kinds."""

@@ -115,9 +115,10 @@ class _Sender:
     async def _replay(self, run: str, after: int) -> None:
         """Send stored events as they are stored; line N of a run's log holds event N."""
         self._sent[run] = after
-        for seq, event in enumerate(self._services.supervisor.events(run, after), after + 1):
+        for seq, event in enumerate(await self._services.supervisor.events(run, after), after + 1):
             self._sent[run] = seq
-            await self._send(f'{{"type":"event","run":{json.dumps(run)},"event":{event}}}')
+            if event:
+                await self._send(f'{{"type":"event","run":{json.dumps(run)},"event":{event}}}')
             if seq % AT_ONCE == 0:
                 await asyncio.sleep(0)  # sending waits only when the page is slow; others want their turn
 

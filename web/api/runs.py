@@ -65,8 +65,8 @@ async def read_run(services: Services, request: web.Request) -> RunDetails:
 async def read_events(services: Services, request: web.Request, query: After) -> web.Response:
     """Return the stored events of a run, as they are stored."""
     with _expected():
-        lines = services.supervisor.events(_id(request), query.after)
-    return web.Response(text=f'{{"events":[{",".join(lines)}]}}', content_type="application/json")
+        lines = await services.supervisor.events(_id(request), query.after)
+    return web.Response(text=f'{{"events":[{",".join(filter(None, lines))}]}}', content_type="application/json")
 
 
 async def cancel_run(services: Services, request: web.Request) -> RunSummary:
