@@ -181,6 +181,40 @@ def test_a_picture_that_would_fill_the_memory_is_refused_by_its_header(serve: An
     serve(check)
 
 
+def test_what_is_no_picture_or_too_large_is_not_even_read(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(file: Path) -> str:
+        raise AssertionError(f"{file} was read")
+
+    monkeypatch.setattr(thumbnails, "digest_file", read)
+    monkeypatch.setattr(thumbnails, "MAX_BYTES", 100)
+
+    async def check(editor: Editor) -> None:
+        (editor.root / "model.safetensors").write_bytes(b"weights")
+        (editor.root / "large.png").write_bytes(picture().ljust(101))
+        for name in ("model.safetensors", "large.png"):
+            assert (await editor.get(f"/api/files/content?path={name}&thumbnail=64")).status == 422
+
+    serve(check)
+
+
+def test_only_the_newest_small_versions_are_kept(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thumbnails, "TIDIED_EVERY", 4)
+    monkeypatch.setattr(thumbnails, "MAX_DIGESTS", 2)
+
+    async def check(editor: Editor) -> None:
+        made = []
+        for side in range(5):
+            (editor.root / f"{side}.png").write_bytes(picture(size=(40 + side, 20)))
+            sent = await editor.get(f"/api/files/content?path={side}.png&thumbnail=64")
+            made.append(sent.content)
+            monkeypatch.setattr(thumbnails, "MAX_KEPT_BYTES", len(made[-1]) + 1)
+        folder = editor.services.settings.state / "thumbnails"
+        assert [place.read_bytes() for place in folder.iterdir()] == made[-1:]
+        assert len(editor.services.thumbnails._digests) <= 2
+
+    serve(check)
+
+
 def test_a_pipe_is_not_read(serve: Any) -> None:
     async def check(editor: Editor) -> None:
         os.mkfifo(editor.root / "pipe.png")

@@ -12,6 +12,11 @@ from web.api.refusal import refused
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 80 * 10**6
 """About 320 MB while decoding; a 45-megapixel photograph passes."""
+MAX_BYTES = 4 * MAX_PIXELS
+"""What the largest picture takes uncompressed."""
+MAX_KEPT_BYTES = 512 * 2**20
+MAX_DIGESTS = 50_000
+TIDIED_EVERY = 200
 SIDES = (64, 128, 256, 512, 1024)
 MAGIC = {
     b"\x89PNG\r\n\x1a\n": "image/png",
@@ -31,6 +36,7 @@ class Thumbnails:
         self._folder = folder
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="thumbnails")
         self._digests: dict[tuple[Path, int, int], str] = {}
+        self._made = 0
 
     async def find(self, picture: Path, side: int) -> Path:
         """Return the file of a thumbnail, of the next larger of the sides that are kept."""
@@ -42,16 +48,34 @@ class Thumbnails:
         self._threads.shutdown(cancel_futures=True)
 
     def _find(self, picture: Path, side: int) -> Path:
+        if not raster_type(picture):
+            raise refused(422, f"{picture.name} is not a picture that can be shown.")
+        if picture.stat().st_size > MAX_BYTES:
+            raise refused(422, f"{picture.name} is too large for a small picture.")
         place = self._folder / f"{self._digest(picture)}-{side}.webp"
         if not place.exists():
             self._folder.mkdir(parents=True, exist_ok=True)
             write_atomic(place, make_thumbnail(picture, side))
+            self._made += 1
+            if self._made % TIDIED_EVERY == 1:
+                self._tidy()
         return place
+
+    def _tidy(self) -> None:
+        """Remove the oldest of what is kept until the newest `MAX_KEPT_BYTES` are left."""
+        kept = 0
+        found = ((place.stat(), place) for place in self._folder.glob("*.webp"))
+        for status, place in sorted(found, key=lambda entry: entry[0].st_mtime_ns, reverse=True):
+            kept += status.st_size
+            if kept > MAX_KEPT_BYTES:
+                place.unlink(missing_ok=True)
 
     def _digest(self, picture: Path) -> str:
         status = picture.stat()
         stamp = (picture, status.st_mtime_ns, status.st_size)
         if stamp not in self._digests:
+            if len(self._digests) >= MAX_DIGESTS:
+                self._digests.clear()
             self._digests[stamp] = digest_file(picture)
         return self._digests[stamp]
 
