@@ -63,7 +63,7 @@ class Judge:
         from nodes.diffusion.pictures import open_picture
 
         one, two = (torch.stack([self._embedded(open_picture(image.file)) for image in images]) for images in (row, other))
-        return float(1 - torch.cosine_similarity(one, two).mean())
+        return max(0.0, float(1 - torch.cosine_similarity(one, two).mean()))
 
     @cached_property
     def shown(self) -> list[Any]:
