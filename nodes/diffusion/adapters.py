@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-
 Algorithm = Literal["lora", "locon", "loha", "lokr", "dora", "rslora"]
 ALGORITHM_NAMES: dict[Algorithm, str] = {
     "lora": "LoRA",
@@ -49,7 +48,10 @@ class LowRankAdapter:
 
     @property
     def label(self) -> str:
-        return self.name or ALGORITHM_NAMES[self.algorithm]
+        name, unet, text = self.name or ALGORITHM_NAMES[self.algorithm], self.unet_strength, self.text_encoder_strength
+        if not any(self.text_encoder_targets) or text == unet:
+            return name if unet == 1 else f"{name} * {unet:g}"
+        return f"{name} * {unet:g}, text * {text:g}"
 
     @property
     def scale(self) -> float:

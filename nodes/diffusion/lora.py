@@ -34,7 +34,7 @@ class ChangedLayer(nn.Module):
         self.scale, self.strength = scale, strength
 
     def forward(self, hidden: Tensor) -> Tensor:
-        layer: Any = innermost(self.base_layer)
+        layer = innermost(self.base_layer)
         with torch.autocast(hidden.device.type, enabled=False):  # a small change of large weights would be lost
             change = (self.strength * weight_change(self.leaves, layer.weight, self.scale)).to(hidden.dtype)
             bias = self.leaves.get("diff_b")
@@ -46,7 +46,7 @@ class ChangedLayer(nn.Module):
         return self.base_layer(hidden) + added
 
 
-def innermost(layer: nn.Module) -> nn.Module:
+def innermost(layer: Any) -> Any:
     """Return the model's own layer under all that is wrapped around it."""
     while isinstance(layer, LoraLayer | ChangedLayer):
         layer = layer.base_layer
@@ -102,7 +102,7 @@ def by_layer(tensors: Mapping[str, Tensor]) -> Layers:
 
 def leaf_of(name: str) -> tuple[str, str]:
     """Return the layer of a tensor and its leaf: `unet.x.to_q` and `lora_A.weight`, or `dora_scale`."""
-    layer, _, leaf = name.removesuffix(".weight").rpartition(".")
+    layer = name.removesuffix(".weight").rpartition(".")[0]
     return layer, name[len(layer) + 1 :]
 
 

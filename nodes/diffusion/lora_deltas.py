@@ -27,7 +27,7 @@ def weight_change(leaves: Leaves, weight: Tensor, scale: float) -> Tensor:
     both factors are whole (Yeh et al. 2024). With `dora_scale` m: m (W + D) / |W + D| - W (Liu et al. 2024, eq. 5), the
     norm along the axis that m has; it is taken as a constant by gradients, as in the paper's section 4.3.
     """
-    change = _product(leaves).reshape(weight.shape)
+    change = product(leaves).reshape(weight.shape)
     if rank_of(leaves):
         change = scale * change
     magnitude = leaves.get("dora_scale")
@@ -39,7 +39,8 @@ def weight_change(leaves: Leaves, weight: Tensor, scale: float) -> Tensor:
     return changed * (magnitude / norms(changed.detach(), magnitude.shape)) - own
 
 
-def _product(leaves: Leaves) -> Tensor:
+def product(leaves: Leaves) -> Tensor:
+    """Return the unscaled change of a weight, its kernel flattened or not."""
     if "lora_A.weight" in leaves:
         return leaves["lora_B.weight"].flatten(1) @ leaves["lora_A.weight"].flatten(1)
     if "hada_w1_a" in leaves:
