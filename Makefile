@@ -37,6 +37,7 @@ bench: $(STAMP) page
 	PYTHONPATH=. OMP_NUM_THREADS=$(THREADS) $(BIN)/python tests/bench/executor.py
 	PYTHONPATH=. OMP_NUM_THREADS=$(THREADS) $(BIN)/python tests/bench/train_step.py
 	PYTHONPATH=. OMP_NUM_THREADS=$(THREADS) $(BIN)/python tests/bench/null_text.py
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/bench/methods.py
 	PYTHONPATH=. OMP_NUM_THREADS=$(THREADS) $(BIN)/python tests/bench/rerun.py
 	PYTHONPATH=. OMP_NUM_THREADS=$(THREADS) $(BIN)/python tests/bench/memory.py
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/bench/editor.py
