@@ -107,7 +107,7 @@ def test_a_dataset_is_shown_as_training_sees_it(serve: Any) -> None:
         make_dataset(editor.root / "set")
         shown = (await editor.get("/api/dataset?folder=set&resolution=128&buckets=true&bucket_step=32")).json
         items = {item["name"]: item for item in shown["items"]}
-        assert (shown["total"], shown["cached"], items.keys()) == (3, -1, {"broken.png", "turned.jpg", "wide.png"})
+        assert items.keys() == {"broken.png", "turned.jpg", "wide.png"}
         assert (items["wide.png"]["bucket"], items["wide.png"]["caption"]) == ("160x96", "a wide one")
         turned = items["turned.jpg"]
         assert (turned["width"], turned["height"], turned["bucket"], turned["caption"]) == (100, 200, "96x160", "upright")
@@ -125,7 +125,7 @@ def test_a_dataset_is_shown_as_training_sees_it(serve: Any) -> None:
 def test_the_pictures_of_a_template_are_shown_anywhere_but_never_written_to(serve: Any) -> None:
     async def check(editor: Editor) -> None:
         shown = (await editor.get("/api/dataset?folder=workflows/pictures/line")).json
-        assert shown["total"] == 60
+        assert len(shown["items"]) == 60
         name, path = shown["items"][0]["name"], shown["items"][0]["path"]
         assert (await editor.get(f"/api/files/content?path={path}")).headers["Content-Type"] == "image/webp"
         body = {"folder": "workflows/pictures/line", "captions": {name: "mine"}, "seen": {}}

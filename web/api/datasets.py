@@ -52,7 +52,7 @@ def _dataset(places: Places, wanted: Wanted) -> Dataset:
     files = picture_files(folder)
     texts = _captions(folder, files)
     items = [_item(places, wanted, folder, file, sizes, texts) for file in files]
-    return Dataset(folder=wanted.folder, items=items, total=len(items), cached=-1)
+    return Dataset(folder=wanted.folder, items=items)
 
 
 def _captions(folder: Path, files: list[Path]) -> dict[str, str]:

@@ -5,9 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from graph_runtime.events import AnyEvent, PublishedArtifact
+from graph_runtime.queue import RunState
 from graph_runtime.workflow import Workflow
-
-RunState = Literal["queued", "running", "succeeded", "failed", "cancelled", "interrupted"]
 
 
 class _Message(BaseModel):
@@ -323,9 +322,6 @@ class Dataset(_Message):
 
     folder: str
     items: list[DatasetItem]
-    total: int
-    cached: int
-    """Pictures whose latents are in the cache; -1 when it is not known."""
 
 
 class CaptionsRequest(_Message):

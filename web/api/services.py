@@ -9,7 +9,7 @@ from aiohttp import web
 from graph_runtime.discovery import Palette
 from graph_runtime.supervisor import Supervisor
 from web.api.hub import Hub
-from web.api.places import Places
+from web.api.places import STATE, Places
 from web.api.planner import Planner
 from web.api.stored import StoredFolder
 from web.api.thumbnails import Thumbnails
@@ -27,7 +27,7 @@ class Settings:
 
     @property
     def state(self) -> Path:
-        return self.root / ".latentloom"
+        return self.root / STATE
 
 
 @dataclass(frozen=True)

@@ -80,11 +80,6 @@ export interface CaptionsRequest {
 export interface Dataset {
   folder: string;
   items: DatasetItem[];
-  total: number;
-  /**
-   * Pictures whose latents are in the cache; -1 when it is not known.
-   */
-  cached: number;
 }
 /**
  * A picture of a dataset with its caption.
@@ -712,7 +707,7 @@ export interface RunSummary {
   workflow: string;
   targets: string[];
   device: string;
-  state: "queued" | "running" | "succeeded" | "failed" | "cancelled" | "interrupted";
+  state: "queued" | "running" | "succeeded" | "failed" | "cancelled";
   /**
    * Place in the queue, counted from 0; null when it is not queued.
    */
