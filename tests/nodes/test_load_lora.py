@@ -1,0 +1,451 @@
+"""LoadLoRA: every spelling of every program comes to the same change of the same layer, and what cannot be read is refused."""
+
+import json
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from nodes.adapters.load_lora import LoadLoRA
+from nodes.diffusion.adapters import LowRankAdapter
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.lora import adapter_tensors, by_layer
+from nodes.diffusion.lora_deltas import weight_change
+from nodes.diffusion.overlays import applied
+from nodes.diffusion.values import text_identity
+from nodes.output.save_safetensors import SaveSafetensors
+from tests.diffusion.test_lora import FAMILIES, forward, open_model
+from tests.diffusion.test_lora_deltas import ALGORITHMS, each_algorithm, family_adapter
+from tests.models import handle, make_model_folder
+from tests.nodes.desk import Desk
+
+ATTENTION = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+OUT = "mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0"
+CONVOLUTION = "down_blocks.1.resnets.0.conv1"
+TEXT = "encoder.layers.1.self_attn.q_proj"
+
+
+class Place:
+    """A desk with a small model of one family, and random numbers."""
+
+    def __init__(self, desk: Desk, root: Path, family: str = "sd1") -> None:
+        self.desk, self.folder = desk, make_model_folder(root / "m", family)  # pyright: ignore[reportArgumentType]
+        self.model = handle(self.folder)
+        desk.located = {self.model.digest: self.folder}
+        self.generator = torch.Generator().manual_seed(4)
+        self.shapes = {f"unet.{n}": p.shape for n, p in open_model(self.folder).unet.named_parameters()}
+
+    def random(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self.generator)
+
+    def load(self, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None, **fields: Any) -> Any:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, self.desk.root / "x.safetensors", metadata)
+        return self.read("x.safetensors", **fields)
+
+    def read(self, file: str, **fields: Any) -> Any:
+        return self.desk.run(LoadLoRA(file=file, **fields), model=self.model)
+
+    def change(self, model: Any, layer: str) -> Tensor:
+        """What the last adapter of a model adds to one layer's weight, to itself alone."""
+        adapter = model.adapters[-1]
+        assert isinstance(adapter, LowRankAdapter)
+        (part, _, name), tensors = layer.partition("."), by_layer(adapter_tensors(adapter))
+        loaded = open_model(self.folder)
+        module = loaded.unet if part == "unet" else getattr(loaded.text_encoders[int(part[-1])], "text_model", None)
+        weight = (module or loaded.text_encoders[int(part[-1])]).get_submodule(name).weight
+        assert set(tensors) == {layer}
+        return adapter.strength_on(part) * weight_change(tensors[layer], weight, adapter.scale)
+
+
+@pytest.fixture(params=FAMILIES)
+def place(request, desk: Desk, tmp_path: Path) -> Place:
+    return Place(desk, tmp_path, request.param)
+
+
+@pytest.fixture
+def sd1(desk: Desk, tmp_path: Path) -> Place:
+    return Place(desk, tmp_path)
+
+
+STABILITY = {
+    ATTENTION: "middle_block_1_transformer_blocks_0_attn1_to_q",
+    OUT: "middle_block_1_transformer_blocks_0_attn2_to_out_0",
+    CONVOLUTION: "input_blocks_3_0_in_layers_2",
+    "up_blocks.0.attentions.1.proj_in": "output_blocks_1_1_proj_in",
+    "up_blocks.0.upsamplers.0.conv": "output_blocks_1_2_conv",
+    "down_blocks.0.downsamplers.0.conv": "input_blocks_2_0_op",
+    "up_blocks.1.resnets.1.conv_shortcut": "output_blocks_3_0_skip_connection",
+    "conv_in": "input_blocks_0_0",
+}
+
+
+@pytest.mark.parametrize("layer", STABILITY)
+def test_both_names_of_the_unet_s_blocks_are_known(place: Place, layer: str) -> None:
+    shape = place.shapes[f"unet.{layer}.weight"]
+    down, up = place.random(2, *shape[1:]), place.random(shape[0], 2)
+    expected = (up @ down.flatten(1)).reshape(shape)
+    for name in (layer.replace(".", "_"), STABILITY[layer]):
+        model = place.load({f"lora_unet_{name}.lora_down.weight": down, f"lora_unet_{name}.lora_up.weight": up})
+        torch.testing.assert_close(place.change(model, f"unet.{layer}"), expected, rtol=0, atol=1e-5)
+
+
+def test_sdxl_s_published_places() -> None:
+    """Of the published SDXL base: two, two and two resnets, attention in the lower two blocks."""
+    from nodes.diffusion.lora_spellings import stability_names
+
+    names = [f"down_blocks.{b}.resnets.{r}.conv1" for b in range(3) for r in range(2)]
+    names += [f"down_blocks.{b}.attentions.{r}.proj_in" for b in (1, 2) for r in range(2)]
+    names += [f"down_blocks.{b}.downsamplers.0.conv" for b in (0, 1)]
+    names += [f"up_blocks.{b}.resnets.{r}.conv1" for b in range(3) for r in range(3)]
+    names += [f"up_blocks.{b}.attentions.{r}.proj_in" for b in (0, 1) for r in range(3)]
+    names += [f"up_blocks.{b}.upsamplers.0.conv" for b in (0, 1)]
+    found = stability_names(names)
+    assert found["down_blocks.1.attentions.0.proj_in"] == "input_blocks.4.1.proj_in"
+    assert found["down_blocks.2.attentions.1.proj_in"] == "input_blocks.8.1.proj_in"
+    assert found["down_blocks.1.downsamplers.0.conv"] == "input_blocks.6.0.op"
+    assert found["up_blocks.0.attentions.2.proj_in"] == "output_blocks.2.1.proj_in"
+    assert found["up_blocks.0.upsamplers.0.conv"] == "output_blocks.2.2.conv"
+    assert found["up_blocks.1.upsamplers.0.conv"] == "output_blocks.5.2.conv"
+    assert found["up_blocks.2.resnets.2.conv1"] == "output_blocks.8.0.in_layers.2"
+    assert len(set(found.values())) == len(names)
+
+
+LORA_SPELLINGS = {
+    f"unet.{ATTENTION}": [
+        ("lora_unet_" + ATTENTION.replace(".", "_"), ".lora_down.weight", ".lora_up.weight"),
+        ("lycoris_" + ATTENTION.replace(".", "_"), ".lora_down.weight", ".lora_up.weight"),
+        ("unet." + ATTENTION, ".lora.down.weight", ".lora.up.weight"),
+        ("unet." + ATTENTION, ".lora_A.weight", ".lora_B.weight"),
+        ("unet." + ATTENTION, ".lora_A.default.weight", ".lora_B.default.weight"),
+        ("unet." + ATTENTION.replace("to_q", "processor.to_q"), "_lora.down.weight", "_lora.up.weight"),
+        (ATTENTION.replace("to_q", "processor.to_q"), "_lora.down.weight", "_lora.up.weight"),
+        ("base_model.model." + ATTENTION, ".lora_A.weight", ".lora_B.weight"),
+        ("diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q", ".lora_A.weight", ".lora_B.weight"),
+    ],
+    f"unet.{OUT}": [
+        ("lora_unet_" + OUT.replace(".", "_"), ".lora_down.weight", ".lora_up.weight"),
+        ("unet." + OUT.replace("to_out.0", "processor.to_out"), "_lora.down.weight", "_lora.up.weight"),
+    ],
+    f"text_encoder_0.{TEXT}": [
+        ("lora_te_text_model_" + TEXT.replace(".", "_"), ".lora_down.weight", ".lora_up.weight"),
+        ("lora_te1_text_model_" + TEXT.replace(".", "_"), ".lora_down.weight", ".lora_up.weight"),
+        ("lora_te1_" + TEXT.replace(".", "_"), ".lora_down.weight", ".lora_up.weight"),
+        ("text_encoder." + TEXT, ".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight"),
+        ("text_encoder.text_model." + TEXT, ".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight"),
+        ("text_encoder.text_model." + TEXT.replace("q_proj", "to_q"), "_lora.down.weight", "_lora.up.weight"),
+        ("base_model.model.text_model." + TEXT, ".lora_A.weight", ".lora_B.weight"),
+    ],
+    f"text_encoder_1.{TEXT}": [
+        ("lora_te2_text_model_" + TEXT.replace(".", "_"), ".lora_down.weight", ".lora_up.weight"),
+        ("text_encoder_2.text_model." + TEXT, ".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight"),
+    ],
+}
+
+
+@pytest.mark.parametrize("layer", LORA_SPELLINGS)
+def test_every_spelling_of_a_lora_is_the_same_change(place: Place, layer: str) -> None:
+    if layer.startswith("text_encoder_1") and place.model.family != "sdxl":
+        return
+    width = 32 if layer.startswith("unet") or place.model.family != "sdxl" else 16
+    down, up = place.random(3, width), place.random(width, 3)
+    for prefix, down_name, up_name in LORA_SPELLINGS[layer]:
+        tensors = {prefix + down_name: down, prefix + up_name: up}
+        torch.testing.assert_close(place.change(place.load(tensors), layer), up @ down, rtol=0, atol=1e-5)
+        if "." not in prefix:
+            tensors[f"{prefix}.alpha"] = torch.tensor(1.5)
+            torch.testing.assert_close(place.change(place.load(tensors), layer), 0.5 * up @ down, rtol=0, atol=1e-5)
+
+
+def lora(place: Place, layer: str, rank: int = 3) -> dict[str, Tensor]:
+    shape = place.shapes[f"unet.{layer}.weight"]
+    return {"lora_down.weight": place.random(rank, *shape[1:]), "lora_up.weight": place.random(shape[0], rank, 1, 1)}
+
+
+Kind = Callable[[Place], tuple[dict[str, Tensor], Tensor]]
+
+
+def locon(place: Place) -> tuple[dict[str, Tensor], Tensor]:
+    leaves = lora(place, CONVOLUTION)
+    product = torch.einsum("or,rihw->oihw", leaves["lora_up.weight"].flatten(1), leaves["lora_down.weight"])
+    return {**leaves, "alpha": torch.tensor(6.0)}, 2 * product
+
+
+def locon_tucker(place: Place) -> tuple[dict[str, Tensor], Tensor]:
+    up, middle, down = place.random(32, 3, 1, 1), place.random(3, 3, 3, 3), place.random(3, 16, 1, 1)
+    expected = torch.einsum("opxy,pqhw,qizt->oihw", up, middle, down)
+    leaves = {"lora_up.weight": up, "lora_mid.weight": middle, "lora_down.weight": down, "alpha": torch.tensor(1.5)}
+    return leaves, 0.5 * expected
+
+
+def loha(place: Place) -> tuple[dict[str, Tensor], Tensor]:
+    a1, b1, a2, b2 = place.random(32, 3), place.random(3, 144), place.random(32, 3), place.random(3, 144)
+    leaves = {"hada_w1_a": a1, "hada_w1_b": b1, "hada_w2_a": a2, "hada_w2_b": b2, "alpha": torch.tensor(1.5)}
+    return leaves, (0.5 * (a1 @ b1) * (a2 @ b2)).reshape(32, 16, 3, 3)
+
+
+def loha_tucker(place: Place) -> tuple[dict[str, Tensor], Tensor]:
+    leaves = {f"hada_w{n}_{s}": place.random(3, size) for n in (1, 2) for s, size in (("a", 32), ("b", 16))}
+    leaves |= {f"hada_t{n}": place.random(3, 3, 3, 3) for n in (1, 2)}
+    one, two = (
+        torch.einsum("pqhw,po,qi->oihw", leaves[f"hada_t{n}"], leaves[f"hada_w{n}_a"], leaves[f"hada_w{n}_b"]) for n in (1, 2)
+    )
+    return {**leaves, "alpha": torch.tensor(6.0)}, 2 * one * two
+
+
+def kronecker(small: Tensor, large: Tensor) -> Tensor:
+    return torch.cat([torch.cat([number * large for number in row], dim=1) for row in small], dim=0)
+
+
+def lokr_whole(place: Place) -> tuple[dict[str, Tensor], Tensor]:
+    """Both factors whole: alpha means nothing."""
+    small, large = place.random(4, 4), place.random(8, 4, 3, 3)
+    return {"lokr_w1": small, "lokr_w2": large, "alpha": torch.tensor(99.0)}, kronecker(small, large)
+
+
+def lokr_low_rank(place: Place) -> tuple[dict[str, Tensor], Tensor]:
+    small, a, b = place.random(4, 4), place.random(8, 2), place.random(2, 36)
+    expected = 3 * kronecker(small, (a @ b).reshape(8, 4, 3, 3))
+    return {"lokr_w1": small, "lokr_w2_a": a, "lokr_w2_b": b, "alpha": torch.tensor(6.0)}, expected
+
+
+def lokr_both_low_rank(place: Place) -> tuple[dict[str, Tensor], Tensor]:
+    one_a, one_b, a, b = place.random(4, 2), place.random(2, 4), place.random(8, 2), place.random(2, 36)
+    expected = 3 * kronecker(one_a @ one_b, (a @ b).reshape(8, 4, 3, 3))
+    leaves = {"lokr_w1_a": one_a, "lokr_w1_b": one_b, "lokr_w2_a": a, "lokr_w2_b": b}
+    return {**leaves, "alpha": torch.tensor(6.0)}, expected
+
+
+def lokr_tucker(place: Place) -> tuple[dict[str, Tensor], Tensor]:
+    small, middle, a, b = place.random(4, 4), place.random(2, 2, 3, 3), place.random(2, 8), place.random(2, 4)
+    expected = 3 * kronecker(small, torch.einsum("pqhw,po,qi->oihw", middle, a, b))
+    leaves = {"lokr_w1": small, "lokr_t2": middle, "lokr_w2_a": a, "lokr_w2_b": b, "alpha": torch.tensor(6.0)}
+    return leaves, expected
+
+
+def dora(place: Place, magnitude: Tensor, axes: tuple[int, ...]) -> tuple[dict[str, Tensor], Tensor]:
+    leaves, product = locon(place)
+    weight = open_model(place.folder).unet.get_submodule(CONVOLUTION).weight.detach()
+    changed = weight + product
+    expected = magnitude * changed / changed.square().sum(axes, keepdim=True).sqrt() - weight
+    return {**leaves, "dora_scale": magnitude}, expected
+
+
+def dora_along_inputs(place: Place) -> tuple[dict[str, Tensor], Tensor]:
+    return dora(place, place.random(1, 16, 1, 1).abs(), (0, 2, 3))
+
+
+def dora_along_outputs(place: Place) -> tuple[dict[str, Tensor], Tensor]:
+    return dora(place, place.random(32, 1, 1, 1).abs(), (1, 2, 3))
+
+
+def whole_difference(place: Place) -> tuple[dict[str, Tensor], Tensor]:
+    diff = place.random(32, 16, 3, 3)
+    return {"diff": diff}, diff
+
+
+KINDS: dict[str, Kind] = {
+    kind.__name__: kind
+    for kind in (
+        locon, locon_tucker, loha, loha_tucker, lokr_whole, lokr_low_rank, lokr_both_low_rank, lokr_tucker,
+        dora_along_inputs, dora_along_outputs, whole_difference,
+    )
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_lycoris_is_read_with_its_scale(place: Place, kind: str) -> None:
+    leaves, expected = KINDS[kind](place)
+    prefix = "lora_unet_" + CONVOLUTION.replace(".", "_")
+    tensors = {f"{prefix}.{leaf}": tensor for leaf, tensor in leaves.items()}
+    model = place.load(tensors)
+    scale = float(expected.abs().max())
+    torch.testing.assert_close(place.change(model, f"unet.{CONVOLUTION}"), expected, rtol=0, atol=1e-6 * max(scale, 1))
+    loaded, reference = open_model(place.folder), open_model(place.folder)
+    with torch.no_grad():
+        reference.unet.get_submodule(CONVOLUTION).weight += 0.5 * expected
+    with applied([replace(model.adapters[0], unet_strength=0.5)], loaded):
+        torch.testing.assert_close(forward(loaded), forward(reference), rtol=1e-4, atol=1e-4)
+
+
+def test_a_difference_of_biases_acts(sd1: Place) -> None:
+    prefix = "lora_unet_" + CONVOLUTION.replace(".", "_")
+    model = sd1.load({f"{prefix}.diff_b": sd1.random(32)})
+    loaded, reference = open_model(sd1.folder), open_model(sd1.folder)
+    with torch.no_grad():
+        reference.unet.get_submodule(CONVOLUTION).bias += 2 * load_file(sd1.desk.root / "x.safetensors")[f"{prefix}.diff_b"]
+    with applied([replace(model.adapters[0], unet_strength=2.0)], loaded):
+        torch.testing.assert_close(forward(loaded), forward(reference), rtol=0, atol=1e-4)
+
+
+def test_peft_s_magnitude_is_along_outputs(sd1: Place) -> None:
+    down, up, magnitude = sd1.random(3, 32), sd1.random(32, 3), sd1.random(32).abs()
+    prefix = f"unet.{ATTENTION}"
+    model = sd1.load(
+        {
+            f"{prefix}.lora_A.weight": down,
+            f"{prefix}.lora_B.weight": up,
+            f"{prefix}.lora_magnitude_vector": magnitude,
+        }
+    )
+    weight = open_model(sd1.folder).unet.get_submodule(ATTENTION).weight.detach()
+    changed = weight + up @ down
+    expected = magnitude[:, None] * changed / changed.norm(dim=1, keepdim=True) - weight
+    torch.testing.assert_close(sd1.change(model, prefix), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "scale"),
+    [
+        ({"lora_alpha": 6}, 2.0),
+        ({"lora_alpha": 3, "use_rslora": True}, 3**0.5),
+        ({"lora_alpha": 6, "alpha_pattern": {"attn1.to_q": 12}}, 4.0),
+        ({"lora_alpha": 6, "alpha_pattern": {"attn2.to_q": 12}}, 2.0),
+    ],
+)
+def test_alpha_of_peft_s_configurations_counts(sd1: Place, settings: dict[str, Any], scale: float) -> None:
+    down, up = sd1.random(3, 32), sd1.random(32, 3)
+    stated = json.dumps({f"unet.{name}": value for name, value in settings.items()} | {"text_encoder.lora_alpha": 77})
+    prefix = f"unet.{ATTENTION}"
+    tensors = {f"{prefix}.lora_A.weight": down, f"{prefix}.lora_B.weight": up}
+    model = sd1.load(tensors, {"lora_adapter_metadata": stated})
+    torch.testing.assert_close(sd1.change(model, prefix), scale * up @ down, rtol=0, atol=1e-5)
+    folder = sd1.desk.root / "peft"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps({**settings, "r": 3, "peft_type": "LORA"}))
+    save_file(
+        {f"base_model.model.{ATTENTION}.lora_{n}.weight": t for n, t in (("A", down), ("B", up))},
+        folder / "adapter_model.safetensors",
+    )
+    model = sd1.read("peft/adapter_model.safetensors")
+    torch.testing.assert_close(sd1.change(model, prefix), scale * up @ down, rtol=0, atol=1e-5)
+
+
+def test_each_layer_may_have_its_own_rank_and_alpha(sd1: Place) -> None:
+    """diffusers gives the second layer a quarter of its scale here."""
+    tensors: dict[str, Tensor] = {}
+    expected: dict[str, Tensor] = {}
+    for name, rank, alpha in ((ATTENTION, 4, 2.0), (OUT, 8, 8.0)):
+        leaves, prefix = lora(sd1, name, rank), "lora_unet_" + name.replace(".", "_")
+        tensors |= {f"{prefix}.{leaf}": tensor for leaf, tensor in leaves.items()} | {f"{prefix}.alpha": torch.tensor(alpha)}
+        expected[name] = alpha / rank * leaves["lora_up.weight"].flatten(1) @ leaves["lora_down.weight"].flatten(1)
+    model = sd1.load(tensors)
+    loaded, reference = open_model(sd1.folder), open_model(sd1.folder)
+    with torch.no_grad():
+        for name, change in expected.items():
+            reference.unet.get_submodule(name).weight += change
+    with applied(model.adapters, loaded):
+        torch.testing.assert_close(forward(loaded), forward(reference), rtol=0, atol=1e-4)
+    sd1.desk.located = {model.digest: sd1.folder}
+    (artifact,) = sd1.desk.run(SaveSafetensors(precision="fp32"), model=model)
+    saved = load_file(artifact.file)
+    assert float(saved["lora_unet_" + OUT.replace(".", "_") + ".alpha"]) == 8.0
+    with pytest.raises(InputError) as caught:
+        sd1.desk.run(SaveSafetensors(layout="diffusers"), model=model)
+    assert caught.value.field == "layout"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@each_algorithm
+def test_what_is_saved_loads_back_as_the_same_change(desk: Desk, tmp_path: Path, family: str, algorithm: str) -> None:
+    place = Place(desk, tmp_path, family)
+    strengths = {"unet_strength": 0.5, "text_encoder_strength": 0.25} if algorithm != "dora" else {}
+    adapter = family_adapter(place.folder, algorithm, tmp_path / "w", **strengths)
+    trained = replace(place.model, adapters=(adapter,))
+    (artifact,) = desk.run(SaveSafetensors(precision="fp32"), model=trained)
+    (desk.root / "saved.safetensors").write_bytes(artifact.file.read_bytes())
+    loaded = place.read("saved.safetensors")
+    assert not desk.messages.texts
+    assert loaded.adapters[0].algorithm == ("lora" if algorithm == "rslora" else algorithm)
+    ours = by_layer(adapter_tensors(adapter))
+    theirs = by_layer(adapter_tensors(loaded.adapters[0]))
+    assert ours.keys() == theirs.keys()
+    model = open_model(place.folder)
+    with applied([adapter], model):
+        before = forward(model)
+    with applied(loaded.adapters, model):
+        torch.testing.assert_close(forward(model), before, rtol=0, atol=1e-5)
+    assert text_identity(loaded) != text_identity(place.model)
+
+
+def test_a_dora_s_file_knows_no_strength(sd1: Place, tmp_path: Path) -> None:
+    adapter = family_adapter(sd1.folder, "dora", tmp_path / "w", unet_strength=0.5)
+    with pytest.raises(InputError, match="strength"):
+        sd1.desk.run(SaveSafetensors(), model=replace(sd1.model, adapters=(adapter,)))
+
+
+def test_strengths_are_for_unet_and_text_encoders_apart(sd1: Place) -> None:
+    tensors = {f"lora_unet_{ATTENTION.replace('.', '_')}.{leaf}": t for leaf, t in lora(sd1, ATTENTION).items()}
+    text = {"lora_down.weight": sd1.random(3, 32), "lora_up.weight": sd1.random(32, 3)}
+    tensors |= {f"lora_te_text_model_{TEXT.replace('.', '_')}.{leaf}": tensor for leaf, tensor in text.items()}
+    both = sd1.load(tensors, unet_strength=0.5, text_encoder_strength=2)
+    assert (both.adapters[0].strength_on("unet"), both.adapters[0].strength_on("text_encoder_0")) == (0.5, 2)
+    assert both.adapters[0].label == "x * 0.5, text * 2"
+    unet_only = sd1.load(tensors, text_encoder_strength=0)
+    assert not unet_only.adapters[0].text_encoder_targets
+    assert text_identity(unet_only) == text_identity(sd1.model)
+    assert not sd1.load(tensors, unet_strength=0).adapters[0].unet_targets
+    assert sd1.load(tensors, unet_strength=0, text_encoder_strength=0) == sd1.model
+    twice = sd1.desk.run(LoadLoRA(file="x.safetensors"), model=both)
+    assert len(twice.adapters) == 2
+
+
+def test_what_is_not_known_is_counted(sd1: Place) -> None:
+    tensors = {f"lora_unet_{ATTENTION.replace('.', '_')}.{leaf}": t for leaf, t in lora(sd1, ATTENTION).items()}
+    sd1.load(tensors | {"lora_te3_x.lora_down.weight": sd1.random(2, 2), "something": sd1.random(1)})
+    (message,) = sd1.desk.messages.texts
+    assert "2 tensors" in message
+
+
+def bad(place: Place, kind: str) -> Any:
+    prefix = f"lora_unet_{ATTENTION.replace('.', '_')}"
+    good = {f"{prefix}.{leaf}": tensor for leaf, tensor in lora(place, ATTENTION).items()}
+    path = place.desk.root / "bad.safetensors"
+    if kind == "no file":
+        return place.read("missing.safetensors")
+    if kind == "pickle":
+        path.write_bytes(pickle.dumps({"lora": [1]}))
+        return place.read(path.name)
+    if kind == "cut off":
+        save_file(good, path)
+        path.write_bytes(path.read_bytes()[:-10])
+        return place.read(path.name)
+    changed = {
+        "another family": {f"{prefix}.lora_down.weight": place.random(3, 64), f"{prefix}.lora_up.weight": place.random(32, 3)},
+        "another program": {"double_blocks.0.img_attn.lora_A.weight": place.random(3, 3)},
+        "half": {f"{prefix}.lora_down.weight": place.random(3, 32)},
+        "rank that differs": {f"{prefix}.lora_down.weight": place.random(3, 32), f"{prefix}.lora_up.weight": place.random(32, 4)},
+        "not finite": {name: tensor * torch.nan for name, tensor in good.items()},
+        "long alpha": good | {f"{prefix}.alpha": place.random(4)},
+        "no numbers": good | {f"{prefix}.lora_down.weight": torch.tensor(1.0)},
+        "other magnitude": good | {f"{prefix}.dora_scale": place.random(1, 7)},
+        "empty": {},
+    }
+    metadata = {"lora_adapter_metadata": "{"} if kind == "damaged metadata" else None
+    return place.load(changed.get(kind, good), metadata)
+
+
+KINDS_OF_BAD = [
+    "no file", "pickle", "cut off", "another family", "another program", "half", "rank that differs", "not finite",
+    "long alpha", "no numbers", "other magnitude", "empty", "damaged metadata",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_BAD)
+def test_what_cannot_be_read_is_refused_with_field_and_remedy(sd1: Place, kind: str) -> None:
+    with pytest.raises(InputError) as caught:
+        bad(sd1, kind)
+    assert caught.value.field == "file"
+    assert caught.value.remedy
+    assert str(sd1.desk.root) not in str(caught.value)
+
+
+def test_every_algorithm_has_a_test() -> None:
+    from nodes.diffusion.adapters import ALGORITHM_NAMES
+
+    assert set(ALGORITHMS) == set(ALGORITHM_NAMES)
