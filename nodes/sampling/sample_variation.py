@@ -39,15 +39,15 @@ class SampleVariation(Node):
         self,
         model: ImageVariationModel,
         context: RunContext,
-        embeddings: list[ImageEmbedding] | None = None,
+        embeddings: list[ImageEmbedding] = [],  # noqa: B006 (a wire's list; never changed)
         images: ImageDataset | None = None,
     ) -> ImageSet:
-        _check(model, embeddings or [], images)
+        _check(model, embeddings, images)
         from nodes.diffusion.devices import choose_device
         from nodes.diffusion.variations import load_variation
 
         loaded = load_variation(model, context.locate, device=choose_device(context.device), precision=self.precision)
-        rows = [*_given(embeddings or []), *(_seen(images, loaded, context) if images else [])]
+        rows = [*_given(embeddings), *(_seen(images, loaded, context) if images else [])]
         seeds = [self.seed + n for n in range(self.images_per_row)]
         batches = [(row, seeds[n : n + self.batch_size]) for row in rows for n in range(0, len(seeds), self.batch_size)]
         total = len(batches) * self.num_inference_steps
@@ -108,4 +108,4 @@ def _seen(images: ImageDataset, loaded: Any, context: RunContext) -> list[Row]:
 def _kept(picture: Any, label: str, seed: int, context: RunContext) -> GeneratedImage:
     from nodes.diffusion.pictures import save_png
 
-    return GeneratedImage(context.add_file(".png", lambda path: save_png(picture, path)), label, f"seed {seed}", seed)
+    return GeneratedImage(context.add_file(".png", lambda path: save_png(picture, path)), label, "", seed)
