@@ -300,3 +300,12 @@ def test_bad_bases_are_refused(tmp_path: Path) -> None:
     assert refused(lambda: table.run(TrainImageVariation(clip="p"), **inputs)).field == "clip"
     other = replace(inputs["latents"], vae_digest="other")
     assert refused(lambda: table.run(node, **{**inputs, "latents": other})).field == "latents"
+
+
+def test_the_bundled_base_opens_by_its_name(tmp_path: Path) -> None:
+    table = Table(tmp_path)
+    bundled = table.run(LoadImageVariation())
+    assert (bundled.conditioning, bundled.prediction_type, bundled.resolution) == ("image variation", "v_prediction", 128)
+    assert bundled.vae_digest == table.run(LoadModel()).vae_digest
+    drawn = table.run(SampleVariation(num_inference_steps=1, images_per_row=1), model=bundled, images=table.images)
+    assert len(drawn.images) == 3
