@@ -4,6 +4,9 @@ from typing import Any
 
 from playwright.sync_api import Page, expect
 
+from graph_runtime.discovery import load_palette
+from graph_runtime.node import NodeType, accepts
+from nodes.diffusion.values import ImageDataset
 from tests.browser.hands import add, arrange, field, put, run, search, socket, wait_for
 from tests.browser.machines import Server
 
@@ -103,6 +106,10 @@ def test_a_wire_that_does_not_fit_says_why(page: Page) -> None:
     expect(page.locator(".react-flow__edge")).to_have_count(0)
 
 
+def _takes(node: NodeType, kind: type) -> bool:
+    return any(accepts(socket.type, kind) for socket in node.inputs.values() if not socket.is_field)
+
+
 def test_a_wire_dropped_on_the_canvas_finds_what_fits(page: Page) -> None:
     add(page, "load images")
     start = socket(page, "out", "load_images", "output").bounding_box()
@@ -113,7 +120,9 @@ def test_a_wire_dropped_on_the_canvas_finds_what_fits(page: Page) -> None:
     page.mouse.up()
     options = page.locator(".picker-body [role=option] .label")
     expect(options.first).to_be_visible()
-    assert set(options.all_inner_texts()) == {"Caption Dataset", "Encode Latents"}
+    fitting = {node.title for node in load_palette().types.values() if _takes(node, ImageDataset)}
+    assert {"Caption Dataset", "Encode Latents"} <= fitting
+    assert set(options.all_inner_texts()) == fitting
     search(page, "latents")
     expect(page.locator(".react-flow__edge")).to_have_count(1)
 

@@ -60,13 +60,17 @@ test("the view before is left as it was", () => {
   );
 });
 
-test("a long curve is drawn in the time of a few copies", () => {
-  const steps = Array.from({ length: 100_000 }, (_, step): Unnumbered => {
-    return { type: "node_metric", node: "a", step, values: { loss: 1 } };
-  });
-  const begin = performance.now();
-  expect(view(...steps).nodes.a?.metrics.loss?.steps).toHaveLength(100_000);
-  expect(performance.now() - begin).toBeLessThan(2_000);
+test("eight times the curve takes about eight times as long, not sixty-four", () => {
+  const time = (count: number): number => {
+    const steps = Array.from({ length: count }, (_, step): Unnumbered => {
+      return { type: "node_metric", node: "a", step, values: { loss: 1 } };
+    });
+    const begin = performance.now();
+    expect(view(...steps).nodes.a?.metrics.loss?.steps).toHaveLength(count);
+    return performance.now() - begin;
+  };
+  const best = (count: number): number => Math.min(...[1, 2, 3].map(() => time(count)));
+  expect(best(96_000) / best(12_000)).toBeLessThan(32);
 });
 
 test("what a run looks like from its start to its end", () => {
