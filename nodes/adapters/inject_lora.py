@@ -14,8 +14,8 @@ from nodes.diffusion.values import DiffusionModel
 class InjectLoRA(Node):
     """Attach low-rank matrices, not yet trained, to a model.
 
-    Begin with `lora`. `locon` reaches texture too, `loha` and `lokr` say more with fewer numbers, `dora` follows full
-    fine-tuning more closely and is slower, and `rslora` keeps high ranks from fading.
+    Begin with `lora`. `locon` reaches texture too, `loha` has a higher rank than its matrices, `lokr` makes the smallest
+    files, `dora` learns more like full fine-tuning and is slower, and `rslora` keeps high ranks from fading.
     """
 
     synonyms: ClassVar[tuple[str, ...]] = (
@@ -25,19 +25,18 @@ class InjectLoRA(Node):
     algorithm: Literal["lora", "locon", "loha", "lokr", "dora", "rslora"] = "lora"
     """`lora`: a product of two matrices; `locon`: the same on 3x3 convolutions too; `loha`: two products, multiplied number
     by number; `lokr`: a Kronecker product; `dora`: direction and length apart; `rslora`: alpha / sqrt(rank)."""
-
     rank: Annotated[int, Field(ge=1, le=320)] = 8
     """Inner dimension of each matrix pair; higher learns more and saves a larger file."""
     alpha: Annotated[float, Field(gt=0, le=10_000)] = 8.0
     """Strength: the update is multiplied by alpha / rank, in `rslora` by alpha / sqrt(rank)."""
-    factor: Annotated[int, Field(ge=1, le=10_000)] = 8
-    """For `lokr`: how large the smaller matrix may be; smaller factors learn more and save a larger file."""
     targets: Literal["attention", "attention and feed-forward", "custom"] = "attention"
     """Layers that are adapted: the projections of all attention, these and the feed-forward layers, or those named below."""
-    custom_targets: str = ""
-    """For `custom`: endings of UNet layer names, separated by commas, such as `attn2.to_k, attn2.to_v`."""
     text_encoder: bool = False
     """Adapt the text encoders too; the training then needs the captions themselves."""
+    custom_targets: str = ""
+    """For `custom`: endings of UNet layer names, separated by commas, such as `attn2.to_k, attn2.to_v`."""
+    factor: Annotated[int, Field(ge=1, le=10_000)] = 8
+    """For `lokr`: how large the smaller matrix may be; smaller factors learn more and save a larger file."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Chooses the first values of the matrices."""
 

@@ -21,7 +21,7 @@ def _is_date(text: str) -> str:
 
 
 class SaveSafetensors(Node):
-    """Write a trained LoRA as a file that other programs load, with the workflow that made it inside.
+    """Write a trained LoRA, or one of its family, as a file that other programs load, with the workflow that made it inside.
 
     The bytes depend on the workflow, its inputs and the library versions alone. An existing file is never overwritten.
     """
@@ -32,7 +32,8 @@ class SaveSafetensors(Node):
     filename: FileName = "lora.safetensors"
     """Name of the file."""
     layout: Literal["kohya", "diffusers"] = "kohya"
-    """`kohya` loads in AUTOMATIC1111, ComfyUI, kohya and diffusers; `diffusers` in diffusers."""
+    """`kohya` loads in AUTOMATIC1111, ComfyUI, kohya and diffusers; `diffusers` in diffusers. LoHa, LoKr and
+    DoRA need `kohya`, and diffusers reads none of them."""
     precision: Literal["fp16", "bf16", "fp32"] = "fp16"
     """Numbers in the file; fp16 halves its size."""
     title: str = ""

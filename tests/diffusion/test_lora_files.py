@@ -16,6 +16,7 @@ from nodes.diffusion.lora_files import diffusers_config, diffusers_tensors, kohy
 from nodes.diffusion.overlays import applied
 from nodes.diffusion.safetensors_writer import safetensors_bytes, tensor_bytes
 from nodes.diffusion.sampling import denoise, make_scheduler
+from tests.diffusion.test_lora_deltas import family_adapter
 from tests.diffusion.test_sampling import CPU, each_family, pipeline
 from tests.models import make_model_folder, random_adapter
 
@@ -85,10 +86,14 @@ def drawn(model: StableDiffusion) -> torch.Tensor:
 
 
 @each_family
+@pytest.mark.parametrize("algorithm", ["lora", "rslora", "locon"])
 @pytest.mark.parametrize("layout", ["kohya", "diffusers"])
-def test_diffusers_draws_the_same_from_the_file(tmp_path: Path, family: str, layout: str) -> None:
+def test_diffusers_draws_the_same_from_the_file(tmp_path: Path, family: str, layout: str, algorithm: str) -> None:
     folder = make_model_folder(tmp_path / "m", family)
-    adapter = random_adapter(folder, tmp_path / "w.safetensors", rank=4, alpha=2.0)
+    if algorithm == "locon":
+        adapter = family_adapter(folder, "locon", tmp_path / "w.safetensors")
+    else:
+        adapter = replace(random_adapter(folder, tmp_path / "w.safetensors", rank=4, alpha=2.0), algorithm=algorithm)
     adapter = replace(adapter, unet_strength=0.5, text_encoder_strength=0.25)
     model = StableDiffusion(folder, CPU, "fp32")
     before = drawn(model)

@@ -53,6 +53,24 @@ def test_kohya_metadata_is_complete() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "arguments"),
+    [
+        ("rslora", {}),
+        ("locon", {"algo": "locon"}),
+        ("loha", {"algo": "loha"}),
+        ("lokr", {"algo": "lokr", "factor": "8"}),
+        ("dora", {"algo": "locon", "dora_wd": "True", "wd_on_output": "False"}),
+    ],
+)
+def test_the_family_is_lycoris_and_rslora_plain(algorithm: str, arguments: dict[str, str]) -> None:
+    found = kohya_metadata(MODEL, replace(ADAPTER, algorithm=algorithm, rank=4), "stable-diffusion-v1", "f00")
+    given = json.loads(found["ss_network_args"])
+    assert given == (arguments | {"conv_dim": "4", "conv_alpha": "4.0"} if arguments else {})
+    assert found["ss_network_module"] == ("lycoris.kohya" if arguments else "networks.lora")
+    assert found["ss_network_alpha"] == ("8.0" if algorithm == "rslora" else "4.0")
+
+
 def test_modelspec_has_what_it_must_and_leaves_out_what_is_empty() -> None:
     given = {"title": "Line", "author": "", "license": "MIT", "date": "2026-01-31"}
     found = modelspec_metadata(MODEL, given, "stable-diffusion-v1", "f00")
