@@ -34,8 +34,8 @@ TEXT = "encoder.layers.1.self_attn.q_proj"
 class Place:
     """A desk with a small model of one family, and random numbers."""
 
-    def __init__(self, desk: Desk, root: Path, family: str = "sd1") -> None:
-        self.desk, self.folder = desk, make_model_folder(root / "m", family)  # pyright: ignore[reportArgumentType]
+    def __init__(self, desk: Desk, folder: Path) -> None:
+        self.desk, self.folder = desk, folder
         self.model = handle(self.folder)
         desk.located = {self.model.digest: self.folder}
         self.generator = torch.Generator().manual_seed(4)
@@ -63,14 +63,20 @@ class Place:
         return adapter.strength_on(part) * weight_change(tensors[layer], weight, adapter.scale)
 
 
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("models")
+    return {family: make_model_folder(root / family, family) for family in FAMILIES}
+
+
 @pytest.fixture(params=FAMILIES)
-def place(request, desk: Desk, tmp_path: Path) -> Place:
-    return Place(desk, tmp_path, request.param)
+def place(request, desk: Desk, folders: dict[str, Path]) -> Place:
+    return Place(desk, folders[request.param])
 
 
 @pytest.fixture
-def sd1(desk: Desk, tmp_path: Path) -> Place:
-    return Place(desk, tmp_path)
+def sd1(desk: Desk, folders: dict[str, Path]) -> Place:
+    return Place(desk, folders["sd1"])
 
 
 STABILITY = {
@@ -350,10 +356,9 @@ def test_each_layer_may_have_its_own_rank_and_alpha(sd1: Place) -> None:
     assert caught.value.field == "layout"
 
 
-@pytest.mark.parametrize("family", FAMILIES)
 @each_algorithm
-def test_what_is_saved_loads_back_as_the_same_change(desk: Desk, tmp_path: Path, family: str, algorithm: str) -> None:
-    place = Place(desk, tmp_path, family)
+def test_what_is_saved_loads_back_as_the_same_change(place: Place, tmp_path: Path, algorithm: str) -> None:
+    desk = place.desk
     strengths = {"unet_strength": 0.5, "text_encoder_strength": 0.25} if algorithm != "dora" else {}
     adapter = family_adapter(place.folder, algorithm, tmp_path / "w", **strengths)
     trained = replace(place.model, adapters=(adapter,))
