@@ -32,5 +32,6 @@ class LoadCustomDiffusion(Node):
         tensors = read_processors(context.locate(context.fingerprint))
         check_places(tensors, context.locate(model.digest))
         weights = context.add_file(".safetensors", lambda path: save_file(tensors, path))
-        change = WeightChange(name="custom diffusion", endings=("attn2.to_k.weight", "attn2.to_v.weight"), weights=weights)
+        endings = tuple(sorted({f"attn2.{name.rpartition('attn2.')[2]}" for name in tensors}))
+        change = WeightChange(name="custom diffusion", endings=endings, weights=weights)
         return replace(model, adapters=(*model.adapters, change))

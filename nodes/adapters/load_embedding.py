@@ -20,7 +20,7 @@ class LoadEmbedding(Node):
 
     file: WorkspaceFile
     """A textual-inversion file: .safetensors, .pt or .bin of AUTOMATIC1111, ComfyUI, kohya, OneTrainer or diffusers."""
-    placeholder: Annotated[str, Field(pattern=r"^[^\s,]*$")] = ""
+    placeholder_token: Annotated[str, Field(pattern=r"^[^\s,]*$")] = ""
     """The word that prompts write; empty takes the file's name."""
     negative: bool = False
     """It belongs into negative prompts."""
@@ -39,8 +39,8 @@ class LoadEmbedding(Node):
         check_widths(vectors, context.locate(model.digest))
         named = {f"text_encoder_{number}": tensor.contiguous() for number, tensor in enumerate(vectors)}
         word = TokenEmbedding(
-            placeholder=self.placeholder or "".join(context.fingerprint["name"].split()),
-            vectors=len(vectors[0]),
+            placeholder_token=self.placeholder_token or "".join(context.fingerprint["name"].split()),
+            num_vectors=len(vectors[0]),
             negative=self.negative,
             weights=context.add_file(".safetensors", lambda path: save_file(named, path)),
         )

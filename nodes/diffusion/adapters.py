@@ -21,6 +21,10 @@ ALGORITHM_NAMES: dict[Algorithm, str] = {
 }
 
 
+KEYS_AND_VALUES = ("attn2.to_k.weight", "attn2.to_v.weight")
+"""What custom diffusion trains of the UNet."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LowRankAdapter:
     """Small matrices over named layers (Hu et al. 2021), put together as the algorithm says."""
@@ -79,10 +83,10 @@ class TokenEmbedding:
     """A new word: vectors in each text encoder's table of tokens, called by a placeholder (Gal et al. 2022)."""
 
     kind: Literal["embedding"] = "embedding"
-    placeholder: str
+    placeholder_token: str
     """The word in prompts and captions that stands for all the vectors."""
-    vectors: int
-    initializer: str = ""
+    num_vectors: int
+    initializer_token: str = ""
     """The known word whose vector each begins with."""
     spread: float = 0.0
     """Deviation of the noise that is added to the first values."""
@@ -93,19 +97,21 @@ class TokenEmbedding:
     """Optimizer steps it was trained for."""
     negative: bool = False
     """Whether it belongs into the negative prompt (DreamArtist)."""
+    guidance_scale: float = 0.0
+    """Guidance at which it was trained (DreamArtist), so at which to sample; 0 when none was."""
 
     @property
     def label(self) -> str:
-        return self.placeholder
+        return self.placeholder_token
 
     @property
     def plain_name(self) -> str:
         """The placeholder as a file name: `<red-fox>` becomes `red-fox`."""
-        return "".join(letter for letter in self.placeholder if letter.isalnum() or letter in "-_") or "embedding"
+        return "".join(letter for letter in self.placeholder_token if letter.isalnum() or letter in "-_") or "embedding"
 
     def text_identity(self) -> str:
         """Return what text embeddings depend on."""
-        return f"{self.placeholder}={self.weights and self.weights.name}"
+        return f"{self.placeholder_token}={self.weights and self.weights.name}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +127,8 @@ class WeightChange:
     """Of the parameters' names, such as `attn2.to_k.weight`; empty takes all."""
     clip_skip: int = 0
     """Layers of the text encoder that the training does not use and so cannot change."""
+    detach_start: bool = False
+    """While these keys and values are trained, the start token, which is the same in every caption, does not train them."""
     weights: Path | None = None
     """`unet.NAME` and `text_encoder_0.NAME`, float32; None while untrained."""
 

@@ -40,6 +40,11 @@ def training_precision(device: torch.device, wanted: Literal["auto", "fp32", "bf
     return "bf16" if device.type == "cpu" and _cpu_has_bf16() else "fp32"
 
 
+def resident_precision(device: torch.device, precision: Precision) -> Precision:
+    """Return the precision of the frozen weights in memory: full on CPUs, where autocast casts them as fast."""
+    return "fp32" if device.type == "cpu" else precision
+
+
 def _cpu_has_bf16() -> bool:
     capabilities = torch.backends.cpu.get_cpu_capability()
     return capabilities.startswith("AVX512") and torch.cpu._is_avx512_bf16_supported()  # pyright: ignore[reportPrivateUsage]

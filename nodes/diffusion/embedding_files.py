@@ -31,8 +31,16 @@ def word_vectors(word: TokenEmbedding) -> list[Tensor]:
     return [tensor for _, tensor in sorted(load_file(word.weights).items())]
 
 
-def a1111_bytes(word: TokenEmbedding, name: str, model: DiffusionModel) -> bytes:
-    """Return AUTOMATIC1111's .pt; the same bytes for the same word."""
+def usage_hint(word: TokenEmbedding, name: str) -> str:
+    """Return how a word of DreamArtist is to be used; empty for others."""
+    if not word.guidance_scale:
+        return ""
+    where = "in the negative prompt" if word.negative else f"with {name}-neg in the negative prompt"
+    return f"Use {name} {where}, at guidance {word.guidance_scale:g}."
+
+
+def a1111_bytes(word: TokenEmbedding, name: str, model: DiffusionModel, provenance: str) -> bytes:
+    """Return AUTOMATIC1111's .pt, the same bytes for the same word; what it does not know of is left alone there."""
     if model.family == "sdxl":
         remedy = "Choose the safetensors layout, which AUTOMATIC1111 reads too."
         raise InputError("the A1111 layout has no place for SDXL's two encoders.", field="layout", remedy=remedy)
@@ -43,6 +51,8 @@ def a1111_bytes(word: TokenEmbedding, name: str, model: DiffusionModel) -> bytes
         "step": word.steps,
         "sd_checkpoint": model.digest[:10],
         "sd_checkpoint_name": model.name,
+        "usage_hint": usage_hint(word, name),
+        "optional_info": provenance,
     }
     return pt_bytes(content)
 

@@ -18,7 +18,7 @@ from nodes.diffusion.words import replaced_word
 class GuidedTask(DenoisingTask):
     """The denoising loss of guided predictions: captions on one side, the same with the negative word on the other."""
 
-    placeholder: str = field(kw_only=True)
+    placeholder_token: str = field(kw_only=True)
     negative: str = field(kw_only=True)
     guidance_scale: float = field(kw_only=True)
 
@@ -40,7 +40,7 @@ class GuidedTask(DenoisingTask):
     def _both(self, draws: Sequence[Draw]) -> TextEmbeddings:
         """Return the conditioning of the negative captions, then of the positive ones, 2n in all."""
         captions = self._written(draws)
-        negative = [replaced_word(caption, self.placeholder, self.negative) for caption in captions]
+        negative = [replaced_word(caption, self.placeholder_token, self.negative) for caption in captions]
         return encode_prompts(self.model, [*negative, *captions], clip_skip=self.clip_skip)
 
 

@@ -25,9 +25,12 @@ PARTS = {
 
 
 def model_index(folder: Path) -> bytes:
-    """Return the folder's `model_index.json`; older folders that have none get one."""
+    """Return the folder's `model_index.json`, without parts that are not saved; older folders that have none get one."""
     if (folder / "model_index.json").is_file():
-        return (folder / "model_index.json").read_bytes()
+        index = read_config(folder / "model_index.json")
+        missing = [name for name, value in index.items() if isinstance(value, list) and name not in PARTS]
+        safe = {"requires_safety_checker": False} if "requires_safety_checker" in index or "safety_checker" in index else {}
+        return _json({**index, **{name: [None, None] for name in missing}, **safe})
     sdxl = inspect_folder(folder).family == "sdxl"
     parts = {part: list(facts[:2]) for part, facts in PARTS.items() if (folder / part).is_dir()}
     empty = {} if sdxl else {"safety_checker": [None, None], "feature_extractor": [None, None]}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.words import longer_table, token_ids
+from nodes.diffusion.words import longer_table, text_before, token_ids
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ def encode_prompts(model: StableDiffusion, prompts: Sequence[str], *, clip_skip:
     return TextEmbeddings(torch.cat(hidden, dim=-1), pooled, tuple(truncated))
 
 
-def word_features(model: StableDiffusion, prompts: Sequence[str], *, from_word: str = "", clip_skip: int = 0) -> Tensor:
+def word_features(model: StableDiffusion, prompts: Sequence[str], *, clip_skip: int, from_word: str = "") -> Tensor:
     """Return what cross-attention sees of the prompts' words [n, d] on the CPU: from the first token, or from a placeholder,
     to the end of text, one row per token.
     """
     rows: list[Tensor] = []
     for prompt in prompts:
         tokenizer = model.tokenizers[0]
-        before = prompt.lower().partition(from_word.lower())[0] if from_word else ""
+        before = text_before(prompt, from_word) if from_word else ""
         start = 1 + len(token_ids(before, tokenizer, model.words))
         end = 2 + len(token_ids(prompt, tokenizer, model.words))
         rows.append(encode_prompts(model, [prompt], clip_skip=clip_skip).hidden[0, start:end].float().cpu())
@@ -62,6 +62,18 @@ def cut_prompts(model: StableDiffusion, prompts: Sequence[str]) -> list[str]:
     """Return the prompts that are too long for the tokenizer."""
     tokenizer = model.tokenizers[0]
     return [prompt for prompt in prompts if len(token_ids(prompt, tokenizer, model.words)) > _room(tokenizer)]
+
+
+def cut_words(model: StableDiffusion, prompt: str) -> str:
+    """Return a new word of the prompt that does not fit into the tokenizer's length; empty when all fit."""
+    tokenizer = model.tokenizers[0]
+    lost = set(token_ids(prompt, tokenizer, model.words)[_room(tokenizer) :])
+    first = len(tokenizer)
+    for word, vectors in model.words.items():
+        if lost & set(range(first, first + len(vectors[0]))):
+            return word
+        first += len(vectors[0])
+    return ""
 
 
 def _room(tokenizer: Any) -> int:

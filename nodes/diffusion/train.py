@@ -152,7 +152,8 @@ def valid_mask(draws: Sequence[Draw], latents: Tensor) -> Tensor | None:
     for row, view in zip(mask, (draw.view for draw in draws), strict=True):
         if view.valid is not None:
             factor = view.size[0] // latents.shape[3]
-            left, top = -(-view.valid[0] // factor), -(-view.valid[1] // factor)
+            left = min(-(-view.valid[0] // factor), latents.shape[3] - 1)
+            top = min(-(-view.valid[1] // factor), latents.shape[2] - 1)
             right, bottom = max(left + 1, view.valid[2] // factor), max(top + 1, view.valid[3] // factor)
             row.zero_()[:, top:bottom, left:right] = 1
     return mask

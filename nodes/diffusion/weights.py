@@ -1,7 +1,7 @@
 """Trained copies of a model's own weights, put in its place and taken out again."""
 
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,25 @@ def _set(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
 @contextmanager
 def weights_changed(change: WeightChange, model: StableDiffusion) -> Generator[dict[str, nn.Parameter]]:
     """Put a change in place; yield its parameters by full name: those in its file, or fp32 copies that can be trained."""
-    modules = _parts(model)
+    modules = _parts(change, model)
     tensors = _trained(change, modules) if change.weights else _copies(change, model, modules)
-    with _all_replaced(modules, tensors):
+    with _all_replaced(modules, tensors), _start_detached(change, model):
         yield tensors
+
+
+@contextmanager
+def _start_detached(change: WeightChange, model: StableDiffusion) -> Generator[None]:
+    """While keys and values are trained, let no gradient reach them through the first token (custom diffusion)."""
+    with ExitStack() as hooks:
+        if change.detach_start and change.weights is None:
+            for name, module in model.unet.named_modules():
+                if f"{name}.weight".endswith(change.endings):
+                    hooks.callback(module.register_forward_hook(_detach_first).remove)
+        yield
+
+
+def _detach_first(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+    return torch.cat([output[:, :1].detach(), output[:, 1:]], dim=1)
 
 
 @contextmanager
@@ -57,8 +72,10 @@ def _all_replaced(modules: Mapping[str, nn.Module], tensors: Mapping[str, nn.Par
         yield
 
 
-def _parts(model: StableDiffusion) -> dict[str, nn.Module]:
-    """UNet and text encoders, the latter without the shell that one layout has, by the names that files use."""
+def _parts(change: WeightChange, model: StableDiffusion) -> dict[str, nn.Module]:
+    """UNet and, when it changes them, text encoders without the shell that one layout has, by the names that files use."""
+    if not change.text_encoder:
+        return {"unet": model.unet}
     encoders = {f"text_encoder_{n}": getattr(encoder, "text_model", encoder) for n, encoder in enumerate(model.text_encoders)}
     return {"unet": model.unet, **encoders}
 
@@ -108,7 +125,7 @@ def _unused(name: str, part: str, model: StableDiffusion, clip_skip: int) -> boo
     if name.startswith("encoder.layers."):
         encoder: Any = model.text_encoders[int(part[-1])]
         return int(name.split(".")[2]) >= encoder.config.num_hidden_layers - clip_skip - sdxl
-    return name.startswith("text_projection") or (sdxl and name.startswith("final_layer_norm"))
+    return sdxl and name.startswith("final_layer_norm")
 
 
 def tensors_of(change: WeightChange) -> dict[str, Tensor]:

@@ -18,15 +18,15 @@ from nodes.diffusion.randomness import generator_for
 @contextmanager
 def word_known(word: TokenEmbedding, model: StableDiffusion) -> Generator[dict[str, nn.Parameter]]:
     """Let prompts use a word; yield its vectors by encoder, `text_encoder_0` [vectors, d]. Afterwards it is unknown again."""
-    if word.placeholder.lower() in model.words:
-        message = f"two embeddings of this model are called {word.placeholder!r}."
+    if word.placeholder_token.lower() in model.words:
+        message = f"two embeddings of this model are called {word.placeholder_token!r}."
         raise InputError(message, field="model", remedy="Give each its own placeholder.")
     vectors = _trained(word, model) if word.weights else _first(word, model)
-    model.words[word.placeholder.lower()] = list(vectors.values())
+    model.words[word.placeholder_token.lower()] = list(vectors.values())
     try:
         yield vectors
     finally:
-        del model.words[word.placeholder.lower()]
+        del model.words[word.placeholder_token.lower()]
 
 
 def _trained(word: TokenEmbedding, model: StableDiffusion) -> dict[str, nn.Parameter]:
@@ -38,7 +38,7 @@ def _trained(word: TokenEmbedding, model: StableDiffusion) -> dict[str, nn.Param
         if tensor is None or tensor.shape[1] != table.shape[1] or len(found) != len(model.text_encoders):
             widths = " and ".join(str(tensor.shape[1]) for _, tensor in sorted(found.items()))
             own = " and ".join(str(table_of(encoder).weight.shape[1]) for encoder in model.text_encoders)
-            message = f"the embedding {word.placeholder!r} is {widths} wide; this model takes {own}."
+            message = f"the embedding {word.placeholder_token!r} is {widths} wide; this model takes {own}."
             raise InputError(message, field="model", remedy="Use it with a model of the family that it was trained on.")
         vectors[f"text_encoder_{number}"] = nn.Parameter(tensor.to(table.device, table.dtype), requires_grad=False)
     return vectors
@@ -47,8 +47,8 @@ def _trained(word: TokenEmbedding, model: StableDiffusion) -> dict[str, nn.Param
 def _first(word: TokenEmbedding, model: StableDiffusion) -> dict[str, nn.Parameter]:
     vectors: dict[str, nn.Parameter] = {}
     for number, (tokenizer, encoder) in enumerate(zip(model.tokenizers, model.text_encoders, strict=True)):
-        row = table_of(encoder).weight.detach()[initial_token(word.initializer, tokenizer)].float()
-        rows = row.repeat(word.vectors, 1)
+        row = table_of(encoder).weight.detach()[initial_token(word.initializer_token, tokenizer)].float()
+        rows = row.repeat(word.num_vectors, 1)
         noise = torch.randn(rows.shape, generator=generator_for(word.seed, f"embedding {number}"))
         vectors[f"text_encoder_{number}"] = nn.Parameter(rows + word.spread * noise.to(rows.device), requires_grad=False)
     return vectors
@@ -65,7 +65,7 @@ def initial_token(word: str, tokenizer: Any) -> int:
     if len(ids) != 1:
         pieces = " ".join(tokenizer.convert_ids_to_tokens(ids)) or "nothing"
         message = f"{word!r} is not one token for this model: it reads {pieces}."
-        raise InputError(message, field="initializer", remedy="Choose a plain word that the model knows.")
+        raise InputError(message, field="initializer_token", remedy="Choose a plain word that the model knows.")
     return int(ids[0])
 
 
@@ -74,7 +74,7 @@ def check_new(placeholder: str, model: StableDiffusion) -> None:
     for tokenizer in model.tokenizers:
         if len(tokenizer(placeholder, add_special_tokens=False)["input_ids"]) == 1:
             message = f"{placeholder!r} is a word that the model knows already."
-            raise InputError(message, field="placeholder", remedy=f"Choose a new one, such as <{placeholder.strip('<>')}>.")
+            raise InputError(message, field="placeholder_token", remedy=f"Choose a new one, such as <{placeholder.strip('<>')}>.")
 
 
 def token_ids(prompt: str, tokenizer: Any, words: Mapping[str, Sequence[Tensor]]) -> list[int]:
@@ -90,6 +90,16 @@ def token_ids(prompt: str, tokenizer: Any, words: Mapping[str, Sequence[Tensor]]
     for piece in _pieces(prompt, words):
         ids += starts.get(piece.lower()) or tokenizer(piece, add_special_tokens=False)["input_ids"]
     return ids
+
+
+def holds_word(prompt: str, placeholder: str) -> bool:
+    """Whether a prompt holds a word that stands alone."""
+    return bool(_pattern([placeholder]).search(prompt))
+
+
+def text_before(prompt: str, placeholder: str) -> str:
+    """Return what stands before a word for the first time."""
+    return _pattern([placeholder]).split(prompt, maxsplit=1)[0]
 
 
 def replaced_word(prompt: str, placeholder: str, other: str) -> str:

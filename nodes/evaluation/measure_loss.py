@@ -19,6 +19,7 @@ class MeasureLoss(Node):
     the training has not seen.
     """
 
+    version: ClassVar[int] = 2
     synonyms: ClassVar[tuple[str, ...]] = ("validation loss", "loss at fixed noise", "evaluate", "metrics")
     side_effects: ClassVar[bool] = True
 
@@ -68,7 +69,8 @@ class MeasureLoss(Node):
         loaded = load(model, context.locate(model.digest), device=choose_device(context.device))
         count, losses = len(latents.items), list[float]()
         with applied(model.adapters, loaded):
-            task = DenoisingTask(loaded, TrainingSettings(seed=self.seed), latents, captions, model.clip_skip)
+            settings = TrainingSettings(seed=self.seed, zero_terminal_snr=model.zero_terminal_snr)
+            task = DenoisingTask(loaded, settings, latents, captions, model.clip_skip)
             for index in range(count):
                 losses.append(task.picture_loss(index))
                 context.progress(place[0] * count + index + 1, place[1] * count)

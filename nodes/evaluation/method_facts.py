@@ -65,7 +65,8 @@ def what_is_trained(adapter: Adapter) -> str:
         case TokenEmbedding():
             return "word vectors"
         case WeightChange():
-            return "keys and values" if adapter.endings else "all weights of the UNet"
+            whole = "all weights of UNet and text encoders" if adapter.text_encoder else "all weights of the UNet"
+            return "keys and values" if adapter.endings else whole
         case _:
             return adapter.label
 

@@ -26,7 +26,7 @@ COLUMNS: tuple[Column, ...] = (
     ("file", lambda fact: _bytes(fact.file_bytes)),
     ("steps", lambda fact: _number(fact.steps, "{:,}")),
     ("seconds", lambda fact: _number(fact.seconds, "{:.0f}")),
-    ("peak memory", lambda fact: _bytes(fact.peak_memory)),
+    ("memory", lambda fact: _bytes(fact.peak_memory)),
     ("CLIP-I", lambda fact: _number(fact.clip_i)),
     ("CLIP-T", lambda fact: _number(fact.clip_t)),
     ("drift", lambda fact: _number(fact.drift)),
@@ -34,8 +34,8 @@ COLUMNS: tuple[Column, ...] = (
 EXPLAINED = (
     "CLIP-I: likeness to the pictures that were taught, higher is better. CLIP-T: how well the prompt is shown, higher is "
     "better. Drift: how far pictures of unrelated prompts have moved from the untrained model's, lower is better. File: what "
-    "other programs load, in half precision; words and hypernetworks in full. Seconds and memory: of the training alone, on "
-    "the machine where it ran."
+    "other programs load, in half precision; words and hypernetworks in full. Seconds: of the training's steps. Memory: the most "
+    "that the whole process used while it trained, with what earlier steps had left there; on a GPU, what its tensors used."
 )
 
 

@@ -39,6 +39,10 @@ class Costs:
             self._written = now
             write_atomic(self._file, json.dumps([self.seconds, self.peak_memory]).encode())
 
+    def resume(self) -> None:
+        """Start the clock again after what only watches."""
+        self._since = time.monotonic()
+
     def keep(self, results: Iterable[Path | None], context: RunContext) -> None:
         """Keep the costs under the names of the files that were trained."""
         costs = {

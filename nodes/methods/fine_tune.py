@@ -46,7 +46,8 @@ class FineTune(TrainingSettings, Node):
         trained, _ = train_untrained(
             self,
             replace(model, adapters=(*model.adapters, change)),
+            texts,
             context,
-            lambda loaded, laid: DenoisingTask(loaded, self, latents, texts, model.clip_skip),
+            lambda loaded, settings: DenoisingTask(loaded, settings, latents, texts, model.clip_skip),
         )
         return trained

@@ -28,9 +28,9 @@ class GenerateClassImages(Node):
 
     synonyms: ClassVar[tuple[str, ...]] = ("regularization images", "reg images", "prior preservation", "DreamBooth")
 
-    prompt: Annotated[str, AfterValidator(_not_blank)] = "a photo of a dog"
+    class_prompt: Annotated[str, AfterValidator(_not_blank)] = "a photo of a dog"
     """What the class looks like, without the subject's rare word; several prompts, one per line, take turns."""
-    count: Annotated[int, Field(ge=1, le=10_000)] = 100
+    num_class_images: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Pictures; 100 to 300 are usual."""
     seed: Annotated[int, Field(ge=0, lt=2**62)] = 0
     """Chooses the first noise; each further picture takes the next number."""
@@ -43,10 +43,10 @@ class GenerateClassImages(Node):
 
     def run(self, model: DiffusionModel, context: RunContext) -> CaptionedDataset:
         check_trained(model.adapters)
-        prompts = [line.strip() for line in self.prompt.splitlines() if line.strip()]
-        jobs = [(prompts[number % len(prompts)], self.seed + number) for number in range(self.count)]
+        prompts = [line.strip() for line in self.class_prompt.splitlines() if line.strip()]
+        jobs = [(prompts[number % len(prompts)], self.seed + number) for number in range(self.num_class_images)]
         pictures: list[Picture] = []
-        for start in range(0, self.count, self.batch_size):
+        for start in range(0, self.num_class_images, self.batch_size):
             batch = jobs[start : start + self.batch_size]
             key = self._key(model, batch)
             kept = context.find_item(key)
@@ -54,7 +54,7 @@ class GenerateClassImages(Node):
                 kept = self._draw(model, batch, context)
                 context.keep_item(key, kept)
             pictures += [_picture(file, job, model.resolution) for file, job in zip(kept, batch, strict=True)]
-            context.progress(len(pictures), self.count)
+            context.progress(len(pictures), self.num_class_images)
         return CaptionedDataset(tuple(pictures), captions=tuple((prompt,) for prompt, _ in jobs))
 
     def _key(self, model: DiffusionModel, batch: list[tuple[str, int]]) -> str:

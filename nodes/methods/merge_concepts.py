@@ -7,7 +7,7 @@ from pydantic import AfterValidator
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Prompt
-from nodes.diffusion.adapters import TokenEmbedding, WeightChange
+from nodes.diffusion.adapters import KEYS_AND_VALUES, TokenEmbedding, WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel
 from nodes.methods.training import check_trained
@@ -34,7 +34,7 @@ class MergeConcepts(Node):
         if any(replace(model, adapters=()) != base for model in models):
             remedy = "Train all of them on one model."
             raise InputError("the concepts were trained on different models.", field="models", remedy=remedy)
-        if len({word.placeholder.lower() for _, word in parts}) < len(parts):
+        if len({word.placeholder_token.lower() for _, word in parts}) < len(parts):
             raise InputError("two concepts have the same word.", field="models", remedy="Give each its own placeholder.")
         weights = self._merged(base, parts, captions, context)
         change = WeightChange(name="merged concepts", endings=parts[0][0].endings, weights=weights)
@@ -45,7 +45,7 @@ class MergeConcepts(Node):
         """The two things that a custom diffusion consists of."""
         check_trained(model.adapters)
         match model.adapters:
-            case (WeightChange(endings=endings) as change, TokenEmbedding() as word) if endings:
+            case (WeightChange(endings=endings) as change, TokenEmbedding() as word) if {*endings} == {*KEYS_AND_VALUES}:
                 return change, word
             case _:
                 remedy = "Wire the models as TrainCustomDiffusion returns them."
@@ -72,15 +72,20 @@ class MergeConcepts(Node):
         kept = [variants[0] for variants in captions.captions]
         with torch.no_grad(), applied([word for _, word in parts], loaded):
             features = word_features(loaded, kept, clip_skip=base.clip_skip)
-            targets = [word_features(loaded, self._prompts_of(word), from_word=word.placeholder) for _, word in parts]
+            targets = [
+                word_features(loaded, self._prompts_of(word), from_word=word.placeholder_token, clip_skip=base.clip_skip)
+                for _, word in parts
+            ]
         concepts = [Concept(tensors_of(change), target) for (change, _), target in zip(parts, targets, strict=True)]
         own = {name: loaded.unet.get_parameter(name.removeprefix("unet.")) for name in concepts[0].weights}
         merged = merge_concepts({name: tensor.detach().float().cpu() for name, tensor in own.items()}, concepts, features)
         return context.add_file(".safetensors", lambda path: save_file(merged, path))
 
     def _prompts_of(self, word: TokenEmbedding) -> list[str]:
-        lines = [line.strip() for line in self.prompts.splitlines() if word.placeholder.lower() in line.lower()]
+        from nodes.diffusion.words import holds_word
+
+        lines = [line.strip() for line in self.prompts.splitlines() if holds_word(line, word.placeholder_token)]
         if not lines:
-            remedy = f"Write a line such as: photo of a {word.placeholder}"
-            raise InputError(f"no prompt holds the word {word.placeholder!r}.", field="prompts", remedy=remedy)
+            remedy = f"Write a line such as: photo of a {word.placeholder_token}"
+            raise InputError(f"no prompt holds the word {word.placeholder_token!r}.", field="prompts", remedy=remedy)
         return lines

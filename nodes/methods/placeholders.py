@@ -1,5 +1,6 @@
 """Placeholders of new words: how they may be written, and that captions use them."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import AfterValidator
@@ -19,16 +20,27 @@ def _is_one_word(text: str) -> str:
 Placeholder = Annotated[str, AfterValidator(_is_one_word)]
 
 
-def check_placeholder(placeholder: str, model: DiffusionModel, captions: CaptionedDataset, field: str = "captions") -> None:
-    """Raise InputError when the model has such a word already, or no caption holds it."""
+def check_placeholder(
+    placeholder: str, model: DiffusionModel, captions: CaptionedDataset, context: RunContext
+) -> CaptionedDataset:
+    """Return the captions without dropout, which would leave the word nothing to learn from.
+
+    Raises InputError when the model has such a word already, or a caption does not hold it.
+    """
+    from nodes.diffusion.words import holds_word
+
     taken = [adapter for adapter in model.adapters if isinstance(adapter, TokenEmbedding)]
-    if any(adapter.placeholder.lower() == placeholder.lower() for adapter in taken):
+    if any(adapter.placeholder_token.lower() == placeholder.lower() for adapter in taken):
         message = f"the model has an embedding {placeholder!r} already."
-        raise InputError(message, field="placeholder", remedy="Choose another placeholder.")
-    without = [variants[0] for variants in captions.captions if not any(placeholder.lower() in v.lower() for v in variants)]
-    if len(without) == len(captions.captions):
+        raise InputError(message, field="placeholder_token", remedy="Choose another placeholder.")
+    without = [caption for variants in captions.captions for caption in variants if not holds_word(caption, placeholder)]
+    if without:
         remedy = f"Write it into the template of CaptionDataset, such as: a photo of {placeholder}"
-        raise InputError(f"no caption holds the placeholder {placeholder!r}.", field=field, remedy=remedy)
+        message = f"{len(without)} captions do not hold the word {placeholder!r}, such as {without[0][:80]!r}."
+        raise InputError(message, field="captions", remedy=remedy)
+    if captions.caption_dropout:
+        context.message("captions are not dropped here: without its word a picture teaches the word nothing.")
+    return replace(captions, caption_dropout=0.0)
 
 
 def check_word(placeholder: str, initializer: str, model: DiffusionModel, context: RunContext) -> None:

@@ -7,14 +7,12 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
-from nodes.diffusion.adapters import TokenEmbedding, WeightChange
+from nodes.diffusion.adapters import KEYS_AND_VALUES, TokenEmbedding, WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.settings import TrainingSettings
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel, EmbeddingDataset, LatentDataset
 from nodes.methods.placeholders import Placeholder, check_placeholder, check_word
 from nodes.methods.training import WATCHING, check_pairs, check_trained, choose_texts, train_untrained
-
-KEYS_AND_VALUES = ("attn2.to_k.weight", "attn2.to_v.weight")
 
 
 class TrainCustomDiffusion(TrainingSettings, Node):
@@ -28,9 +26,9 @@ class TrainCustomDiffusion(TrainingSettings, Node):
     resumable: ClassVar[bool] = True
     not_in_key: ClassVar[frozenset[str]] = WATCHING
 
-    placeholder: Placeholder = "<new1>"
+    placeholder_token: Placeholder = "<new1>"
     """The new word, as captions and prompts write it, usually before the word of the class."""
-    initializer: Annotated[str, Field(min_length=1)] = "thing"
+    initializer_token: Annotated[str, Field(min_length=1)] = "thing"
     """The word whose vector it begins with; a rare one is usual."""
     max_steps: Annotated[int, Field(ge=1, le=10_000_000)] = 500
     """Optimizer steps; 250 to 500 are usual, 750 and more for faces."""
@@ -52,22 +50,28 @@ class TrainCustomDiffusion(TrainingSettings, Node):
     ) -> DiffusionModel:
         check_trained(model.adapters)
         check_pairs(model, latents, captions)
-        check_placeholder(self.placeholder, model, captions)
+        captions = check_placeholder(self.placeholder_token, model, captions, context)
         prior = self._prior(model, class_latents, class_embeddings) if self.prior_loss_weight else None
-        check_word(self.placeholder, self.initializer, model, context)
+        check_word(self.placeholder_token, self.initializer_token, model, context)
 
-        def make_task(loaded: Any, laid: Any) -> Any:
+        def make_task(loaded: Any, settings: TrainingSettings) -> Any:
             from nodes.diffusion.prior import PriorPreservation, class_task
             from nodes.diffusion.train import DenoisingTask
 
-            concept = DenoisingTask(loaded, self, latents, captions, model.clip_skip)
+            concept = DenoisingTask(loaded, settings, latents, captions, model.clip_skip)
             if prior is None:
                 return concept
-            return PriorPreservation(concept, class_task(loaded, self, *prior, model.clip_skip), self.prior_loss_weight)
+            return PriorPreservation(concept, class_task(loaded, settings, *prior, model.clip_skip), self.prior_loss_weight)
 
-        change = WeightChange(name="custom diffusion", endings=KEYS_AND_VALUES)
-        word = TokenEmbedding(placeholder=self.placeholder, vectors=1, initializer=self.initializer, steps=self.max_steps)
-        trained, _ = train_untrained(self, replace(model, adapters=(*model.adapters, change, word)), context, make_task)
+        change = WeightChange(name="custom diffusion", endings=KEYS_AND_VALUES, detach_start=True)
+        word = TokenEmbedding(
+            placeholder_token=self.placeholder_token,
+            num_vectors=1,
+            initializer_token=self.initializer_token,
+            steps=self.max_steps,
+        )
+        untrained = replace(model, adapters=(*model.adapters, change, word))
+        trained, _ = train_untrained(self, untrained, captions, context, make_task)
         return trained
 
     def _prior(
@@ -79,7 +83,9 @@ class TrainCustomDiffusion(TrainingSettings, Node):
         texts = choose_texts(model, embeddings, None, text_changes=False, prefix="class_")
         check_pairs(model, latents, texts, prefix="class_")
         assert isinstance(texts, EmbeddingDataset)
-        if any(self.placeholder.lower() in caption.lower() for item in texts.items for caption in item.captions):
-            message = f"a caption of the class holds the placeholder {self.placeholder!r}."
+        from nodes.diffusion.words import holds_word
+
+        if any(holds_word(caption, self.placeholder_token) for item in texts.items for caption in item.captions):
+            message = f"a caption of the class holds the placeholder {self.placeholder_token!r}."
             raise InputError(message, field="class_embeddings", remedy="Describe the class without it.")
         return latents, texts

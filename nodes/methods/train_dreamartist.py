@@ -25,13 +25,13 @@ class TrainDreamArtist(TrainingSettings, Node):
     resumable: ClassVar[bool] = True
     not_in_key: ClassVar[frozenset[str]] = WATCHING
 
-    placeholder: Placeholder = "<new>"
+    placeholder_token: Placeholder = "<new>"
     """The new word, as captions and prompts write it; its opposite is called the same with `-neg` at the end."""
-    initializer: Annotated[str, Field(min_length=1)] = "thing"
+    initializer_token: Annotated[str, Field(min_length=1)] = "thing"
     """A word the model knows that comes close; both begin at its vector."""
-    vectors: Annotated[int, Field(ge=1, le=64)] = 3
+    num_vectors: Annotated[int, Field(ge=1, le=64)] = 3
     """Vectors of the positive word."""
-    negative_vectors: Annotated[int, Field(ge=1, le=64)] = 6
+    num_negative_vectors: Annotated[int, Field(ge=1, le=64)] = 6
     """Vectors of the negative word; more than the positive one has is usual."""
     guidance_scale: Annotated[float, Field(ge=1, le=50)] = 4.0
     """Guidance of the predictions that are trained; with 1 the negative word learns nothing."""
@@ -47,23 +47,35 @@ class TrainDreamArtist(TrainingSettings, Node):
     ) -> DiffusionModel:
         check_trained(model.adapters)
         check_pairs(model, latents, captions)
-        check_placeholder(self.placeholder, model, captions)
-        check_word(self.placeholder, self.initializer, model, context)
+        captions = check_placeholder(self.placeholder_token, model, captions, context)
+        check_word(self.placeholder_token, self.initializer_token, model, context)
         from nodes.diffusion.guided import GuidedTask
 
-        negative = f"{self.placeholder}-neg"
+        negative = f"{self.placeholder_token}-neg"
 
-        def make_task(loaded: Any, laid: Any) -> GuidedTask:
-            words: dict[str, Any] = {"placeholder": self.placeholder, "negative": negative, "guidance_scale": self.guidance_scale}
-            return GuidedTask(loaded, self, latents, captions, model.clip_skip, **words)
+        def make_task(loaded: Any, settings: TrainingSettings) -> GuidedTask:
+            words: dict[str, Any] = {
+                "placeholder_token": self.placeholder_token,
+                "negative": negative,
+                "guidance_scale": self.guidance_scale,
+            }
+            return GuidedTask(loaded, settings, latents, captions, model.clip_skip, **words)
 
         words = self._words(negative)
-        trained, _ = train_untrained(self, replace(model, adapters=(*model.adapters, *words)), context, make_task)
+        untrained = replace(model, adapters=(*model.adapters, *words))
+        trained, _ = train_untrained(self, untrained, captions, context, make_task)
         return trained
 
     def _words(self, negative: str) -> tuple[TokenEmbedding, TokenEmbedding]:
-        start: dict[str, Any] = {"initializer": self.initializer, "steps": self.max_steps, "seed": self.seed}
+        start: dict[str, Any] = {
+            "initializer_token": self.initializer_token,
+            "steps": self.max_steps,
+            "seed": self.seed,
+            "guidance_scale": self.guidance_scale,
+        }
         return (
-            TokenEmbedding(placeholder=self.placeholder, vectors=self.vectors, **start),
-            TokenEmbedding(placeholder=negative, vectors=self.negative_vectors, spread=1e-3, negative=True, **start),
+            TokenEmbedding(placeholder_token=self.placeholder_token, num_vectors=self.num_vectors, **start),
+            TokenEmbedding(
+                placeholder_token=negative, num_vectors=self.num_negative_vectors, spread=1e-3, negative=True, **start
+            ),
         )

@@ -64,7 +64,7 @@ class TrainDreamBooth(TrainingSettings, Node):
             check_pairs(model, class_latents, class_texts, prefix="class_")
             prior = (class_latents, class_texts)
         trained, precision = train_untrained(
-            self, whole, context, lambda loaded, laid: self._task(loaded, model, latents, texts, prior)
+            self, whole, texts, context, lambda loaded, settings: self._task(loaded, settings, model, latents, texts, prior)
         )
         last = trained.adapters[-1]
         if isinstance(last, LowRankAdapter):
@@ -81,12 +81,18 @@ class TrainDreamBooth(TrainingSettings, Node):
         return replace(model, adapters=(*model.adapters, change))
 
     def _task(
-        self, loaded: Any, model: DiffusionModel, latents: LatentDataset, texts: Texts, prior: tuple[LatentDataset, Texts] | None
+        self,
+        loaded: Any,
+        settings: TrainingSettings,
+        model: DiffusionModel,
+        latents: LatentDataset,
+        texts: Texts,
+        prior: tuple[LatentDataset, Texts] | None,
     ) -> Any:
         from nodes.diffusion.prior import PriorPreservation, class_task
         from nodes.diffusion.train import DenoisingTask
 
-        instance = DenoisingTask(loaded, self, latents, texts, model.clip_skip)
+        instance = DenoisingTask(loaded, settings, latents, texts, model.clip_skip)
         if prior is None:
             return instance
-        return PriorPreservation(instance, class_task(loaded, self, *prior, model.clip_skip), self.prior_loss_weight)
+        return PriorPreservation(instance, class_task(loaded, settings, *prior, model.clip_skip), self.prior_loss_weight)

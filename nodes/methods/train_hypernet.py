@@ -69,8 +69,9 @@ class TrainHypernet(TrainingSettings, Node):
         trained, _ = train_untrained(
             self,
             replace(model, adapters=(*model.adapters, hypernetwork)),
+            texts,
             context,
-            lambda loaded, laid: DenoisingTask(loaded, self, latents, texts, model.clip_skip),
+            lambda loaded, settings: DenoisingTask(loaded, settings, latents, texts, model.clip_skip),
         )
         return trained
 

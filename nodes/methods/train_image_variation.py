@@ -82,8 +82,9 @@ class TrainImageVariation(TrainingSettings, Node):
         trained, _ = train_untrained(
             self,
             replace(model, adapters=(change,)),
+            embeddings,
             context,
-            lambda loaded, laid: VariationTask(loaded, self, latents, embeddings),
+            lambda loaded, settings: VariationTask(loaded, settings, latents, embeddings),
         )
         return ImageVariationModel(
             name=f"{model.name} variations",

@@ -38,7 +38,11 @@ class TrainLoRA(TrainingSettings, Node):
         from nodes.diffusion.train import DenoisingTask
 
         trained, precision = train_untrained(
-            self, model, context, lambda loaded, laid: DenoisingTask(loaded, self, latents, texts, model.clip_skip)
+            self,
+            model,
+            texts,
+            context,
+            lambda loaded, settings: DenoisingTask(loaded, settings, latents, texts, model.clip_skip),
         )
         finished = replace(trained.adapters[-1], training=kohya_facts(self, model, latents, texts, precision))
         return replace(trained, adapters=(*trained.adapters[:-1], finished))

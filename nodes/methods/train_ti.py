@@ -25,11 +25,11 @@ class TrainTI(TrainingSettings, Node):
     resumable: ClassVar[bool] = True
     not_in_key: ClassVar[frozenset[str]] = WATCHING
 
-    placeholder: Placeholder = "<new>"
+    placeholder_token: Placeholder = "<new>"
     """The new word, as captions and prompts write it."""
-    initializer: Annotated[str, Field(min_length=1)] = "thing"
+    initializer_token: Annotated[str, Field(min_length=1)] = "thing"
     """A word the model knows that comes close; training begins at its vector."""
-    vectors: Annotated[int, Field(ge=1, le=64)] = 4
+    num_vectors: Annotated[int, Field(ge=1, le=64)] = 4
     """Vectors the word is made of; more hold more detail and leave fewer of a prompt's 75 tokens."""
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 5e-3
     """Step size: 5e-3 is usual."""
@@ -41,17 +41,21 @@ class TrainTI(TrainingSettings, Node):
     ) -> DiffusionModel:
         check_trained(model.adapters)
         check_pairs(model, latents, captions)
-        check_placeholder(self.placeholder, model, captions)
+        captions = check_placeholder(self.placeholder_token, model, captions, context)
         from nodes.diffusion.train import DenoisingTask
 
-        check_word(self.placeholder, self.initializer, model, context)
+        check_word(self.placeholder_token, self.initializer_token, model, context)
         word = TokenEmbedding(
-            placeholder=self.placeholder, vectors=self.vectors, initializer=self.initializer, steps=self.max_steps
+            placeholder_token=self.placeholder_token,
+            num_vectors=self.num_vectors,
+            initializer_token=self.initializer_token,
+            steps=self.max_steps,
         )
         trained, _ = train_untrained(
             self,
             replace(model, adapters=(*model.adapters, word)),
+            captions,
             context,
-            lambda loaded, laid: DenoisingTask(loaded, self, latents, captions, model.clip_skip),
+            lambda loaded, settings: DenoisingTask(loaded, settings, latents, captions, model.clip_skip),
         )
         return trained

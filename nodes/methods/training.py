@@ -31,24 +31,29 @@ class Task(Protocol):
 
 
 def train_untrained(
-    settings: TrainingSettings, model: DiffusionModel, context: RunContext, make_task: Callable[[Any, Any], Task]
+    settings: TrainingSettings,
+    model: DiffusionModel,
+    texts: Texts,
+    context: RunContext,
+    make_task: Callable[[Any, TrainingSettings], Task],
 ) -> tuple[DiffusionModel, str]:
     """Train every adapter of a model that is not trained yet; return the model with their weights, and the precision used.
 
-    `make_task` gets the model in memory and each adapter's parameters, and returns the loss.
+    `make_task` gets the model in memory and the settings as they hold for it, and returns the loss on `texts`.
     """
     from nodes.diffusion.checkpoints import Checkpoint
-    from nodes.diffusion.devices import choose_device, training_precision
+    from nodes.diffusion.devices import choose_device, resident_precision, training_precision
     from nodes.diffusion.loading import load
     from nodes.diffusion.overlays import applied
     from nodes.diffusion.train import train
 
     device = choose_device(context.device)
     precision = training_precision(device, settings.precision)
-    loaded = load(model, context.locate(model.digest), device=device, precision="fp32" if device.type == "cpu" else precision)
+    loaded = load(model, context.locate(model.digest), device=device, precision=resident_precision(device, precision))
     checkpoint = Checkpoint(context.progress_folder) if context.progress_folder else None
     with applied(model.adapters, loaded) as laid:
-        task = make_task(loaded, laid)
+        _check_cuts(texts, loaded, context)
+        task = make_task(loaded, settings_for(settings, model))
         new = [number for number, adapter in enumerate(model.adapters) if adapter.weights is None]
         parameters = {f"{number}.{name}": tensor for number in new for name, tensor in laid[number].items()}
         costs = Costs(type(settings).__name__, settings.max_steps, context.progress_folder, device)
@@ -61,6 +66,26 @@ def train_untrained(
     costs.keep([adapters[number].weights for number in new], context)
     zero_terminal_snr = model.zero_terminal_snr or settings.zero_terminal_snr
     return replace(model, adapters=tuple(adapters), zero_terminal_snr=zero_terminal_snr), precision
+
+
+def settings_for(settings: TrainingSettings, model: DiffusionModel) -> TrainingSettings:
+    """Return the settings; a model without signal at its last timestep goes on being trained so."""
+    return settings.model_copy(update={"zero_terminal_snr": True}) if model.zero_terminal_snr else settings
+
+
+def _check_cuts(texts: Texts, loaded: Any, context: RunContext) -> None:
+    """Warn of captions that are cut, and raise InputError when a new word of theirs is."""
+    if not isinstance(texts, CaptionedDataset):
+        return
+    from nodes.diffusion.text import cut_prompts, cut_words
+
+    captions = list(dict.fromkeys(caption for variants in texts.captions for caption in variants))
+    for caption in captions:
+        if lost := cut_words(loaded, caption):
+            remedy = "Write it earlier, shorten the captions, or take fewer vectors."
+            raise InputError(f"{lost} does not fit into the caption {caption[:80]!r}.", field="captions", remedy=remedy)
+    if cut := cut_prompts(loaded, captions):
+        context.message(f"{len(cut)} captions are too long and are cut, such as {cut[0][:80]!r}.", "warning")
 
 
 def _kept(tensors: dict[str, Any], context: RunContext) -> Path:
@@ -84,8 +109,9 @@ def _reporter(
             with done.trainer.weights_for_use(), done.trainer.autocast():
                 context.metric(done.step, validation_loss=task.validation_loss(context.stop_if_asked))
         if settings.preview_every and settings.preview_prompt.strip() and (last or done.step % settings.preview_every == 0):
-            with done.trainer.weights_for_use():
+            with done.trainer.weights_for_use(), done.trainer.autocast():
                 _preview(done.step, settings, task, model, context)
+        costs.resume()
 
     return report
 

@@ -28,6 +28,9 @@ class SaveCustomDiffusion(Node):
         if len(changes) != 1 or not changes[0].endings or not words or len(words) + 1 != len(model.adapters):
             remedy = "Wire the model as TrainCustomDiffusion or MergeConcepts returns it."
             raise InputError(f"{model.name} is no custom diffusion alone.", field="model", remedy=remedy)
+        if any(word.num_vectors != 1 for word in words) or len({word.plain_name for word in words}) < len(words):
+            remedy = "Save them with SaveEmbedding."
+            raise InputError("these words have several vectors, or would get one file name.", field="model", remedy=remedy)
         if model.family == "sdxl":
             remedy = "Save the whole model with SavePipeline, and the words with SaveEmbedding."
             raise InputError("diffusers has no such file for SDXL.", field="model", remedy=remedy)
@@ -39,7 +42,7 @@ class SaveCustomDiffusion(Node):
         layers = attention_layers(context.locate(model.digest))
         contents = {f"{stem}.bin": processor_bytes(tensors_of(changes[0]), layers)}
         for word in words:
-            contents[f"{stem}-{word.plain_name}.bin"] = token_bytes(word.placeholder, word_vectors(word)[0][0])
+            contents[f"{stem}-{word.plain_name}.bin"] = token_bytes(word.placeholder_token, word_vectors(word)[0][0])
         return tuple(
             Artifact(name, context.add_file(".bin", lambda path, c=content: path.write_bytes(c)))
             for name, content in contents.items()

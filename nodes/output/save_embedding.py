@@ -41,17 +41,22 @@ class SaveEmbedding(Node):
         return tuple(self._written(word, name, model, context) for word, name in zip(words, names, strict=True))
 
     def _written(self, word: TokenEmbedding, name: str, model: DiffusionModel, context: RunContext) -> Artifact:
-        from nodes.diffusion.embedding_files import a1111_bytes, file_tensors
+        from nodes.diffusion.embedding_files import a1111_bytes, file_tensors, usage_hint
         from nodes.diffusion.metadata import architecture_of, modelspec_metadata
         from nodes.diffusion.safetensors_writer import safetensors_bytes, tensor_bytes
 
         suffix = SUFFIXES[self.layout]
         if self.layout == "A1111":
-            content = a1111_bytes(word, name, model)
+            content = a1111_bytes(word, name, model, context.provenance.text())
         else:
-            tensors = file_tensors(word, model.family, token=word.placeholder if self.layout == "diffusers" else None)
+            tensors = file_tensors(word, model.family, token=word.placeholder_token if self.layout == "diffusers" else None)
             data = tensor_bytes(tensors)
-            given = {"title": name, "trigger_phrase": name, "is_negative_embedding": "true" if word.negative else ""}
+            given = {
+                "title": name,
+                "trigger_phrase": name,
+                "is_negative_embedding": "true" if word.negative else "",
+                "usage_hint": usage_hint(word, name),
+            }
             architecture = architecture_of(model, context.locate(model.digest))
             metadata = modelspec_metadata(model, given, architecture, hashlib.sha256(data).hexdigest(), "textual-inversion")
             if self.layout == "diffusers":

@@ -33,7 +33,7 @@ class SavePipeline(Node):
             if adapter.weights is None:
                 raise InputError(f"{adapter.label} has not been trained.", field="model", remedy="Wire the trained model here.")
             if isinstance(adapter, TokenEmbedding):
-                context.message(f"the word {adapter.placeholder} is not in the folder: SaveEmbedding writes it.")
+                context.message(f"the word {adapter.placeholder_token} is not in the folder: SaveEmbedding writes it.")
         files = tuple(self._files(model, context))
         return (Artifact(self.filename, files[0][1], files),)
 

@@ -165,7 +165,7 @@ def test_it_works_with_new_words_and_a_lora_and_trains_neither(
     model: StableDiffusion, look: Any, folder: Path, tmp_path: Path
 ) -> None:
     save_file({"text_encoder_0": torch.randn(2, WIDTH)}, tmp_path / "word.safetensors")
-    word = TokenEmbedding(placeholder="<new>", vectors=2, weights=tmp_path / "word.safetensors")
+    word = TokenEmbedding(placeholder_token="<new>", num_vectors=2, weights=tmp_path / "word.safetensors")
     lora = random_adapter(folder, tmp_path / "lora.safetensors")
     with applied([word, lora, look()], model) as laid:
         for tensor in (*laid[0].values(), *laid[1].values()):

@@ -22,7 +22,7 @@ SECOND = torch.randn(3, 16, generator=torch.Generator().manual_seed(2))
 def trained(tmp_path: Path, *tensors: torch.Tensor) -> TokenEmbedding:
     file = tmp_path / "w.safetensors"
     save_file({f"text_encoder_{number}": tensor.contiguous() for number, tensor in enumerate(tensors)}, file)
-    return TokenEmbedding(placeholder="<new>", vectors=3, weights=file, steps=7)
+    return TokenEmbedding(placeholder_token="<new>", num_vectors=3, weights=file, steps=7)
 
 
 FOREIGN: dict[str, Any] = {
@@ -66,14 +66,23 @@ def test_sdxl_holds_two(tmp_path: Path) -> None:
 def test_a1111s_file_has_every_field_and_the_same_bytes(tmp_path: Path) -> None:
     model = replace(handle(make_model_folder(tmp_path / "m", "sd1")), digest="0123456789abcdef")
     word = trained(tmp_path, VECTORS)
-    content = a1111_bytes(word, "fox", model)
-    assert content == a1111_bytes(word, "fox", model)
+    content = a1111_bytes(word, "fox", model, "")
+    assert content == a1111_bytes(word, "fox", model, "")
     found = torch.load(io.BytesIO(content), weights_only=True)
-    assert set(found) == {"string_to_token", "string_to_param", "name", "step", "sd_checkpoint", "sd_checkpoint_name"}
+    assert set(found) == {
+        "string_to_token",
+        "string_to_param",
+        "name",
+        "step",
+        "sd_checkpoint",
+        "sd_checkpoint_name",
+        "usage_hint",
+        "optional_info",
+    }
     assert (found["name"], found["step"], found["sd_checkpoint"]) == ("fox", 7, "0123456789")
     assert torch.equal(found["string_to_param"]["*"], VECTORS)
     with pytest.raises(InputError, match="SDXL"):
-        a1111_bytes(word, "fox", replace(model, family="sdxl"))
+        a1111_bytes(word, "fox", replace(model, family="sdxl"), "")
 
 
 def test_diffusers_reads_its_layout(tmp_path: Path) -> None:

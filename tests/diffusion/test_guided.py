@@ -15,15 +15,15 @@ from nodes.diffusion.text import encode_prompts
 from tests.diffusion.test_train import Bench, make_bench
 
 WORDS = (
-    TokenEmbedding(placeholder="<new>", vectors=2, initializer="a"),
-    TokenEmbedding(placeholder="<new>-neg", vectors=3, initializer="b", spread=1e-3, negative=True),
+    TokenEmbedding(placeholder_token="<new>", num_vectors=2, initializer_token="a"),
+    TokenEmbedding(placeholder_token="<new>-neg", num_vectors=3, initializer_token="b", spread=1e-3, negative=True),
 )
 
 
 def task(bench: Bench, guidance_scale: float) -> GuidedTask:
     captions = replace(bench.captions, captions=(("an <new> here",),) * 5, caption_dropout=0.0)
     settings = TrainingSettings(batch_size=2, sample_latents=False)
-    names = {"placeholder": "<new>", "negative": "<new>-neg"}
+    names = {"placeholder_token": "<new>", "negative": "<new>-neg"}
     return GuidedTask(bench.model, settings, bench.latents, captions, guidance_scale=guidance_scale, **names)
 
 

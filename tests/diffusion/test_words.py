@@ -20,7 +20,7 @@ FAMILIES = ["sd1", "sd2", "sdxl"]
 
 
 def word(**changes: Any) -> TokenEmbedding:
-    return TokenEmbedding(**{"placeholder": "<new>", "vectors": 3, "initializer": "b", **changes})
+    return TokenEmbedding(**{"placeholder_token": "<new>", "num_vectors": 3, "initializer_token": "b", **changes})
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_gradients_reach_the_vectors_and_nothing_else(tmp_path: Path, family: An
 
 def test_a_cut_prompt_keeps_its_end(tmp_path: Path) -> None:
     model = StableDiffusion(make_model_folder(tmp_path / "m", "sd1"), CPU, "fp32")
-    with applied([word(vectors=40)], model):
+    with applied([word(num_vectors=40)], model):
         long = "<new> x <new>"
         assert cut_prompts(model, [long, "<new>"]) == [long]
         assert encode_prompts(model, [long]).truncated == (long,)
@@ -108,6 +108,6 @@ def test_a_word_of_another_width_is_refused(tmp_path: Path) -> None:
 
 def test_the_same_word_twice_is_refused_and_nothing_stays(tmp_path: Path) -> None:
     model = StableDiffusion(make_model_folder(tmp_path / "m", "sd1"), CPU, "fp32")
-    with pytest.raises(InputError, match="two embeddings"), applied([word(), word(placeholder="<NEW>")], model):
+    with pytest.raises(InputError, match="two embeddings"), applied([word(), word(placeholder_token="<NEW>")], model):
         pass
     assert not model.words

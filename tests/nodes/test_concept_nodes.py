@@ -15,7 +15,7 @@ from nodes.diffusion import loading
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.overlays import applied
 from nodes.diffusion.text import encode_prompts
-from nodes.diffusion.values import DiffusionModel
+from nodes.diffusion.values import DiffusionModel, text_identity
 from nodes.methods.generate_class_images import GenerateClassImages
 from nodes.methods.merge_concepts import MergeConcepts
 from nodes.output.save_custom_diffusion import SaveCustomDiffusion
@@ -28,7 +28,7 @@ from tests.nodes.test_methods import Setting, custom_diffusion, dreamartist, fin
 def encoded(setting: Setting, model: DiffusionModel, prompt: str) -> torch.Tensor:
     loaded = loading.load(model, setting.bench.folder, device=torch.device("cpu"))
     with torch.no_grad(), applied(model.adapters, loaded):
-        return encode_prompts(loaded, [prompt]).hidden
+        return encode_prompts(loaded, [prompt], clip_skip=model.clip_skip).hidden
 
 
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
@@ -82,10 +82,16 @@ def test_a_saved_concept_loads_back_the_same(tmp_path: Path) -> None:
         SaveCustomDiffusion().run(fine_tune(setting, setting.context), setting.context)
 
 
-def test_merged_concepts_act_as_each_alone_on_their_prompts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("clip_skip", [0, 1])
+def test_merged_concepts_act_as_each_alone_on_their_prompts(tmp_path: Path, clip_skip: int) -> None:
     setting = Setting(tmp_path, "sd1")
+    setting.model = replace(setting.model, clip_skip=clip_skip)
+    setting.embeddings = replace(setting.embeddings, text_digest=text_identity(setting.model))
+    setting.prior["class_embeddings"] = setting.embeddings
     one = custom_diffusion(setting, setting.context)
-    other = custom_diffusion(with_word(setting, "<two>"), setting.context, placeholder="<two>", initializer="b", seed=5)
+    other = custom_diffusion(
+        with_word(setting, "<two>"), setting.context, placeholder_token="<two>", initializer_token="b", seed=5
+    )
     merged = MergeConcepts(prompts="<new>\n<two>").run([one, other], setting.bench.captions, setting.context)
     assert [adapter.label for adapter in merged.adapters] == ["merged concepts", "<new>", "<two>"]
     loaded = loading.load(setting.model, setting.bench.folder, device=torch.device("cpu"))
@@ -107,7 +113,7 @@ def test_merged_concepts_act_as_each_alone_on_their_prompts(tmp_path: Path) -> N
 def test_what_cannot_be_merged_is_refused(tmp_path: Path, kind: str, field: str) -> None:
     setting = Setting(tmp_path, "sd1")
     one = custom_diffusion(setting, setting.context)
-    two = custom_diffusion(with_word(setting, "<two>"), setting.context, placeholder="<two>")
+    two = custom_diffusion(with_word(setting, "<two>"), setting.context, placeholder_token="<two>")
     others = {
         "same word": one,
         "no prompt": two,
@@ -124,7 +130,7 @@ def test_what_cannot_be_merged_is_refused(tmp_path: Path, kind: str, field: str)
 def test_class_pictures_come_captioned_and_are_drawn_once(tmp_path: Path) -> None:
     setting, desk = Setting(tmp_path, "sd1"), Desk(tmp_path)
     context = replace(setting.context, store=desk.cache)
-    node = GenerateClassImages(prompt="a dog\na cat", count=5, num_inference_steps=2, batch_size=2)
+    node = GenerateClassImages(class_prompt="a dog\na cat", num_class_images=5, num_inference_steps=2, batch_size=2)
     drawn = node.run(setting.model, context)
     assert drawn.captions == (("a dog",), ("a cat",), ("a dog",), ("a cat",), ("a dog",))
     files = [picture.file for picture in drawn.pictures]
@@ -135,6 +141,8 @@ def test_class_pictures_come_captioned_and_are_drawn_once(tmp_path: Path) -> Non
     again = node.run(setting.model, context)
     assert again == drawn
     assert not loading._resident
-    more = GenerateClassImages(prompt="a dog\na cat", count=6, num_inference_steps=2, batch_size=2).run(setting.model, context)
+    more = GenerateClassImages(class_prompt="a dog\na cat", num_class_images=6, num_inference_steps=2, batch_size=2).run(
+        setting.model, context
+    )
     assert more.pictures[:4] == drawn.pictures[:4]
     desk.cache.close()

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from graph_runtime.context import RunContext
 from graph_runtime.errors import Interrupted
 from nodes.adapters.inject_lora import InjectLoRA
-from nodes.diffusion import loading
+from nodes.diffusion import devices, loading
+from nodes.diffusion.adapters import KEYS_AND_VALUES, WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.overlays import applied
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel, text_identity
@@ -23,11 +24,12 @@ from nodes.methods.train_dreambooth import TrainDreamBooth
 from nodes.methods.train_ti import TrainTI
 from tests.diffusion.test_train import Bench, make_bench
 from tests.models import handle
+from tests.nodes.desk import Messages
 from tests.nodes.test_train_lora import StoppingReporter
 
 FAMILIES = ["sd1", "sd2", "sdxl"]
 QUICK = {"max_steps": 3, "batch_size": 2, "learning_rate": 1e-2}
-WORD = {"placeholder": "<new>", "initializer": "a"}
+WORD = {"placeholder_token": "<new>", "initializer_token": "a"}
 
 
 class Setting:
@@ -167,6 +169,70 @@ def test_bf16_and_previews_work(tmp_path: Path, method: Method) -> None:
     assert len(reporter.validated) == 1
 
 
+@each_method
+def test_previews_work_over_half_precision_weights(tmp_path: Path, method: Method, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are on a GPU: trained weights in full precision lie among frozen ones in half."""
+    monkeypatch.setattr(devices, "resident_precision", lambda device, precision: precision)
+    setting = Setting(tmp_path, "sd1")
+    reporter = StoppingReporter()
+    fields = {"precision": "bf16", "preview_every": 3, "preview_prompt": "<new>", "validation_fraction": 0.2}
+    trained = method(setting, replace(setting.context, reporter=reporter), **fields)
+    assert reporter.previews == 1
+    for adapter in trained.adapters:
+        assert adapter.weights is not None
+        assert all(tensor.dtype == torch.float32 for tensor in load_file(adapter.weights).values())
+
+
+def test_without_text_encoders_none_is_loaded(tmp_path: Path) -> None:
+    setting = Setting(tmp_path, "sdxl")
+    loading._resident.clear()
+    fine_tune(setting, setting.context)
+    (loaded,) = loading._resident.values()
+    assert "text_encoders" not in vars(loaded)
+
+
+def test_a_model_without_signal_at_its_end_goes_on_being_trained_so(tmp_path: Path) -> None:
+    setting = Setting(tmp_path, "sd2")
+    plain = trained_files(fine_tune(setting, setting.context))
+    asked = trained_files(fine_tune(setting, setting.context, zero_terminal_snr=True))
+    setting.model = replace(setting.model, zero_terminal_snr=True)
+    assert trained_files(fine_tune(setting, setting.context)) == asked != plain
+
+
+def test_words_are_trained_without_caption_dropout(tmp_path: Path) -> None:
+    setting = Setting(tmp_path, "sd1")
+    setting.captions = replace(setting.captions, caption_dropout=0.9)
+    messages = Messages()
+    for seed in range(6):
+        textual_inversion(setting, replace(setting.context, reporter=messages), seed=seed, batch_size=1, max_steps=1)
+    assert any("not dropped" in text for text in messages.texts)
+
+
+def test_cut_captions_are_told_of(tmp_path: Path) -> None:
+    setting = Setting(tmp_path, "sd1")
+    setting.captions = replace(setting.captions, captions=(("<new> " + "word " * 40,),) * 5)
+    messages = Messages()
+    textual_inversion(setting, replace(setting.context, reporter=messages))
+    assert any("too long and are cut" in text for text in messages.texts)
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_the_start_token_trains_no_keys_and_values(tmp_path: Path, learned: bool) -> None:
+    """Captions are equal in their first token; what it teaches keys and values would show in every picture."""
+    setting = Setting(tmp_path, "sd1")
+    loaded = loading.load(setting.model, setting.bench.folder, device=torch.device("cpu"))
+    text = torch.zeros(1, 3, 32)
+    text[0, 1 if learned else 0] = 1.0  # only this token reaches keys and values
+    change = WeightChange(name="x", endings=KEYS_AND_VALUES, detach_start=True)
+    with applied([change], loaded) as laid:
+        for tensor in laid[0].values():
+            tensor.requires_grad_(True)
+        loaded.unet(torch.ones(1, 4, 8, 8), 5, text).sample.square().sum().backward()
+        assert all((tensor.grad is not None and bool(tensor.grad.any())) == learned for tensor in laid[0].values())
+    hooks = [name for name, module in loaded.unet.named_modules() if module._forward_hooks]
+    assert not hooks
+
+
 REFUSED: dict[str, tuple[str, Callable[[Setting], Any]]] = {
     "no class pictures": (
         "class_latents",
@@ -190,11 +256,23 @@ REFUSED: dict[str, tuple[str, Callable[[Setting], Any]]] = {
         "captions",
         lambda s: FineTune(text_encoder=True).run(s.model, s.latents, s.context, embeddings=s.embeddings),
     ),
-    "a known word as placeholder": ("placeholder", lambda s: textual_inversion(with_word(s, "a"), s.context, placeholder="a")),
-    "several tokens as initializer": ("initializer", lambda s: textual_inversion(s, s.context, initializer="cat")),
-    "captions without the placeholder": ("captions", lambda s: textual_inversion(s, s.context, placeholder="<other>")),
+    "a known word as placeholder": (
+        "placeholder_token",
+        lambda s: textual_inversion(with_word(s, "a"), s.context, placeholder_token="a"),
+    ),
+    "several tokens as initializer": ("initializer_token", lambda s: textual_inversion(s, s.context, initializer_token="cat")),
+    "captions without the placeholder": ("captions", lambda s: textual_inversion(s, s.context, placeholder_token="<other>")),
+    "a word inside another": ("captions", lambda s: textual_inversion(with_word(s, "masks"), s.context, placeholder_token="sks")),
+    "one caption without the word": (
+        "captions",
+        lambda s: textual_inversion(with_captions(s, "<new> 1", "<new> 2", "<new> 3", "<new> 4", "other"), s.context),
+    ),
+    "a word that is cut": (
+        "captions",
+        lambda s: textual_inversion(with_captions(s, *(["many words " * 10 + "<new>"] * 5)), s.context),
+    ),
     "a word that is there already": (
-        "placeholder",
+        "placeholder_token",
         lambda s: TrainTI(**QUICK | WORD).run(textual_inversion(s, s.context), s.latents, s.captions, s.context),
     ),
     "an untrained adapter below": (
@@ -203,7 +281,7 @@ REFUSED: dict[str, tuple[str, Callable[[Setting], Any]]] = {
     ),
     "class captions with the new word": (
         "class_embeddings",
-        lambda s: TrainCustomDiffusion(**QUICK | {"placeholder": "thing", "initializer": "a"}).run(
+        lambda s: TrainCustomDiffusion(**QUICK | {"placeholder_token": "thing", "initializer_token": "a"}).run(
             s.model, s.latents, with_word(s, "thing").captions, s.context, **s.prior
         ),
     ),
@@ -212,6 +290,11 @@ REFUSED: dict[str, tuple[str, Callable[[Setting], Any]]] = {
         lambda s: TrainCustomDiffusion(**QUICK | WORD).run(s.model, s.latents, s.captions, s.context),
     ),
 }
+
+
+def with_captions(setting: Setting, *captions: str) -> Setting:
+    setting.captions = replace(setting.captions, captions=tuple((caption,) for caption in captions))
+    return setting
 
 
 def with_word(setting: Setting, word: str) -> Setting:

@@ -9,7 +9,7 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors.torch import load_file
 
-from graph_runtime.context import Artifact
+from graph_runtime.context import Artifact, RunContext
 from graph_runtime.provenance import read_provenance
 from graph_runtime.runs import RunFolder
 from graph_runtime.workflow import Workflow
@@ -19,6 +19,7 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.overlays import applied
 from nodes.output.save_pipeline import SavePipeline
 from tests.diffusion.test_lora import forward
+from tests.models import BUNDLED, handle
 from tests.nodes.test_methods import Setting, custom_diffusion, fine_tune, fine_tune_with_text
 
 CPU = torch.device("cpu")
@@ -50,6 +51,14 @@ def test_diffusers_opens_it_with_the_trained_weights(tmp_path: Path, family: str
     assert all(torch.equal(tensor, pipe.unet.state_dict()[name]) for name, tensor in opened.unet.state_dict().items())
     assert all(torch.equal(tensor, loaded.vae.state_dict()[name]) for name, tensor in pipe.vae.state_dict().items())
     assert opened.facts == loaded.facts
+
+
+def test_parts_that_are_not_saved_are_not_named(tmp_path: Path) -> None:
+    model = handle(BUNDLED)
+    context = RunContext(device="cpu", located={model.digest: BUNDLED})
+    folder = published(SavePipeline().run(model, context), tmp_path / "out")
+    pipe: Any = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True)
+    assert pipe.unet.config["cross_attention_dim"] == 192
 
 
 def test_it_keeps_names_kinds_and_the_workflow(tmp_path: Path) -> None:
