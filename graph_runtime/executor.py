@@ -94,6 +94,8 @@ class _Run:
         self.values = dict(plan.at_hand)
         self.outcomes: dict[str, ev.NodeOutcome] = {}
         self.artifacts: list[ev.PublishedArtifact] = []
+        self.made = set[str]()
+        """The keys of what this run has computed."""
         self.uses = Counter(source.node for id in plan.to_run for source in _sources(graph.steps[id]))
 
     def walk(self) -> ev.RunStatus:
@@ -148,16 +150,17 @@ class _Run:
         self._free_if_unused(step.id)
 
     def _result(self, step: Step) -> Any:
-        """Return the node's result; of a resumable node that another process has just finished, take that one's."""
+        """Return the node's result; what an equal node, or of a resumable one another process, has just made is taken."""
         cache = self.around.cache
         with self._progress_folder(step) as folder:
-            found = cache.get(step.key, step.type.result) if folder else MISS
+            found = cache.get(step.key, step.type.result) if folder or step.key in self.made else MISS
             if found is not MISS:
                 return found
             if folder:
                 cache.flush()
             result = self._call(step, folder)
             cache.put(step.key, result)
+            self.made.add(step.key)
             if folder:
                 cache.flush()
                 cache.forget_progress(step.key)

@@ -31,7 +31,7 @@ def apply_overrides(workflow: Workflow, texts: list[str], palette: Palette, work
                     if not parsed and value:
                         problems.append(Problem(f"there is nothing at {value!r}.", node=id, field=field))
                 else:
-                    parsed = _parsed(value, node_type.cls.model_fields[field].rebuild_annotation())
+                    parsed = parse_value(value, node_type.cls.model_fields[field].rebuild_annotation())
             except ValidationError as error:
                 reason = readable(error.errors(include_url=False)[0])
                 problems.append(Problem(f"{value[:60]!r} does not fit: {reason}", node=id, field=field))
@@ -55,7 +55,7 @@ def _nearest(name: str, known: list[str]) -> str:
     return did_you_mean(name, known, f"There are: {', '.join(known[:30])}.")
 
 
-def _parsed(text: str, annotation: Any) -> Any:
+def parse_value(text: str, annotation: Any) -> Any:
     """Read the text as the field's type, as plain text first and as JSON second."""
     adapter: TypeAdapter[Any] = TypeAdapter(annotation)
     try:

@@ -18,6 +18,8 @@ from graph_runtime.graph import Graph, build_graph, compute_keys, digest_json
 from graph_runtime.provenance import carried_document, library_versions
 from graph_runtime.runs import RunFolder
 from graph_runtime.subgraphs import expanded, expanded_ids
+from graph_runtime.sweep_reading import read_sweeps
+from graph_runtime.sweeps import swept
 from graph_runtime.validation import validate
 from graph_runtime.workflow import Workflow
 from graph_runtime.workspace import OutsideReader, Workspace
@@ -42,7 +44,7 @@ class Prepared:
     """A workflow that can run: its graph with keys, and where its outside files lie."""
 
     workflow: Workflow
-    """The document as it was given; the graph's is that without subgraphs."""
+    """The document as it was given; the graph's is that without subgraphs, and with what is swept."""
     graph: Graph
     targets: list[str]
     files: OutsideReader
@@ -56,8 +58,11 @@ def prepare(workflow: Workflow, palette: Palette, workspace: Workspace, cache: C
     """Validate, order and key a workflow; raise WorkflowError naming everything that is wrong."""
     if problems := validate(workflow, palette, workspace):
         raise WorkflowError(*problems)
-    graph = build_graph(expanded(workflow), palette.types)
-    inner = {target: [id for id in expanded_ids(workflow, target) if id in graph.steps] for target in targets}
+    flat = expanded(workflow)
+    meant = {target: expanded_ids(workflow, target) for target in targets}
+    whole = swept(flat, read_sweeps(flat, palette.types).found, keep=[id for ids in meant.values() for id in ids])
+    graph = build_graph(whole, palette.types)
+    inner = {target: [id for id in ids if id in graph.steps] for target, ids in meant.items()}
     missing = [target for target, ids in inner.items() if not ids]
     if missing:
         raise WorkflowError(*(Problem("this target is not in the workflow, or it is muted.", node=id) for id in missing))

@@ -1,6 +1,7 @@
 """Every problem of a workflow at once, each with node, field and remedy."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from pydantic import ValidationError
 
@@ -9,6 +10,7 @@ from graph_runtime.errors import Problem, did_you_mean, readable
 from graph_runtime.graph import dependencies
 from graph_runtime.node import Node, NodeType, Socket, accepts, type_name
 from graph_runtime.subgraphs import expand
+from graph_runtime.sweep_reading import read_sweeps
 from graph_runtime.workflow import NodeEntry, Wire, Workflow
 from graph_runtime.workspace import PathRefused, Workspace
 
@@ -23,6 +25,8 @@ def refuses_wires(node_type: NodeType) -> str:
 def validate(workflow: Workflow, palette: Palette, workspace: Workspace) -> list[Problem]:
     """Return all that is wrong with a workflow; an empty list means that it can be run."""
     workflow, problems, cut = expand(workflow)
+    if not problems:
+        problems += _sweep_problems(workflow, palette.types, workspace)
     known = {id: palette.types[entry.type] for id, entry in workflow.nodes.items() if entry.type in palette.types}
     problems += _unknown_types(workflow, palette)
     wired: dict[str, dict[str, int]] = {}
@@ -40,6 +44,18 @@ def validate(workflow: Workflow, palette: Palette, workspace: Workspace) -> list
         problems += _path_problems(id, entry, node_type, workspace)
         problems += _socket_problems(id, node_type, wired.get(id, {}))
     return problems + list(_cycles(workflow))
+
+
+def _sweep_problems(workflow: Workflow, types: Mapping[str, NodeType], workspace: Workspace) -> Iterator[Problem]:
+    sweeps, problems = read_sweeps(workflow, types)
+    yield from problems
+    for sweep in sweeps:
+        for axis in sweep.axes:
+            entry = workflow.nodes[axis.node]
+            for value in axis.values:
+                changed = entry.model_copy(update={"fields": {axis.field: value}})
+                for problem in _path_problems(axis.node, changed, types[entry.type], workspace):
+                    yield replace(problem, node=sweep.node, field=axis.listed)
 
 
 def _unknown_types(workflow: Workflow, palette: Palette) -> Iterator[Problem]:

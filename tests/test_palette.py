@@ -18,7 +18,7 @@ NAMES = {
     "SaveAestheticEmbedding", "SaveCustomDiffusion", "SaveEmbedding", "SaveHypernetwork", "SaveImageEmbedding",
     "SaveImageVariation", "SaveImages", "SaveNullText", "SavePipeline", "SaveSafetensors", "ScoreImages", "Text",
     "TrainCustomDiffusion", "TrainDreamArtist", "TrainDreamBooth", "TrainHypernet", "TrainImageVariation", "TrainLoRA",
-    "TrainTI", "WholeNumber",
+    "TrainTI", "WholeNumber", "XYGrid",
 }  # fmt: skip
 each_node = pytest.mark.parametrize("node_type", OURS, ids=lambda node_type: node_type.name)
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from graph_runtime.context import Artifact, RunContext
 from graph_runtime.discovery import Palette
@@ -130,5 +130,43 @@ class Count(Node):
         return step
 
 
-NODES = (Number, Add, Total, Divide, Text, Fail, ReadFile, WriteText, Count)
+class Table(Node):
+    """All numbers that come of one or two fields, and the name that a person gave them."""
+
+    sweeps: ClassVar[tuple[tuple[str, str], ...]] = (("x", "x_values"), ("y", "y_values"))
+    x: str = ""
+    """A field."""
+    x_values: str = ""
+    """Its values."""
+    y: str = ""
+    """Another field."""
+    y_values: str = ""
+    """Its values."""
+    name: str = ""
+    """A name."""
+
+    def run(self, numbers: list[int | str]) -> str:
+        CALLS.append("Table")
+        return f"{self.name}{numbers}"
+
+
+class Between(Node):
+    """A number, if it lies between two others."""
+
+    low: int = 0
+    """The lower bound."""
+    high: int = 10
+    """The upper bound."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Between":
+        if self.low > self.high:
+            raise ValueError("low is above high")
+        return self
+
+    def run(self, number: int) -> int:
+        return min(max(number, self.low), self.high)
+
+
+NODES = (Number, Add, Total, Divide, Text, Fail, ReadFile, WriteText, Count, Table, Between)
 PALETTE = Palette({cls.__name__: describe(cls, "toys", "toys") for cls in NODES}, (Path("/nowhere"),))
