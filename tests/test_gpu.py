@@ -1,10 +1,14 @@
-"""The demo on a CUDA GPU."""
+"""The demo and every method on a CUDA GPU."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from tests.nodes.test_methods import Method, Setting, each_method
+from tests.nodes.test_train_lora import StoppingReporter
 from tests.shell import run_small
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
@@ -19,3 +23,16 @@ def test_the_demo_runs_on_a_gpu(tmp_path: Path, precision: str) -> None:
     assert all(0 < loss < 10 for loss in losses)
     again = run_small(tmp_path / "again", device="cuda", train__precision=precision, sample__precision=precision)
     assert [event["values"]["loss"] for event in again.of("node_metric", "train")] == pytest.approx(losses, rel=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@each_method
+def test_every_method_trains_previews_and_validates_on_a_gpu(tmp_path: Path, method: Method, precision: str) -> None:
+    setting, reporter = Setting(tmp_path, "sd1"), StoppingReporter()
+    context = replace(setting.context, device="cuda", reporter=reporter)
+    fields = {"precision": precision, "preview_every": 3, "preview_prompt": "<new>", "validation_fraction": 0.2}
+    trained = method(setting, context, **fields)
+    assert reporter.previews == 1
+    for adapter in trained.adapters:
+        assert adapter.weights is not None
+        assert all(tensor.isfinite().all() for tensor in load_file(adapter.weights).values())

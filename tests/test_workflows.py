@@ -118,8 +118,8 @@ METHODS = {
     "clip_inversion", "aesthetic_gradient", "lora", "compare_methods",
 }  # fmt: skip
 TINY = {
-    "max_steps": 2, "num_inference_steps": 2, "inner_steps": 1, "num_class_images": 2, "batch_size": 2, "steps": 1, "validation_every": 1,
-    "cell_size": 32,
+    "max_steps": 2, "num_inference_steps": 2, "inner_steps": 1, "num_class_images": 2, "batch_size": 2, "steps": 1,
+    "validation_every": 1, "cell_size": 32,
 }  # fmt: skip
 
 

@@ -1,7 +1,6 @@
 """The state of an unfinished training on the disk."""
 
 import hashlib
-import io
 import os
 import pickle
 from pathlib import Path
@@ -9,37 +8,44 @@ from typing import Any
 
 import torch
 
-SEAL = 32
-"""Bytes of the sha256 in front of the content."""
-
 
 class Checkpoint:
-    """One file in `folder`, replaced in one step; read back without executing anything from it."""
+    """One file in `folder`, called by the sha256 of its content and replaced in one step; nothing in it is executed."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "checkpoint.pt"
+        self._folder = folder
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the checkpoint: written beside it, flushed to the disk, renamed."""
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        temporary = self._path.with_suffix(".new")
+        """Replace the checkpoint: written beside it, flushed to the disk, renamed; no second copy is held in memory."""
+        temporary = self._folder / "checkpoint.new"
         try:
             with temporary.open("wb") as file:
-                file.write(hashlib.sha256(buffer.getbuffer()).digest())
-                file.write(buffer.getbuffer())
+                torch.save(state, file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, self._path)
+            kept = self._folder / f"checkpoint-{_digest(temporary)}.pt"
+            older = [path for path in self._files() if path != kept]
+            os.replace(temporary, kept)
+            for path in older:
+                path.unlink(missing_ok=True)
         finally:
             temporary.unlink(missing_ok=True)
 
     def load(self) -> dict[str, Any] | None:
         """Return the saved state, None when there is none or a single byte of it has changed."""
-        try:
-            content = self._path.read_bytes()
-            if hashlib.sha256(content[SEAL:]).digest() != content[:SEAL]:
-                return None
-            return torch.load(io.BytesIO(content[SEAL:]), map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError):
-            return None
+        for path in self._files():
+            try:
+                if _digest(path) == path.stem.removeprefix("checkpoint-"):
+                    return torch.load(path, map_location="cpu", weights_only=True)
+            except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError):
+                continue
+        return None
+
+    def _files(self) -> list[Path]:
+        """The newest first: a process killed between writing and removing leaves two."""
+        return sorted(self._folder.glob("checkpoint-*.pt"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
