@@ -3,7 +3,6 @@ import { memo, useEffect, useRef } from "react";
 import { FieldRow } from "../fields/FieldRow";
 import type { NodeView } from "../graph/runView";
 import { estimatedHeight, foldedFields, mainFields } from "../graph/size";
-import { SUBGRAPH } from "../graph/subgraph";
 import { concerns, currentTab, runId, useEditor } from "../state/editor";
 import { useNodeView } from "../state/runs";
 import { text } from "../text/en";
@@ -18,10 +17,9 @@ import { Socket } from "./Socket";
 export const NodeCard = memo(function NodeCard({ id, data, selected, height }: NodeProps<CardNode>) {
   const { entry, description } = data;
   const isFar = useFar();
-  const isSubgraph = entry.type === SUBGRAPH;
   const known = useEditor((state) => runId(currentTab(state), id));
-  const view = useNodeView(known, isSubgraph);
-  const planned = useEditor((state) => plannedState(currentTab(state)?.plan, known, isSubgraph));
+  const view = useNodeView(known);
+  const planned = useEditor((state) => plannedState(currentTab(state)?.plan, known));
   const hasProblems = useEditor((state) => (currentTab(state)?.problems ?? []).some((problem) => concerns(problem.node, known)));
   const state = shownState(view, planned);
   const update = useUpdateNodeInternals();
@@ -101,9 +99,9 @@ function shownState(view: NodeView | undefined, planned: Planned | undefined): s
 
 type Planned = "run" | "cached" | "skipped";
 
-/** What the next run would do with a node; a subgraph is cached when all inside it is. */
-function plannedState(plan: Record<string, Planned> | undefined, id: string, isSubgraph: boolean): Planned | undefined {
-  if (!isSubgraph) return plan?.[id];
+/** What the next run would do with a node; a subgraph is cached when all inside it is, a swept node when all its copies are. */
+function plannedState(plan: Record<string, Planned> | undefined, id: string): Planned | undefined {
+  if (plan?.[id]) return plan[id];
   const inside = Object.entries(plan ?? {}).filter(([each]) => each.startsWith(`${id}--`));
   return (["run", "cached", "skipped"] as const).find((state) => inside.some(([, each]) => each === state));
 }

@@ -49,10 +49,11 @@ const indices = (prefix: string): Set<number> => {
   return new Set(found.map((id) => Number(id.slice(prefix.length))));
 };
 
-/** Show a node by the id that runs and problems give it; one inside a subgraph is shown there. */
+/** Show a node by the id that runs and problems give it; one inside a subgraph is shown there, for a copy what was copied. */
 export function goTo(id: string): void {
   const tab = currentTab();
-  const path = tab && expandedIds(tab.history.present).get(id);
+  const known = tab && expandedIds(tab.history.present);
+  const path = known?.get(id) ?? known?.get(id.slice(0, id.lastIndexOf("--")));
   if (!tab || !path) return;
   changeTab(tab.id, { inside: path.slice(0, -1) });
   const last = path.at(-1);

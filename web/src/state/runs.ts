@@ -64,15 +64,15 @@ export function useShownView(): RunView {
   return useRuns((state) => state.views[id] ?? EMPTY_RUN);
 }
 
-/** How the current tab's run sees a node, or all nodes of a subgraph together; by the id that runs give it. */
-export function useNodeView(id: string, isSubgraph: boolean): NodeView | undefined {
+/** How the current tab's run sees a node; where that has only the nodes of a subgraph, or copies of a node that is swept, these together. */
+export function useNodeView(id: string): NodeView | undefined {
   const run = useEditor((state) => currentTab(state)?.run ?? "");
-  const nodes = useRuns((state) => (isSubgraph ? state.views[run]?.nodes : undefined));
   const own = useRuns((state) => state.views[run]?.nodes[id]);
-  return useMemo(() => (isSubgraph ? viewInside(nodes ?? {}, id) : own), [nodes, own, id, isSubgraph]);
+  const nodes = useRuns((state) => (own ? undefined : state.views[run]?.nodes));
+  return useMemo(() => own ?? viewInside(nodes ?? {}, id), [nodes, own, id]);
 }
 
-/** All nodes of a subgraph together. */
+/** All nodes of a subgraph, or all copies of a node, together. */
 export function viewInside(nodes: Record<string, NodeView>, id: string): NodeView | undefined {
   return gathered(Object.keys(nodes).flatMap((each) => (each.startsWith(`${id}--`) ? (nodes[each] ?? []) : [])));
 }
