@@ -106,7 +106,7 @@ def test_one_field_makes_one_row(tmp_path: Path, shown: list[list[Row]]) -> None
 
 def test_fields_of_one_name_are_told_apart_by_their_nodes(tmp_path: Path, shown: list[list[Row]]) -> None:
     fields = {"x": "one.seed", "x_values": "1", "y": "two.seed", "y_values": "2\n3"}
-    XYGrid(**fields).run([image_set(tmp_path)] * 2, RunContext())
+    XYGrid.model_validate(fields).run([image_set(tmp_path)] * 2, RunContext())
     assert [(row.label, list(row.captions)) for row in shown[0]] == [
         ("two.seed = 2", ["one.seed = 1"]),
         ("two.seed = 3", ["one.seed = 1"]),
