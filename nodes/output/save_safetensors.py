@@ -2,7 +2,7 @@
 
 import datetime
 import hashlib
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
@@ -11,6 +11,7 @@ from graph_runtime.context import METADATA_KEY, Artifact, RunContext
 from graph_runtime.node import FileName, Node
 from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.merging.values import Checkpoint
 from nodes.diffusion.values import DiffusionModel
 
 
@@ -21,19 +22,19 @@ def _is_date(text: str) -> str:
 
 
 class SaveSafetensors(Node):
-    """Write a trained LoRA, or one of its family, as a file that other programs load, with the workflow that made it inside.
+    """Write a trained LoRA, one of its family, or a merged checkpoint, with the workflow that made it inside the file.
 
     The bytes depend on the workflow, its inputs and the library versions alone. An existing file is never overwritten.
     """
 
-    synonyms: ClassVar[tuple[str, ...]] = ("save model", "save LoRA", "export checkpoint")
+    synonyms: ClassVar[tuple[str, ...]] = ("save model", "save LoRA", "save merge", "export checkpoint")
     side_effects: ClassVar[bool] = True
 
     filename: FileName = "lora.safetensors"
     """Name of the file."""
     layout: Literal["kohya", "diffusers"] = "kohya"
     """`kohya` loads in AUTOMATIC1111, ComfyUI, kohya and diffusers; `diffusers` in diffusers. LoHa, LoKr and
-    DoRA need `kohya`, and diffusers reads none of them."""
+    DoRA need `kohya`, and diffusers reads none of them. A checkpoint keeps the layout that it has."""
     precision: Literal["fp16", "bf16", "fp32"] = "fp16"
     """Numbers in the file; fp16 halves its size."""
     title: str = ""
@@ -49,7 +50,12 @@ class SaveSafetensors(Node):
     date: Annotated[str, Field(pattern=r"^(\d{4}-\d{2}-\d{2})?$"), AfterValidator(_is_date)] = ""
     """A date for those who want one, as 2026-01-31; left empty, the file has none."""
 
-    def run(self, model: DiffusionModel, context: RunContext) -> tuple[Artifact, ...]:
+    def run(self, model: DiffusionModel | Checkpoint, context: RunContext) -> tuple[Artifact, ...]:
+        name = self.filename if PurePath(self.filename).suffix == ".safetensors" else f"{self.filename}.safetensors"
+        file = self._checkpoint(model, context) if isinstance(model, Checkpoint) else self._lora(model, context)
+        return (Artifact(name, file),)
+
+    def _lora(self, model: DiffusionModel, context: RunContext) -> Path:
         from nodes.diffusion.devices import DTYPES
         from nodes.diffusion.lora import adapter_tensors
         from nodes.diffusion.lora_files import diffusers_tensors, kohya_tensors
@@ -64,20 +70,33 @@ class SaveSafetensors(Node):
         _check_finite(written)
         data = tensor_bytes(written)
         content = safetensors_bytes(written, self._metadata(model, adapter, data, context), data)
-        name = self.filename if PurePath(self.filename).suffix == ".safetensors" else f"{self.filename}.safetensors"
-        return (Artifact(name, context.add_file(".safetensors", lambda path: path.write_bytes(content))),)
+        return context.add_file(".safetensors", lambda path: path.write_bytes(content))
+
+    def _checkpoint(self, model: Checkpoint, context: RunContext) -> Path:
+        from nodes.diffusion.devices import DTYPES
+        from nodes.diffusion.merging.carrying_out import write_merged
+        from nodes.diffusion.merging.metadata import merge_metadata
+        from nodes.diffusion.merging.plan import planned
+
+        plan = planned(model.recipe, context.locate)
+        metadata = merge_metadata(plan, model.family, self._given(), self.precision)
+        metadata[METADATA_KEY] = context.provenance.text()
+        dtype = DTYPES[self.precision]
+        return context.add_file(".safetensors", lambda path: write_merged(plan, dtype, metadata, path, context.progress))
+
+    def _given(self) -> dict[str, str]:
+        names = ("title", "author", "description", "trigger_phrase", "license", "date")
+        return {name: getattr(self, name) for name in names}
 
     def _metadata(self, model: DiffusionModel, adapter: LowRankAdapter, data: bytes, context: RunContext) -> dict[str, str]:
         from nodes.diffusion.lora_files import diffusers_config
         from nodes.diffusion.metadata import architecture_of, kohya_metadata, modelspec_metadata
 
-        names = ("title", "author", "description", "trigger_phrase", "license", "date")
-        given = {name: getattr(self, name) for name in names}
         data_hash = hashlib.sha256(data).hexdigest()
         architecture = architecture_of(model, context.locate(model.digest))
         metadata = {
             **kohya_metadata(model, adapter, architecture, data_hash),
-            **modelspec_metadata(model, given, architecture, data_hash),
+            **modelspec_metadata(model, self._given(), architecture, data_hash),
             METADATA_KEY: context.provenance.text(),
         }
         metadata["ss_output_name"] = metadata["modelspec.title"]

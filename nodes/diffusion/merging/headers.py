@@ -1,0 +1,103 @@
+"""What a checkpoint holds, from the headers of its files alone; needs no torch."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.folders import AGAIN, check_whole
+from nodes.diffusion.values import Family
+
+BYTES = {
+    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
+    "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
+}  # fmt: skip
+"""Bytes of one number, by its name in safetensors headers."""
+PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where one tensor lies."""
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    """Offset in the file."""
+
+    @property
+    def count(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def is_float(self) -> bool:
+        return "F" in self.dtype
+
+
+Header = Mapping[str, Entry]
+
+
+def read_file_header(file: Path) -> dict[str, Entry]:
+    """Return the tensors of one safetensors file; raise InputError when it is damaged or no such file."""
+    check_whole(file)
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        header = json.loads(opened.read(length))
+    return {name: _entry(file, name, facts, 8 + length) for name, facts in header.items() if name != "__metadata__"}
+
+
+def _entry(file: Path, name: str, facts: dict[str, list[int]], base: int) -> Entry:
+    """One tensor of a header, its dtype known and its bytes as many as its shape says."""
+    try:
+        begin, end = facts["data_offsets"]
+        entry = Entry(file, str(facts["dtype"]), tuple(facts["shape"]), base + begin)
+        fits = 0 <= begin <= end and end - begin == entry.count * BYTES[entry.dtype]
+    except (KeyError, TypeError, ValueError):
+        fits, entry = False, None
+    if entry is None or not fits:
+        raise InputError(f"{file.name}: the header's entry of {name} cannot be used.", field="path", remedy=AGAIN)
+    return entry
+
+
+def read_header(place: Path) -> dict[str, Entry]:
+    """Return the tensors of a safetensors file, or of a diffusers folder with each part's name before its tensors'."""
+    if place.is_file():
+        return read_file_header(place)
+    files = [(part, file) for part in PARTS for file in sorted((place / part).glob("*.safetensors"))]
+    return {f"{part}.{name}": entry for part, file in files for name, entry in read_file_header(file).items()}
+
+
+def with_changes(header: Header, changes: tuple[Path, ...]) -> dict[str, Entry]:
+    """Return a folder's header in which trained weights stand in their places; raise InputError where there is no place."""
+    found = dict(header)
+    for file in changes:
+        for name, entry in read_file_header(file).items():
+            place = next((place for place in _places(name) if place in header), None)
+            if place is None or header[place].shape != entry.shape:
+                message = f"the trained weight {name} has no place of its size in this model."
+                raise InputError(message, field="model", remedy="Use it with the model that it was trained on.")
+            found[place] = entry
+    return found
+
+
+def _places(name: str) -> tuple[str, ...]:
+    """The names that a trained weight may have in a folder: text encoders count from 0, and some have a shell."""
+    part, _, inner = name.partition(".")
+    folder = {"text_encoder_0": "text_encoder", "text_encoder_1": "text_encoder_2"}.get(part, part)
+    return (f"{folder}.{inner}", f"{folder}.text_model.{inner}")
+
+
+def family_of(header: Header) -> Family | Literal["other"]:
+    """Return the family that names and shapes tell: `other` for what holds no Stable Diffusion UNet."""
+    width = next((entry.shape[1] for name, entry in header.items() if name.endswith("attn2.to_k.weight")), None)
+    projection = next((entry for name, entry in header.items() if name.endswith("proj_in.weight")), None)
+    if width is None or projection is None:
+        return "other"
+    pooled = any(".label_emb." in name or "add_embedding.linear_1" in name for name in header)
+    if pooled and width != 1024:  # SD2 unCLIP has a pooled embedding too
+        return "sdxl"
+    return "sd2" if len(projection.shape) == 2 else "sd1"

@@ -1,0 +1,65 @@
+"""What the file of a merge says of itself: ModelSpec, and the recipe as AUTOMATIC1111 writes it."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from nodes.diffusion.merging.plan import Plan
+from nodes.diffusion.merging.values import Recipe, Source, name_of, sources_of
+
+ARCHITECTURES = {
+    ("sd1", 320, 4): "stable-diffusion-v1",
+    ("sd1", 320, 9): "stable-diffusion-v1-inpainting",
+    ("sd2", 320, 4): "stable-diffusion-v2-512",
+    ("sdxl", 320, 4): "stable-diffusion-xl-v1-base",
+}
+"""By family, channels of the first layer and channels that it takes; whether an SD2 predicts v is not in its weights."""
+RESOLUTIONS = {"sd1": 512, "sdxl": 1024}
+INPUT_NAMES = ("primary", "secondary", "tertiary")
+
+
+def merge_metadata(plan: Plan, family: str, given: Mapping[str, str], precision: str) -> dict[str, str]:
+    """Return the metadata; `given` holds what a person wrote (title, author, ...), empty texts left out."""
+    first = next(sources_of(plan.recipe))
+    side = first.resolution or RESOLUTIONS.get(family, 0)
+    spec = {
+        "sai_model_spec": "1.0.1",
+        "architecture": _architecture(plan, family),
+        "implementation": "diffusers" if any(name.startswith("unet.") for name in plan.tensors) else "sgm",
+        "title": name_of(plan.recipe),
+        "merged_from": ", ".join(dict.fromkeys(source.name for source in plan.headers)),
+        **({"resolution": f"{side}x{side}"} if side else {}),
+        **{name: text for name, text in given.items() if text},
+    }
+    models = {source.digest: {"name": source.name, "legacy_hash": None, "sd_merge_recipe": None} for source in plan.headers}
+    return {
+        "format": "pt",
+        **{f"modelspec.{name}": text for name, text in spec.items()},
+        "sd_merge_recipe": json.dumps({**recipe_json(plan.recipe), "save_as_half": precision == "fp16"}, sort_keys=True),
+        "sd_merge_models": json.dumps(models, sort_keys=True),
+    }
+
+
+def recipe_json(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe; an input that is itself a merge stands as its recipe where otherwise the hash stands."""
+    if isinstance(recipe, Source):
+        return {"type": "latentloom", "interp_method": "No interpolation", "primary_model_hash": recipe.digest}
+    inputs = [part.digest if isinstance(part, Source) else recipe_json(part) for part in recipe.inputs]
+    named = {f"{name}_model_hash": value for name, value in zip(INPUT_NAMES, inputs, strict=False)}
+    return {
+        "type": "latentloom",
+        **named,
+        **({"further_model_hashes": inputs[3:]} if len(inputs) > 3 else {}),
+        "interp_method": {"weighted": "Weighted sum", "add difference": "Add difference"}.get(recipe.method, recipe.method),
+        "multiplier": recipe.weights[-1],
+        "weights": recipe.weights,
+        **({"blocks": dict(recipe.blocks)} if recipe.blocks else {}),
+        **({"density": recipe.density} if recipe.method in ("ties", "dare") else {}),
+        **({"seed": recipe.seed} if recipe.method == "dare" else {}),
+    }
+
+
+def _architecture(plan: Plan, family: str) -> str:
+    endings = ("diffusion_model.input_blocks.0.0.weight", "unet.conv_in.weight")
+    shape = next((entry.shape for name, entry in plan.tensors.items() if name.endswith(endings)), (0, 0))
+    return ARCHITECTURES.get((family, shape[0], shape[1]), f"custom-{family}-{shape[0]}")

@@ -1,0 +1,64 @@
+"""Tensors and slices of tensors, read from their places in files."""
+
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.folders import AGAIN
+from nodes.diffusion.merging.headers import BYTES, Entry
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
+"""Types of numbers that can be calculated with, by their names in safetensors headers."""
+
+
+class Reader:
+    """Reads from files that stay open while it is in use."""
+
+    def __init__(self, files: ExitStack) -> None:
+        self._files = files
+        self._open: dict[Path, FileIO] = {}
+
+    def raw(self, entry: Entry, start: int = 0, count: int | None = None) -> Tensor:
+        """Return `count` numbers from the `start`th on, as bytes [n]."""
+        width = BYTES[entry.dtype]
+        found = torch.empty(width * (entry.count - start if count is None else count), dtype=torch.uint8)
+        file = self._open.get(entry.file)
+        if file is None:
+            file = self._open[entry.file] = self._files.enter_context(entry.file.open("rb", buffering=0))
+        view, done = bytes_of(found), 0
+        file.seek(entry.start + width * start)
+        while done < len(view):
+            read = file.readinto(view[done:])
+            if not read:
+                raise InputError(f"{entry.file.name} ended before its time.", field="path", remedy=AGAIN)
+            done += read
+        return found
+
+    def numbers(self, entry: Entry, start: int = 0, count: int | None = None) -> Tensor:
+        """Return numbers as a flat float32 tensor that nobody else holds."""
+        return self.raw(entry, start, count).view(DTYPES[entry.dtype]).to(torch.float32)
+
+
+def bytes_of(tensor: Tensor) -> memoryview:
+    """Return the bytes of a flat tensor, which they share memory with."""
+    array: Any = tensor.view(torch.uint8).numpy()
+    return memoryview(array)
+
+
+@contextmanager
+def reading() -> Generator[Reader]:
+    with ExitStack() as files:
+        yield Reader(files)

@@ -1,0 +1,1 @@
+"""Merging: checkpoints put together tensor by tensor; nothing is computed before the result is saved."""

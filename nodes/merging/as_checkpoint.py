@@ -1,0 +1,27 @@
+"""AsCheckpoint."""
+
+from typing import ClassVar
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Node
+from nodes.diffusion.adapters import WeightChange
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.merging.plan import planned
+from nodes.diffusion.merging.values import Checkpoint, Source
+from nodes.diffusion.values import DiffusionModel
+
+
+class AsCheckpoint(Node):
+    """Let a model of this graph take part in a merge: as it was loaded, or with the weights that FineTune gave it."""
+
+    synonyms: ClassVar[tuple[str, ...]] = ("merge a trained model", "model to checkpoint")
+
+    def run(self, model: DiffusionModel, context: RunContext) -> Checkpoint:
+        changes = tuple(change.weights for change in model.adapters if isinstance(change, WeightChange) and change.weights)
+        if len(changes) != len(model.adapters):
+            remedy = "Wire a model as LoadModel or FineTune returns it."
+            raise InputError(f"{model.name} has adapters besides trained weights.", field="model", remedy=remedy)
+        names = (model.name, *(change.label for change in model.adapters))
+        source = Source(digest=model.digest, name=", ".join(names), resolution=model.resolution, changes=changes)
+        planned(source, context.locate)
+        return Checkpoint(source, model.family)

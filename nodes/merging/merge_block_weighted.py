@@ -1,0 +1,59 @@
+"""MergeBlockWeighted."""
+
+import math
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Node
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.merging.blocks import block_names, preset
+from nodes.diffusion.merging.values import Checkpoint
+from nodes.merging.merges import merged
+
+
+class MergeBlockWeighted(Node):
+    """Average two checkpoints with a ratio of its own for each block of the UNet."""
+
+    synonyms: ClassVar[tuple[str, ...]] = ("MBW", "merge block weighted", "SuperMerger")
+
+    ratio: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of b in all that no block below names, such as the text encoder and the VAE."""
+    preset: Literal["none", "GRAD_V", "GRAD_A", "IN", "MID", "OUT"] = "none"
+    """`GRAD_V` takes b at both ends of the UNet and a in the middle, `GRAD_A` the other way; the others take one part of b."""
+    blocks: str = ""
+    """Shares of b by block, as `IN00=0.2, M00=1, OUT=0.5`, over the preset's; or 26 numbers in the order BASE, IN00 to
+    IN11, M00, OUT00 to OUT11 (SDXL: 20), or one less without BASE."""
+
+    def run(self, a: Checkpoint, b: Checkpoint, context: RunContext) -> Checkpoint:
+        if a.family == "other":
+            raise InputError("this checkpoint has no UNet of a known family.", field="a", remedy="Use MergeWeighted.")
+        ratios = {"BASE": self.ratio, **preset(self.preset, a.family), **self._given(block_names(a.family))}
+        return merged("weighted", [a, b], (1 - self.ratio, self.ratio), context, blocks=tuple(ratios.items()))
+
+    def _given(self, names: tuple[str, ...]) -> dict[str, float]:
+        parts = [part.strip() for part in self.blocks.replace("\n", ",").split(",") if part.strip()]
+        if parts and not any("=" in part for part in parts):
+            if len(parts) not in (len(names), len(names) - 1):
+                remedy = f"Give {len(names)} numbers, or {len(names) - 1} without BASE."
+                raise InputError(f"there are {len(parts)} numbers.", field="blocks", remedy=remedy)
+            return {name: _ratio(part) for name, part in zip(names[-len(parts) :], parts, strict=True)}
+        found: dict[str, float] = {}
+        for part in parts:
+            group, _, number = (text.strip() for text in part.partition("="))
+            matching = [name for name in names if name == group or (group in ("IN", "OUT") and name.startswith(group))]
+            if not matching:
+                raise InputError(f"there is no block {group!r}.", field="blocks", remedy=f"There are {', '.join(names)}.")
+            found |= dict.fromkeys(matching, _ratio(number))
+        return found
+
+
+def _ratio(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise InputError(f"{text!r} is no share from 0 to 1.", field="blocks", remedy="Write it as 0.25.")
+    return value

@@ -1,0 +1,22 @@
+"""MergeSlerp."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Node
+from nodes.diffusion.merging.values import Checkpoint
+from nodes.merging.merges import merged
+
+
+class MergeSlerp(Node):
+    """Go from one checkpoint to another on an arc, tensor by tensor, so that the tensors in between do not shrink."""
+
+    synonyms: ClassVar[tuple[str, ...]] = ("slerp", "spherical interpolation")
+
+    ratio: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """How far to go: 0 gives a, 1 gives b, bit for bit."""
+
+    def run(self, a: Checkpoint, b: Checkpoint, context: RunContext) -> Checkpoint:
+        return merged("slerp", [a, b], (self.ratio,), context)

@@ -1,0 +1,41 @@
+"""MergeWeighted."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator, Field
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Node
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.merging.values import Checkpoint
+from nodes.merging.merges import merged
+
+
+def _numbers(text: str) -> str:
+    weights = [float(part) for part in text.split(",")] if text.strip() else []
+    if not all(abs(weight) < 1000 for weight in weights):
+        raise ValueError("weights must be numbers below 1000, with commas between them")
+    return text
+
+
+class MergeWeighted(Node):
+    """Average checkpoints: (1 - ratio) of the first plus ratio of the second, or any number of them with weights."""
+
+    synonyms: ClassVar[tuple[str, ...]] = ("weighted sum", "average", "model soup", "checkpoint merger")
+
+    ratio: Annotated[float, Field(ge=-5, le=5)] = 0.5
+    """Share of the second of two: 0 gives the first, 1 the second, bit for bit."""
+    weights: Annotated[str, AfterValidator(_numbers)] = ""
+    """One number for each wire, as `0.5, 0.3, 0.2`, used as they are; empty takes `ratio` for two and equal shares for more."""
+
+    def run(self, models: list[Checkpoint], context: RunContext) -> Checkpoint:
+        if len(models) < 2:
+            raise InputError("a merge needs at least two checkpoints.", field="models", remedy="Wire another one here.")
+        if self.weights.strip():
+            weights = tuple(float(part) for part in self.weights.split(","))
+        else:
+            weights = (1 - self.ratio, self.ratio) if len(models) == 2 else (1 / len(models),) * len(models)
+        if len(weights) != len(models):
+            message = f"there are {len(weights)} weights for {len(models)} checkpoints."
+            raise InputError(message, field="weights", remedy="Give one number for each wire.")
+        return merged("weighted", models, weights, context)

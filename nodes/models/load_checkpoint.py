@@ -1,0 +1,46 @@
+"""LoadCheckpoint."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.folders import inspect_folder
+from nodes.diffusion.merging.headers import family_of, read_header
+from nodes.diffusion.merging.values import Checkpoint, Source
+from nodes.models.load_model import BUNDLED, PARTS
+
+
+class LoadCheckpoint(Node):
+    """Open a checkpoint for merging: a safetensors file of SD 1.x, SD 2.x or SDXL, a diffusers folder, or the bundled model.
+
+    Only the header is read here; tensors are read while the result is written.
+    """
+
+    synonyms: ClassVar[tuple[str, ...]] = ("checkpoint", "single file", "safetensors", "merge")
+
+    path: ModelReference = "loom-emoji"
+    """A `.safetensors` file or a model's folder in the workspace, or `loom-emoji`, the model that comes with the program."""
+
+    def fingerprint(self, files: OutsideFiles) -> Json:
+        reference = str(BUNDLED.get(self.path, self.path))
+        place = files.resolve(reference)
+        if not place.exists():
+            remedy = f"The bundled model is {' or '.join(BUNDLED)}; a file is looked for in the workspace."
+            raise InputError(f"there is no checkpoint {self.path!r}.", field="path", remedy=remedy)
+        if place.is_file() and place.suffix.lower() != ".safetensors":
+            remedy = "Convert it to .safetensors; a pickle can run any program when it is opened."
+            raise InputError(f"{place.name} is no safetensors file.", field="path", remedy=remedy)
+        try:
+            side = inspect_folder(place).resolution if place.is_dir() else 0
+            if not read_header(place):
+                raise InputError(f"{place.name} holds no tensors.")
+        except InputError as error:
+            raise InputError(str(error), field="path", remedy=error.remedy) from None
+        digest = files.digest_folder(reference, PARTS) if place.is_dir() else files.digest_file(reference)
+        return {"digest": digest, "name": self.path if self.path in BUNDLED else Path(place).stem, "resolution": side}
+
+    def run(self, context: RunContext) -> Checkpoint:
+        source = Source(**context.fingerprint)
+        return Checkpoint(source, family_of(read_header(context.locate(source.digest))))

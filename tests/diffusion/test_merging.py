@@ -1,0 +1,323 @@
+"""Every method of merging against its equation in float64; what is copied, and what is refused before it is read."""
+
+import math
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from graph_runtime.errors import Interrupted
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.merging import carrying_out
+from nodes.diffusion.merging.blocks import block_names, block_of, preset
+from nodes.diffusion.merging.carrying_out import write_merged
+from nodes.diffusion.merging.headers import read_header
+from nodes.diffusion.merging.methods import add_difference, cosine, dare, model_stock, slerp, ties, weighted
+from nodes.diffusion.merging.plan import planned
+from nodes.diffusion.merging.values import Merged, Recipe, Source
+
+POSITIONS = "cond_stage_model.transformer.text_model.embeddings.position_ids"
+CONV = "model.diffusion_model.input_blocks.0.0.weight"
+several = st.tuples(st.integers(0, 2**31), st.integers(2, 4), st.integers(1, 40))
+each = settings(max_examples=40, deadline=None)
+
+
+def drawn(draw: tuple[int, int, int]) -> tuple[list[Tensor], list[Tensor]]:
+    """Random tensors, float32 and float64."""
+    seed, number, size = draw
+    generator = torch.Generator().manual_seed(seed)
+    tensors = [torch.randn(size, 3, generator=generator) for _ in range(number)]
+    return tensors, [tensor.double() for tensor in tensors]
+
+
+def close(found: Tensor, wanted: Tensor) -> None:
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-5)
+
+
+@given(several, st.lists(st.floats(-2, 2), min_size=4, max_size=4))
+@each
+def test_weighted(draw: Any, weights: list[float]) -> None:
+    tensors, exact = drawn(draw)
+    used = tuple(weights[: len(tensors)])
+    close(weighted(tensors, used), sum((w * x for w, x in zip(used, exact, strict=True)), torch.zeros_like(exact[0])))
+
+
+@given(several, st.floats(0, 1))
+@each
+def test_slerp_and_cosine(draw: Any, ratio: float) -> None:
+    (a, b, *_), (x, y, *_) = drawn(draw)
+    cos = (x * y).sum() / (x.norm() * y.norm())
+    angle = torch.acos(cos)
+    close(slerp(a, b, ratio), (torch.sin((1 - ratio) * angle) * x + torch.sin(ratio * angle) * y) / torch.sin(angle))
+    share = ratio * (1 + cos) / 2
+    close(cosine(a, b, ratio), (1 - share) * x + share * y)
+
+
+def test_slerp_of_what_is_parallel_or_zero_is_straight() -> None:
+    a = torch.arange(6.0)
+    close(slerp(a, 2 * a, 0.5), 1.5 * a.double())
+    close(slerp(a, torch.zeros(6), 0.5), 0.5 * a.double())
+    close(cosine(torch.zeros(6), a, 0.5), 0.5 * a.double())
+
+
+@given(several, st.floats(0, 1), st.floats(-2, 2))
+@each
+def test_ties(draw: Any, density: float, strength: float) -> None:
+    tensors, (base, *others) = drawn(draw)
+    kept = math.floor(density * base.numel())
+    differences = []
+    for index in range(len(others)):
+        difference = (tensors[index + 1] - tensors[0]).double().flatten()
+        largest = sorted(range(len(difference)), key=lambda place: -abs(float(difference[place])))[:kept]
+        trimmed = torch.zeros_like(difference)
+        trimmed[largest] = difference[largest]
+        differences.append(trimmed)
+    wanted = base.flatten().clone()
+    for place in range(len(wanted)):
+        values = [float(difference[place]) for difference in differences]
+        agreeing = [value for value in values if value * sum(values) > 0]
+        wanted[place] += strength * sum(agreeing) / max(1, len(agreeing))
+    close(ties(tensors[0], tensors[1:], density, strength), wanted.view_as(base))
+
+
+def test_ties_that_keep_nothing_return_the_base() -> None:
+    base = torch.randn(3)
+    assert torch.equal(ties(base, [base + 1, base - 2], 0.2, 1.0), base)
+
+
+@given(several, st.floats(0.1, 1))
+@each
+def test_dare(draw: Any, density: float) -> None:
+    tensors, (base, *others) = drawn(draw)
+    generators = [torch.Generator().manual_seed(index) for index in range(len(others))]
+    wanted = base.clone()
+    for index, other in enumerate(others):
+        kept = torch.rand(base.shape, generator=torch.Generator().manual_seed(index)) < density
+        wanted += (other - base) * kept / density / len(others)
+    close(dare(tensors[0], tensors[1:], density, 1.0, generators), wanted)
+
+
+def test_dare_keeps_its_share_and_the_mean() -> None:
+    found = dare(torch.zeros(10**5), [torch.ones(10**5)], 0.25, 1.0, [torch.Generator().manual_seed(1)])
+    assert set(found.tolist()) == {0.0, 4.0}
+    assert float(found.mean()) == pytest.approx(1, abs=0.03)
+
+
+@given(several)
+@each
+def test_model_stock(draw: Any) -> None:
+    seed, _, size = draw
+    tensors, (base, *others) = drawn((seed, 4, size))
+    differences = [(other - base).flatten() for other in others]
+    cosines = [float(a @ b / (a.norm() * b.norm())) for a, b in combinations(differences, 2)]
+    cos = max(0, sum(cosines) / len(cosines))
+    share = 3 * cos / (1 + 2 * cos)
+    close(model_stock(tensors[0], tensors[1:]), share * sum(others) / 3 + (1 - share) * base)
+
+
+@given(several)
+@each
+def test_adding_a_whole_difference_arrives(draw: Any) -> None:
+    (a, b, *_), _ = drawn(draw)
+    torch.testing.assert_close(add_difference(a, b, a, 1.0), b)
+    assert torch.equal(add_difference(a, b, a, 0.0), a)
+
+
+class Files:
+    """Checkpoints on the disk, and merges of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def add(self, name: str, tensors: dict[str, Tensor]) -> Source:
+        save_file(tensors, self.folder / f"{name}.safetensors")
+        return Source(digest=name, name=name)
+
+    def random(self, name: str, dtype: torch.dtype = torch.float16, **more: Tensor) -> Source:
+        generator = torch.Generator().manual_seed(len(name) + ord(name[-1]))
+        shapes = {"model.diffusion_model.middle_block.0.w": (70, 90), "cond.b": (7,), "model.diffusion_model.out.w": (5, 3)}
+        tensors = {key: torch.randn(shape, generator=generator).to(dtype) for key, shape in shapes.items()}
+        return self.add(name, {**tensors, POSITIONS: torch.arange(len(name)), **more})
+
+    def locate(self, digest: str) -> Path:
+        return self.folder / f"{digest}.safetensors"
+
+    def load(self, source: Source) -> dict[str, Tensor]:
+        return load_file(self.locate(source.digest))
+
+    def result(self, recipe: Recipe, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+        path = self.folder / "result.safetensors"
+        write_merged(planned(recipe, self.locate), dtype, {"title": "é"}, path, lambda *_: None)
+        with safe_open(path, "pt") as file:
+            assert file.metadata() == {"title": "é"}
+        return load_file(path)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path)
+
+
+def average(*inputs: Recipe, ratio: float = 0.5) -> Merged:
+    return Merged(method="weighted", inputs=inputs, weights=(1 - ratio, ratio))
+
+
+def same(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> bool:
+    bits = [{name: tensor.view(torch.uint8).tolist() for name, tensor in tensors.items()} for tensors in (found, wanted)]
+    return bits[0] == bits[1] and all(found[name].dtype == wanted[name].dtype for name in found)
+
+
+@pytest.mark.parametrize("method", ["weighted", "slerp", "cosine"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+def test_a_ratio_of_nothing_or_all_returns_the_input_bit_for_bit(files: Files, method: Any, dtype: torch.dtype) -> None:
+    zero = torch.tensor([-0.0, 1e-7, -6e4]).to(dtype)
+    a, b = files.random("a", dtype, z=zero), files.random("b", dtype, z=zero.flip(0))
+    for ratio, wanted in ((0.0, a), (1.0, b)):
+        weights = (1 - ratio, ratio) if method == "weighted" else (ratio,)
+        if method == "cosine" and ratio == 1:
+            continue
+        found = files.result(Merged(method=method, inputs=(a, b), weights=weights), dtype)
+        assert same(found, files.load(wanted))
+
+
+def test_slices_do_not_show(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b, c = (files.random(name) for name in "abc")
+    recipe = Merged(method="add difference", inputs=(average(a, b), b, average(a, c, ratio=0.2)), weights=(0.7,))
+    whole = files.result(recipe)
+    monkeypatch.setattr(carrying_out, "SLICE", 11)
+    assert same(files.result(recipe), whole)
+    x, y, z = (files.load(source) for source in (a, b, c))
+    for name in x.keys() - {POSITIONS}:
+        p, q, r = x[name].double(), y[name].double(), z[name].double()
+        close(whole[name], (p + q) / 2 + 0.7 * (q - (0.8 * p + 0.2 * r)))
+
+
+def test_nested_methods_that_need_whole_tensors(files: Files) -> None:
+    a, b, c = (files.random(name) for name in "abc")
+    inner = Merged(method="ties", inputs=(a, b, c), weights=(1.0,), density=0.3)
+    found = files.result(average(inner, c))
+    tensors = [files.load(source)["cond.b"].float() for source in (a, b, c)]
+    close(found["cond.b"], ((ties(tensors[0], tensors[1:], 0.3, 1.0) + tensors[2]) / 2).double())
+
+
+def test_a_source_used_twice_is_read_once(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = files.random("a"), files.random("b")
+    reads: list[tuple[Path, int]] = []
+    raw = carrying_out.Reader.raw
+
+    def counted(self: Any, entry: Any, start: int = 0, count: int | None = None) -> Tensor:
+        reads.append((entry.file, entry.start + start))
+        return raw(self, entry, start, count)
+
+    monkeypatch.setattr(carrying_out.Reader, "raw", counted)
+    files.result(average(average(a, b), average(b, a, ratio=0.1)))
+    assert len(reads) == len(set(reads)) == 7
+
+
+def test_whole_numbers_are_copied_and_precisions_mix(files: Files) -> None:
+    half, brain = files.random("a", torch.float16), files.random("bb", torch.bfloat16)
+    eight, full = files.random("c", torch.float8_e4m3fn), files.random("d", torch.float32)
+    recipe = Merged(method="weighted", inputs=(half, brain, eight, full), weights=(0.25,) * 4)
+    found, loaded = files.result(recipe, torch.bfloat16), [files.load(source) for source in (half, brain, eight, full)]
+    assert found[POSITIONS].tolist() == [0]
+    assert found["cond.b"].dtype == torch.bfloat16
+    wanted = sum(tensors["cond.b"].to(torch.float32) for tensors in loaded) / 4
+    torch.testing.assert_close(found["cond.b"].float(), wanted, rtol=0.01, atol=0.01)
+
+
+def test_what_another_input_lacks_is_the_first_ones(files: Files) -> None:
+    a, b = files.random("a", extra=torch.ones(2)), files.random("b", other=torch.ones(2))
+    plan = planned(average(a, b), files.locate)
+    assert plan.left_alone() == 1
+    found = files.result(average(a, b))
+    assert found["extra"].tolist() == [1, 1]
+    assert "other" not in found
+
+
+@pytest.mark.parametrize("channels", [8, 9])
+def test_further_input_channels_are_kept_and_the_reverse_is_refused(files: Files, channels: int) -> None:
+    wide, narrow = torch.randn(6, channels, 3, 3), torch.randn(6, 4, 3, 3)
+    a, b = files.add("a", {CONV: wide}), files.add("b", {CONV: narrow})
+    found = files.result(average(a, b, ratio=0.25))[CONV]
+    close(found[:, :4], 0.75 * wide[:, :4].double() + 0.25 * narrow.double())
+    assert torch.equal(found[:, 4:], wide[:, 4:])
+    with pytest.raises(InputError, match="is \\[6, 4") as refused:
+        planned(average(b, a), files.locate)
+    assert "first" in refused.value.remedy
+
+
+def test_other_shapes_and_families_are_refused_unread(files: Files) -> None:
+    key, projection = "x.attn2.to_k.weight", "x.proj_in.weight"
+    sd1 = files.add("sd1", {key: torch.zeros(4, 768), projection: torch.zeros(4, 4, 1, 1)})
+    sdxl = files.add("sdxl", {key: torch.zeros(4, 2048), projection: torch.zeros(4, 4), "m.label_emb.0": torch.zeros(1)})
+    with pytest.raises(InputError, match="family sd1 and sdxl of sdxl"):
+        planned(average(sd1, sdxl), files.locate)
+    with pytest.raises(InputError, match="cond\\.b is \\[3\\] in p and \\[4\\] in q"):
+        planned(average(files.add("p", {"cond.b": torch.ones(3)}), files.add("q", {"cond.b": torch.ones(4)})), files.locate)
+    with pytest.raises(InputError, match="no tensor in common"):
+        planned(average(files.add("p", {"u": torch.ones(3)}), files.add("q", {"v": torch.ones(3)})), files.locate)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_named(files: Files, bad: float) -> None:
+    a, b = files.random("a"), files.random("b", ok=torch.ones(2))
+    damaged = {**files.load(b), "cond.b": torch.full((7,), bad)}
+    with pytest.raises(InputError, match=r"cond\.b of worse holds"):
+        files.result(average(a, files.add("worse", damaged)))
+    large = files.add("large", {"x": torch.full((3,), 6e4)})
+    with pytest.raises(InputError, match="does not fit into this precision"):
+        files.result(Merged(method="weighted", inputs=(large, large), weights=(1.0, 1.0)), torch.float16)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04rubbish", b"\x80\x02}q\x00.", b"\xff" * 40])
+def test_no_safetensors_file_is_opened(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match="not a whole safetensors file"):
+        read_header(tmp_path / "x.safetensors")
+
+
+def test_a_stop_ends_the_writing(files: Files) -> None:
+    def stop(step: int, total: int) -> None:
+        raise Interrupted
+
+    plan = planned(average(files.random("a"), files.random("b")), files.locate)
+    with pytest.raises(Interrupted):
+        write_merged(plan, torch.float16, {}, files.folder / "r.safetensors", stop)
+
+
+@pytest.mark.parametrize(
+    ("name", "block"),
+    [
+        ("model.diffusion_model.input_blocks.11.0.in_layers.0.weight", "IN11"),
+        ("model.diffusion_model.middle_block.1.norm.weight", "M00"),
+        ("model.diffusion_model.output_blocks.3.0.w", "OUT03"),
+        ("model.diffusion_model.time_embed.0.weight", "BASE"),
+        ("unet.conv_in.weight", "IN00"),
+        ("unet.down_blocks.1.attentions.0.norm.weight", "IN04"),
+        ("unet.down_blocks.1.downsamplers.0.conv.weight", "IN06"),
+        ("unet.mid_block.resnets.0.conv1.weight", "M00"),
+        ("unet.up_blocks.1.resnets.2.conv1.weight", "OUT05"),
+        ("unet.up_blocks.1.upsamplers.0.conv.weight", "OUT05"),
+        ("vae.encoder.conv_in.weight", "BASE"),
+    ],
+)
+def test_blocks(name: str, block: str) -> None:
+    assert block_of(name, 2) == block
+
+
+def test_presets_and_block_ratios(files: Files) -> None:
+    assert len(block_names("sd1")) == 26
+    assert len(block_names("sdxl")) == 20
+    valley = preset("GRAD_V", "sd1")
+    assert (valley["IN00"], valley["M00"], valley["OUT11"]) == (1, 0, 1)
+    a, b = files.random("a"), files.random("b")
+    recipe = Merged(method="weighted", inputs=(a, b), weights=(1.0, 0.0), blocks=(("BASE", 0.0), ("M00", 1.0)))
+    found, key = files.result(recipe, torch.float16), "model.diffusion_model.middle_block.0.w"
+    assert same(found, {**files.load(a), key: files.load(b)[key]})

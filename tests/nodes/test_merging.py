@@ -1,0 +1,145 @@
+"""Merge nodes: from files in the workspace to one file, and what they refuse."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from nodes.diffusion.adapters import WeightChange
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.merging.values import Checkpoint
+from nodes.merging.as_checkpoint import AsCheckpoint
+from nodes.merging.merge_add_difference import MergeAddDifference
+from nodes.merging.merge_block_weighted import MergeBlockWeighted
+from nodes.merging.merge_dare import MergeDare
+from nodes.merging.merge_model_stock import MergeModelStock
+from nodes.merging.merge_slerp import MergeSlerp
+from nodes.merging.merge_ties import MergeTies
+from nodes.merging.merge_weighted import MergeWeighted
+from nodes.models.load_checkpoint import LoadCheckpoint
+from nodes.models.load_model import LoadModel
+from nodes.output.save_safetensors import SaveSafetensors
+from tests.models import make_model_folder, random_adapter
+from tests.nodes.desk import Desk
+
+
+def add(desk: Desk, name: str, seed: int) -> Checkpoint:
+    generator = torch.Generator().manual_seed(seed)
+    save_file({"model.w": torch.randn(6, 5, generator=generator)}, desk.root / f"{name}.safetensors")
+    return desk.run(LoadCheckpoint(path=f"{name}.safetensors"))
+
+
+def saved(desk: Desk, checkpoint: Checkpoint, **fields: Any) -> Path:
+    (artifact,) = desk.run(SaveSafetensors(**{"filename": "m", "precision": "fp32", **fields}), model=checkpoint)
+    assert artifact.name == "m.safetensors"
+    return artifact.file
+
+
+def test_every_method_ends_in_a_file_with_its_recipe(desk: Desk) -> None:
+    a, b, c = (add(desk, name, seed) for seed, name in enumerate("abc"))
+    merges = {
+        "Weighted sum": desk.run(MergeWeighted(ratio=0.3), models=[a, b]),
+        "Add difference": desk.run(MergeAddDifference(strength=0.5), a=a, b=b, c=c),
+        "slerp": desk.run(MergeSlerp(), a=a, b=b),
+        "ties": desk.run(MergeTies(), base=a, models=[b, c]),
+        "dare": desk.run(MergeDare(seed=3), base=a, models=[b, c]),
+        "model stock": desk.run(MergeModelStock(), base=a, models=[b, c]),
+    }
+    for method, merge in merges.items():
+        path = saved(desk, merge, title="T")
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+        recipe, models = json.loads(metadata["sd_merge_recipe"]), json.loads(metadata["sd_merge_models"])
+        assert recipe["interp_method"] == method
+        assert recipe["primary_model_hash"] == a.recipe.digest
+        assert set(models) >= {a.recipe.digest, b.recipe.digest}
+        assert metadata["modelspec.title"] == "T"
+        assert "latentloom" in metadata
+        assert path.read_bytes() == saved(desk, merge, title="T").read_bytes()
+
+
+def test_merges_of_merges_are_one_expression(desk: Desk) -> None:
+    a, b, c = (add(desk, name, seed) for seed, name in enumerate("abc"))
+    inner = desk.run(MergeWeighted(ratio=0.3), models=[a, b])
+    outer = desk.run(MergeWeighted(weights="0.5, 0.25, 0.25"), models=[inner, c, a])
+    x, y, z = (load_file(desk.root / f"{name}.safetensors")["model.w"].double() for name in "abc")
+    found = load_file(saved(desk, outer))["model.w"].double()
+    torch.testing.assert_close(found, 0.5 * (0.7 * x + 0.3 * y) + 0.25 * z + 0.25 * x, rtol=1e-5, atol=1e-6)
+
+
+def test_a_trained_model_takes_part(desk: Desk) -> None:
+    make_model_folder(desk.root / "tiny", "sdxl")
+    model, base = desk.run(LoadModel(model="tiny")), desk.run(LoadCheckpoint(path="tiny"))
+    assert base.family == "sdxl"
+    plain = load_file(saved(desk, desk.run(AsCheckpoint(), model=model)))
+    weights = {"unet.conv_in.bias": torch.full((16,), 2.0), "text_encoder_1.final_layer_norm.bias": torch.ones(16)}
+    file = desk.root / "w.safetensors"
+    save_file(weights, file)
+    change = WeightChange(name="fine-tuned", weights=file)
+    trained = desk.run(AsCheckpoint(), model=type(model)(**{**vars(model), "adapters": (change,)}))
+    found = load_file(saved(desk, desk.run(MergeBlockWeighted(ratio=1, preset="IN"), a=base, b=trained)))
+    changed = {name for name in plain if not torch.equal(found[name], plain[name])}
+    places = {name for name in plain if name.endswith("final_layer_norm.bias") and name.startswith("text_encoder_2.")}
+    assert changed == {"unet.conv_in.bias", *places}
+    assert len(places) == 1
+
+
+def test_other_adapters_are_refused(desk: Desk, tmp_path: Path) -> None:
+    folder = make_model_folder(desk.root / "tiny", "sd1")
+    model = desk.run(LoadModel(model="tiny"))
+    adapter = random_adapter(folder, tmp_path / "l.safetensors")
+    with pytest.raises(InputError, match="adapters besides"):
+        desk.run(AsCheckpoint(), model=type(model)(**{**vars(model), "adapters": (adapter,)}))
+
+
+def test_bad_inputs_are_named(desk: Desk) -> None:
+    a = add(desk, "a", 1)
+    with pytest.raises(InputError, match="at least two"):
+        desk.run(MergeWeighted(), models=[a])
+    with pytest.raises(InputError, match="3 weights for 2"):
+        desk.run(MergeWeighted(weights="1, 2, 3"), models=[a, a])
+    with pytest.raises(ValueError, match="weights"):
+        MergeWeighted(weights="nan, 1")
+    for name, content, message in (
+        ("x.ckpt", b"PK", "no safetensors file"),
+        ("x.safetensors", b"\x80\x02", "not a whole"),
+        ("none.safetensors", None, "there is no checkpoint"),
+    ):
+        if content is not None:
+            (desk.root / name).write_bytes(content)
+        with pytest.raises(InputError, match=message) as refused:
+            desk.run(LoadCheckpoint(path=name))
+        assert refused.value.field == "path"
+
+
+@pytest.mark.parametrize(
+    ("blocks", "message"),
+    [("IN99=1", "no block 'IN99'"), ("M00=2", "no share"), ("M00=x", "no share"), ("0.5, 0.5", "2 numbers"), ("=1", "no block")],
+)
+def test_bad_blocks_are_named(desk: Desk, blocks: str, message: str) -> None:
+    make_model_folder(desk.root / "tiny", "sd1")
+    base = desk.run(LoadCheckpoint(path="tiny"))
+    with pytest.raises(InputError, match=message):
+        desk.run(MergeBlockWeighted(blocks=blocks), a=base, b=base)
+
+
+def test_lists_of_numbers_name_blocks_in_order(desk: Desk) -> None:
+    make_model_folder(desk.root / "tiny", "sd1")
+    base = desk.run(LoadCheckpoint(path="tiny"))
+    numbers = [place / 30 for place in range(25)]
+    merge = desk.run(MergeBlockWeighted(ratio=0.9, blocks=", ".join(map(str, numbers))), a=base, b=base)
+    ratios = dict(merge.recipe.blocks)
+    assert (ratios["BASE"], ratios["IN00"], ratios["OUT11"]) == (0.9, 0.0, 0.8)
+
+
+def test_a_merge_that_fails_leaves_no_file(desk: Desk) -> None:
+    a = add(desk, "a", 1)
+    save_file({"model.w": torch.full((6, 5), torch.nan)}, desk.root / "b.safetensors")
+    merge = desk.run(MergeWeighted(), models=[a, desk.run(LoadCheckpoint(path="b.safetensors"))])
+    with pytest.raises(InputError, match=r"model\.w of b"):
+        saved(desk, merge)
+    assert not list(desk.cache.folder.rglob("*.safetensors"))
