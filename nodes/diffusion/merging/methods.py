@@ -90,8 +90,13 @@ def _trimmed(difference: Tensor, density: float) -> Tensor:
     kept = math.floor(density * difference.numel())
     if kept == difference.numel():
         return difference
-    order = difference.flatten().abs().sort(descending=True, stable=True).indices[kept:]
-    return difference.flatten().index_fill(0, order, 0).view_as(difference)
+    if not kept:
+        return torch.zeros_like(difference)
+    sizes = difference.abs().flatten()
+    smallest = sizes.kthvalue(sizes.numel() - kept + 1).values
+    larger = sizes > smallest
+    larger[(sizes == smallest).nonzero().flatten()[: kept - int(larger.sum())]] = True
+    return difference * larger.view_as(difference)
 
 
 def dare(base: Tensor, others: list[Tensor], density: float, strength: float, generators: list[torch.Generator]) -> Tensor:
