@@ -19,6 +19,8 @@ NAMES = {
     "SaveImageVariation", "SaveImages", "SaveNullText", "SavePipeline", "SaveSafetensors", "ScoreImages", "Text",
     "TrainCustomDiffusion", "TrainDreamArtist", "TrainDreamBooth", "TrainHypernet", "TrainImageVariation", "TrainLoRA",
     "TrainTI", "WholeNumber", "XYGrid",
+    "AsCheckpoint", "LoadCheckpoint", "MergeAddDifference", "MergeBlockWeighted", "MergeCosine", "MergeDare", "MergeModelStock",
+    "MergeSlerp", "MergeTies", "MergeWeighted",
 }  # fmt: skip
 each_node = pytest.mark.parametrize("node_type", OURS, ids=lambda node_type: node_type.name)
 
