@@ -19,7 +19,7 @@ def load_image_embedder(encoder: Path, feature_extractor: Path, device: torch.de
 
     One picture at a time: an embedding then does not depend on which others are there.
     """
-    vision = load_part(CLIPVisionModelWithProjection, encoder, device)
+    vision = load_part(CLIPVisionModelWithProjection, encoder, device, dtype=torch.float32)
     processing = read_config(feature_extractor / "preprocessor_config.json")
 
     def embed(picture: Image.Image) -> Tensor:

@@ -124,7 +124,7 @@ def load_variation(
 ) -> ImageVariation:
     """Return the base in memory, the same object for every node that asks for the same weights, device and precision."""
     parts = {name: locate(digest) / name for name, digest in model.parts}
-    digests = sorted({digest for _, digest in model.parts})
+    digests = [f"{name}={digest}" for name, digest in model.parts]
     identity = " ".join([*digests, model.weights.name if model.weights else ""])
     found = resident((identity, str(device), precision), lambda: ImageVariation(parts, device, precision, weights=model.weights))
     assert isinstance(found, ImageVariation)

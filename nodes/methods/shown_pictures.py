@@ -25,7 +25,7 @@ def embed_views(
     def compute(picture: Any) -> dict[str, Any]:
         return {"hidden": get_embed()(picture)[None].cpu().contiguous()}
 
-    return _computed("clip image", images, identity, compute, context)
+    return _computed("clip image fp32", images, identity, compute, context)
 
 
 def encode_views(images: ImageDataset, identity: str, get_model: Callable[[], Any], context: RunContext) -> LatentDataset:

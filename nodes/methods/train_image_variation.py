@@ -65,6 +65,7 @@ class TrainImageVariation(TrainingSettings, Node):
         from nodes.diffusion.devices import choose_device
         from nodes.diffusion.variation_training import VariationTask, trained_names
 
+        _check_views(latents, images)
         held: list[Any] = []
 
         def get_embed() -> Any:
@@ -115,6 +116,15 @@ class TrainImageVariation(TrainingSettings, Node):
             caption_dropout=self.embedding_dropout,
             text_digest="",
         )
+
+
+def _check_views(latents: LatentDataset, images: ImageDataset) -> None:
+    """Raise InputError unless latents and pictures show the same views, of which each needs its own embedding."""
+    wanted = {picture.name: [view.size for view in picture.views] for picture in images.pictures}
+    found = {item.name: [view.size for view in item.views] for item in latents.items}
+    if wanted != found:
+        remedy = "Wire both from the same LoadImages."
+        raise InputError("latents and pictures are not of the same views.", field="latents", remedy=remedy)
 
 
 def _check_model(model: DiffusionModel, folder: Path, clip: Path) -> None:

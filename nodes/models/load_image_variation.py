@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
+from graph_runtime.provenance import safetensors_metadata
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import check_whole
 from nodes.diffusion.values import ImageVariationModel
@@ -67,7 +68,12 @@ class LoadImageVariation(Node):
             clip_digest="+".join(read["clip"]),
             vae_digest=read["vae"],
             weights=_copy(context.locate(read["weights"]), context) if read["weights"] else None,
+            zero_terminal_snr=bool(read["weights"]) and _says_zero_terminal_snr(context.locate(read["weights"])),
         )
+
+
+def _says_zero_terminal_snr(file: Path) -> bool:
+    return safetensors_metadata(file).get("zero_terminal_snr") == "true"
 
 
 def _copy(file: Path, context: RunContext) -> Path:

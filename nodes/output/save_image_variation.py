@@ -33,7 +33,8 @@ class SaveImageVariation(Node):
         unet = load_variation(model, context.locate, device=torch.device("cpu")).unet
         tensors = {name: tensor.to(DTYPES[self.precision]).contiguous() for name, tensor in unet.state_dict().items()}
         _check_finite(tensors)
-        metadata = {"format": "pt", METADATA_KEY: context.provenance.text()}
+        facts = {"zero_terminal_snr": str(model.zero_terminal_snr).lower()}
+        metadata = {"format": "pt", **facts, METADATA_KEY: context.provenance.text()}
         content = safetensors_bytes(tensors, metadata, tensor_bytes(tensors))
         name = self.filename if PurePath(self.filename).suffix == ".safetensors" else f"{self.filename}.safetensors"
         return (Artifact(name, context.add_file(".safetensors", lambda path: path.write_bytes(content))),)
