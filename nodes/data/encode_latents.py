@@ -4,14 +4,14 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
-from nodes.diffusion.values import DiffusionModel, ImageDataset, LatentDataset, LatentItem, LatentView, Picture, View
+from nodes.diffusion.latent_views import latent_view
+from nodes.diffusion.values import DiffusionModel, ImageDataset, LatentDataset, LatentItem, Picture, View
 
 Wanted = tuple[str, Picture, View]
 
@@ -39,7 +39,7 @@ class EncodeLatents(Node):
             done += len(group)
             context.progress(done, total)
         items = tuple(
-            LatentItem(p.name, tuple(_view(p, view, kept[keys[p.name, view]]) for view in p.views), p.repeats)
+            LatentItem(p.name, tuple(latent_view(p, view, kept[keys[p.name, view]]["file"]) for view in p.views), p.repeats)
             for p in images.pictures
         )
         return LatentDataset(items, model.vae_digest)
@@ -82,18 +82,3 @@ def _same_size(wanted: list[Wanted], batch_size: int) -> Iterator[list[Wanted]]:
         by_size.setdefault(item[2].size, []).append(item)
     for group in by_size.values():
         yield from (group[start : start + batch_size] for start in range(0, len(group), batch_size))
-
-
-def _view(picture: Picture, view: View, kept: Any) -> LatentView:
-    file = kept["file"]
-    assert isinstance(file, Path)
-    left = view.resized[0] - view.crop[0] - view.size[0] if view.flipped else view.crop[0]
-    crop = (max(0, left), max(0, view.crop[1]))
-    return LatentView(file, (picture.width, picture.height), crop, view.size, _valid(left, view))
-
-
-def _valid(left: int, view: View) -> tuple[int, int, int, int] | None:
-    """Where the picture lies in a view that it does not fill."""
-    if view.resized[0] >= view.size[0] and view.resized[1] >= view.size[1]:
-        return None
-    return -left, -view.crop[1], view.resized[0] - left, view.resized[1] - view.crop[1]

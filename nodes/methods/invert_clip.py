@@ -19,6 +19,7 @@ from nodes.diffusion.values import (
     LatentDataset,
 )
 from nodes.methods.shown_pictures import embed_views, encode_views
+from nodes.methods.training import settings_for
 
 
 class InvertedEmbedding(NamedTuple):
@@ -68,7 +69,7 @@ class InvertCLIP(TrainingSettings, Node):
         latents = encode_views(images, model.vae_digest, lambda: exact, context)
         arithmetic = "fp32" if device.type == "cpu" else precision
         loaded = load_variation(model, context.locate, device=device, precision=arithmetic)
-        mean, task = self._task(loaded, latents, files)
+        mean, task = self._task(loaded, settings_for(self, model), latents, files)
         before = task.loss_at_start(context.stop_if_asked)
         context.metric(0, fixed_noise_loss=before)
         checkpoint = Checkpoint(context.progress_folder) if context.progress_folder else None
@@ -81,7 +82,9 @@ class InvertCLIP(TrainingSettings, Node):
             trained=_kept(trained["image_embeds"], "trained", context), mean=_kept(mean[None], "mean", context)
         )
 
-    def _task(self, loaded: Any, latents: LatentDataset, files: list[tuple[Path, ...]]) -> tuple[Any, Any]:
+    def _task(
+        self, loaded: Any, settings: TrainingSettings, latents: LatentDataset, files: list[tuple[Path, ...]]
+    ) -> tuple[Any, Any]:
         """The mean embedding [d] of all views, and the loss of vectors that begin there."""
         import torch
         from safetensors.torch import load_file
@@ -93,7 +96,7 @@ class InvertCLIP(TrainingSettings, Node):
         own = tuple(CaptionItem(item.name, ("",), f[:1]) for item, f in zip(latents.items, files, strict=True))
         texts = EmbeddingDataset(own, empty=files[0][0], caption_dropout=0.0, text_digest="")
         vectors = torch.nn.Parameter(start.clone())
-        return mean, InversionTask(loaded, self, latents, texts, vectors=vectors, start=start, pull=self.pull)
+        return mean, InversionTask(loaded, settings, latents, texts, vectors=vectors, start=start, pull=self.pull)
 
 
 def _reporter(settings: TrainingSettings, task: Any, context: RunContext) -> Callable[[Any], None]:

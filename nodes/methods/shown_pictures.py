@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from graph_runtime.context import RunContext
-from nodes.diffusion.values import ImageDataset, LatentDataset, LatentItem, LatentView
+from nodes.diffusion.latent_views import latent_view
+from nodes.diffusion.values import ImageDataset, LatentDataset, LatentItem
 
 Embed = Callable[[Any], Any]
 """From an RGB picture to its embedding [d]."""
@@ -25,7 +26,7 @@ def embed_views(
     def compute(picture: Any) -> dict[str, Any]:
         return {"hidden": get_embed()(picture)[None].cpu().contiguous()}
 
-    return _computed("clip image fp32", images, identity, compute, context)
+    return _computed("clip image 2", images, identity, compute, context)
 
 
 def encode_views(images: ImageDataset, identity: str, get_model: Callable[[], Any], context: RunContext) -> LatentDataset:
@@ -37,11 +38,11 @@ def encode_views(images: ImageDataset, identity: str, get_model: Callable[[], An
         mean, std = encode_pictures(get_model(), as_tensor(picture)[None], ["a picture"])
         return {"mean": mean[0].contiguous(), "std": std[0].contiguous()}
 
-    files = _computed("variation latents", images, identity, compute, context)
+    files = _computed("variation latents 2", images, identity, compute, context)
     items = [
         LatentItem(
             p.name,
-            tuple(LatentView(f, (p.width, p.height), view.crop, view.size) for f, view in zip(own, p.views, strict=True)),
+            tuple(latent_view(p, view, file) for file, view in zip(own, p.views, strict=True)),
             p.repeats,
         )
         for p, own in zip(images.pictures, files, strict=True)
@@ -66,7 +67,7 @@ def _computed(
             kept = context.find_item(key)
             if kept is None:
                 opened = open_picture(picture.file or context.locate(picture.digest), images.background, picture.name)
-                tensors = compute(render(opened, view))
+                tensors = compute(render(opened, view, images.background))
                 kept = {"file": context.add_file(".safetensors", lambda path, t=tensors: save_file(t, path))}
                 context.keep_item(key, kept)
             files.append(kept["file"])

@@ -9,7 +9,14 @@ from graph_runtime.context import RunContext
 from nodes.diffusion.adapters import Adapter
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.settings import TrainingSettings
-from nodes.diffusion.values import CaptionedDataset, DiffusionModel, EmbeddingDataset, LatentDataset, text_identity
+from nodes.diffusion.values import (
+    CaptionedDataset,
+    DiffusionModel,
+    EmbeddingDataset,
+    ImageVariationModel,
+    LatentDataset,
+    text_identity,
+)
 from nodes.methods.costs import Costs
 
 Texts = EmbeddingDataset | CaptionedDataset
@@ -68,7 +75,7 @@ def train_untrained(
     return replace(model, adapters=tuple(adapters), zero_terminal_snr=zero_terminal_snr), precision
 
 
-def settings_for(settings: TrainingSettings, model: DiffusionModel) -> TrainingSettings:
+def settings_for(settings: TrainingSettings, model: DiffusionModel | ImageVariationModel) -> TrainingSettings:
     """Return the settings; a model without signal at its last timestep goes on being trained so."""
     return settings.model_copy(update={"zero_terminal_snr": True}) if model.zero_terminal_snr else settings
 

@@ -120,7 +120,7 @@ def task_of(table: Table, **fields: Any) -> tuple[Any, torch.Tensor]:
     context = RunContext(store=table.cache, located=table.located, device="cpu")
     files = embed_views(table.images, table.model.clip_digest, lambda: base(table).embed, context)
     latents = encode_views(table.images, table.model.vae_digest, lambda: base(table), context)
-    mean, task = node._task(base(table), latents, files)
+    mean, task = node._task(base(table), node, latents, files)
     return task, mean
 
 
