@@ -13,7 +13,7 @@ from tests.shell import ROOT, options
 
 TINY = {"max_steps": 8, "checkpoint_every": 2, "batch_size": 2, "num_class_images": 2, "num_inference_steps": 2}
 KILLED_AFTER = 5
-METHODS = ("textual_inversion", "dreamartist", "custom_diffusion", "hypernetwork", "fine_tune", "dreambooth")
+METHODS = ("textual_inversion", "dreamartist", "custom_diffusion", "hypernetwork", "fine_tune", "dreambooth", "clip_inversion")
 
 
 def command(name: str, folder: Path) -> list[str]:
@@ -34,7 +34,7 @@ def finish(name: str, folder: Path) -> tuple[list[int], dict[str, str]]:
     done = subprocess.run(command(name, folder), cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     events = [json.loads(line) for line in done.stdout.splitlines()]
     metrics = [event for event in events if event["type"] == "node_metric"]
-    steps = [event["step"] for event in metrics if event["node"] == metrics[0]["node"]]
+    steps = [event["step"] for event in metrics if event["node"] == metrics[0]["node"] and event["step"]]
     return steps, {artifact["path"].rpartition("/")[2]: artifact["sha256"] for artifact in events[-1]["artifacts"]}
 
 

@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import init_empty_weights
-from diffusers import UNet2DConditionModel
 from diffusers.models.attention import BasicTransformerBlock
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from nodes.diffusion.adapters import Hypernetwork
 from nodes.diffusion.context_nets import ContextNet, Drop, begin, make_net
+from nodes.diffusion.empty_unet import empty_unet
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.folders import read_config
 from nodes.diffusion.loading import StableDiffusion
 from nodes.diffusion.randomness import generator_for
 
@@ -38,9 +36,7 @@ def attention_layers(unet: nn.Module) -> dict[str, dict[str, Any]]:
 
 def attention_names(folder: Path) -> list[str]:
     """Return the kinds and widths of attention in the UNet of a model's folder; no weights are read."""
-    with init_empty_weights():
-        unet: Any = UNet2DConditionModel.from_config(read_config(folder / "unet" / "config.json"))
-    return sorted(attention_layers(unet))
+    return sorted(attention_layers(empty_unet(folder / "unet")))
 
 
 def width_of(net: str) -> int:

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 import torch
 from accelerate import init_empty_weights
-from diffusers import UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from nodes.diffusion.empty_unet import empty_unet
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import ModelFacts, read_config
 
@@ -24,7 +24,7 @@ TEXT_FEED_FORWARD = (*TEXT_ATTENTION, "fc1", "fc2")
 def unet_targets(folder: Path, targets: Targets, custom: Sequence[str] = (), *, convolutions: bool = False) -> tuple[str, ...]:
     """Return the full names of the UNet's layers that an adapter is laid over, with its 3x3 convolutions if wanted."""
     endings = {"attention": ATTENTION, "attention and feed-forward": FEED_FORWARD, "custom": tuple(custom)}[targets]
-    found = _named(_unet(folder), (*endings, *CONVOLUTIONS) if convolutions else endings)
+    found = _named(empty_unet(folder / "unet"), (*endings, *CONVOLUTIONS) if convolutions else endings)
     if not found:
         raise InputError(
             f"no layer of the UNet ends in {', '.join(endings) or 'nothing'}.",
@@ -51,7 +51,7 @@ def text_encoder_targets(folder: Path, facts: ModelFacts, targets: Targets, clip
 
 def layer_shapes(folder: Path, facts: ModelFacts) -> dict[str, torch.Size]:
     """Return the shape of every linear and convolutional weight, by `unet.NAME` and `text_encoder_N.NAME`."""
-    parts = {"unet": _unet(folder)}
+    parts = {"unet": empty_unet(folder / "unet")}
     parts |= {f"text_encoder_{number}": _encoder(folder / part) for number, part in enumerate(_encoder_parts(facts))}
     return {
         f"{part}.{name.removeprefix('text_model.')}": layer.weight.shape
@@ -59,11 +59,6 @@ def layer_shapes(folder: Path, facts: ModelFacts) -> dict[str, torch.Size]:
         for name, layer in module.named_modules()
         if isinstance(layer, nn.Linear | nn.Conv2d)
     }
-
-
-def _unet(folder: Path) -> Any:
-    with init_empty_weights():
-        return UNet2DConditionModel.from_config(read_config(folder / "unet" / "config.json"))
 
 
 def _encoder(folder: Path) -> Any:

@@ -5,15 +5,13 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from accelerate import init_empty_weights
-from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from nodes.diffusion.batches import Draw
-from nodes.diffusion.folders import read_config
+from nodes.diffusion.empty_unet import empty_unet
 from nodes.diffusion.randomness import generator_for
 from nodes.diffusion.text import TextEmbeddings
 from nodes.diffusion.train import VALIDATION_ITEMS, DenoisingTask
@@ -30,9 +28,7 @@ def trained_names(unet: Path, weights: Literal["all", "cross-attention"]) -> tup
     """Return the names, or endings of names, of what training with one token of context can change; no weights are read."""
     if weights == "cross-attention":
         return CROSS_ATTENTION
-    with init_empty_weights():
-        empty: Any = UNet2DConditionModel.from_config(read_config(unet / "config.json"))
-    return tuple(name for name, _ in empty.named_parameters() if not UNREACHED.search(name))
+    return tuple(name for name, _ in empty_unet(unet).named_parameters() if not UNREACHED.search(name))
 
 
 @dataclass

@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import init_empty_weights
-from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from nodes.diffusion.adapters import WeightChange
+from nodes.diffusion.empty_unet import empty_unet
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.folders import read_config
 from nodes.diffusion.loading import StableDiffusion
 
 
@@ -137,18 +135,13 @@ def tensors_of(change: WeightChange) -> dict[str, Tensor]:
 
 def attention_layers(folder: Path) -> list[str]:
     """Return the names of a UNet's attention layers, `attn1` and `attn2`; no weights are read."""
-    return [name for name, _ in _empty_unet(folder).named_modules() if name.endswith((".attn1", ".attn2"))]
+    return [name for name, _ in empty_unet(folder / "unet").named_modules() if name.endswith((".attn1", ".attn2"))]
 
 
 def check_places(tensors: Mapping[str, Tensor], folder: Path) -> None:
     """Raise InputError unless every `unet.NAME` is a parameter of that shape in the model's UNet; no weights are read."""
-    own = {f"unet.{name}": parameter.shape for name, parameter in _empty_unet(folder).named_parameters()}
+    own = {f"unet.{name}": parameter.shape for name, parameter in empty_unet(folder / "unet").named_parameters()}
     wrong = [name for name, tensor in tensors.items() if own.get(name) != tensor.shape]
     if wrong:
         message = f"{wrong[0]} has no place of its size in this model."
         raise InputError(message, field="file", remedy="Use it with a model of the family that it was trained on.")
-
-
-def _empty_unet(folder: Path) -> Any:
-    with init_empty_weights():
-        return UNet2DConditionModel.from_config(read_config(folder / "unet" / "config.json"))

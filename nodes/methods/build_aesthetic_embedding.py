@@ -1,5 +1,6 @@
 """BuildAestheticEmbedding."""
 
+from functools import cache
 from typing import Any, ClassVar
 
 from graph_runtime.context import RunContext
@@ -39,12 +40,9 @@ class BuildAestheticEmbedding(Node):
         from nodes.diffusion.clip_images import load_image_embedder
         from nodes.diffusion.devices import choose_device
 
-        held: list[Any] = []
-
+        @cache
         def get_embed() -> Any:
-            if not held:
-                held.append(load_image_embedder(folders.image_encoder, folders.feature_extractor, choose_device(context.device)))
-            return held[0]
+            return load_image_embedder(folders.image_encoder, folders.feature_extractor, choose_device(context.device))
 
         files = embed_views(images, clip, get_embed, context)
         embedding = mean_embedding([[load_file(file)["hidden"] for file in views] for views in files])

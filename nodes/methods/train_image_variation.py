@@ -1,6 +1,7 @@
 """TrainImageVariation."""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -66,15 +67,11 @@ class TrainImageVariation(TrainingSettings, Node):
         from nodes.diffusion.variation_training import VariationTask, trained_names
 
         _check_views(latents, images)
-        held: list[Any] = []
 
+        @cache
         def get_embed() -> Any:
-            if not held:
-                folder = context.locate(clip)
-                held.append(
-                    load_image_embedder(folder / "image_encoder", folder / "feature_extractor", choose_device(context.device))
-                )
-            return held[0]
+            folder = context.locate(clip)
+            return load_image_embedder(folder / "image_encoder", folder / "feature_extractor", choose_device(context.device))
 
         files = embed_views(images, clip, get_embed, context)
         embeddings = self._dataset(images, files, model, context)
