@@ -11,6 +11,7 @@ from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
 from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.latent_views import latent_view
 from nodes.diffusion.settings import TrainingSettings
 from nodes.diffusion.values import (
     CaptionItem,
@@ -22,7 +23,7 @@ from nodes.diffusion.values import (
 )
 from nodes.diffusion.variation_folders import VARIATION_PARTS, context_width, projection_width
 from nodes.methods.shown_pictures import embed_views
-from nodes.methods.training import check_pairs, train_untrained
+from nodes.methods.training import check_vae, train_untrained
 
 
 class TrainImageVariation(TrainingSettings, Node):
@@ -66,6 +67,7 @@ class TrainImageVariation(TrainingSettings, Node):
         from nodes.diffusion.devices import choose_device
         from nodes.diffusion.variation_training import VariationTask, trained_names
 
+        check_vae(model, latents)
         _check_views(latents, images)
 
         @cache
@@ -75,7 +77,6 @@ class TrainImageVariation(TrainingSettings, Node):
 
         files = embed_views(images, clip, get_embed, context)
         embeddings = self._dataset(images, files, model, context)
-        check_pairs(model, latents, embeddings)
         change = WeightChange(name="image variation", endings=trained_names(context.locate(model.digest) / "unet", self.weights))
         trained, _ = train_untrained(
             self,
@@ -117,8 +118,8 @@ class TrainImageVariation(TrainingSettings, Node):
 
 def _check_views(latents: LatentDataset, images: ImageDataset) -> None:
     """Raise InputError unless latents and pictures show the same views, of which each needs its own embedding."""
-    wanted = {picture.name: [view.size for view in picture.views] for picture in images.pictures}
-    found = {item.name: [view.size for view in item.views] for item in latents.items}
+    wanted = [(p.name, [latent_view(p, v, Path()) for v in p.views]) for p in images.pictures]
+    found = [(item.name, [replace(view, file=Path()) for view in item.views]) for item in latents.items]
     if wanted != found:
         remedy = "Wire both from the same LoadImages."
         raise InputError("latents and pictures are not of the same views.", field="latents", remedy=remedy)

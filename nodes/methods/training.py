@@ -173,11 +173,16 @@ def choose_texts(
 
 def check_pairs(model: DiffusionModel, latents: LatentDataset, texts: Texts, prefix: str = "") -> None:
     """Raise InputError unless latents and texts are of the same pictures, and the latents of the model's VAE."""
-    if latents.vae_digest != model.vae_digest:
-        remedy = "Wire EncodeLatents to the same model."
-        raise InputError("these latents were made by another VAE.", field=f"{prefix}latents", remedy=remedy)
+    check_vae(model, latents, prefix)
     items = texts.pictures if isinstance(texts, CaptionedDataset) else texts.items
     if [item.name for item in items] != [item.name for item in latents.items]:
         field = "captions" if isinstance(texts, CaptionedDataset) else "embeddings"
         remedy = "Wire latents and captions from the same LoadImages."
         raise InputError("latents and captions are of different pictures.", field=f"{prefix}{field}", remedy=remedy)
+
+
+def check_vae(model: DiffusionModel, latents: LatentDataset, prefix: str = "") -> None:
+    """Raise InputError unless the latents were made by the model's VAE."""
+    if latents.vae_digest != model.vae_digest:
+        remedy = "Wire EncodeLatents to the same model."
+        raise InputError("these latents were made by another VAE.", field=f"{prefix}latents", remedy=remedy)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
+from transformers import CLIPVisionModelWithProjection
 
 from graph_runtime.context import RunContext, SilentReporter
 from graph_runtime.errors import Interrupted
@@ -17,6 +18,7 @@ from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.batches import draw_noise, read_latents
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import ImageEmbedding, ImageVariationModel
+from nodes.diffusion.variations import load_variation
 from nodes.methods.invert_clip import InvertCLIP
 from nodes.methods.train_image_variation import TrainImageVariation
 from nodes.models.load_image_embedding import LoadImageEmbedding
@@ -237,6 +239,54 @@ def test_a_view_is_trained_with_its_own_embedding(tmp_path: Path, monkeypatch) -
     monkeypatch.setattr(variation_training.VariationTask, "_text", text)
     table.run(node, **inputs)
     assert len({view for view, _ in seen}) == len(seen) == len({embedding for _, embedding in seen}) == 6
+
+
+def test_latents_of_other_views_are_refused_before_any_picture_is_looked_at(tmp_path: Path, monkeypatch) -> None:
+    table = Table(tmp_path)
+    node, inputs = training(table)
+    monkeypatch.setattr("nodes.methods.train_image_variation.embed_views", lambda *_: pytest.fail("a picture was embedded"))
+    first, *others = inputs["latents"].items
+    moved = replace(first, views=(replace(first.views[0], crop=(1, 0)),))
+    for items in ([moved, *others], [first, *others, first], [*others, first]):
+        latents = replace(inputs["latents"], items=tuple(items))
+        assert refused(lambda latents=latents: table.run(node, **{**inputs, "latents": latents})).field == "latents"
+    other = replace(inputs["latents"], vae_digest="other")
+    assert refused(lambda: table.run(node, **{**inputs, "latents": other})).field == "latents"
+
+
+def test_an_encoder_kept_in_half_precision_embeds_in_full(tmp_path: Path) -> None:
+    table = Table(tmp_path)
+    folder = table.root / "base" / "image_encoder"
+    CLIPVisionModelWithProjection.from_pretrained(folder).half().save_pretrained(folder)
+    table.model = table.run(LoadImageVariation(model="base"))
+    inverted = table.invert(learning_rate=1e-6)
+    assert embeds(inverted.trained).dtype == torch.float32
+    assert not embeds(inverted.trained).equal(embeds(inverted.mean))
+    assert not embeds(inverted.trained).half().float().equal(embeds(inverted.trained))
+
+
+def test_bases_of_the_same_folders_in_other_roles_are_apart(tmp_path: Path) -> None:
+    table = Table(tmp_path)
+    make_variation_folder(table.root / "other", "image variation", seed=1)
+    other = table.run(LoadImageVariation(model="other"))
+    digests = [dict(table.model.parts), dict(other.parts)]
+    mixed = [
+        replace(table.model, parts=tuple((name, digests[(name == "vae") ^ swapped][name]) for name, _ in table.model.parts))
+        for swapped in (0, 1)
+    ]
+    first, second = (load_variation(model, table.located.__getitem__, device=torch.device("cpu")) for model in mixed)
+    assert first is not second
+    assert first.parts["vae"].parent.name == second.parts["unet"].parent.name == "other"
+
+
+def test_zero_terminal_snr_outlives_the_file(tmp_path: Path) -> None:
+    table = Table(tmp_path, prediction_type="v_prediction")
+    node, inputs = training(table, zero_terminal_snr=True)
+    trained = table.run(node, **inputs)
+    (artifact,) = table.run(SaveImageVariation(), model=trained)
+    (table.root / artifact.name).write_bytes(artifact.file.read_bytes())
+    assert trained.zero_terminal_snr
+    assert table.run(LoadImageVariation(model=artifact.name, base="base")).zero_terminal_snr
 
 
 def test_an_embedding_is_saved_and_loaded(tmp_path: Path) -> None:
