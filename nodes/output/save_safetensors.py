@@ -29,6 +29,7 @@ class SaveSafetensors(Node):
 
     synonyms: ClassVar[tuple[str, ...]] = ("save model", "save LoRA", "save merge", "export checkpoint")
     side_effects: ClassVar[bool] = True
+    version: ClassVar[int] = 2
 
     filename: FileName = "lora.safetensors"
     """Name of the file."""

@@ -1,10 +1,18 @@
 """Every method of merging against its equation in float64; what is copied, and what is refused before it is read."""
 
+import errno
+import hashlib
+import json
 import math
+import resource
+import shutil
 from itertools import combinations
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,62 +27,76 @@ from nodes.diffusion.merging import carrying_out
 from nodes.diffusion.merging.blocks import block_names, block_of, preset
 from nodes.diffusion.merging.carrying_out import write_merged
 from nodes.diffusion.merging.headers import read_header
-from nodes.diffusion.merging.methods import add_difference, cosine, dare, model_stock, slerp, ties, weighted
 from nodes.diffusion.merging.plan import planned
+from nodes.diffusion.merging.selecting import Selection
 from nodes.diffusion.merging.values import Merged, Recipe, Source
 
 POSITIONS = "cond_stage_model.transformer.text_model.embeddings.position_ids"
 CONV = "model.diffusion_model.input_blocks.0.0.weight"
 several = st.tuples(st.integers(0, 2**31), st.integers(2, 4), st.integers(1, 40))
-each = settings(max_examples=40, deadline=None)
+slicing = st.sampled_from([7, 2**18])
+each = settings(max_examples=30, deadline=None)
+Drawn = tuple[int, int, int]
 
 
-def drawn(draw: tuple[int, int, int]) -> tuple[list[Tensor], list[Tensor]]:
-    """Random tensors, float32 and float64."""
+def drawn(draw: Drawn, rounded: bool = False) -> list[Tensor]:
+    """Random tensors in float64; rounded ones have many entries of the same size."""
     seed, number, size = draw
     generator = torch.Generator().manual_seed(seed)
     tensors = [torch.randn(size, 3, generator=generator) for _ in range(number)]
-    return tensors, [tensor.double() for tensor in tensors]
+    return [(tensor.round(decimals=0) if rounded else tensor).double() for tensor in tensors]
+
+
+def merged(method: Any, tensors: list[Tensor], *weights: float, slice: int = 2**18, **settings: Any) -> Tensor:
+    """Merge checkpoints of one float32 tensor each."""
+    with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(carrying_out, "SLICE", slice)
+        patch.setattr(carrying_out, "SAMPLE", 2)
+        files = Files(Path(name))
+        sources = tuple(files.add(str(n), {"w": tensor.float()}) for n, tensor in enumerate(tensors))
+        return files.result(Merged(method=method, inputs=sources, weights=weights, **settings))["w"].double()
 
 
 def close(found: Tensor, wanted: Tensor) -> None:
     torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-5)
 
 
-@given(several, st.lists(st.floats(-2, 2), min_size=4, max_size=4))
+@given(several, st.lists(st.floats(-2, 2), min_size=4, max_size=4), slicing)
 @each
-def test_weighted(draw: Any, weights: list[float]) -> None:
-    tensors, exact = drawn(draw)
-    used = tuple(weights[: len(tensors)])
-    close(weighted(tensors, used), sum((w * x for w, x in zip(used, exact, strict=True)), torch.zeros_like(exact[0])))
+def test_weighted(draw: Drawn, weights: list[float], slice: int) -> None:
+    tensors = drawn(draw)
+    used = weights[: len(tensors)]
+    wanted = sum((w * x for w, x in zip(used, tensors, strict=True)), torch.zeros_like(tensors[0]))
+    close(merged("weighted", tensors, *used, slice=slice), wanted)
 
 
-@given(several, st.floats(0, 1))
+@given(several, st.floats(0, 1), slicing)
 @each
-def test_slerp_and_cosine(draw: Any, ratio: float) -> None:
-    (a, b, *_), (x, y, *_) = drawn(draw)
+def test_slerp_and_cosine(draw: Drawn, ratio: float, slice: int) -> None:
+    x, y, *_ = drawn(draw)
     cos = (x * y).sum() / (x.norm() * y.norm())
     angle = torch.acos(cos)
-    close(slerp(a, b, ratio), (torch.sin((1 - ratio) * angle) * x + torch.sin(ratio * angle) * y) / torch.sin(angle))
+    wanted = (torch.sin((1 - ratio) * angle) * x + torch.sin(ratio * angle) * y) / torch.sin(angle)
+    close(merged("slerp", [x, y], ratio, slice=slice), wanted)
     share = ratio * (1 + cos) / 2
-    close(cosine(a, b, ratio), (1 - share) * x + share * y)
+    close(merged("cosine", [x, y], ratio, slice=slice), (1 - share) * x + share * y)
 
 
 def test_slerp_of_what_is_parallel_or_zero_is_straight() -> None:
-    a = torch.arange(6.0)
-    close(slerp(a, 2 * a, 0.5), 1.5 * a.double())
-    close(slerp(a, torch.zeros(6), 0.5), 0.5 * a.double())
-    close(cosine(torch.zeros(6), a, 0.5), 0.5 * a.double())
+    a = torch.arange(6.0, dtype=torch.float64)
+    close(merged("slerp", [a, 2 * a], 0.5), 1.5 * a)
+    close(merged("slerp", [a, 0 * a], 0.5), 0.5 * a)
+    close(merged("cosine", [0 * a, a], 0.5), 0.5 * a)
 
 
-@given(several, st.floats(0, 1), st.floats(-2, 2))
+@given(several, st.floats(0, 1), st.floats(-2, 2), slicing, st.booleans())
 @each
-def test_ties(draw: Any, density: float, strength: float) -> None:
-    tensors, (base, *others) = drawn(draw)
+def test_ties(draw: Drawn, density: float, strength: float, slice: int, rounded: bool) -> None:
+    base, *others = tensors = drawn(draw, rounded)
     kept = math.floor(density * base.numel())
     differences = []
-    for index in range(len(others)):
-        difference = (tensors[index + 1] - tensors[0]).double().flatten()
+    for other in others:
+        difference = (other.float() - base.float()).double().flatten()
         largest = sorted(range(len(difference)), key=lambda place: -abs(float(difference[place])))[:kept]
         trimmed = torch.zeros_like(difference)
         trimmed[largest] = difference[largest]
@@ -84,50 +106,75 @@ def test_ties(draw: Any, density: float, strength: float) -> None:
         values = [float(difference[place]) for difference in differences]
         agreeing = [value for value in values if value * sum(values) > 0]
         wanted[place] += strength * sum(agreeing) / max(1, len(agreeing))
-    close(ties(tensors[0], tensors[1:], density, strength), wanted.view_as(base))
+    close(merged("ties", tensors, strength, density=density, slice=slice), wanted.view_as(base))
 
 
 def test_ties_that_keep_nothing_return_the_base() -> None:
-    base = torch.randn(3)
-    assert torch.equal(ties(base, [base + 1, base - 2], 0.2, 1.0), base)
+    base = torch.randn(3).double()
+    assert torch.equal(merged("ties", [base, base + 1, base - 2], 1.0, density=0.2), base.float().double())
 
 
-@given(several, st.floats(0.1, 1))
+@given(st.integers(0, 2**31), st.integers(1, 3000), st.floats(0, 1), st.sampled_from(["whole", "part", "none", "wrong"]))
 @each
-def test_dare(draw: Any, density: float) -> None:
-    tensors, (base, *others) = drawn(draw)
-    generators = [torch.Generator().manual_seed(index) for index in range(len(others))]
-    wanted = base.clone()
-    for index, other in enumerate(others):
-        kept = torch.rand(base.shape, generator=torch.Generator().manual_seed(index)) < density
-        wanted += (other - base) * kept / density / len(others)
-    close(dare(tensors[0], tensors[1:], density, 1.0, generators), wanted)
+def test_the_kth_largest_is_found_exactly(seed: int, size: int, share: float, known: str) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    numbers = torch.randn(size, generator=generator).abs().mul_(4).round(decimals=seed % 4)
+    bits, k = numbers.numpy().view(np.int32), max(1, round(share * size))
+    sample = {"whole": bits, "part": bits[::7], "none": bits[:0], "wrong": bits[:1] * 0 + 5}[known]
+    selection, passes = Selection(k, size, sample), 0
+    while not passes or not selection.narrow():
+        for start in range(0, size, 100):
+            selection.add(bits[start : start + 100])
+        passes += 1
+    wanted = numbers.sort(descending=True).values[k - 1]
+    assert float(np.int32(selection.value).view(np.float32)) == float(wanted)
+    assert selection.equal_kept == k - int((numbers > wanted).sum())
+    assert passes <= (1 if known == "whole" else 3)
 
 
-def test_dare_keeps_its_share_and_the_mean() -> None:
-    found = dare(torch.zeros(10**5), [torch.ones(10**5)], 0.25, 1.0, [torch.Generator().manual_seed(1)])
+@given(several, st.floats(0.1, 1), slicing)
+@each
+def test_dare(draw: Drawn, density: float, slice: int) -> None:
+    base, *others = tensors = drawn(draw)
+    found = (merged("dare", tensors, 1.0, density=density, slice=slice) - base).flatten()
+    changes = [(other - base).flatten() / density / len(others) for other in others]
+    for place, value in enumerate(found.tolist()):
+        sums = [sum(part) for n in range(len(changes) + 1) for part in combinations([float(c[place]) for c in changes], n)]
+        assert min(abs(value - wanted) for wanted in sums) < 2e-3 * (1 + abs(value))
+
+
+def test_dare_keeps_its_share_and_the_mean_and_draws_apart() -> None:
+    zero, one = torch.zeros(10**5).double(), torch.ones(10**5).double()
+    found = merged("dare", [zero, one], 1.0, density=0.25, slice=999)
     assert set(found.tolist()) == {0.0, 4.0}
     assert float(found.mean()) == pytest.approx(1, abs=0.03)
+    again, other = (merged("dare", [zero, one], 1.0, density=0.25, slice=999, seed=seed) for seed in (0, 1))
+    assert torch.equal(found, again)
+    assert float((found * other).mean()) == pytest.approx(1, abs=0.1)
+    assert float((found[:999] * found[999:1998]).mean()) == pytest.approx(1, abs=0.5)
+    both = merged("dare", [zero, one, 4 * one], 1.0, density=0.5)
+    assert set(both.tolist()) == {0.0, 1.0, 4.0, 5.0}
 
 
-@given(several)
+@given(several, slicing)
 @each
-def test_model_stock(draw: Any) -> None:
+def test_model_stock(draw: Drawn, slice: int) -> None:
     seed, _, size = draw
-    tensors, (base, *others) = drawn((seed, 4, size))
+    base, *others = tensors = drawn((seed, 4, size))
     differences = [(other - base).flatten() for other in others]
     cosines = [float(a @ b / (a.norm() * b.norm())) for a, b in combinations(differences, 2)]
     cos = max(0, sum(cosines) / len(cosines))
     share = 3 * cos / (1 + 2 * cos)
-    close(model_stock(tensors[0], tensors[1:]), share * sum(others) / 3 + (1 - share) * base)
+    close(merged("model stock", tensors, 1.0, slice=slice), share * sum(others) / 3 + (1 - share) * base)
+    assert torch.equal(merged("model stock", [base, base, *others], 1.0), base)
 
 
 @given(several)
 @each
-def test_adding_a_whole_difference_arrives(draw: Any) -> None:
-    (a, b, *_), _ = drawn(draw)
-    torch.testing.assert_close(add_difference(a, b, a, 1.0), b)
-    assert torch.equal(add_difference(a, b, a, 0.0), a)
+def test_adding_a_whole_difference_arrives(draw: Drawn) -> None:
+    a, b, *_ = drawn(draw)
+    torch.testing.assert_close(merged("add difference", [a, b, a], 1.0), b, rtol=1e-6, atol=1e-6)
+    assert torch.equal(merged("add difference", [a, b, a], 0.0), a)
 
 
 class Files:
@@ -199,12 +246,17 @@ def test_slices_do_not_show(files: Files, monkeypatch: pytest.MonkeyPatch) -> No
         close(whole[name], (p + q) / 2 + 0.7 * (q - (0.8 * p + 0.2 * r)))
 
 
-def test_nested_methods_that_need_whole_tensors(files: Files) -> None:
-    a, b, c = (files.random(name) for name in "abc")
-    inner = Merged(method="ties", inputs=(a, b, c), weights=(1.0,), density=0.3)
-    found = files.result(average(inner, c))
-    tensors = [files.load(source)["cond.b"].float() for source in (a, b, c)]
-    close(found["cond.b"], ((ties(tensors[0], tensors[1:], 0.3, 1.0) + tensors[2]) / 2).double())
+@pytest.mark.parametrize("inner", ["ties", "dare", "slerp", "model stock"])
+def test_nested_methods_equal_merging_one_after_the_other(files: Files, monkeypatch: pytest.MonkeyPatch, inner: Any) -> None:
+    monkeypatch.setattr(carrying_out, "SLICE", 11)
+    monkeypatch.setattr(carrying_out, "SAMPLE", 5)
+    a, b, c = (files.random(name, torch.float32) for name in "abc")
+    first = Merged(method=inner, inputs=(a, b) if inner == "slerp" else (a, b, c), weights=(0.6,), density=0.3)
+    middle = files.add("middle", files.result(first))
+    for outer in ("weighted", "ties"):
+        weights = (0.5, 0.2, 0.3) if outer == "weighted" else (1.0,)
+        merges = [Merged(method=outer, inputs=(c, x, b), weights=weights, density=0.4) for x in (first, middle)]
+        assert same(*map(files.result, merges))
 
 
 def test_a_source_used_twice_is_read_once(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,6 +333,62 @@ def test_no_safetensors_file_is_opened(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.safetensors").write_bytes(content)
     with pytest.raises(InputError, match="not a whole safetensors file"):
         read_header(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"b": {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]}},
+        {"b": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}},
+        {"b": {"dtype": "F32", "shape": [-1, -2], "data_offsets": [8, 16]}},
+        {"b": {"dtype": "F32", "shape": [3], "data_offsets": [8, 16]}},
+        {"b": {"dtype": "C7", "shape": [2], "data_offsets": [8, 16]}},
+        {"b": {"dtype": "F32", "shape": "22", "data_offsets": [8, 16]}},
+        {"b": {"dtype": "F32", "shape": [2], "data_offsets": [16, 8]}},
+        {"b": {"dtype": "F32", "shape": [2]}},
+        {"b": 3},
+    ],
+)
+def test_a_header_that_lies_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    header = {
+        "a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+        "c": {"dtype": "I8", "shape": [0], "data_offsets": [8, 8]},
+    }
+    text = json.dumps({**header, **change}).encode()
+    (tmp_path / "x.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(16))
+    with pytest.raises(InputError, match=r"x\.safetensors"):
+        read_header(tmp_path / "x.safetensors")
+
+
+def test_a_full_disk_is_told_before_anything_is_read_or_while_it_fills(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    merge = average(files.random("a"), files.random("b"))
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+        patch.setattr(carrying_out.Reader, "raw", None)
+        with pytest.raises(OSError, match="No space left") as refused:
+            files.result(merge)
+        assert refused.value.errno == errno.ENOSPC
+    monkeypatch.setattr(carrying_out, "SLICE", 11)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            files.result(merge)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_what_is_written_is_hashed(files: Files) -> None:
+    path = files.folder / "r.safetensors"
+    plan = planned(average(files.random("a"), files.random("b")), files.locate)
+    assert write_merged(plan, torch.float16, {}, path, lambda *_: None) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_tensors_that_were_tied_are_written_once_each(files: Files) -> None:
+    tied = torch.randn(4, 3)
+    a, b = (files.add(name, {"x": tied * n, "y": tied.clone() * n}) for n, name in enumerate("ab", 1))
+    found = files.result(average(a, b))
+    assert torch.equal(found["x"], found["y"])
 
 
 def test_a_stop_ends_the_writing(files: Files) -> None:

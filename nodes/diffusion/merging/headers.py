@@ -47,7 +47,13 @@ def read_file_header(file: Path) -> dict[str, Entry]:
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
         header = json.loads(opened.read(length))
-    return {name: _entry(file, name, facts, 8 + length) for name, facts in header.items() if name != "__metadata__"}
+    entries = {name: _entry(file, name, facts, 8 + length) for name, facts in header.items() if name != "__metadata__"}
+    end = 8 + length
+    for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].count)):
+        if entry.start < end:
+            raise InputError(f"{file.name}: the bytes of {name} are another tensor's too.", field="path", remedy=AGAIN)
+        end = entry.start + entry.count * BYTES[entry.dtype]
+    return entries
 
 
 def _entry(file: Path, name: str, facts: dict[str, list[int]], base: int) -> Entry:
@@ -55,7 +61,7 @@ def _entry(file: Path, name: str, facts: dict[str, list[int]], base: int) -> Ent
     try:
         begin, end = facts["data_offsets"]
         entry = Entry(file, str(facts["dtype"]), tuple(facts["shape"]), base + begin)
-        fits = 0 <= begin <= end and end - begin == entry.count * BYTES[entry.dtype]
+        fits = 0 <= begin <= end and end - begin == entry.count * BYTES[entry.dtype] and min(entry.shape, default=0) >= 0
     except (KeyError, TypeError, ValueError):
         fits, entry = False, None
     if entry is None or not fits:

@@ -1,21 +1,23 @@
-"""The arithmetic of merging: each function takes the tensors of one name, float32 and of one shape, and changes none."""
+"""The arithmetic of merging: each function takes slices of the tensors of one name, flat and float32, and changes none."""
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from nodes.diffusion.merging.facts import Facts, Trim
 from nodes.diffusion.merging.values import Merged
-from nodes.diffusion.randomness import generator_for
+from nodes.diffusion.randomness import seed_for
 
-ELEMENTWISE = ("weighted", "add difference", "dare")
-"""Methods that can be carried out slice by slice."""
 PARALLEL = 1e-6
 """Sine of the angle below which two tensors count as parallel."""
+CHANCES = 2**16
+"""DARE's chance to keep an entry is a multiple of 1 / CHANCES."""
 
 
-def combined(merge: Merged, tensors: list[Tensor], weights: tuple[float, ...], name: str, start: int) -> Tensor:
-    """Return one tensor of the merge, or its slice that begins at entry `start`."""
+def combined(merge: Merged, tensors: list[Tensor], weights: tuple[float, ...], facts: Facts, name: str, start: int) -> Tensor:
+    """Return a slice of one tensor of the merge, which begins at entry `start`."""
     strength, others = weights[0], tensors[1:]
     match merge.method:
         case "weighted":
@@ -23,16 +25,16 @@ def combined(merge: Merged, tensors: list[Tensor], weights: tuple[float, ...], n
         case "add difference":
             return add_difference(tensors[0], tensors[1], tensors[2], strength)
         case "slerp":
-            return slerp(tensors[0], tensors[1], strength)
+            return weighted(tensors, slerp_weights(facts.products, strength))
         case "cosine":
-            return cosine(tensors[0], tensors[1], strength)
+            return weighted(tensors, cosine_weights(facts.products, strength))
         case "ties":
-            return ties(tensors[0], others, merge.density, strength)
+            return ties(tensors[0], others, facts.trims, strength, start)
         case "dare":
-            generators = [generator_for(merge.seed, f"{name} {n}", start) for n in range(len(others))]
-            return dare(tensors[0], others, merge.density, strength, generators)
+            seeds = [seed_for(merge.seed, f"{name} {n}", start) for n in range(len(others))]
+            return dare(tensors[0], others, merge.density, strength, seeds)
         case "model stock":
-            return model_stock(tensors[0], others)
+            return add_mean_difference(tensors[0], others, model_stock_share(facts.products))
 
 
 def weighted(tensors: list[Tensor], weights: tuple[float, ...]) -> Tensor:
@@ -52,73 +54,77 @@ def add_difference(a: Tensor, b: Tensor, c: Tensor, strength: float) -> Tensor:
     return (b - c).mul_(strength).add_(a) if strength else a
 
 
-def slerp(a: Tensor, b: Tensor, ratio: float) -> Tensor:
-    """sin((1-t) w)/sin(w) A + sin(t w)/sin(w) B, w the angle between them (Shoemake 1985, sec. 3.3); straight where parallel."""
-    lengths = float(a.norm()) * float(b.norm())
-    cos = max(-1.0, min(1.0, float(torch.dot(a.flatten(), b.flatten())) / lengths)) if lengths else 1.0
-    angle = math.acos(cos)
+def slerp_weights(products: list[list[float]], ratio: float) -> tuple[float, float]:
+    """sin((1-t) w)/sin(w) and sin(t w)/sin(w), w the angle between A and B (Shoemake 1985, sec. 3.3); straight where parallel."""
+    angle = math.acos(_cosine(products, 0, 1))
     if ratio in (0, 1) or math.sin(angle) < PARALLEL:
-        return weighted([a, b], (1 - ratio, ratio))
-    parts = math.sin((1 - ratio) * angle) / math.sin(angle), math.sin(ratio * angle) / math.sin(angle)
-    return weighted([a, b], parts)
+        return 1 - ratio, ratio
+    return math.sin((1 - ratio) * angle) / math.sin(angle), math.sin(ratio * angle) / math.sin(angle)
 
 
-def cosine(a: Tensor, b: Tensor, ratio: float) -> Tensor:
-    """(1 - k) A + k B with k = t (1 + cos(A, B)) / 2: the less alike two tensors are, the more of A stays."""
-    lengths = float(a.norm()) * float(b.norm())
-    cos = float(torch.dot(a.flatten(), b.flatten())) / lengths if lengths else 1.0
-    share = ratio * (1 + max(-1.0, min(1.0, cos))) / 2
-    return weighted([a, b], (1 - share, share))
+def cosine_weights(products: list[list[float]], ratio: float) -> tuple[float, float]:
+    """1 - k and k = t (1 + cos(A, B)) / 2: the less alike two tensors are, the more of A stays."""
+    share = ratio * (1 + _cosine(products, 0, 1)) / 2
+    return 1 - share, share
 
 
-def ties(base: Tensor, others: list[Tensor], density: float, strength: float) -> Tensor:
+def model_stock_share(products: list[list[float]]) -> float:
+    """t = N cos / (1 + (N - 1) cos) (Jang et al. 2024, Model Stock, eq. 5), cos the mean over pairs, at least 0.
+
+    A difference without length has no direction: t is 0 then.
+    """
+    number = len(products)
+    if not all(products[i][i] for i in range(number)):
+        return 0.0
+    cosines = [_cosine(products, i, j) for i in range(number) for j in range(i)]
+    cos = max(0.0, sum(cosines) / len(cosines))
+    return number * cos / (1 + (number - 1) * cos)
+
+
+def _cosine(products: list[list[float]], i: int, j: int) -> float:
+    """From inner products; 1 where one has no length."""
+    lengths = math.sqrt(products[i][i] * products[j][j])
+    return max(-1.0, min(1.0, products[max(i, j)][min(i, j)] / lengths)) if lengths else 1.0
+
+
+def add_mean_difference(base: Tensor, others: list[Tensor], share: float) -> Tensor:
+    """Base + t (mean - base)."""
+    if not share:
+        return base + sum(others) * 0  # what is not finite must show
+    return weighted([base, *others], (1 - share, *(share / len(others),) * len(others)))
+
+
+def ties(base: Tensor, others: list[Tensor], trims: tuple[Trim, ...], strength: float, start: int) -> Tensor:
     """Trim, elect sign, mean of what agrees (Yadav et al. 2023, TIES-Merging, algorithm 1).
 
     Of every difference the `floor(density * n)` entries of largest size are kept, ties broken by place; zeros agree with none.
     """
+    differences = [trim.trimmed(other - base, start) for other, trim in zip(others, trims, strict=True)]
+    sign = differences[0].clone() if len(differences) == 1 else differences[0] + differences[1]
+    for difference in differences[2:]:
+        sign += difference
+    sign.sign_()
     total, count = torch.zeros_like(base), torch.zeros_like(base)
-    differences = [_trimmed(other - base, density) for other in others]
-    sign = sum(differences[1:], differences[0]).sign()
     for difference in differences:
-        agrees = (difference.sign() == sign) & (sign != 0)
-        total += difference * agrees
-        count += agrees
-    return base + strength * total / count.clamp_(min=1)
+        agreeing = difference.mul_(sign).clamp_(min=0)
+        total += agreeing
+        count += agreeing.sign_()
+    return total.mul_(sign).div_(count.clamp_(min=1)).mul_(strength).add_(base)
 
 
-def _trimmed(difference: Tensor, density: float) -> Tensor:
-    kept = math.floor(density * difference.numel())
-    if kept == difference.numel():
-        return difference
-    if not kept:
-        return torch.zeros_like(difference)
-    sizes = difference.abs().flatten()
-    smallest = sizes.kthvalue(sizes.numel() - kept + 1).values
-    larger = sizes > smallest
-    larger[(sizes == smallest).nonzero().flatten()[: kept - int(larger.sum())]] = True
-    return difference * larger.view_as(difference)
-
-
-def dare(base: Tensor, others: list[Tensor], density: float, strength: float, generators: list[torch.Generator]) -> Tensor:
+def dare(base: Tensor, others: list[Tensor], density: float, strength: float, seeds: list[int]) -> Tensor:
     """Drop each entry of a difference with chance 1 - d, divide the rest by d, add their mean (Yu et al. 2024, DARE, eq. 2-3)."""
+    limit = max(1, round(density * CHANCES))
     total = torch.zeros_like(base)
-    for other, generator in zip(others, generators, strict=True):
-        kept = torch.rand(base.shape, generator=generator) < density
-        total += (other - base) * kept
-    return total.mul_(strength / (density * len(others))).add_(base)
+    for other, seed in zip(others, seeds, strict=True):
+        difference = other - base
+        if limit < CHANCES:
+            values = difference.numpy()
+            np.multiply(values, _draws(seed, len(values)) < limit, out=values)
+        total += difference
+    return total.mul_(strength * CHANCES / (limit * len(others))).add_(base)
 
 
-def model_stock(base: Tensor, others: list[Tensor]) -> Tensor:
-    """t mean + (1 - t) base, t = N cos / (1 + (N - 1) cos) (Jang et al. 2024, Model Stock, eq. 5).
-
-    cos is the mean over pairs of the cosine between differences, at least 0; a difference without length has none.
-    """
-    differences = [(other - base).flatten() for other in others]
-    lengths = [float(difference.norm()) for difference in differences]
-    pairs = [(i, j) for i in range(len(others)) for j in range(i)]
-    if not all(lengths):
-        return base
-    cosines = [float(torch.dot(differences[i], differences[j])) / (lengths[i] * lengths[j]) for i, j in pairs]
-    cos = max(0.0, min(1.0, sum(cosines) / len(cosines)))
-    share = len(others) * cos / (1 + (len(others) - 1) * cos)
-    return base + (sum(differences[1:], differences[0]) * (share / len(others))).view_as(base)
+def _draws(seed: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.uint16]]:
+    """Whole numbers below CHANCES, all as likely, four from each number that the generator makes."""
+    return np.random.SFC64(seed).random_raw(-(-count // 4)).astype("<u8", copy=False).view("<u2")[:count]

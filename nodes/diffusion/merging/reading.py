@@ -1,6 +1,7 @@
 """Tensors and slices of tensors, read from their places in files."""
 
-from collections.abc import Generator
+import os
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from io import FileIO
 from pathlib import Path
@@ -38,6 +39,8 @@ class Reader:
         file = self._open.get(entry.file)
         if file is None:
             file = self._open[entry.file] = self._files.enter_context(entry.file.open("rb", buffering=0))
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)  # the system reads further ahead
         view, done = bytes_of(found), 0
         file.seek(entry.start + width * start)
         while done < len(view):
@@ -48,8 +51,13 @@ class Reader:
         return found
 
     def numbers(self, entry: Entry, start: int = 0, count: int | None = None) -> Tensor:
-        """Return numbers as a flat float32 tensor that nobody else holds."""
+        """Return numbers as a flat float32 tensor."""
         return self.raw(entry, start, count).view(DTYPES[entry.dtype]).to(torch.float32)
+
+    def slices(self, entry: Entry, size: int) -> Iterator[Tensor]:
+        """Yield all numbers of a tensor, `size` at a time."""
+        for start in range(0, entry.count, size):
+            yield self.numbers(entry, start, min(size, entry.count - start))
 
 
 def bytes_of(tensor: Tensor) -> memoryview:
