@@ -1,4 +1,4 @@
-"""What a model folder holds, read from its JSON files and weight headers alone; needs no torch."""
+"""What a model folder or a single file holds, read from JSON files and weight headers alone; needs no torch."""
 
 import json
 import struct
@@ -9,6 +9,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.layouts.descriptions import described, description_of
+from nodes.diffusion.layouts.single_files import is_single_file
 from nodes.diffusion.values import Family, PredictionType
 
 LAYOUT = "A diffusers folder has model_index.json and the folders unet, vae, text_encoder, tokenizer and scheduler."
@@ -56,8 +58,15 @@ class ModelFacts:
     """Layers that can be dropped from every text encoder while one is left."""
 
 
-def inspect_folder(folder: Path) -> ModelFacts:
-    """Return the facts of a diffusers folder; raise InputError when a part is missing, damaged or a pickle."""
+def inspect_folder(folder: Path, *, weights: bool = True) -> ModelFacts:
+    """Return the facts of a diffusers folder; raise InputError when a part is missing, damaged or a pickle.
+
+    Without `weights`, descriptions are enough. `folder` may be a checkpoint in one file.
+    """
+    if is_single_file(folder):
+        if folder.suffix.lower() == ".safetensors":
+            check_whole(folder)
+        return inspect_folder(described(folder), weights=False)
     second = ("tokenizer_2", "text_encoder_2") if (folder / "text_encoder_2").is_dir() else ()
     encoders = ("text_encoder", *second[1:])
     for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler", *second):
@@ -65,8 +74,9 @@ def inspect_folder(folder: Path) -> ModelFacts:
             raise InputError(f"{folder.name} has no folder {part!r}.", field="model", remedy=LAYOUT)
     unet, vae = read_as(folder / "unet" / "config.json", UNetConfig), read_as(folder / "vae" / "config.json", VAEConfig)
     layers = min(read_as(folder / part / "config.json", _TextEncoder).num_hidden_layers for part in encoders)
-    for part in ("unet", "vae", *encoders):
-        check_weights(folder / part)
+    if weights:
+        for part in ("unet", "vae", *encoders):
+            check_weights(folder / part)
     if unet.in_channels != vae.latent_channels:
         message = f"the UNet of {folder.name} takes {unet.in_channels} channels where the VAE gives {vae.latent_channels}."
         raise InputError(message, field="model", remedy="Inpainting, depth and upscaling models cannot be used here.")
@@ -80,7 +90,8 @@ def inspect_folder(folder: Path) -> ModelFacts:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Return a JSON configuration; raise InputError naming the file when it is missing or damaged."""
+    """Return a JSON configuration, a single file's too; raise InputError naming it when it is missing or damaged."""
+    path = description_of(path)
     name = f"{path.parent.name}/{path.name}"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))

@@ -4,19 +4,25 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate import init_empty_weights
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from nodes.diffusion.devices import DTYPES, Precision
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import AGAIN, ModelFacts, inspect_folder, read_config, weights_variant
+from nodes.diffusion.layouts.descriptions import described
+from nodes.diffusion.layouts.reading import fill
+from nodes.diffusion.layouts.single_files import is_single_file
+from nodes.diffusion.randomness import seed_for
 from nodes.diffusion.values import DiffusionModel
 
 if TYPE_CHECKING:
@@ -31,11 +37,22 @@ diffusers_logging.set_verbosity(diffusers_logging.CRITICAL)
 class StableDiffusion:
     """The parts of one model on one device, frozen and in evaluation mode; nobody may leave them changed."""
 
-    def __init__(self, folder: Path, device: torch.device, precision: Precision, facts: ModelFacts | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        device: torch.device,
+        precision: Precision,
+        facts: ModelFacts | None = None,
+        initial_seed: int | None = None,
+        moving_average: bool = False,
+    ) -> None:
         self.folder = folder
+        """A diffusers folder, or a checkpoint in one file."""
+        self.initial_seed = initial_seed
+        self.moving_average = moving_average
         self.device = device
         self.precision: Precision = precision
-        self.facts: ModelFacts = facts or inspect_folder(folder)
+        self.facts: ModelFacts = facts or inspect_folder(folder, weights=initial_seed is None)
         self.words: dict[str, list[torch.Tensor]] = {}
         """Placeholders that prompts may use now, and their vectors [k, d] for each text encoder."""
         self.aesthetic: Aesthetic | None = None
@@ -44,8 +61,8 @@ class StableDiffusion:
         """Step and micro step of the training that goes on now, for what layers draw at random."""
 
     def part(self, name: str) -> Path:
-        """Return the folder of one part, such as `unet`."""
-        return self.folder / name
+        """Return the folder of one part, such as `unet`; of a single file's, which holds descriptions alone."""
+        return described(self.folder) / name
 
     @property
     def dtype(self) -> torch.dtype:
@@ -78,8 +95,9 @@ class StableDiffusion:
 
     @property
     def scheduler_config(self) -> dict[str, Any]:
-        """The scheduler's settings as the folder states them."""
-        return read_config(self.part("scheduler") / "scheduler_config.json")
+        """The scheduler's settings as the folder states them, with what the model is taken to predict."""
+        stated = read_config(self.part("scheduler") / "scheduler_config.json")
+        return {**stated, "prediction_type": self.facts.prediction_type}
 
     def loaded_bytes(self) -> int:
         """Return the bytes of the parts that are in memory."""
@@ -100,11 +118,30 @@ class StableDiffusion:
 
     def _ready(self, cls: Any, part: str, **dtype: torch.dtype) -> Any:
         make_room(self)
-        return load_part(cls, self.part(part), self.device, **dtype)
+        if is_single_file(self.folder):
+            file, average = self.folder, self.moving_average
+            return part_from_file(cls, file, part, self.device, *dtype.values(), moving_average=average)
+        return load_part(cls, self.part(part), self.device, initial_seed=self.initial_seed, **dtype)
 
 
-def load_part(cls: Any, folder: Path, device: torch.device, **dtype: torch.dtype) -> Any:
-    """Return one part of a model, frozen and in evaluation mode, from safetensors on this disk and nothing else."""
+def part_from_file(
+    cls: Any, file: Path, part: str, device: torch.device, dtype: torch.dtype | None = None, *, moving_average: bool = False
+) -> Any:
+    """Return one part of a checkpoint in one file, frozen and in evaluation mode; without `dtype`, with the file's numbers."""
+    with _damage_named(part):
+        with init_empty_weights():
+            module = _made(cls, described(file) / part)
+        fill(module, file, part, device, dtype, moving_average=moving_average)
+    return module.to(device).requires_grad_(False).eval()
+
+
+def load_part(cls: Any, folder: Path, device: torch.device, *, initial_seed: int | None = None, **dtype: torch.dtype) -> Any:
+    """Return one part of a model, frozen and in evaluation mode, from safetensors on this disk and nothing else.
+
+    With `initial_seed` no weights are read: they are drawn from it, as the part's library begins a training.
+    """
+    if initial_seed is not None:
+        return _drawn(cls, folder, initial_seed).to(device, *dtype.values()).requires_grad_(False).eval()
     options = {"local_files_only": True, "use_safetensors": True, "variant": weights_variant(folder)}
     report = {"output_loading_info": True, "ignore_mismatched_sizes": True}
     with _damage_named(folder.name):
@@ -115,6 +152,21 @@ def load_part(cls: Any, folder: Path, device: torch.device, **dtype: torch.dtype
         message = f"{folder.name} lacks {len(missing)} weights of the shapes in its config.json, such as {missing[0]}."
         raise InputError(message, field="model", remedy=AGAIN)
     return module.to(device).requires_grad_(False).eval()
+
+
+def _drawn(cls: type[Any], folder: Path, seed: int) -> Any:
+    with _damage_named(folder.name), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(seed, folder.name))  # the libraries draw from the global generator
+        return _made(cls, folder)
+
+
+def _made(cls: type[Any], folder: Path) -> Any:
+    """One part as its library makes it."""
+    config = read_config(folder / "config.json")
+    if issubclass(cls, PreTrainedModel):
+        configured: Any = cls.config_class
+        return cls(configured(**config))
+    return cls.from_config(config)
 
 
 @contextmanager
@@ -134,7 +186,14 @@ _resident: OrderedDict[tuple[str, str, str], StableDiffusion] = OrderedDict()
 
 def load(model: DiffusionModel, folder: Path, *, device: torch.device, precision: Precision = "fp32") -> StableDiffusion:
     """Return the model in memory: the same object for every node that asks for the same weights, device and precision."""
-    loaded = resident((model.digest, str(device), precision), lambda: StableDiffusion(folder, device, precision))
+    identity = f"{model.digest} {model.prediction_type} {model.initial_seed} {model.moving_average}"
+
+    def made() -> StableDiffusion:
+        stated = inspect_folder(folder, weights=model.initial_seed is None)
+        facts = replace(stated, prediction_type=model.prediction_type)
+        return StableDiffusion(folder, device, precision, facts, model.initial_seed, model.moving_average)
+
+    loaded = resident((identity, str(device), precision), made)
     loaded.folder = folder  # the same content may have moved
     return loaded
 

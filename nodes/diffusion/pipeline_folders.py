@@ -5,12 +5,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
+import transformers
 from safetensors.torch import load_file
 from torch import Tensor
 
+from nodes.diffusion.clip_folders import has_text_projection
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.folders import inspect_folder, read_config, weights_variant
+from nodes.diffusion.folders import read_config, weights_variant
+from nodes.diffusion.layouts.descriptions import described
+from nodes.diffusion.layouts.single_files import is_single_file
+from nodes.diffusion.loading import load_part, part_from_file
+from nodes.diffusion.values import DiffusionModel
 
 PARTS = {
     "unet": ("diffusers", "UNet2DConditionModel", "diffusion_pytorch_model"),
@@ -20,6 +27,8 @@ PARTS = {
     "tokenizer": ("transformers", "CLIPTokenizer", ""),
     "tokenizer_2": ("transformers", "CLIPTokenizer", ""),
     "scheduler": ("diffusers", "DDIMScheduler", ""),
+    "image_encoder": ("transformers", "CLIPVisionModelWithProjection", "model"),
+    "feature_extractor": ("transformers", "CLIPImageProcessor", ""),
 }
 """Library, class and name of the weights of each part."""
 
@@ -31,26 +40,31 @@ def model_index(folder: Path) -> bytes:
         missing = [name for name, value in index.items() if isinstance(value, list) and name not in PARTS]
         safe = {"requires_safety_checker": False} if "requires_safety_checker" in index or "safety_checker" in index else {}
         return _json({**index, **{name: [None, None] for name in missing}, **safe})
-    sdxl = inspect_folder(folder).family == "sdxl"
+    sdxl = (folder / "text_encoder_2").is_dir()
     parts = {part: list(facts[:2]) for part, facts in PARTS.items() if (folder / part).is_dir()}
-    empty = {} if sdxl else {"safety_checker": [None, None], "feature_extractor": [None, None]}
+    absent = [part for part in ("safety_checker", "feature_extractor") if part not in parts]
+    empty = {} if sdxl else {part: [None, None] for part in absent}
     name = "StableDiffusionXLPipeline" if sdxl else "StableDiffusionPipeline"
     return _json({"_class_name": name, **parts, **empty})
 
 
-def description_files(folder: Path, *, zero_terminal_snr: bool) -> dict[str, bytes]:
+def description_files(model: DiffusionModel, place: Path) -> dict[str, bytes]:
     """Return the JSON and text files of all parts by path; weights and their indices are left out.
 
-    A model trained with no signal at its last timestep says so in its scheduler, for every program that samples from it.
+    The scheduler says what the model predicts, and of one trained with no signal at its last timestep that it was, for every
+    program that samples from it.
     """
+    folder = described(place)
     found: dict[str, bytes] = {}
     for part in PARTS:
         for file in sorted((folder / part).glob("*")):
             if file.suffix in (".json", ".txt", ".model") and not file.name.endswith(".index.json"):
                 found[f"{part}/{file.name}"] = file.read_bytes()
-    if zero_terminal_snr:
-        config = read_config(folder / "scheduler" / "scheduler_config.json")
+    stated = read_config(folder / "scheduler" / "scheduler_config.json")
+    config = {**stated, "prediction_type": model.prediction_type}
+    if model.zero_terminal_snr:
         config |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    if config != stated:
         found["scheduler/scheduler_config.json"] = _json(config)
     return found
 
@@ -60,25 +74,43 @@ def weight_parts(folder: Path) -> list[str]:
     return [part for part, facts in PARTS.items() if facts[2] and (folder / part).is_dir()]
 
 
-def part_tensors(folder: Path, part: str, changed: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Return one part's tensors under the names of its files, in `dtype`, with `changed` (`unet.NAME`, ...) in their places.
+def part_tensors(model: DiffusionModel, place: Path, part: str) -> dict[str, Tensor]:
+    """Return one part's tensors under the names of a folder's files, as they are there or as they are drawn from a seed."""
+    folder, cpu = described(place), torch.device("cpu")
+    if is_single_file(place):
+        average = model.moving_average
+        return part_from_file(_class_of(folder, part), place, part, cpu, moving_average=average).state_dict()
+    if model.initial_seed is not None:
+        return load_part(_class_of(folder, part), folder / part, cpu, initial_seed=model.initial_seed).state_dict()
+    variant = weights_variant(folder / part)
+    files = [file for file in sorted((folder / part).glob("*.safetensors")) if _is_variant(file, variant)]
+    return {name: tensor for file in files for name, tensor in load_file(file).items()}
+
+
+def changed_tensors(own: Mapping[str, Tensor], part: str, changed: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Return a part's tensors in `dtype`, with `changed` (`unet.NAME`, ...) in their places.
 
     Numbers that are no floats stay as they are. Raises InputError when a number leaves the range of `dtype`.
     """
-    variant = weights_variant(folder / part)
-    files = [file for file in sorted((folder / part).glob("*.safetensors")) if _is_variant(file, variant)]
-    tensors = {name: tensor for file in files for name, tensor in load_file(file).items()}
-    prefix = {"unet": "unet.", "text_encoder": "text_encoder_0.", "text_encoder_2": "text_encoder_1."}.get(part, "vae.")
+    tensors = dict(own)
+    prefix = {"text_encoder": "text_encoder_0.", "text_encoder_2": "text_encoder_1."}.get(part, f"{part}.")
     for name, tensor in changed.items():
         if name.startswith(prefix):
-            own = name.removeprefix(prefix)
-            tensors[own if own in tensors else f"text_model.{own}"] = tensor
+            inner = name.removeprefix(prefix)
+            tensors[inner if inner in tensors else f"text_model.{inner}"] = tensor
     cast = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     bad = [name for name, tensor in cast.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if bad:
         remedy = "Save as fp32 or bf16."
         raise InputError(f"{part} holds numbers that are not finite, in {bad[0]}.", field="precision", remedy=remedy)
     return cast
+
+
+def _class_of(folder: Path, part: str) -> Any:
+    library, name, _ = PARTS[part]
+    if part == "text_encoder" and has_text_projection(folder / part):
+        return transformers.CLIPTextModelWithProjection
+    return getattr(diffusers if library == "diffusers" else transformers, name)
 
 
 def _is_variant(file: Path, variant: str | None) -> bool:

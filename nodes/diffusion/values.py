@@ -23,7 +23,7 @@ class DiffusionModel:
     """A handle: which weights, of which family, and the adapters laid over them."""
 
     digest: str
-    """Identity of the folder's content; the run knows where that content lies."""
+    """Identity of the content of a folder or of a single file; the run knows where it lies."""
     name: str
     family: Family
     prediction_type: PredictionType
@@ -37,6 +37,10 @@ class DiffusionModel:
     """Layers dropped from the end of the text encoder."""
     zero_terminal_snr: bool = False
     """Whether it was trained with no signal left at the last timestep, so that sampling must begin there too."""
+    initial_seed: int | None = None
+    """When set, the folder only describes the parts: their weights are drawn at random from this seed."""
+    moving_average: bool = False
+    """Whether the moving average that a single file holds beside its UNet is used in its place."""
     adapters: tuple[Adapter, ...] = ()
     """What is laid over the weights, in order."""
 

@@ -1,14 +1,16 @@
 """LoadModel."""
 
+from collections import Counter
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.folders import inspect_folder
+from nodes.diffusion.folders import ModelFacts, inspect_folder
+from nodes.diffusion.layouts.single_files import NAMES, PICKLES, SingleFile, is_single_file, prediction_in, read_single_file
 from nodes.diffusion.values import DiffusionModel
 
 BUNDLED = {"loom-emoji": Path(__file__).parent / "loom_emoji"}
@@ -16,49 +18,80 @@ PARTS = (".json", ".txt", ".safetensors")
 
 
 class LoadModel(Node):
-    """Open a Stable Diffusion model: SD 1.x, SD 2.x or SDXL in a diffusers folder, or the bundled one by its name.
+    """Open a Stable Diffusion model: SD 1.x, SD 2.x or SDXL, in one file or a diffusers folder, or the bundled one by its name.
 
     Only the descriptions are read here; weights are loaded by the nodes that need them.
     """
 
-    synonyms: ClassVar[tuple[str, ...]] = ("checkpoint", "base model", "diffusers")
+    synonyms: ClassVar[tuple[str, ...]] = ("checkpoint", "base model", "diffusers", "single file", "safetensors", "ckpt")
 
     model: ModelReference = "loom-emoji"
-    """`loom-emoji`, the small model that comes with the program, or a model's folder in the workspace."""
+    """`loom-emoji`, the small model that comes with the program, or a model in the workspace: a `.safetensors` or `.ckpt`
+    file as AUTOMATIC1111 and ComfyUI use it, or a diffusers folder."""
     clip_skip: Annotated[int, Field(ge=0, le=11)] = 0
     """Layers dropped from the end of the text encoder; 0 is what the model was trained with."""
+    prediction_type: Literal["automatic", "epsilon", "v_prediction"] = "automatic"
+    """What the UNet predicts: noise or velocity. Files do not always say it; when pictures are only noise, say it here."""
+    moving_average: bool = False
+    """Use the moving average of the UNet's weights that some single files hold beside them (EMA)."""
 
     def fingerprint(self, files: OutsideFiles) -> Json:
         reference = str(BUNDLED.get(self.model, self.model))
-        folder = files.resolve(reference)
-        if folder.is_file():
-            remedy = "Give a diffusers folder; single-file checkpoints are not read yet."
-            raise InputError(f"{self.model} is a file.", field="model", remedy=remedy)
-        if not folder.is_dir():
-            remedy = f"The bundled model is {' or '.join(BUNDLED)}; a folder is looked for in the workspace."
+        place = files.resolve(reference)
+        if not place.exists():
+            remedy = f"The bundled model is {' or '.join(BUNDLED)}; a file or folder is looked for in the workspace."
             raise InputError(f"there is no model {self.model!r}.", field="model", remedy=remedy)
-        facts = inspect_folder(folder)
+        if place.is_file() and not is_single_file(place):
+            remedy = "Give a .safetensors or .ckpt file, or a diffusers folder."
+            raise InputError(f"{place.name} is no model.", field="model", remedy=remedy)
+        if place.suffix.lower() not in PICKLES:  # opening one takes torch, so run does it
+            self._checked(place)
+        name = self.model if self.model in BUNDLED else place.stem if place.is_file() else place.name
+        if place.is_file():
+            digest = files.digest_file(reference)
+            return {"name": name, "folder": digest, "vae": f"{digest} vae", "text": [f"{digest} text"]}
+        return {
+            "name": name,
+            "folder": files.digest_folder(reference, PARTS),
+            "vae": files.digest_folder(f"{reference}/vae", PARTS),
+            "text": [files.digest_folder(f"{reference}/{part}", PARTS) for part in inspect_folder(place).text_parts],
+        }
+
+    def _checked(self, place: Path) -> ModelFacts:
+        """Facts of a model that the fields fit to."""
+        facts = inspect_folder(place)
         if self.clip_skip > facts.max_clip_skip:
             message = f"{self.model} has too few text-encoder layers to drop {self.clip_skip}."
             raise InputError(message, field="clip_skip", remedy=f"The most is {facts.max_clip_skip}.")
-        return {
-            "name": self.model if self.model in BUNDLED else folder.name,
-            "folder": files.digest_folder(reference, PARTS),
-            "vae": files.digest_folder(f"{reference}/vae", PARTS),
-            "text": [files.digest_folder(f"{reference}/{part}", PARTS) for part in facts.text_parts],
-        }
+        if self.moving_average and not (place.is_file() and read_single_file(place).has_moving_average):
+            remedy = "Turn it off, or use the file that is called ema or full."
+            raise InputError(f"{self.model} holds no moving average.", field="moving_average", remedy=remedy)
+        return facts
 
     def run(self, context: RunContext) -> DiffusionModel:
-        digests = context.fingerprint
-        folder = context.locate(digests["folder"])
-        facts = inspect_folder(folder)
+        digests: Any = context.fingerprint
+        place = context.locate(digests["folder"])
+        facts = self._checked(place)
+        if place.is_file():
+            context.message(_found(read_single_file(place), facts))
         return DiffusionModel(
             digest=digests["folder"],
             name=digests["name"],
             family=facts.family,
-            prediction_type=facts.prediction_type,
+            prediction_type=facts.prediction_type if self.prediction_type == "automatic" else self.prediction_type,
             resolution=facts.resolution,
             vae_digest=digests["vae"],
             text_digest="+".join(digests["text"]),
             clip_skip=self.clip_skip,
+            zero_terminal_snr="ztsnr" in read_single_file(place).shapes if place.is_file() else False,
+            moving_average=self.moving_average,
         )
+
+
+def _found(file: SingleFile, facts: ModelFacts) -> str:
+    """What a single file turned out to be."""
+    numbers = " and ".join(kind for kind, _ in Counter(file.dtypes.values()).most_common(2)).lower()
+    _, reason = prediction_in(file, facts.family)
+    kind = "velocity" if facts.prediction_type == "v_prediction" else "noise"
+    average = ", with a moving average of the UNet" if file.has_moving_average else ""
+    return f"{NAMES[facts.family]}, {facts.resolution} pixels, {numbers}{average}; it predicts {kind}: {reason}."

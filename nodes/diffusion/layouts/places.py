@@ -4,7 +4,7 @@ A diffusers name begins with its part: `unet.`, `vae.`, `text_encoder.`, `text_e
 by a `Change`; the tensors themselves are turned in `tensors.py`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,6 +68,14 @@ def single_file_place(name: str, layout: Layout) -> Place | None:
         return Place(prefix + clip_name(inner))
     found = open_clip_name(inner)
     return Place(prefix + found[0], found[1]) if found else None
+
+
+def in_file(name: str, layout: Layout, names: Container[str]) -> Place | None:
+    """Return where a folder's tensor lies in one very file; older merges name SD1's text encoder without `text_model.`"""
+    place = single_file_place(name, layout)
+    if place and place.name not in names:
+        place = Place(place.name.replace(".text_model.", "."), place.change)
+    return place if place and place.name in names else None
 
 
 def folder_places(name: str, layout: Layout) -> tuple[Place, ...]:

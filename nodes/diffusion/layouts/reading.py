@@ -1,0 +1,93 @@
+"""Tensors of a single-file checkpoint, taken from the memory-mapped file one by one."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.layouts.places import UNET, Place, in_file, layout_of
+from nodes.diffusion.layouts.single_files import PICKLES, family_in, read_single_file
+from nodes.diffusion.layouts.tensors import to_folder
+
+DTYPE_NAMES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
+    torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
+
+
+def pickled_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a `.ckpt`, mapped into memory; raise InputError for one that holds more than data."""
+    facts = path.stat()
+    return _pickled(path, facts.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _pickled(path: Path, _modified: int) -> dict[str, Tensor]:
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # the unpickler raises what the file makes it raise
+        remedy = "Use the .safetensors file of the same model; a pickle that holds programs is not opened."
+        raise InputError(f"{path.name} cannot be read as a checkpoint of tensors alone.", field="model", remedy=remedy) from error
+    inner: Any = content.get("state_dict", content) if isinstance(content, dict) else {}
+    return {str(name): value for name, value in inner.items() if isinstance(value, Tensor)}
+
+
+@contextmanager
+def opened(path: Path) -> Generator[Callable[[str], Tensor]]:
+    """Yield a function that returns a tensor by its name in the file."""
+    if path.suffix.lower() in PICKLES:
+        yield pickled_tensors(path).__getitem__
+        return
+    with safe_open(path, framework="pt") as file:
+        yield file.get_tensor
+
+
+def moving_average_name(name: str) -> str:
+    """Return the name under which LDM keeps the moving average of a UNet's tensor."""
+    return "model_ema." + name.removeprefix("model.").replace(".", "")
+
+
+def part_places(path: Path, part: str, *, moving_average: bool = False) -> Callable[[str], Place | None]:
+    """Return where a tensor of one part, by its name in a folder without the part's, lies in this very file."""
+    file = read_single_file(path)
+    layout = layout_of(file.shapes, family_in(file))
+
+    def place_of(name: str) -> Place | None:
+        place = in_file(f"{part}.{name}", layout, file.shapes)
+        if place and moving_average and place.name.startswith(UNET):
+            average = moving_average_name(place.name)
+            return Place(average, place.change) if average in file.shapes else place
+        return place
+
+    return place_of
+
+
+def fill(
+    module: nn.Module, path: Path, part: str, device: torch.device, dtype: torch.dtype | None, *, moving_average: bool
+) -> None:
+    """Give an empty module its weights: each goes from the mapped file into its place once, cast on the way.
+
+    Raises InputError when the file lacks one of them, in the shape that the module has.
+    """
+    place_of = part_places(path, part, moving_average=moving_average)
+    filled: dict[str, Tensor] = {}
+    missing: list[str] = []
+    with opened(path) as tensor_of:
+        for name, empty in module.state_dict().items():
+            place = place_of(name)
+            tensor = to_folder(tensor_of(place.name), place.change) if place else None
+            if tensor is None or tensor.shape != empty.shape:
+                missing.append(name)
+            else:
+                filled[name] = tensor.to(device, dtype or tensor.dtype).contiguous()
+    if missing:
+        message = f"{path.name}: {part} lacks {len(missing)} weights of the published shapes, such as {missing[0]}."
+        raise InputError(message, field="model", remedy="It is another architecture, or holds only a part of a model.")
+    module.load_state_dict(filled, assign=True)

@@ -1,0 +1,139 @@
+"""What a single-file checkpoint holds, from its header alone: tensors, family, what it predicts. No torch for safetensors."""
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from statistics import pstdev
+
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.layouts.places import TEXT, UNET, VAE
+from nodes.diffusion.values import Family, PredictionType
+
+PICKLES = (".ckpt", ".pt", ".pth", ".bin")
+STRANGERS = {
+    ".joint_blocks.": "Stable Diffusion 3",
+    ".double_blocks.": "Flux",
+    "lora_unet_": "a LoRA",
+    ".lora_A.": "a LoRA",
+    "lora_te": "a LoRA",
+    "control_model.": "a ControlNet",
+    "conditioner.embedders.0.model.": "the refiner of SDXL",
+}
+"""What a file that is none of ours is, by a part of its tensors' names."""
+NAMES = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL"}
+USED = "SD 1.x, SD 2.x and SDXL can be read, as single files with UNet, VAE and text encoders, or as diffusers folders."
+TELLING = "model.diffusion_model.output_blocks.11.1.transformer_blocks.0.norm1.bias"
+"""The tensor in which SD2's two kinds differ: its deviation is above 0.09 only where velocity is predicted."""
+
+
+@dataclass(frozen=True)
+class SingleFile:
+    """Header of a checkpoint."""
+
+    path: Path
+    shapes: Mapping[str, tuple[int, ...]]
+    dtypes: Mapping[str, str]
+    """As safetensors names them, such as `F16`."""
+    starts: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Offsets in the file; empty for pickles."""
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def has(self, prefix: str) -> bool:
+        return any(name.startswith(prefix) for name in self.shapes)
+
+    @property
+    def has_moving_average(self) -> bool:
+        return self.has("model_ema.diffusion_model")
+
+
+def is_single_file(path: Path) -> bool:
+    """Whether a path names a checkpoint in one file, rather than a folder."""
+    return path.suffix.lower() in (".safetensors", *PICKLES) and path.is_file()
+
+
+def read_single_file(path: Path) -> SingleFile:
+    """Return the header of a checkpoint that is whole; the same file is read once."""
+    facts = path.stat()
+    return _read(path, facts.st_mtime_ns, facts.st_size)
+
+
+@lru_cache(maxsize=16)
+def _read(path: Path, _modified: int, _size: int) -> SingleFile:
+    if path.suffix.lower() in PICKLES:
+        return _read_pickle(path)
+    with path.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        header = json.loads(opened.read(length))
+    metadata = header.pop("__metadata__", {})
+    try:
+        return SingleFile(
+            path,
+            shapes={name: tuple(facts["shape"]) for name, facts in header.items()},
+            dtypes={name: facts["dtype"] for name, facts in header.items()},
+            starts={name: 8 + length + facts["data_offsets"][0] for name, facts in header.items()},
+            metadata={str(name): str(text) for name, text in metadata.items()},
+        )
+    except (LookupError, TypeError, AttributeError):
+        message = f"the header of {path.name} cannot be used."
+        raise InputError(message, field="model", remedy="Copy or download it again.") from None
+
+
+def _read_pickle(path: Path) -> SingleFile:
+    from nodes.diffusion.layouts.reading import DTYPE_NAMES, pickled_tensors
+
+    tensors = pickled_tensors(path)
+    dtypes = {name: DTYPE_NAMES[tensor.dtype] for name, tensor in tensors.items() if tensor.dtype in DTYPE_NAMES}
+    return SingleFile(path, {name: tuple(tensors[name].shape) for name in dtypes}, dtypes)
+
+
+def family_in(file: SingleFile) -> Family:
+    """Return the family that the names tell; raise InputError naming what else it is, or what is missing."""
+    for mark, kind in STRANGERS.items():
+        if any(mark in name for name in file.shapes):
+            raise InputError(f"{file.path.name} is {kind}.", field="model", remedy=USED)
+    if not file.has(UNET):
+        kind = "only a VAE" if file.has(VAE) or file.has("decoder.") else "no Stable Diffusion UNet"
+        raise InputError(f"{file.path.name} holds {kind}.", field="model", remedy=USED)
+    families: list[Family] = [family for family, parts in TEXT.items() if file.has(next(iter(parts.values()))[0])]
+    if not families:
+        raise InputError(f"{file.path.name} holds no text encoder of a known family.", field="model", remedy=USED)
+    family = families[0]
+    missing = [prefix for prefix in (VAE, *(prefix for prefix, _ in TEXT[family].values())) if not file.has(prefix)]
+    if missing:
+        message = f"{file.path.name} is {NAMES[family]} and holds no tensors {missing[0]}*."
+        raise InputError(message, field="model", remedy="Use a file that has all parts: UNet, VAE and text encoders.")
+    if any(name.endswith((".scale_weight", "scaled_fp8")) for name in file.shapes):
+        message = f"{file.path.name} holds fp8 numbers with scales of their own."
+        raise InputError(message, field="model", remedy="Use the fp16 or bf16 file of the same model.")
+    return family
+
+
+def prediction_in(file: SingleFile, family: Family) -> tuple[PredictionType, str]:
+    """Return what a checkpoint predicts, and how that is known."""
+    said = file.metadata.get("modelspec.prediction_type", "")
+    if said:
+        return ("v_prediction" if said.startswith("v") else "epsilon"), "its metadata says so"
+    if "v_pred" in file.shapes or "ztsnr" in file.shapes:
+        return "v_prediction", "it has the tensor v_pred or ztsnr"
+    if family == "sd2" and TELLING in file.shapes and file.starts:
+        return ("v_prediction" if pstdev(_numbers(file, TELLING)) > 0.09 else "epsilon"), "its weights tell"
+    return "epsilon", "nothing in it says otherwise"
+
+
+def _numbers(file: SingleFile, name: str) -> list[float]:
+    """Return the numbers of one tensor, read without torch."""
+    count, kind = file.shapes[name][0], file.dtypes[name]
+    with file.path.open("rb") as opened:
+        opened.seek(file.starts[name])
+        data = opened.read(count * (4 if kind == "F32" else 2))
+    if kind == "F32":
+        return list(struct.unpack(f"<{count}f", data))
+    if kind == "F16":
+        return list(struct.unpack(f"<{count}e", data))
+    if kind != "BF16":
+        return [0.0]
+    wide = b"".join(b"\0\0" + data[place : place + 2] for place in range(0, len(data), 2))
+    return list(struct.unpack(f"<{count}f", wide))

@@ -1,0 +1,99 @@
+"""A whole model written as one file in the layout of its family, tensor by tensor."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.layouts.places import Change, Layout, in_file
+from nodes.diffusion.layouts.reading import DTYPE_NAMES
+from nodes.diffusion.layouts.tensors import laid_in
+
+REMEDY = "Save as fp32 or bf16."
+
+
+@dataclass(frozen=True)
+class Written:
+    """One tensor of the file to be: its form, and how its numbers are got when it is written."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    tensor: Callable[[], Tensor]
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+Checkpoint = Mapping[str, Written]
+
+
+def with_changes(checkpoint: Checkpoint, changed: Mapping[str, Tensor], layout: Layout) -> dict[str, Written]:
+    """Return a checkpoint in which trained tensors, by their names in a folder, stand in their places.
+
+    Raises InputError for one that has no place of its size. What no single file holds (a CLIP's image side) is left out.
+    """
+    laid: dict[str, list[tuple[Change, Tensor]]] = {}
+    for name, tensor in changed.items():
+        if name.startswith("image_encoder."):
+            continue
+        place = in_file(name, layout, checkpoint)
+        if place is None:
+            message = f"the trained weight {name} has no place in this checkpoint."
+            raise InputError(message, field="model", remedy="Save it with SavePipeline.")
+        laid.setdefault(place.name, []).append((place.change, tensor))
+    return {name: _changed(own, laid[name]) if name in laid else own for name, own in checkpoint.items()}
+
+
+def _changed(own: Written, parts: list[tuple[Change, Tensor]]) -> Written:
+    def tensor() -> Tensor:
+        copy = own.tensor().to(torch.float32, copy=True)
+        for change, part in parts:
+            laid_in(copy, part, change)
+        return copy
+
+    return Written(own.shape, own.dtype, tensor)
+
+
+def write_checkpoint(
+    checkpoint: Checkpoint,
+    precision: torch.dtype | None,
+    metadata: Mapping[str, str],
+    path: Path,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Write safetensors, floats as `precision` or, when it is None, as they are; one tensor is in memory at a time.
+
+    Raises InputError when a number is not finite or leaves the range of the precision.
+    """
+    dtypes = {name: precision if precision and own.dtype.is_floating_point else own.dtype for name, own in checkpoint.items()}
+    names = sorted(checkpoint, key=lambda name: (-dtypes[name].itemsize, name))
+    total, done = sum(own.size for own in checkpoint.values()), 0
+    with path.open("wb") as file:
+        file.write(_header(checkpoint, names, dtypes, metadata))
+        for name in names:
+            tensor = checkpoint[name].tensor().to(dtypes[name]).contiguous()
+            if tensor.dtype in (torch.float32, torch.float16, torch.bfloat16) and not tensor.isfinite().all():
+                raise InputError(f"{name} holds numbers that are not finite.", field="precision", remedy=REMEDY)
+            if tensor.numel():
+                file.write(tensor.flatten().view(torch.uint8).numpy().data)
+            done += checkpoint[name].size
+            progress(done, total)
+
+
+def _header(checkpoint: Checkpoint, names: list[str], dtypes: Mapping[str, torch.dtype], metadata: Mapping[str, str]) -> bytes:
+    header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
+    start = 0
+    for name in names:
+        end = start + math.prod(checkpoint[name].shape) * dtypes[name].itemsize
+        shape = list(checkpoint[name].shape)
+        header[name] = {"dtype": DTYPE_NAMES[dtypes[name]], "shape": shape, "data_offsets": [start, end]}
+        start = end
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text

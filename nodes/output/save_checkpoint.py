@@ -1,0 +1,112 @@
+"""SaveCheckpoint."""
+
+import json
+from contextlib import ExitStack
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from graph_runtime.context import METADATA_KEY, Artifact, RunContext
+from graph_runtime.node import FileName, Node
+from nodes.diffusion.layouts.single_files import is_single_file
+from nodes.diffusion.values import DiffusionModel
+from nodes.output.whole_models import trained_changes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodes.diffusion.layouts.places import Layout
+    from nodes.diffusion.layouts.writing import Written
+
+
+class SaveCheckpoint(Node):
+    """Write a whole model, with the weights that were trained, as one file for AUTOMATIC1111, ComfyUI, kohya and LoadModel.
+
+    A model that came from one file keeps every tensor of it that was not trained, bit by bit. New words are files of their own:
+    see SaveEmbedding.
+    """
+
+    synonyms: ClassVar[tuple[str, ...]] = ("save model", "single file", "export safetensors", "LDM checkpoint")
+    side_effects: ClassVar[bool] = True
+
+    filename: FileName = "model.safetensors"
+    """Name of the file."""
+    precision: Literal["as loaded", "fp16", "bf16", "fp32"] = "as loaded"
+    """Numbers in the file; fp16 halves the size of fp32."""
+    title: str = ""
+    """Shown by programs that read ModelSpec; left empty, the model's name."""
+    author: str = ""
+    """Who trained it."""
+    description: str = ""
+    """What it does."""
+    license: str = ""
+    """The license it is given under."""
+
+    def run(self, model: DiffusionModel, context: RunContext) -> tuple[Artifact, ...]:
+        from nodes.diffusion.devices import DTYPES
+        from nodes.diffusion.layouts.checkpoints import marked
+        from nodes.diffusion.layouts.writing import with_changes, write_checkpoint
+        from nodes.diffusion.weights import tensors_of
+
+        changes = trained_changes(model, context.message)
+        place = context.locate(model.digest)
+        changed = {_in_folder(name): tensor for change in changes for name, tensor in tensors_of(change).items()}
+        precision = None if self.precision == "as loaded" else DTYPES[self.precision]
+        metadata = self._metadata(model, place, context)
+        with ExitStack() as stack:
+            whole, layout = _whole(model, place, stack, trained=bool(changed))
+            written = with_changes(whole, changed, layout)
+            written = marked(written, model.family, model.prediction_type, zero_snr=model.zero_terminal_snr)
+            file = context.add_file(
+                ".safetensors", lambda path: write_checkpoint(written, precision, metadata, path, context.progress)
+            )
+        name = self.filename if PurePath(self.filename).suffix == ".safetensors" else f"{self.filename}.safetensors"
+        return (Artifact(name, file),)
+
+    def _metadata(self, model: DiffusionModel, place: Path, context: RunContext) -> dict[str, str]:
+        from nodes.diffusion.layouts.descriptions import METADATA_NAME, own_descriptions
+        from nodes.diffusion.metadata import architecture_of
+        from nodes.diffusion.pipeline_folders import description_files
+
+        texts = {name: content.decode() for name, content in description_files(model, place).items()}
+        own = own_descriptions(texts, model.family)
+        spec = {
+            "sai_model_spec": "1.0.1",
+            "architecture": architecture_of(model, place),
+            "implementation": "sgm",
+            "title": self.title or model.name,
+            "resolution": f"{model.resolution}x{model.resolution}",
+            "prediction_type": "v" if model.prediction_type == "v_prediction" else "epsilon",
+            "author": self.author,
+            "description": self.description,
+            "license": self.license,
+        }
+        return {
+            "format": "pt",
+            **{f"modelspec.{name}": text for name, text in spec.items() if text},
+            **({METADATA_NAME: json.dumps(own, sort_keys=True)} if own else {}),
+            METADATA_KEY: context.provenance.text(),
+        }
+
+
+def _in_folder(name: str) -> str:
+    """A trained weight's name with the folder of its part: text encoders count from 0 there."""
+    part, _, inner = name.partition(".")
+    return f"{ {'text_encoder_0': 'text_encoder', 'text_encoder_1': 'text_encoder_2'}.get(part, part) }.{inner}"
+
+
+def _whole(model: DiffusionModel, place: Path, stack: ExitStack, *, trained: bool) -> tuple["dict[str, Written]", "Layout"]:
+    """The model without what was trained, in the layout of a single file."""
+    from nodes.diffusion.layouts.checkpoints import of_file, of_folder
+    from nodes.diffusion.layouts.places import TEXT, layout_of
+    from nodes.diffusion.layouts.single_files import read_single_file
+    from nodes.diffusion.pipeline_folders import part_tensors
+
+    if is_single_file(place):
+        file = read_single_file(place)
+        return of_file(file, stack, moving_average=model.moving_average, trained=trained), layout_of(file.shapes, model.family)
+    tensors: dict[str, Tensor] = {}
+    for part in ("unet", "vae", *TEXT[model.family]):
+        own = part_tensors(model, place, part)
+        tensors |= {f"{part}.{name}": tensor for name, tensor in own.items()}
+    layout = layout_of(tensors, model.family)
+    return of_folder(tensors, layout), layout

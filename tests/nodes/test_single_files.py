@@ -1,0 +1,241 @@
+"""Checkpoints in one file: LoadModel and SaveCheckpoint, against the same models as folders."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from graph_runtime.context import RunContext
+from nodes.diffusion import loading
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.folders import inspect_folder
+from nodes.diffusion.layouts import descriptions
+from nodes.diffusion.layouts.places import UNET
+from nodes.diffusion.layouts.reading import moving_average_name
+from nodes.diffusion.layouts.single_files import NAMES
+from nodes.diffusion.overlays import applied
+from nodes.diffusion.text import encode_prompts
+from nodes.diffusion.values import DiffusionModel
+from nodes.models.load_model import LoadModel
+from nodes.output.save_checkpoint import SaveCheckpoint
+from nodes.output.save_pipeline import SavePipeline
+from tests.diffusion.test_lora import forward
+from tests.models import BUNDLED, handle, make_model_folder
+from tests.nodes.desk import Desk
+from tests.nodes.test_methods import Setting, fine_tune_with_text
+from tests.nodes.test_save_pipeline import published
+
+CPU = torch.device("cpu")
+FAMILIES = ["sd1", "sd2", "sdxl"]
+
+
+def saved(folder: Path, file: Path, **fields: Any) -> Path:
+    """A folder's model in one file."""
+    model = handle(folder)
+    context = RunContext(device="cpu", located={model.digest: folder})
+    (artifact,) = SaveCheckpoint(**fields).run(model, context)
+    artifact.file.rename(file)
+    return file
+
+
+def said(file: Path) -> dict[str, str]:
+    with safe_open(file, framework="pt") as opened:
+        return opened.metadata()
+
+
+def opened(desk: Desk, name: str, **fields: Any) -> tuple[DiffusionModel, loading.StableDiffusion]:
+    model = desk.run(LoadModel(model=name, **fields))
+    return model, loading.load(model, desk.located[model.digest], device=CPU)
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "bundled"])
+def test_one_file_computes_what_the_folder_computes(desk: Desk, tmp_path: Path, family: Any) -> None:
+    folder = BUNDLED if family == "bundled" else make_model_folder(tmp_path / "folder", family)
+    saved(folder, desk.root / "m.safetensors")
+    model, loaded = opened(desk, "m.safetensors")
+    own = loading.StableDiffusion(folder, CPU, "fp32")
+    assert loaded.facts == own.facts
+    assert model.prediction_type == own.facts.prediction_type
+    assert loaded.scheduler_config == own.scheduler_config
+    for part in ("unet", "vae"):
+        ours, theirs = getattr(own, part).state_dict(), getattr(loaded, part).state_dict()
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+    assert [t("A b!").input_ids for t in loaded.tokenizers] == [t("A b!").input_ids for t in own.tokenizers]
+    ours, theirs = encode_prompts(own, ["a cat", ""]), encode_prompts(loaded, ["a cat", ""])
+    assert torch.equal(ours.hidden, theirs.hidden)
+    assert (ours.pooled is None and theirs.pooled is None) or torch.equal(ours.pooled, theirs.pooled)
+    if family != "bundled":
+        assert torch.equal(forward(own), forward(loaded))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_load_save_load_is_bit_identical(desk: Desk, tmp_path: Path, family: Any) -> None:
+    first = saved(make_model_folder(tmp_path / "folder", family), desk.root / "m.safetensors", precision="fp16")
+    tensors = load_file(first) | {"alphas_cumprod": torch.rand(1000, dtype=torch.float64)}
+    save_file(tensors, first, said(first))
+    model, _ = opened(desk, "m.safetensors")
+    (artifact,) = desk.run(SaveCheckpoint(), model=model)
+    again = load_file(artifact.file)
+    assert again.keys() == tensors.keys()
+    assert all(torch.equal(tensor, again[name]) and tensor.dtype == again[name].dtype for name, tensor in tensors.items())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_trained_weights_stand_in_their_places(desk: Desk, tmp_path: Path, family: str) -> None:
+    setting = Setting(tmp_path, family)
+    trained = fine_tune_with_text(setting, setting.context)
+    (artifact,) = SaveCheckpoint().run(trained, setting.context)
+    (desk.root / "t.safetensors").write_bytes(artifact.file.read_bytes())
+    _, loaded = opened(desk, "t.safetensors")
+    own = loading.load(setting.model, setting.bench.folder, device=CPU)
+    before = forward(own)
+    with applied(trained.adapters, own):
+        after, text = forward(own), encode_prompts(own, ["a cat"]).hidden
+    assert torch.equal(forward(loaded), after)
+    assert torch.equal(encode_prompts(loaded, ["a cat"]).hidden, text)
+    assert not torch.equal(after, before)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_training_from_one_file_gives_the_folders_numbers(desk: Desk, tmp_path: Path, family: str) -> None:
+    setting = Setting(tmp_path, family)
+    saved(setting.bench.folder, desk.root / "m.safetensors")
+    expected = load_file(fine_tune_with_text(setting, setting.context).adapters[0].weights)  # type: ignore[union-attr]
+    model, _ = opened(desk, "m.safetensors")
+    setting.model = replace(model, vae_digest=setting.model.vae_digest, text_digest=setting.model.text_digest)
+    setting.context = replace(setting.context, located=desk.located)
+    trained = load_file(fine_tune_with_text(setting, setting.context).adapters[0].weights)  # type: ignore[union-attr]
+    assert trained.keys() == expected.keys()
+    assert all(torch.equal(tensor, trained[name]) for name, tensor in expected.items())
+
+
+def test_what_it_predicts_comes_from_metadata_keys_and_the_field(desk: Desk, tmp_path: Path) -> None:
+    file = saved(make_model_folder(tmp_path / "folder", "sd2"), desk.root / "m.safetensors")
+    assert said(file)["modelspec.prediction_type"] == "v"
+    model, loaded = opened(desk, "m.safetensors", prediction_type="epsilon")
+    assert model.prediction_type == loaded.facts.prediction_type == loaded.noise_scheduler.config["prediction_type"] == "epsilon"
+    (artifact,) = desk.run(SaveCheckpoint(), model=model)
+    assert said(artifact.file)["modelspec.prediction_type"] == "epsilon"
+
+
+def test_a_moving_average_takes_the_place_of_the_weights(desk: Desk, tmp_path: Path) -> None:
+    file = saved(make_model_folder(tmp_path / "folder", "sd1"), desk.root / "m.safetensors")
+    with pytest.raises(InputError, match="no moving average"):
+        opened(desk, "m.safetensors", moving_average=True)
+    tensors = load_file(file)
+    averages = {moving_average_name(name): tensor + 1 for name, tensor in tensors.items() if name.startswith(UNET)}
+    save_file(tensors | averages, file, said(file))
+    _, plain = opened(desk, "m.safetensors")
+    model, average = opened(desk, "m.safetensors", moving_average=True)
+    assert torch.equal(plain.unet.conv_in.weight + 1, average.unet.conv_in.weight)
+    assert torch.equal(plain.vae.quant_conv.weight, average.vae.quant_conv.weight)
+    (artifact,) = desk.run(SaveCheckpoint(), model=model)
+    written = load_file(artifact.file)
+    assert written.keys() == tensors.keys()
+    assert torch.equal(written[f"{UNET}out.2.bias"], tensors[f"{UNET}out.2.bias"] + 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn])
+def test_numbers_are_cast_on_the_way(desk: Desk, tmp_path: Path, dtype: torch.dtype) -> None:
+    file = saved(make_model_folder(tmp_path / "folder", "sd1"), desk.root / "m.safetensors")
+    low = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in load_file(file).items()}
+    save_file(low, file, said(file))
+    _, loaded = opened(desk, "m.safetensors")
+    assert loaded.unet.dtype == torch.float32
+    assert torch.equal(loaded.unet.conv_in.weight, low[f"{UNET}input_blocks.0.0.weight"].float())
+
+
+def test_a_pickle_of_tensors_is_read_and_one_of_code_is_not(desk: Desk, tmp_path: Path) -> None:
+    file = saved(BUNDLED, desk.root / "m.safetensors")
+    tensors = {name: tensor.clone() for name, tensor in load_file(file).items()}
+    torch.save({"state_dict": tensors, "global_step": 3}, desk.root / "m.ckpt")
+    with pytest.raises(InputError, match=r"has the names of SD 1\.x, but 64 channels"):  # a pickle has no metadata
+        opened(desk, "m.ckpt")
+    torch.save({"state_dict": print}, desk.root / "code.ckpt")
+    with pytest.raises(InputError, match="tensors alone"):
+        opened(desk, "code.ckpt")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", ["safetensors", "ckpt"])
+def test_a_file_without_metadata_is_read_by_the_published_configurations(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: Any, kind: str
+) -> None:
+    folder = make_model_folder(tmp_path / "folder", family)
+    configs = {file.relative_to(folder).as_posix(): json.loads(file.read_text()) for file in folder.glob("*/*config.json")}
+    configs["scheduler/scheduler_config.json"]["prediction_type"] = "epsilon"
+    tensors = {name: tensor.clone() for name, tensor in load_file(saved(folder, tmp_path / "m.safetensors")).items()}
+    if family == "sdxl":
+        tensors["v_pred"] = torch.zeros(0)
+    if kind == "ckpt":
+        torch.save({"state_dict": tensors, "global_step": 3}, desk.root / "m.ckpt")
+    else:
+        save_file(tensors, desk.root / "m.safetensors")
+    monkeypatch.setattr(descriptions, "published", lambda family: json.loads(json.dumps(configs)))
+    model, loaded = opened(desk, f"m.{kind}")
+    assert model.family == family
+    assert model.prediction_type == ("v_prediction" if family == "sdxl" else "epsilon")
+    own = loading.StableDiffusion(folder, CPU, "fp32")
+    assert torch.equal(forward(own), forward(loaded))
+    assert len(loaded.tokenizers[0]) == 49408
+    assert desk.messages.texts[0].startswith(NAMES[family])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_folder_written_from_one_file_is_the_folder_it_came_from(desk: Desk, tmp_path: Path, family: Any) -> None:
+    folder = make_model_folder(tmp_path / "folder", family)
+    saved(folder, desk.root / "m.safetensors")
+    model, _ = opened(desk, "m.safetensors")
+    written = published(desk.run(SavePipeline(precision="fp32"), model=model), tmp_path / "out")
+    assert inspect_folder(written) == inspect_folder(folder)
+    for file in folder.glob("*/*.safetensors"):
+        ours, theirs = load_file(file), load_file(written / file.relative_to(folder))
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+
+
+@pytest.mark.parametrize(
+    ("drop", "message"),
+    [
+        ("first_stage_model.", "holds no tensors first_stage_model"),
+        ("cond_stage_model.", "holds no text encoder"),
+        ("model.diffusion_model.", "holds only a VAE"),
+        ("model.diffusion_model.out.2.bias", "unet lacks 1 weights"),
+    ],
+)
+def test_what_is_missing_is_named(desk: Desk, tmp_path: Path, drop: str, message: str) -> None:
+    file = saved(make_model_folder(tmp_path / "folder", "sd1"), desk.root / "m.safetensors")
+    save_file({name: tensor for name, tensor in load_file(file).items() if not name.startswith(drop)}, file, said(file))
+    with pytest.raises(InputError, match=message):
+        assert opened(desk, "m.safetensors")[1].unet
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("lora_unet_x.lora_down.weight", "is a LoRA"), ("model.diffusion_model.joint_blocks.0.x", "Diffusion 3")],
+)
+def test_strangers_are_called_by_their_name(desk: Desk, tmp_path: Path, name: str, message: str) -> None:
+    save_file({name: torch.zeros(1)}, desk.root / "x.safetensors")
+    with pytest.raises(InputError, match=message):
+        opened(desk, "x.safetensors")
+
+
+def test_a_file_cut_off_is_refused(desk: Desk, tmp_path: Path) -> None:
+    file = saved(BUNDLED, desk.root / "m.safetensors")
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(InputError, match="damaged or cut off"):
+        opened(desk, "m.safetensors")
+
+
+def test_a_description_stays_inside_its_folder(desk: Desk, tmp_path: Path) -> None:
+    file = saved(BUNDLED, desk.root / "m.safetensors")
+    metadata = said(file) | {"latentloom.descriptions": json.dumps({"../../out.txt": "x"})}
+    save_file(load_file(file), file, metadata)
+    with pytest.raises(InputError, match="outside of itself"):
+        opened(desk, "m.safetensors")
