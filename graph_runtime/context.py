@@ -24,6 +24,13 @@ class Artifact:
     """When it is a folder: all its files by their paths in it, `file` being the first."""
 
 
+@dataclass(frozen=True)
+class Sha256:
+    """The hexadecimal sha256 of a file, as who wrote it took it on the way: nobody has to read it again."""
+
+    digest: str
+
+
 class Reporter(Protocol):
     """Where a node's progress goes."""
 
@@ -127,7 +134,7 @@ class RunContext:
         self.reporter.message(text, level)
 
     def add_file(self, suffix: str, write: Callable[[Path], object]) -> Path:
-        """Let `write` fill a new file and return its place in the cache, named by content."""
+        """Let `write` fill a new file and return its place in the cache, named by content; it may return its Sha256."""
         return self.store.add_file(suffix, write)
 
     def find_item(self, key: str) -> Any:

@@ -23,7 +23,7 @@ FROM_CACHE = ev.NodeOutcome(state="cached")
 class Publisher(Protocol):
     """Where finished files, previews and tracebacks go."""
 
-    def publish(self, artifact: Artifact, node: str) -> ev.PublishedArtifact: ...
+    def publish(self, artifact: Artifact, node: str, digest_of: Callable[[Path], str]) -> ev.PublishedArtifact: ...
     def keep_preview(self, node: str, step: int, file: Path) -> str: ...
     def keep_traceback(self, node: str, text: str) -> None: ...
 
@@ -221,7 +221,7 @@ class _Run:
         value = self.values[id]
         for artifact in value if isinstance(value, tuple) else (value,):
             if isinstance(artifact, Artifact):
-                self.artifacts.append(self.around.publisher.publish(artifact, id))
+                self.artifacts.append(self.around.publisher.publish(artifact, id, self.around.cache.digest_of))
 
     def _executed(self, id: str, seconds: float) -> None:
         self.outcomes[id] = ev.NodeOutcome(state="executed", seconds=round(seconds, 4))

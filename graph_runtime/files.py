@@ -1,11 +1,15 @@
 """Writing so that a reader sees the old file or the new one, never half of either, and no file takes another's place."""
 
+import contextlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+
+LARGE = 2**28
+"""Bytes of a file that is not copied where a link does."""
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -28,6 +32,15 @@ def numbered(path: Path) -> Iterator[Path]:
     yield path
     for number in count(2):
         yield path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def copy_or_share(source: Path, target: Path) -> None:
+    """Put a copy at `target`; of a large file a second name, since copying takes as long as making it and as much disk again."""
+    if source.stat().st_size >= LARGE:
+        with contextlib.suppress(OSError):
+            os.link(source, target)
+            return
+    shutil.copyfile(source, target)
 
 
 def place(source: Path, target: Path) -> None:

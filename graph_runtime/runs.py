@@ -14,7 +14,7 @@ from pathlib import Path
 from graph_runtime import events as ev
 from graph_runtime.cache import digest_file
 from graph_runtime.context import Artifact
-from graph_runtime.files import numbered, place, write_atomic
+from graph_runtime.files import copy_or_share, numbered, place, write_atomic
 from graph_runtime.locks import FileLock
 from graph_runtime.workflow import Workflow, save_workflow
 
@@ -86,11 +86,14 @@ class RunFolder:
         with contextlib.suppress(OSError), (self.folder / "errors.txt").open("a", encoding="utf-8") as file:
             file.write(f"{node}\n{text}\n")
 
-    def publish(self, artifact: Artifact, node: str) -> ev.PublishedArtifact:
-        """Put an artifact into the output folder, never over a different file: the next free number is added to its name."""
+    def publish(self, artifact: Artifact, node: str, digest_of: Callable[[Path], str] = digest_file) -> ev.PublishedArtifact:
+        """Put an artifact into the output folder, never over a different file: the next free number is added to its name.
+
+        `digest_of` tells the sha256 of files in the cache.
+        """
         if artifact.folder:
             return self._publish_folder(artifact, node)
-        digest = digest_file(artifact.file)
+        digest = digest_of(artifact.file)
         path = next(path for path in numbered(self.output / artifact.name) if _claimed(path, artifact.file, digest))
         kept = self.folder / "artifacts" / path.name
         if not _holds(kept, digest):
@@ -184,7 +187,7 @@ def _copy(source: Path, target: Path) -> None:
     """Copy in one step to a place that must be free, even if another process wants it at the same moment."""
     temporary = target.with_name(f".{target.name[:40]}.{os.getpid()}")
     try:
-        shutil.copyfile(source, temporary)
+        copy_or_share(source, temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         place(temporary, target)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from graph_runtime.context import METADATA_KEY, Artifact, RunContext
+from graph_runtime.context import METADATA_KEY, Artifact, RunContext, Sha256
 from graph_runtime.node import FileName, Node
 from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.errors import InputError
@@ -83,7 +83,11 @@ class SaveSafetensors(Node):
         metadata = merge_metadata(plan, model.family, self._given(), self.precision)
         metadata[METADATA_KEY] = context.provenance.text()
         dtype = DTYPES[self.precision]
-        return context.add_file(".safetensors", lambda path: write_merged(plan, dtype, metadata, path, context.progress))
+
+        def write(path: Path) -> Sha256:
+            return Sha256(write_merged(plan, dtype, metadata, path, context.progress))
+
+        return context.add_file(".safetensors", write)
 
     def _given(self) -> dict[str, str]:
         names = ("title", "author", "description", "trigger_phrase", "license", "date")

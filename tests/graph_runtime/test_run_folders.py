@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from graph_runtime import files
-from graph_runtime.context import Artifact
+from graph_runtime.cache import MISS, Cache, digest_file
+from graph_runtime.context import Artifact, Sha256
 from graph_runtime.runs import RunFolder
 from tests.graph_runtime.shop import workflow
 
@@ -46,3 +47,30 @@ def test_without_links_a_file_is_copied_whole_or_not_at_all(tmp_path: Path, monk
     with pytest.raises(OSError, match="full"):
         files.place(source, tmp_path / "half.txt")
     assert not (tmp_path / "half.txt").exists()
+
+
+def test_a_large_file_is_published_without_a_copy_and_changing_it_does_not_harm_the_cache(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(files, "LARGE", 4)
+    cache = Cache(tmp_path / "cache")
+    source = cache.add_file(".txt", lambda path: path.write_text("large"))
+    cache.put("key", source)
+    published_file = published(tmp_path / "out", source)[1]
+    assert published_file.samefile(source)
+    assert cache.get("key", Path) == source
+    assert cache.digest_of(source) == source.stem == digest_file(source)
+    published_file.write_text("changed by hand")
+    assert cache.get("key", Path) is MISS
+    assert cache.digest_of(source) == digest_file(source) != source.stem
+    cache.close()
+
+
+def test_who_writes_a_file_may_tell_its_digest(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+
+    def write(path: Path) -> Sha256:
+        path.write_text("large")
+        return Sha256(digest_file(path))
+
+    made = cache.add_file(".txt", write)
+    assert made == cache.add_file(".txt", lambda path: path.write_text("large"))
+    cache.close()

@@ -81,7 +81,8 @@ def _trims(kept: int, total: int, again: Pass, sample: list[Tensor]) -> tuple[Tr
         for tensors in again():
             for selection, bits in zip(selections, _sizes(tensors), strict=True):
                 selection.add(bits)
-        searching = not all([selection.narrow() for selection in selections])
+        ended = [selection.narrow() for selection in selections]
+        searching = not all(ended)
     return tuple(Trim(float(np.int32(one.value).view(np.float32)), one.equal_kept) for one in selections)
 
 
