@@ -1,0 +1,52 @@
+"""Models of the published sizes: names and shapes without weights, and files of random ones."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from nodes.diffusion.layouts.checkpoints import of_folder
+from nodes.diffusion.layouts.descriptions import published
+from nodes.diffusion.layouts.places import layout_of
+from nodes.diffusion.layouts.writing import Written, write_checkpoint
+from nodes.diffusion.values import Family
+
+
+def empty_parts(family: Family) -> dict[str, Any]:
+    """The parts of a family as our configurations describe them, on the meta device."""
+    configs = published(family)
+    with init_empty_weights():
+        parts: dict[str, Any] = {
+            "unet": UNet2DConditionModel.from_config(configs["unet/config.json"]),
+            "vae": AutoencoderKL.from_config(configs["vae/config.json"]),
+        }
+        for part in [name.split("/")[0] for name in configs if name.startswith("text_encoder")]:
+            config = configs[f"{part}/config.json"]
+            cls = CLIPTextModel if config["architectures"] == ["CLIPTextModel"] else CLIPTextModelWithProjection
+            parts[part] = cls(CLIPTextConfig(**config))
+    return parts
+
+
+def single_file(family: Family) -> dict[str, Written]:
+    """The tensors of a family's single file; those that have weights lie on the meta device."""
+    parts = empty_parts(family)
+    tensors = {f"{part}.{name}": tensor for part, module in parts.items() for name, tensor in module.state_dict().items()}
+    return of_folder(tensors, layout_of(tensors, family))
+
+
+def write_random(family: Family, file: Path, dtype: torch.dtype) -> None:
+    """Write a checkpoint of full size whose weights are small random numbers, the same every time."""
+    generator = torch.Generator().manual_seed(0)
+    written = {
+        name: own if own.shape == (1, 77) else Written(own.shape, dtype, partial(_random, own.shape, dtype, generator))
+        for name, own in single_file(family).items()
+    }
+    write_checkpoint(written, None, {}, file, lambda done, total: None)
+
+
+def _random(shape: tuple[int, ...], dtype: torch.dtype, generator: torch.Generator) -> torch.Tensor:
+    return torch.randn(shape, dtype=dtype, generator=generator).mul_(0.02)
