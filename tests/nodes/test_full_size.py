@@ -1,0 +1,88 @@
+"""Checkpoints of the published sizes, with random weights: whole round trips, and the memory that loading takes."""
+
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+
+from nodes.diffusion import loading
+from nodes.diffusion.layouts.descriptions import described
+from nodes.diffusion.text import encode_prompts
+from nodes.models.load_model import LoadModel
+from nodes.output.save_checkpoint import SaveCheckpoint
+from tests.nodes.desk import Desk
+from tests.published import write_random
+
+CPU = torch.device("cpu")
+FACTS = {"sd1": (512, 768), "sd2": (512, 1024), "sdxl": (1024, 2048)}
+"""Native side and width of the text embeddings."""
+LOADED = """
+import sys, torch
+from pathlib import Path
+from nodes.diffusion.loading import StableDiffusion
+def memory(name):
+    return int([line for line in open("/proc/self/status") if line.startswith(name)][0].split()[1]) * 1024
+before, own = memory("VmRSS"), memory("RssAnon")
+model = StableDiffusion(Path(sys.argv[1]), torch.device("cpu"), sys.argv[2])
+total = sum(float(p.sum(dtype=torch.float32)) for m in (model.unet, model.vae, *model.text_encoders) for p in m.parameters())
+print(memory("VmHWM") - before, memory("RssAnon") - own, model.loaded_bytes())
+"""
+
+
+def measured(file: Path, precision: str) -> tuple[int, int, int]:
+    """Highest memory that loading took, what of it was no mapped file at the end, and the parts' own size, in bytes."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, str(file), precision], capture_output=True, text=True, check=True, cwd=Path.cwd()
+    )
+    peak, own, size = (int(number) for number in done.stdout.split())
+    return peak, own, size
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
+def test_a_model_of_full_size(desk: Desk, tmp_path: Path, family: Any) -> None:
+    file = desk.root / "m.safetensors"
+    write_random(family, file, torch.bfloat16)
+    peak, own, size = measured(file, "bf16")
+    print(f"{family}: file {file.stat().st_size}, peak {peak}, not mapped {own}, parts {size} bytes")
+    assert peak < 1.2 * file.stat().st_size
+    assert own < 0.2 * file.stat().st_size
+
+    model = desk.run(LoadModel(model="m.safetensors"))
+    assert (model.family, model.prediction_type, model.resolution) == (family, "epsilon", FACTS[family][0])
+    loaded = loading.load(model, file, device=CPU, precision="bf16")
+    text = encode_prompts(loaded, ["a photo of a cat"])
+    assert text.hidden.shape == (1, 77, FACTS[family][1])
+    assert (text.pooled is not None) is (family == "sdxl")
+    added = {"text_embeds": text.pooled, "time_ids": torch.zeros(1, 6, dtype=torch.bfloat16)}
+    with torch.no_grad():
+        drawn = loaded.unet(torch.zeros(1, 4, 8, 8, dtype=torch.bfloat16), 500, text.hidden, added_cond_kwargs=added).sample
+        assert drawn.isfinite().all()
+        assert loaded.vae.decode(drawn).sample.shape == (1, 3, 64, 64)
+    for part, cls in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL)):
+        other: Any = cls.from_single_file(
+            str(file), config=str(described(file)), subfolder=part, local_files_only=True, torch_dtype=torch.bfloat16
+        )
+        ours = getattr(loaded, part).state_dict()
+        assert ours.keys() == other.state_dict().keys()
+        assert all(torch.equal(tensor, ours[name]) for name, tensor in other.state_dict().items())
+        del other
+
+    (artifact,) = desk.run(SaveCheckpoint(), model=model)
+    assert _data(artifact.file) == _data(file)
+
+
+def _data(file: Path) -> int:
+    """A number that two files share only when their tensors do: a checksum of all that follows the header."""
+
+    found = 0
+    with file.open("rb") as opened:
+        opened.seek(8 + int.from_bytes(opened.read(8), "little"))
+        while part := opened.read(2**24):
+            found = zlib.crc32(part, found)
+    return found
