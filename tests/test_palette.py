@@ -15,7 +15,7 @@ NAMES = {
     "InvertDDIM", "LoadAestheticEmbedding", "LoadCustomDiffusion", "LoadEmbedding", "LoadHypernetwork",
     "LoadImageEmbedding", "LoadImageVariation", "LoadImages", "LoadLoRA", "LoadModel", "LoadNullText", "MeasureLoss",
     "MergeConcepts", "OptimizeNullText", "SampleImages", "SampleVariation", "SampleWithNullText",
-    "SaveAestheticEmbedding", "SaveCustomDiffusion", "SaveEmbedding", "SaveHypernetwork", "SaveImageEmbedding",
+    "SaveAestheticEmbedding", "SaveCheckpoint", "SaveCustomDiffusion", "SaveEmbedding", "SaveHypernetwork", "SaveImageEmbedding",
     "SaveImageVariation", "SaveImages", "SaveNullText", "SavePipeline", "SaveSafetensors", "ScoreImages", "Text",
     "TrainCustomDiffusion", "TrainDreamArtist", "TrainDreamBooth", "TrainHypernet", "TrainImageVariation", "TrainLoRA",
     "TrainTI", "WholeNumber", "XYGrid",

@@ -58,27 +58,28 @@ class ModelFacts:
     """Layers that can be dropped from every text encoder while one is left."""
 
 
-def inspect_folder(folder: Path, *, weights: bool = True) -> ModelFacts:
-    """Return the facts of a diffusers folder; raise InputError when a part is missing, damaged or a pickle.
+def inspect_folder(place: Path, *, weights: bool = True) -> ModelFacts:
+    """Return the facts of a diffusers folder or a single file; raise InputError when a part is missing, damaged or a pickle.
 
-    Without `weights`, descriptions are enough. `folder` may be a checkpoint in one file.
+    Without `weights`, a folder's descriptions are enough.
     """
-    if is_single_file(folder):
-        if folder.suffix.lower() == ".safetensors":
-            check_whole(folder)
-        return inspect_folder(described(folder), weights=False)
+    if is_single_file(place):
+        weights = False  # they are in the file, whose names have told the family
+        if place.suffix.lower() == ".safetensors":
+            check_whole(place)
+    folder = described(place)
     second = ("tokenizer_2", "text_encoder_2") if (folder / "text_encoder_2").is_dir() else ()
     encoders = ("text_encoder", *second[1:])
     for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler", *second):
         if not (folder / part).is_dir():
-            raise InputError(f"{folder.name} has no folder {part!r}.", field="model", remedy=LAYOUT)
+            raise InputError(f"{place.name} has no folder {part!r}.", field="model", remedy=LAYOUT)
     unet, vae = read_as(folder / "unet" / "config.json", UNetConfig), read_as(folder / "vae" / "config.json", VAEConfig)
     layers = min(read_as(folder / part / "config.json", _TextEncoder).num_hidden_layers for part in encoders)
     if weights:
         for part in ("unet", "vae", *encoders):
             check_weights(folder / part)
     if unet.in_channels != vae.latent_channels:
-        message = f"the UNet of {folder.name} takes {unet.in_channels} channels where the VAE gives {vae.latent_channels}."
+        message = f"the UNet of {place.name} takes {unet.in_channels} channels where the VAE gives {vae.latent_channels}."
         raise InputError(message, field="model", remedy="Inpainting, depth and upscaling models cannot be used here.")
     return ModelFacts(
         family="sdxl" if second else "sd2" if unet.use_linear_projection else "sd1",

@@ -226,6 +226,36 @@ def test_strangers_are_called_by_their_name(desk: Desk, tmp_path: Path, name: st
         opened(desk, "x.safetensors")
 
 
+def test_a_unet_with_more_layers_is_refused(desk: Desk, tmp_path: Path) -> None:
+    file = saved(make_model_folder(tmp_path / "folder", "sd2"), desk.root / "m.safetensors")
+    save_file(load_file(file) | {f"{UNET}label_emb.0.0.weight": torch.zeros(2, 2)}, file, said(file))
+    with pytest.raises(InputError, match="1 tensors more than the published"):
+        assert opened(desk, "m.safetensors")[1].unet
+
+
+def test_a_text_encoder_without_its_shell_is_read_and_written_as_it_is(desk: Desk, tmp_path: Path) -> None:
+    folder = make_model_folder(tmp_path / "folder", "sd1")
+    file = saved(folder, desk.root / "m.safetensors")
+    tensors = {name.replace(".text_model.", "."): tensor for name, tensor in load_file(file).items()}
+    save_file(tensors, file, said(file))
+    model, loaded = opened(desk, "m.safetensors")
+    own = loading.StableDiffusion(folder, CPU, "fp32")
+    assert torch.equal(encode_prompts(own, ["a cat"]).hidden, encode_prompts(loaded, ["a cat"]).hidden)
+    (artifact,) = desk.run(SaveCheckpoint(), model=model)
+    assert load_file(artifact.file).keys() == tensors.keys()
+
+
+def test_an_inpainting_model_is_refused_by_its_own_name(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_model_folder(tmp_path / "folder", "sd1")
+    configs = {file.relative_to(folder).as_posix(): json.loads(file.read_text()) for file in folder.glob("*/*config.json")}
+    monkeypatch.setattr(descriptions, "published", lambda family: json.loads(json.dumps(configs)))
+    first = f"{UNET}input_blocks.0.0.weight"
+    tensors = load_file(saved(folder, desk.root / "m.safetensors")) | {first: torch.zeros(16, 9, 3, 3)}
+    save_file(tensors, desk.root / "m.safetensors")
+    with pytest.raises(InputError, match=r"the UNet of m.safetensors takes 9 channels where the VAE gives 4"):
+        opened(desk, "m.safetensors")
+
+
 def test_a_file_cut_off_is_refused(desk: Desk, tmp_path: Path) -> None:
     file = saved(BUNDLED, desk.root / "m.safetensors")
     file.write_bytes(file.read_bytes()[:-9])

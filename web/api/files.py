@@ -77,7 +77,7 @@ def _kind(place: Path) -> Kind:
     suffix = place.suffix.lower()
     if suffix in PICTURES:
         return "image"
-    if suffix == ".safetensors":
+    if suffix in (".safetensors", ".ckpt"):
         return "model"
     return "workflow" if suffix == ".json" and _is_workflow(place) else "file"
 

@@ -57,7 +57,11 @@ def described(place: Path) -> Path:
     if not is_single_file(place):
         return place
     facts = place.stat()
-    return _made(place, facts.st_mtime_ns, facts.st_size)
+    made = _made(place, facts.st_mtime_ns, facts.st_size)
+    if not made.is_dir():  # some systems empty their folder for temporary files
+        _made.cache_clear()
+        made = _made(place, facts.st_mtime_ns, facts.st_size)
+    return made
 
 
 def description_of(path: Path) -> Path:

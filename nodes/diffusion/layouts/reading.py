@@ -74,15 +74,17 @@ def fill(
 ) -> None:
     """Give an empty module its weights: each goes from the mapped file into its place once, cast on the way.
 
-    Raises InputError when the file lacks one of them, in the shape that the module has.
+    Raises InputError when the file lacks one of them, in the shape that the module has, or when its UNet has more layers.
     """
     place_of = part_places(path, part, moving_average=moving_average)
     filled: dict[str, Tensor] = {}
     missing: list[str] = []
+    used: set[str] = set()
     with opened(path) as tensor_of:
         for name, empty in module.state_dict().items():
             place = place_of(name)
             tensor = to_folder(tensor_of(place.name), place.change) if place else None
+            used |= {place.name} if place else set()
             if tensor is None or tensor.shape != empty.shape:
                 missing.append(name)
             else:
@@ -90,4 +92,8 @@ def fill(
     if missing:
         message = f"{path.name}: {part} lacks {len(missing)} weights of the published shapes, such as {missing[0]}."
         raise InputError(message, field="model", remedy="It is another architecture, or holds only a part of a model.")
+    more = [name for name in read_single_file(path).shapes if part == "unet" and name.startswith(UNET) and name not in used]
+    if more and not moving_average:
+        message = f"{path.name}: the UNet holds {len(more)} tensors more than the published one, such as {more[0]}."
+        raise InputError(message, field="model", remedy="It is another architecture, such as unCLIP or GLIGEN.")
     module.load_state_dict(filled, assign=True)

@@ -20,6 +20,7 @@ STRANGERS = {
     ".lora_A.": "a LoRA",
     "lora_te": "a LoRA",
     "control_model.": "a ControlNet",
+    "embedder.model.visual.": "an unCLIP model of SD 2.x",
     "conditioner.embedders.0.model.": "the refiner of SDXL",
 }
 """What a file that is none of ours is, by a part of its tensors' names."""
