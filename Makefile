@@ -40,6 +40,7 @@ bench: $(STAMP) page
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/bench/methods.py
 	PYTHONPATH=. OMP_NUM_THREADS=$(THREADS) $(BIN)/python tests/bench/rerun.py
 	PYTHONPATH=. OMP_NUM_THREADS=$(THREADS) $(BIN)/python tests/bench/memory.py
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.merge
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/bench/editor.py
 
 $(STAMP): pyproject.toml constraints.txt

@@ -1,5 +1,6 @@
 """Memory tier and disk tier: content-addressed files, values by key, atomic, size-capped, safe for several processes."""
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -45,6 +46,8 @@ class Cache:
         self._digests: dict[tuple[str, str], str] = {}
         self._verified: dict[str, tuple[int, int]] = {}
         self._flushed = time.monotonic()
+        if any((self.folder / "temporary").iterdir()):
+            self._sweep_temporary(self._oldest_session())
 
     def get(self, key: str, kind: Any = Any) -> Any:
         """Return the value of type `kind` under `key`, or MISS; what is damaged counts as a miss."""
@@ -191,9 +194,17 @@ class Cache:
 
     def _sweep(self, named: set[str], before: float) -> None:
         """Remove files that no entry names and leftovers of killed processes, if written before then."""
-        for file in [*(self.folder / "temporary").iterdir(), *(self.folder / "files").glob("*/*")]:
+        self._sweep_temporary(before)
+        for file in (self.folder / "files").glob("*/*"):
             if file.name not in named and file.stat().st_mtime < before:
                 file.unlink(missing_ok=True)
+
+    def _sweep_temporary(self, before: float) -> None:
+        """Remove leftovers of killed processes: a merge's is as large as a model."""
+        for file in (self.folder / "temporary").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if file.stat().st_mtime < before:
+                    file.unlink()
 
     def _sweep_progress(self, before: float) -> None:
         """Remove the progress of trainings that nobody runs and that nobody has touched since then."""

@@ -1,80 +1,148 @@
-"""How long a weighted merge of two fp16 checkpoints takes, against copying one, and how much memory it needs.
+"""What merges of fp16 checkpoints with the shapes of SD1 cost, in CPU time, against copying one file.
 
-`python -m tests.bench.merge [GIGABYTES]`; the files are made in a temporary folder, and deleted.
+`python -m tests.bench.merge [SHARE]`; files of about 2 GB each, or a share of that, are made in a temporary folder, and deleted.
 """
 
 import json
+import math
+import re
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
-import torch
+import numpy as np
 
-from nodes.diffusion.merging.carrying_out import write_merged
-from nodes.diffusion.merging.plan import planned
-from nodes.diffusion.merging.values import Merged, Method, Source
-
-SHAPE = (1280, 5120)
-METHODS: dict[Method, int] = {"weighted": 2, "add difference": 3, "dare": 3, "ties": 3}
+METHODS = {"weighted": 2, "add difference": 3, "slerp": 2, "model stock": 3, "dare": 3, "ties": 3}
 """Number of inputs by method."""
+ROUNDS = 3
+WORKFLOW = Path(__file__).parents[2] / "workflows" / "merge_weighted.json"
 
 
-def write_random(path: Path, gigabytes: float, seed: int) -> None:
-    """Write a checkpoint of equal random matrices, one after the other."""
-    size = 2 * SHAPE[0] * SHAPE[1]
-    count = max(1, round(gigabytes * 2**30 / size))
-    facts = {f"w{n:04}": {"dtype": "F16", "shape": SHAPE, "data_offsets": [n * size, (n + 1) * size]} for n in range(count)}
+class Cost(NamedTuple):
+    """Of a process."""
+
+    cpu: float
+    """Seconds."""
+    wall: float
+    anonymous: float
+    """Peak in MiB."""
+
+
+def sd1_shapes() -> dict[str, list[int]]:
+    import torch
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    widths, down, up = (128, 256, 512, 512), ["DownEncoderBlock2D"] * 4, ["UpDecoderBlock2D"] * 4
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8)
+        vae = AutoencoderKL(block_out_channels=widths, down_block_types=down, up_block_types=up, layers_per_block=2)
+        text = CLIPTextModel(CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_attention_heads=12))
+    parts = {"unet": unet, "vae": vae, "text_encoder": text}
+    return {f"{part}.{name}": [*t.shape] for part, module in parts.items() for name, t in module.state_dict().items()}
+
+
+def write_random(path: Path, shapes: dict[str, list[int]], seed: int) -> None:
+    facts, end = dict[str, object](), 0
+    for name, shape in shapes.items():
+        start, end = end, end + 2 * math.prod(shape)
+        facts[name] = {"dtype": "F16", "shape": shape, "data_offsets": [start, end]}
     header = json.dumps(facts).encode()
     header += b" " * (-len(header) % 8)
-    generator = torch.Generator().manual_seed(seed)
+    generator = np.random.default_rng(seed)
     with path.open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
-        for _ in range(count):
-            file.write(torch.randn(SHAPE, generator=generator).half().numpy().tobytes())
+        for shape in shapes.values():
+            file.write((generator.standard_normal(math.prod(shape), np.float32) * 0.03).astype(np.float16).tobytes())
 
 
-def merge(folder: Path, method: Method) -> None:
-    """Merge in this process, and print seconds without imports, and the peak of memory in MiB."""
-    sources = tuple(Source(digest=name, name=name) for name in "abc"[: METHODS[method]])
-    weights = (0.7, 0.3) if method == "weighted" else (0.7,)
-    recipe = Merged(method=method, inputs=sources, weights=weights, density=0.5)
-    start = time.perf_counter()
-    plan = planned(recipe, lambda name: folder / f"{name}.safetensors")
-    write_merged(plan, torch.float16, {}, folder / "out.safetensors", lambda *_: None)
-    print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+def merge(folder: Path, method: str) -> None:
+    """Merge in this process, and print CPU seconds without imports."""
+    import torch
+
+    from nodes.diffusion.merging.carrying_out import write_merged
+    from nodes.diffusion.merging.plan import planned
+    from nodes.diffusion.merging.values import Merged, Source
+
+    start = time.process_time()
+    if method == "naive":
+        from safetensors.torch import load_file, save_file
+
+        a, b = (load_file(folder / f"{name}.safetensors") for name in "ab")
+        merged = {name: (0.7 * tensor.float() + 0.3 * b[name].float()).half() for name, tensor in a.items()}
+        save_file(merged, folder / "out.safetensors")
+    else:
+        inputs = tuple(Source(digest=name, name=name) for name in "abc"[: METHODS[method]])
+        weights = (0.7, 0.3) if method == "weighted" else (0.7,)
+        recipe = Merged(method=method, inputs=inputs, weights=weights, density=0.5)  # type: ignore[arg-type]
+        plan = planned(recipe, lambda name: folder / f"{name}.safetensors")
+        write_merged(plan, torch.float16, {}, folder / "out.safetensors", lambda *_: None)
+    print(time.process_time() - start)
 
 
-def timed(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
+def cost_of(command: list[str], folder: Path) -> tuple[Cost, str]:
+    """Run a command that writes a new file, and watch it."""
+    (folder / "out.safetensors").unlink(missing_ok=True)
+    before, start, peak = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter(), 0
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        while process.poll() is None:
+            try:
+                found = re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())
+            except OSError:
+                found = None
+            peak = max(peak, int(found[1]) if found else 0)
+            time.sleep(0.02)
+        wall = time.perf_counter() - start
+        output = process.stdout.read() if process.stdout else ""
+    if process.returncode:
+        raise SystemExit(f"{command} failed")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(cpu, wall, peak / 1024), output
 
 
-def main(gigabytes: float) -> None:
+def run_workflow(folder: Path, number: int) -> Cost:
+    """Cost of `latentloom run` for a ratio that it has not merged before."""
+    settings = [f"--set={field}" for field in ("a.path=a.safetensors", "b.path=b.safetensors", f"merge.ratio=0.3{number}")]
+    places = [f"--output={folder / 'output'}", f"--cache={folder / 'cache'}", f"--workspace={folder}"]
+    return cost_of([sys.executable, "-m", "graph_runtime", "run", str(WORKFLOW), *settings, *places], folder)[0]
+
+
+def main(share: float) -> None:
+    shapes = sd1_shapes()
+    shapes = dict(list(shapes.items())[: max(1, round(share * len(shapes)))])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for seed, letter in enumerate("abc"):
-            write_random(folder / f"{letter}.safetensors", gigabytes, seed)
-        copy = ["cp", str(folder / "a.safetensors"), str(folder / "out.safetensors")]
-        base = min(timed(lambda: subprocess.run(copy, check=True)) for _ in range(3))
-        print(f"{'cp':15} {base:6.2f} s")
-        for method in METHODS:
+            write_random(folder / f"{letter}.safetensors", shapes, seed)
+        size = (folder / "a.safetensors").stat().st_size
+        print(f"{size / 1e9:.2f} GB each; x cp: CPU time as a multiple of that of cp, the least of {ROUNDS}")
+        print(f"{'':24}{'CPU s':>7}{'x cp':>7}{'merge alone s':>15}{'x cp':>7}{'wall s':>8}{'anonymous MiB':>15}")
+        first = run_workflow(folder, 0)
+        copies = [
+            cost_of(["cp", str(folder / "a.safetensors"), str(folder / "out.safetensors")], folder)[0] for _ in range(ROUNDS)
+        ]
+        base = min(copies).cpu
+        show("cp", min(copies), base)
+        for method in ("naive", *METHODS):
             command = [sys.executable, "-m", "tests.bench.merge", name, method]
-            start = time.perf_counter()
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            whole = time.perf_counter() - start
-            inner, peak = map(float, done.stdout.split())
-            times = f"{inner:6.2f} s = {inner / base:5.1f} cp; process {whole:6.2f} s = {whole / base:5.1f} cp"
-            print(f"{method:15} {times}; {peak:5.0f} MiB")
+            cost, output = min(cost_of(command, folder) for _ in range(ROUNDS))
+            show(method, cost, base, float(output))
+        show("run, new inputs", first, base)
+        show("run, known inputs", min(run_workflow(folder, number) for number in range(1, ROUNDS + 1)), base)
+
+
+def show(name: str, cost: Cost, base: float, alone: float | None = None) -> None:
+    inner = f"{alone:15.2f}{alone / base:7.1f}" if alone is not None else " " * 22
+    print(f"{name:24}{cost.cpu:7.2f}{cost.cpu / base:7.1f}{inner}{cost.wall:8.2f}{cost.anonymous:15.0f}", flush=True)
 
 
 if __name__ == "__main__":
     if len(sys.argv) == 3:
-        method = next(method for method in METHODS if method == sys.argv[2])
-        merge(Path(sys.argv[1]), method)
+        merge(Path(sys.argv[1]), sys.argv[2])
     else:
-        main(float(sys.argv[1]) if len(sys.argv) > 1 else 2.0)
+        main(float(sys.argv[1]) if len(sys.argv) > 1 else 1.0)

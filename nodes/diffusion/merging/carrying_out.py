@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.merging.allocating import keep_freed_memory
 from nodes.diffusion.merging.blocks import block_of, layers_per_block
 from nodes.diffusion.merging.facts import Facts, found
 from nodes.diffusion.merging.headers import BYTES, Entry
@@ -44,6 +45,7 @@ def write_merged(
     names = sorted(kinds, key=lambda name: (-BYTES[kinds[name]], name))
     header = _header(plan, names, kinds, metadata)
     _check_space(path, len(header) + sum(plan.tensors[name].count * BYTES[kinds[name]] for name in names))
+    keep_freed_memory()
     layers = layers_per_block(names)
     total, done = sum(plan.tensors[name].count for name in names), 0
     with reading() as reader, writing(path) as writer:
