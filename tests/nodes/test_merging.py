@@ -56,10 +56,22 @@ def test_every_method_ends_in_a_file_with_its_recipe(desk: Desk) -> None:
         recipe, models = json.loads(metadata["sd_merge_recipe"]), json.loads(metadata["sd_merge_models"])
         assert recipe["interp_method"] == method
         assert recipe["primary_model_hash"] == a.recipe.digest
+        assert recipe["custom_name"] == "T"
+        assert (recipe["save_as_half"], recipe["is_inpainting"], recipe["is_instruct_pix2pix"]) == (False, False, False)
         assert set(models) >= {a.recipe.digest, b.recipe.digest}
         assert metadata["modelspec.title"] == "T"
         assert "latentloom" in metadata
         assert path.read_bytes() == saved(desk, merge, title="T").read_bytes()
+
+
+@pytest.mark.parametrize(("channels", "kinds"), [(9, (True, False)), (8, (False, True)), (4, (False, False))])
+def test_the_recipe_tells_what_the_first_layer_takes(desk: Desk, channels: int, kinds: tuple[bool, bool]) -> None:
+    save_file({"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(320, channels, 1, 1)}, desk.root / "a.safetensors")
+    a = desk.run(LoadCheckpoint(path="a.safetensors"))
+    with safe_open(saved(desk, desk.run(MergeWeighted(), models=[a, a]), precision="fp16"), "pt") as file:
+        recipe = json.loads(file.metadata()["sd_merge_recipe"])
+    assert (recipe["is_inpainting"], recipe["is_instruct_pix2pix"]) == kinds
+    assert recipe["save_as_half"]
 
 
 def test_merges_of_merges_are_one_expression(desk: Desk) -> None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from nodes.diffusion.merging.plan import Plan
+from nodes.diffusion.merging.plan import INPUT_LAYERS, Plan
 from nodes.diffusion.merging.values import Recipe, Source, name_of, sources_of
 
 ARCHITECTURES = {
@@ -35,8 +35,19 @@ def merge_metadata(plan: Plan, family: str, given: Mapping[str, str], precision:
     return {
         "format": "pt",
         **{f"modelspec.{name}": text for name, text in spec.items()},
-        "sd_merge_recipe": json.dumps({**recipe_json(plan.recipe), "save_as_half": precision == "fp16"}, sort_keys=True),
+        "sd_merge_recipe": json.dumps({**recipe_json(plan.recipe), **_facts(plan, given, precision)}, sort_keys=True),
         "sd_merge_models": json.dumps(models, sort_keys=True),
+    }
+
+
+def _facts(plan: Plan, given: Mapping[str, str], precision: str) -> dict[str, Any]:
+    """The rest of what AUTOMATIC1111 writes into a recipe."""
+    channels = _input_layer(plan)[1]
+    return {
+        "custom_name": given.get("title", ""),
+        "save_as_half": precision == "fp16",
+        "is_inpainting": channels == 9,
+        "is_instruct_pix2pix": channels == 8,
     }
 
 
@@ -60,6 +71,11 @@ def recipe_json(recipe: Recipe) -> dict[str, Any]:
 
 
 def _architecture(plan: Plan, family: str) -> str:
-    endings = ("diffusion_model.input_blocks.0.0.weight", "unet.conv_in.weight")
-    shape = next((entry.shape for name, entry in plan.tensors.items() if name.endswith(endings)), (0, 0))
-    return ARCHITECTURES.get((family, shape[0], shape[1]), f"custom-{family}-{shape[0]}")
+    width, channels = _input_layer(plan)
+    return ARCHITECTURES.get((family, width, channels), f"custom-{family}-{width}")
+
+
+def _input_layer(plan: Plan) -> tuple[int, int]:
+    """Channels of the UNet's first layer, and channels that it takes; zeros where there is none."""
+    shape = next((entry.shape for name, entry in plan.tensors.items() if name.endswith(INPUT_LAYERS)), (0, 0))
+    return shape[0], shape[1]
