@@ -256,7 +256,8 @@ def text_identity(model: DiffusionModel) -> str:
 
 
 def inversion_conditions(model: DiffusionModel) -> str:
-    """Return what a picture's inversion depends on besides the model's weights: layers dropped and adapters."""
+    """Return what a picture's inversion depends on besides the file: which of its weights, layers dropped, adapters."""
     laid = [asdict(adapter) for adapter in model.adapters]
-    text = json.dumps([model.clip_skip, laid], default=lambda path: path.name)
+    average = ["moving average"] if model.moving_average else []
+    text = json.dumps([model.clip_skip, laid, *average], default=lambda path: path.name)
     return hashlib.sha256(text.encode()).hexdigest()

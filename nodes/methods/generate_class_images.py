@@ -60,7 +60,8 @@ class GenerateClassImages(Node):
     def _key(self, model: DiffusionModel, batch: list[tuple[str, int]]) -> str:
         """Everything that a batch of pictures depends on: an interrupted drawing goes on with the next batch."""
         adapters = [repr(replace(a, weights=a.weights and Path(a.weights.name))) for a in model.adapters]
-        identity = [self.version, model.digest, model.clip_skip, model.zero_terminal_snr, adapters]
+        weights = [model.digest, model.prediction_type, model.moving_average]
+        identity = [self.version, *weights, model.clip_skip, model.zero_terminal_snr, adapters]
         settings = [self.num_inference_steps, self.guidance_scale, batch]
         return "class:" + hashlib.sha256(json.dumps([identity, settings]).encode()).hexdigest()
 

@@ -12,6 +12,7 @@ from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
 from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.latent_views import latent_view
+from nodes.diffusion.layouts.single_files import is_single_file
 from nodes.diffusion.settings import TrainingSettings
 from nodes.diffusion.values import (
     CaptionItem,
@@ -130,6 +131,9 @@ def _check_model(model: DiffusionModel, folder: Path, clip: Path) -> None:
     if model.family == "sdxl":
         remedy = "Use a model of the SD 1.x or SD 2.x family."
         raise InputError("SDXL's UNet needs a pooled text embedding beside the context.", field="model", remedy=remedy)
+    if is_single_file(folder):
+        remedy = "Write the model with SavePipeline, and load the folder."
+        raise InputError("this model lies in one file; a base of variations is made of folders.", field="model", remedy=remedy)
     if model.adapters:
         remedy = "Wire the model as LoadModel returns it."
         raise InputError("this model has adapters laid over it.", field="model", remedy=remedy)

@@ -21,9 +21,11 @@ from nodes.diffusion.layouts.single_files import NAMES
 from nodes.diffusion.overlays import applied
 from nodes.diffusion.text import encode_prompts
 from nodes.diffusion.values import DiffusionModel
+from nodes.merging.as_checkpoint import AsCheckpoint
 from nodes.models.load_model import LoadModel
 from nodes.output.save_checkpoint import SaveCheckpoint
 from nodes.output.save_pipeline import SavePipeline
+from nodes.output.save_safetensors import SaveSafetensors
 from tests.diffusion.test_lora import forward
 from tests.models import BUNDLED, handle, make_model_folder
 from tests.nodes.desk import Desk
@@ -113,6 +115,29 @@ def test_training_from_one_file_gives_the_folders_numbers(desk: Desk, tmp_path: 
     trained = load_file(fine_tune_with_text(setting, setting.context).adapters[0].weights)  # type: ignore[union-attr]
     assert trained.keys() == expected.keys()
     assert all(torch.equal(tensor, trained[name]) for name, tensor in expected.items())
+
+
+def test_a_model_trained_from_one_file_can_be_merged(desk: Desk, tmp_path: Path) -> None:
+    setting = Setting(tmp_path, "sd1")
+    saved(setting.bench.folder, desk.root / "m.safetensors")
+    trained = fine_tune_with_text(setting, setting.context)
+    model, _ = opened(desk, "m.safetensors")
+    (written,) = desk.run(SaveCheckpoint(), model=replace(model, adapters=trained.adapters))
+    checkpoint = desk.run(AsCheckpoint(), model=replace(model, adapters=trained.adapters))
+    (merged,) = desk.run(SaveSafetensors(precision="fp32"), model=checkpoint)
+    ours, theirs = load_file(written.file), load_file(merged.file)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+
+
+def test_a_part_of_a_fused_tensor_cannot_be_merged_from_its_own_file(desk: Desk, tmp_path: Path) -> None:
+    setting = Setting(tmp_path, "sd2")
+    saved(setting.bench.folder, desk.root / "m.safetensors")
+    trained = fine_tune_with_text(setting, setting.context)
+    model, _ = opened(desk, "m.safetensors")
+    with pytest.raises(InputError, match="only a part of a tensor") as caught:
+        desk.run(AsCheckpoint(), model=replace(model, adapters=trained.adapters))
+    assert "SaveCheckpoint" in caught.value.remedy
 
 
 def test_what_it_predicts_comes_from_metadata_keys_and_the_field(desk: Desk, tmp_path: Path) -> None:

@@ -3,12 +3,13 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import AGAIN, check_whole
+from nodes.diffusion.layouts.places import Layout, Place, in_file, layout_of
 from nodes.diffusion.values import Family
 
 BYTES = {
@@ -78,23 +79,30 @@ def read_header(place: Path) -> dict[str, Entry]:
 
 
 def with_changes(header: Header, changes: tuple[Path, ...]) -> dict[str, Entry]:
-    """Return a folder's header in which trained weights stand in their places; raise InputError where there is no place."""
+    """Return a checkpoint's header in which trained weights stand in their places; raise InputError where there is no place."""
     found = dict(header)
+    family = family_of(header)
+    layout = layout_of(header, family) if family != "other" else None
     for file in changes:
         for name, entry in read_file_header(file).items():
-            place = next((place for place in _places(name) if place in header), None)
-            if place is None or header[place].shape != entry.shape:
+            place = _place(name, header, layout)
+            if place and place.change not in ("", "conv"):
+                message = f"the trained weight {name} is only a part of a tensor in this file."
+                remedy = "Write the model with SaveCheckpoint, and load that file with LoadCheckpoint."
+                raise InputError(message, field="model", remedy=remedy)
+            if place is None or header[place.name].shape != entry.shape + (1, 1) * (place.change == "conv"):
                 message = f"the trained weight {name} has no place of its size in this model."
                 raise InputError(message, field="model", remedy="Use it with the model that it was trained on.")
-            found[place] = entry
+            found[place.name] = replace(entry, shape=header[place.name].shape)
     return found
 
 
-def _places(name: str) -> tuple[str, ...]:
-    """The names that a trained weight may have in a folder: text encoders count from 0, and some have a shell."""
+def _place(name: str, header: Header, layout: Layout | None) -> Place | None:
+    """Where a trained weight stands: text encoders count from 0 in its name, and some folders have a shell around them."""
     part, _, inner = name.partition(".")
     folder = {"text_encoder_0": "text_encoder", "text_encoder_1": "text_encoder_2"}.get(part, part)
-    return (f"{folder}.{inner}", f"{folder}.text_model.{inner}")
+    own = [place for place in (f"{folder}.{inner}", f"{folder}.text_model.{inner}") if place in header]
+    return Place(own[0]) if own else layout and in_file(f"{folder}.{inner}", layout, header)
 
 
 def family_of(header: Header) -> Family | Literal["other"]:
