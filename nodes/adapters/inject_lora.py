@@ -48,7 +48,7 @@ class InjectLoRA(Node):
         custom = [ending.strip() for ending in self.custom_targets.split(",") if ending.strip()]
         text_targets: tuple[tuple[str, ...], ...] = ()
         if self.text_encoder:
-            text_targets = text_encoder_targets(folder, inspect_folder(folder), self.targets, model.clip_skip)
+            text_targets = text_encoder_targets(folder, inspect_folder(folder, weights=False), self.targets, model.clip_skip)
         adapter = LowRankAdapter(
             algorithm=self.algorithm,
             rank=self.rank,

@@ -45,7 +45,7 @@ class LoadLoRA(Node):
         from nodes.diffusion.lora_targets import layer_shapes
 
         folder, config = context.locate(model.digest), context.fingerprint["config"]
-        facts = inspect_folder(folder)
+        facts = inspect_folder(folder, weights=False)
         path = context.locate(context.fingerprint["file"])
         read = read_lora(path, layer_shapes(folder, facts), context.locate(config) if config else None)
         if read.unknown:

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
+from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.latent_views import latent_view
 from nodes.diffusion.values import DiffusionModel, ImageDataset, LatentDataset, LatentItem, Picture, View
 
@@ -57,6 +58,7 @@ class EncodeLatents(Node):
         from nodes.diffusion.devices import choose_device
         from nodes.diffusion.latents import encode_pictures
         from nodes.diffusion.loading import load
+        from nodes.diffusion.overlays import applied
         from nodes.diffusion.pictures import as_tensor, open_picture, render
 
         device = choose_device(context.device)
@@ -66,7 +68,9 @@ class EncodeLatents(Node):
             for _, p, view in group
         ]
         pictures = torch.stack([as_tensor(picture) for picture in shown])
-        means, stds = encode_pictures(loaded, pictures, [p.name for _, p, _ in group])
+        changes = [adapter for adapter in model.adapters if isinstance(adapter, WeightChange) and adapter.vae]
+        with applied(changes, loaded):
+            means, stds = encode_pictures(loaded, pictures, [p.name for _, p, _ in group])
         kept: dict[str, Any] = {}
         for (key, _, _), mean, std in zip(group, means, stds, strict=True):
             tensors = {"mean": mean.contiguous(), "std": std.contiguous()}

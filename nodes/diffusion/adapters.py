@@ -123,6 +123,10 @@ class WeightChange:
     """What grids call it, such as `fine-tuned`."""
     unet: bool = True
     text_encoder: bool = False
+    vae: bool = False
+    image_encoder: bool = False
+    """Its file holds the image side of a CLIP too, and `text_encoder_0.text_projection.weight`: what is drawn depends on
+    neither, and a folder that is saved holds both."""
     endings: tuple[str, ...] = ()
     """Of the parameters' names, such as `attn2.to_k.weight`; empty takes all."""
     clip_skip: int = 0
@@ -130,7 +134,7 @@ class WeightChange:
     detach_start: bool = False
     """While these keys and values are trained, the start token, which is the same in every caption, does not train them."""
     weights: Path | None = None
-    """`unet.NAME` and `text_encoder_0.NAME`, float32; None while untrained."""
+    """`unet.NAME`, `vae.NAME`, `text_encoder_0.NAME`, `image_encoder.NAME`, float32; None while untrained."""
 
     @property
     def label(self) -> str:

@@ -80,7 +80,7 @@ def read_vectors(path: Path) -> list[Tensor]:
 
 def check_widths(vectors: Sequence[Tensor], folder: Path) -> None:
     """Raise InputError unless the vectors are as wide as the text encoders of the model in `folder`; no weights are read."""
-    parts = [part for part in inspect_folder(folder).text_parts if part.startswith("text_encoder")]
+    parts = [part for part in inspect_folder(folder, weights=False).text_parts if part.startswith("text_encoder")]
     own = [int(read_config(folder / part / "config.json")["hidden_size"]) for part in parts]
     widths = [tensor.shape[1] for tensor in vectors]
     if widths != own:

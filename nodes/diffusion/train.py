@@ -43,7 +43,7 @@ class DenoisingTask:
         self.noise_scheduler = training_noise_scheduler(
             self.model.noise_scheduler, zero_terminal_snr=self.settings.zero_terminal_snr
         )
-        held = _held_out(len(self.latents.items), self.settings)
+        held = held_out(len(self.latents.items), self.settings)
         self.training = [index for index in range(len(self.latents.items)) if index not in held]
         self.validation = sorted(held)[:VALIDATION_ITEMS]
         self._batch: tuple[int, list[Draw], Noise, Tensor] | None = None
@@ -167,7 +167,7 @@ def added_conditions(text: TextEmbeddings, draws: Sequence[Draw], device: torch.
     return {"text_embeds": text.pooled, "time_ids": torch.tensor(rows, device=device, dtype=text.pooled.dtype)}
 
 
-def _held_out(count: int, settings: TrainingSettings) -> set[int]:
+def held_out(count: int, settings: TrainingSettings) -> set[int]:
     """Choose the pictures that are kept for validation."""
     if not settings.validation_fraction:
         return set()

@@ -71,11 +71,14 @@ def _all_replaced(modules: Mapping[str, nn.Module], tensors: Mapping[str, nn.Par
 
 
 def _parts(change: WeightChange, model: StableDiffusion) -> dict[str, nn.Module]:
-    """UNet and, when it changes them, text encoders without the shell that one layout has, by the names that files use."""
-    if not change.text_encoder:
-        return {"unet": model.unet}
-    encoders = {f"text_encoder_{n}": getattr(encoder, "text_model", encoder) for n, encoder in enumerate(model.text_encoders)}
-    return {"unet": model.unet, **encoders}
+    """The parts that it changes, text encoders without the shell that one layout has, by the names that files use."""
+    parts: dict[str, nn.Module] = {"unet": model.unet} if change.unet else {}
+    if change.vae:
+        parts["vae"] = model.vae
+    if change.text_encoder:
+        encoders = enumerate(model.text_encoders)
+        parts |= {f"text_encoder_{n}": getattr(encoder, "text_model", encoder) for n, encoder in encoders}
+    return parts
 
 
 def _trained(change: WeightChange, modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
@@ -83,6 +86,8 @@ def _trained(change: WeightChange, modules: Mapping[str, nn.Module]) -> dict[str
     found: dict[str, nn.Parameter] = {}
     for name, tensor in load_file(change.weights).items():
         part, _, inner = name.partition(".")
+        if change.image_encoder and (part == "image_encoder" or inner.startswith("text_projection.")):
+            continue
         own = _own_parameter(modules.get(part), inner)
         if own is None or own.shape != tensor.shape:
             message = f"the trained weight {name} has no place of its size in this model."
@@ -101,12 +106,11 @@ def _own_parameter(module: nn.Module | None, name: str) -> nn.Parameter | None:
 def _copies(change: WeightChange, model: StableDiffusion, modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
     found: dict[str, nn.Parameter] = {}
     for part, module in modules.items():
-        if change.unet if part == "unet" else change.text_encoder:
-            found |= {
-                f"{part}.{name}": nn.Parameter(parameter.detach().to(torch.float32, copy=True), requires_grad=False)
-                for name, parameter in module.named_parameters()
-                if (not change.endings or name.endswith(change.endings)) and not _unused(name, part, model, change.clip_skip)
-            }
+        found |= {
+            f"{part}.{name}": nn.Parameter(parameter.detach().to(torch.float32, copy=True), requires_grad=False)
+            for name, parameter in module.named_parameters()
+            if (not change.endings or name.endswith(change.endings)) and not _unused(name, part, model, change.clip_skip)
+        }
     if not found:
         endings = ", ".join(change.endings)
         raise InputError(f"no weight of the model ends in {endings}.", field="model", remedy="Use a model with such layers.")
@@ -115,7 +119,7 @@ def _copies(change: WeightChange, model: StableDiffusion, modules: Mapping[str, 
 
 def _unused(name: str, part: str, model: StableDiffusion, clip_skip: int) -> bool:
     """Whether the conditioning of the UNet does not depend on a parameter, so that training cannot reach it."""
-    if part == "unet":
+    if part in ("unet", "vae"):
         return False
     sdxl = model.facts.family == "sdxl"
     if sdxl and part == "text_encoder_1":  # its pooled output uses all of it

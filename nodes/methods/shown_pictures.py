@@ -4,12 +4,13 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from graph_runtime.context import RunContext
 from nodes.diffusion.latent_views import latent_view
-from nodes.diffusion.values import ImageDataset, LatentDataset, LatentItem
+from nodes.diffusion.values import ImageDataset, LatentDataset, LatentItem, Picture
 
 Embed = Callable[[Any], Any]
 """From an RGB picture to its embedding [d]."""
@@ -74,3 +75,14 @@ def _computed(
             context.stop_if_asked()
         found.append(tuple(files))
     return found
+
+
+def read_views(images: ImageDataset, context: RunContext) -> list[Callable[[], Any]]:
+    """Return for each picture what reads its first view: [3, h, w] in -1..1, of the same bytes at every call."""
+    from nodes.diffusion.pictures import as_tensor, open_picture, render
+
+    def read(picture: Picture) -> Any:
+        opened = open_picture(picture.file or context.locate(picture.digest), images.background, picture.name)
+        return as_tensor(render(opened, picture.views[0], images.background))
+
+    return [partial(read, picture) for picture in images.pictures]

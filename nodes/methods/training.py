@@ -69,7 +69,7 @@ def train_untrained(
     adapters = list(model.adapters)
     for number in new:
         own = {name.removeprefix(f"{number}."): tensor for name, tensor in trained.items() if name.startswith(f"{number}.")}
-        adapters[number] = replace(adapters[number], weights=_kept(own, context))
+        adapters[number] = replace(adapters[number], weights=keep_tensors(own, context))
     costs.keep([adapters[number].weights for number in new], context)
     zero_terminal_snr = model.zero_terminal_snr or settings.zero_terminal_snr
     return replace(model, adapters=tuple(adapters), zero_terminal_snr=zero_terminal_snr), precision
@@ -95,7 +95,8 @@ def _check_cuts(texts: Texts, loaded: Any, context: RunContext) -> None:
         context.message(f"{len(cut)} captions are too long and are cut, such as {cut[0][:80]!r}.", "warning")
 
 
-def _kept(tensors: dict[str, Any], context: RunContext) -> Path:
+def keep_tensors(tensors: dict[str, Any], context: RunContext) -> Path:
+    """Keep tensors as a file of the cache, in the order of their names."""
     from safetensors.torch import save_file
 
     ordered = {name: tensors[name].contiguous() for name in sorted(tensors)}

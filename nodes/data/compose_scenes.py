@@ -1,0 +1,100 @@
+"""ComposeScenes."""
+
+import random
+from functools import cache
+from pathlib import PurePosixPath
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Node
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.values import CaptionedDataset, ImageDataset, Picture, View
+
+
+class ComposeScenes(Node):
+    """Set cut-out pictures on backgrounds, alone or two beside each other, larger and smaller, and say so in captions.
+
+    A model that is trained on them learns that an object is not its place, its size or what lies behind it. Pictures come
+    from LoadImages with transparent surroundings; their text is what they show, and the folder that each lies in its style.
+    """
+
+    synonyms: ClassVar[tuple[str, ...]] = ("augmentation", "synthetic data", "cutouts", "compositing", "backgrounds")
+
+    scenes_per_picture: Annotated[int, Field(ge=1, le=10_000)] = 8
+    """Scenes in which each picture is the first object."""
+    resolution: Annotated[int, Field(ge=32, le=4096, multiple_of=8)] = 128
+    """Side of a scene in pixels."""
+    colored: Annotated[float, Field(ge=0, le=1)] = 0.4
+    """Share of scenes with a colored background, which the caption names."""
+    two_objects: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of scenes that show two objects of one style."""
+    other_styles: str = ""
+    """Words that take the style's place in some captions, with commas between: later trainings can then teach a new word
+    without losing the object."""
+    other_style: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of captions with one of those words."""
+    caption_dropout: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of draws that train without a caption, which keeps guidance strong; 0.1 is usual."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Chooses everything about the scenes."""
+
+    def run(self, images: ImageDataset, context: RunContext) -> CaptionedDataset:
+        from nodes.diffusion.scenes import draw_scene
+
+        _check_texts(images)
+        others = tuple(word.strip() for word in self.other_styles.split(",") if word.strip())
+        drawn: list[tuple[Picture, str]] = []
+        total = len(images.pictures) * self.scenes_per_picture
+        cutout = cache(lambda picture: _cutout(picture, context))
+        for picture in images.pictures:
+            for number in range(self.scenes_per_picture):
+                draw = random.Random(f"{self.seed} {picture.name} {number}")
+                shown = [picture, *self._second(picture, images, draw)]
+                scene = draw_scene(
+                    [cutout(one) for one in shown],
+                    self.resolution,
+                    colored=self.colored,
+                    other_styles=others,
+                    other_style=self.other_style,
+                    draw=draw,
+                )
+                drawn.append((self._kept(scene.image, f"{picture.name}/{number}", context), scene.caption))
+                context.progress(len(drawn), total)
+        pictures = tuple(picture for picture, _ in drawn)
+        return CaptionedDataset(pictures, captions=tuple((text,) for _, text in drawn), caption_dropout=self.caption_dropout)
+
+    def _second(self, first: Picture, images: ImageDataset, draw: random.Random) -> list[Picture]:
+        """Another object of the same style, in some scenes."""
+        if draw.random() >= self.two_objects:
+            return []
+        others = [one for one in images.pictures if _style(one) == _style(first) and one.text != first.text]
+        return [draw.choice(others)] if others else []
+
+    def _kept(self, image: Any, name: str, context: RunContext) -> Picture:
+        from nodes.diffusion.pictures import save_png
+
+        file = context.add_file(".png", lambda path: save_png(image, path))
+        size = (self.resolution, self.resolution)
+        return Picture(file.stem, name, *size, (View(size, (0, 0), size),), file=file)
+
+
+def _check_texts(images: ImageDataset) -> None:
+    without = [picture.name for picture in images.pictures if not picture.text]
+    if without:
+        remedy = "Say in metadata.jsonl, or in a .txt file beside each, what it shows."
+        raise InputError(f"{len(without)} pictures have no text, such as {without[0]}.", field="images", remedy=remedy)
+
+
+def _style(picture: Picture) -> str:
+    return PurePosixPath(picture.name).parent.name
+
+
+def _cutout(picture: Picture, context: RunContext) -> Any:
+    from PIL import Image
+
+    from nodes.diffusion.scenes import Cutout
+
+    with Image.open(picture.file or context.locate(picture.digest)) as opened:
+        return Cutout(opened.convert("RGBA"), picture.text or "", _style(picture))

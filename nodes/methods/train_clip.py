@@ -1,0 +1,88 @@
+"""TrainCLIP."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Node
+from nodes.diffusion.adapters import WeightChange
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.values import CaptionedDataset, DiffusionModel
+from nodes.methods.shown_pictures import read_views
+from nodes.methods.training import check_trained, keep_tensors
+
+MEASURED = 256
+"""Pictures at most that are held out of training to measure on."""
+
+
+class TrainCLIP(TrainingSettings, Node):
+    """Train the text encoder together with an image encoder, by which caption belongs to which picture (CLIP).
+
+    The text encoder then knows what words look like, and the image encoder measures it: tags, CLIP-I and CLIP-T come from it.
+    """
+
+    display_name: ClassVar[str] = "Train CLIP"
+    synonyms: ClassVar[tuple[str, ...]] = ("contrastive", "text encoder", "image encoder", "language-image pretraining")
+    resumable: ClassVar[bool] = True
+    not_in_key: ClassVar[frozenset[str]] = frozenset({"checkpoint_every", "validation_every"})
+    # previews draw prompts, and nothing of this draws
+    preview_every: ClassVar[int] = 0  # pyright: ignore[reportIncompatibleVariableOverride]
+    preview_prompt: ClassVar[str] = ""  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    batch_size: Annotated[int, Field(ge=2, le=65536)] = 128
+    """Pictures and captions among which each is to find its own: the more, the finer the distinctions that are learned."""
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
+    """Step size: 1e-3 for a small new CLIP, 1e-5 for one that is trained further."""
+    weight_decay: Annotated[float, Field(ge=0, le=1, json_schema_extra={"group": "Optimizer"})] = 0.1
+    """How strongly weights are drawn to zero."""
+    validation_fraction: Annotated[float, Field(ge=0, le=0.5, json_schema_extra={"group": "Watching"})] = 0.02
+    """Share of the pictures held out of training, of which `recall_at_1` counts those whose own caption is nearest."""
+
+    def run(self, model: DiffusionModel, captions: CaptionedDataset, context: RunContext) -> DiffusionModel:
+        check_trained(model.adapters)
+        from nodes.diffusion.checkpoints import Checkpoint
+        from nodes.diffusion.clip_training import CLIPTask, TrainedCLIP
+        from nodes.diffusion.devices import choose_device, training_precision
+        from nodes.diffusion.loading import load
+        from nodes.diffusion.minimize import minimize
+        from nodes.diffusion.overlays import applied
+        from nodes.diffusion.train import held_out
+
+        if model.family == "sdxl":
+            raise InputError("SDXL has two text encoders.", field="model", remedy="Use a model of the SD 1.x or SD 2.x family.")
+        device = choose_device(context.device)
+        loaded = load(model, context.locate(model.digest), device=device)
+        earlier = [adapter for adapter in model.adapters if isinstance(adapter, WeightChange) and adapter.text_encoder]
+        with applied(earlier, loaded):
+            clip = TrainedCLIP(loaded, next((a.weights for a in reversed(earlier) if a.image_encoder), None))
+        pictures = read_views(captions, context)
+        held = held_out(len(pictures), self)
+        training = [index for index in range(len(pictures)) if index not in held]
+        task = CLIPTask(clip.requires_grad_(True), self, pictures, captions.captions, training)
+        parameters = clip.named()
+        minimize(
+            parameters,
+            task.loss,
+            self,
+            device=device,
+            precision=training_precision(device, self.precision),
+            report=partial(self._report, task.recall, sorted(held)[:MEASURED], context),
+            checkpoint=Checkpoint(context.progress_folder) if context.progress_folder else None,
+        )
+        tensors = {name: p.detach().float().cpu() for name, p in parameters.items() if name != "logit_scale"}
+        weights = keep_tensors(tensors, context)
+        change = WeightChange(name="trained CLIP", unet=False, text_encoder=True, image_encoder=True, weights=weights)
+        return replace(model, adapters=(*model.adapters, change))
+
+    def _report(self, recall: Callable[[Sequence[int]], float], held: list[int], context: RunContext, done: Any) -> None:
+        """Tell the numbers of a step, and let the person stop."""
+        context.metric(done.step, loss=done.loss, learning_rate=done.learning_rate)
+        context.progress(done.step, self.max_steps)
+        if held and (done.step == self.max_steps or done.step % self.validation_every == 0):
+            with done.trainer.weights_for_use(), done.trainer.autocast():
+                context.metric(done.step, recall_at_1=recall(held))

@@ -1,0 +1,98 @@
+"""TrainVAE."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Node
+from nodes.diffusion.adapters import WeightChange
+from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.values import DiffusionModel, ImageDataset
+from nodes.methods.shown_pictures import read_views
+from nodes.methods.training import check_trained, keep_tensors
+
+MEASURED = 64
+"""Pictures at most that are held out of training to measure on."""
+
+
+class TrainVAE(TrainingSettings, Node):
+    """Train the VAE that turns pictures into latents and back, by how well pictures return.
+
+    Of a new model all of it is trained, and the latents are then brought to deviation 1. Of any other model the decoder
+    alone is: the latents stay those that its UNet knows, and what it draws becomes sharper or fits the pictures better.
+    """
+
+    display_name: ClassVar[str] = "Train VAE"
+    synonyms: ClassVar[tuple[str, ...]] = ("autoencoder", "decoder", "latents", "first stage")
+    resumable: ClassVar[bool] = True
+    not_in_key: ClassVar[frozenset[str]] = frozenset({"checkpoint_every", "validation_every"})
+    # previews draw prompts, and what this trains knows none
+    preview_every: ClassVar[int] = 0  # pyright: ignore[reportIncompatibleVariableOverride]
+    preview_prompt: ClassVar[str] = ""  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-4
+    """Step size: 1e-5 for the decoder of Stable Diffusion, 2e-3 for a small new VAE."""
+    crop: Annotated[int, Field(ge=0, le=2048, multiple_of=8)] = 0
+    """Side of the random squares that are shown, in pixels; 0 shows whole pictures, more makes the beginning quicker."""
+    edge_weight: Annotated[float, Field(ge=0, le=100)] = 0.5
+    """Weight of the error of edges, which keeps them sharp."""
+    kl_weight: Annotated[float, Field(ge=0, le=1)] = 3e-4
+    """Weight of the distance from the prior: more makes latents smoother, less pictures more exact."""
+    validation_fraction: Annotated[float, Field(ge=0, le=0.5, json_schema_extra={"group": "Watching"})] = 0.02
+    """Share of the pictures held out of training, on which the peak signal-to-noise ratio (`psnr`, dB) is measured."""
+
+    def run(self, model: DiffusionModel, images: ImageDataset, context: RunContext) -> DiffusionModel:
+        check_trained(model.adapters)
+        from nodes.diffusion.checkpoints import Checkpoint
+        from nodes.diffusion.devices import choose_device, training_precision
+        from nodes.diffusion.loading import load
+        from nodes.diffusion.minimize import minimize
+        from nodes.diffusion.overlays import applied
+        from nodes.diffusion.train import held_out
+        from nodes.diffusion.vae_training import VAETask, decoder_only, with_unit_latents
+
+        device = choose_device(context.device)
+        loaded = load(model, context.locate(model.digest), device=device)
+        change = WeightChange(name="trained VAE", unet=False, vae=True)
+        earlier = [adapter for adapter in model.adapters if isinstance(adapter, WeightChange) and adapter.vae]
+        pictures = read_views(images, context)
+        held = held_out(len(pictures), self)
+        with applied([*earlier, change], loaded) as laid:
+            everything = laid[-1]
+            parameters = everything if model.initial_seed is not None else decoder_only(everything)
+            training = [index for index in range(len(pictures)) if index not in held]
+            task = VAETask(loaded.vae, self, pictures, training, self.crop, self.edge_weight, self.kl_weight)
+            for parameter in parameters.values():
+                parameter.requires_grad_(True)
+            minimize(
+                parameters,
+                task.loss,
+                self,
+                device=device,
+                precision=training_precision(device, self.precision),
+                report=partial(self._report, task.psnr, sorted(held)[:MEASURED], context),
+                checkpoint=Checkpoint(context.progress_folder) if context.progress_folder else None,
+            )
+            tensors = {name.removeprefix("vae."): p.detach().float().cpu().clone() for name, p in parameters.items()}
+            if model.initial_seed is not None:
+                factor = 1 / (loaded.vae.config["scaling_factor"] * task.latent_deviation())
+                tensors = with_unit_latents(tensors, loaded.vae.config["latent_channels"], factor)
+        weights = keep_tensors({f"vae.{name}": tensor for name, tensor in tensors.items()}, context)
+        adapters = (*model.adapters, replace(change, weights=weights))
+        return replace(model, vae_digest=weights.name, adapters=adapters)
+
+    def _report(self, psnr: Callable[[int], float], held: list[int], context: RunContext, done: Any) -> None:
+        """Tell the numbers of a step, and let the person stop."""
+        context.metric(done.step, loss=done.loss, learning_rate=done.learning_rate)
+        context.progress(done.step, self.max_steps)
+        if held and (done.step == self.max_steps or done.step % self.validation_every == 0):
+            with done.trainer.weights_for_use(), done.trainer.autocast():
+                found: list[float] = []
+                for index in held:
+                    found.append(psnr(index))
+                    context.stop_if_asked()
+            context.metric(done.step, psnr=sum(found) / len(found))

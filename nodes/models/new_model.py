@@ -1,0 +1,52 @@
+"""NewModel."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.folders import inspect_folder
+from nodes.diffusion.values import DiffusionModel
+from nodes.models.load_model import BUNDLED
+
+DESCRIPTIONS = (".json", ".txt")
+
+
+class NewModel(Node):
+    """Begin a model from nothing: the architecture and tokenizer of a diffusers folder, all weights drawn at random.
+
+    Train its VAE (TrainVAE), its CLIP (TrainCLIP) and its UNet (FineTune), in this order, and write it with SavePipeline.
+    """
+
+    synonyms: ClassVar[tuple[str, ...]] = ("from scratch", "random weights", "pretraining", "initialize")
+
+    model: ModelReference = "loom-emoji"
+    """Whose architecture it has: a folder of descriptions (`config.json` and tokenizer files); weights in it are not read."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Draws the weights."""
+
+    def fingerprint(self, files: OutsideFiles) -> Json:
+        reference = str(BUNDLED.get(self.model, self.model))
+        folder = files.resolve(reference)
+        if not folder.is_dir():
+            remedy = f"Name a diffusers folder in the workspace, or {' or '.join(BUNDLED)}."
+            raise InputError(f"there is no folder {self.model!r}.", field="model", remedy=remedy)
+        inspect_folder(folder, weights=False)
+        return files.digest_folder(reference, DESCRIPTIONS)
+
+    def run(self, context: RunContext) -> DiffusionModel:
+        digest: str = context.fingerprint
+        facts = inspect_folder(context.locate(digest), weights=False)
+        drawn = f"{digest} {self.seed}"
+        return DiffusionModel(
+            digest=digest,
+            name="new model",
+            family=facts.family,
+            prediction_type=facts.prediction_type,
+            resolution=facts.resolution,
+            vae_digest=drawn,
+            text_digest=drawn,
+            initial_seed=self.seed,
+        )
