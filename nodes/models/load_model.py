@@ -30,9 +30,11 @@ class LoadModel(Node):
     file as AUTOMATIC1111 and ComfyUI use it, or a diffusers folder."""
     clip_skip: Annotated[int, Field(ge=0, le=11)] = 0
     """Layers dropped from the end of the text encoder; 0 is what the model was trained with."""
-    prediction_type: Literal["automatic", "epsilon", "v_prediction"] = "automatic"
+    prediction_type: Annotated[
+        Literal["automatic", "epsilon", "v_prediction"], Field(json_schema_extra={"group": "Single file"})
+    ] = "automatic"
     """What the UNet predicts: noise or velocity. Files do not always say it; when pictures are only noise, say it here."""
-    moving_average: bool = False
+    moving_average: Annotated[bool, Field(json_schema_extra={"group": "Single file"})] = False
     """Use the moving average of the UNet's weights that some single files hold beside them (EMA)."""
 
     def fingerprint(self, files: OutsideFiles) -> Json:
