@@ -12,6 +12,9 @@ from nodes.diffusion.adapters import TokenEmbedding
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import DiffusionModel
 
+LONGEST = 75
+"""Tokens of a prompt between its start and its end."""
+
 
 class LoadEmbedding(Node):
     """Let prompts use a word that was trained before, by this program or another one."""
@@ -37,6 +40,8 @@ class LoadEmbedding(Node):
 
         vectors = read_vectors(context.locate(context.fingerprint["file"]))
         check_widths(vectors, context.locate(model.digest))
+        if len(vectors[0]) > LONGEST:
+            context.message(f"a prompt holds {LONGEST} of the word's {len(vectors[0])} vectors; the others are cut.", "warning")
         named = {f"text_encoder_{number}": tensor.contiguous() for number, tensor in enumerate(vectors)}
         word = TokenEmbedding(
             placeholder_token=self.placeholder_token or "".join(context.fingerprint["name"].split()),

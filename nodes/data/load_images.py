@@ -12,6 +12,8 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.picture_folders import SUFFIXES, caption_texts, picture_files
 from nodes.diffusion.values import ImageDataset, Picture, View
 
+ENLARGED = 4
+"""How many times a picture may be enlarged before a person is told."""
 REPEATS = re.compile(r"(\d{1,4})_.+")
 
 
@@ -79,9 +81,16 @@ class LoadImages(Node):
             except InputError as error:
                 context.message(f"{name} is left out: {error}", "warning")
             context.progress(number, len(found))
+        self._tell_of_small(pictures, context)
         if not pictures:
             raise InputError("none of the pictures can be read.", field="folder")
         return ImageDataset(tuple(pictures), background)  # pyright: ignore[reportArgumentType]
+
+    def _tell_of_small(self, pictures: list[Picture], context: RunContext) -> None:
+        small = [picture for picture in pictures if min(picture.width, picture.height) * ENLARGED < self.resolution]
+        if small:
+            first = f"{small[0].name} ({small[0].width} x {small[0].height})"
+            context.message(f"{len(small)} pictures are enlarged more than {ENLARGED} times, such as {first}.", "warning")
 
     def _views(self, size: tuple[int, int], digest: str) -> tuple[View, ...]:
         from nodes.diffusion.buckets import bucket_sizes, nearest_bucket, plan_views

@@ -15,6 +15,8 @@ from nodes.diffusion.pickled import pt_bytes, read_pt
 from nodes.diffusion.values import DiffusionModel, Family
 
 SDXL_NAMES = ("clip_l", "clip_g")
+NO_WORD = ("_out", "lora_down.weight", "lora_up.weight", "lora_A.weight", "lora_B.weight")
+"""Endings of what is no vector of a word: OneTrainer's second copy, and the factors of a LoRA."""
 
 
 def file_tensors(word: TokenEmbedding, family: Family, *, token: str | None = None) -> dict[str, Tensor]:
@@ -67,13 +69,16 @@ def read_vectors(path: Path) -> list[Tensor]:
     if set(SDXL_NAMES) <= tensors.keys():
         found = [tensors[name] for name in SDXL_NAMES]
     else:
-        plain = {name: tensor for name, tensor in tensors.items() if not name.endswith("_out")}
+        plain = {name: tensor for name, tensor in tensors.items() if not name.endswith(NO_WORD)}
         if len(plain) != 1:
             message = f"{path.name} holds {len(plain)} tensors where an embedding has one, or clip_l and clip_g."
             raise InputError(message, field="file", remedy="Choose a textual-inversion file.")
         found = list(plain.values())
     vectors = [tensor.detach().float().reshape(-1, tensor.shape[-1]) for tensor in found if tensor.dim() in (1, 2)]
-    if len(vectors) < len(found) or not all(tensor.isfinite().all() for tensor in vectors):
+    if not all(tensor.isfinite().all() for tensor in vectors):
+        remedy = "Train it again with a lower learning rate: such numbers come from a training that diverged."
+        raise InputError(f"{path.name} holds numbers that are not finite.", field="file", remedy=remedy)
+    if len(vectors) < len(found) or not all(len(tensor) for tensor in vectors):
         raise InputError(f"{path.name} holds no vectors of tokens.", field="file", remedy="Choose a textual-inversion file.")
     return vectors
 

@@ -43,7 +43,7 @@ class FileFields(BaseModel):
     @classmethod
     def _known(cls, name: str) -> str:
         if name not in ACTIVATIONS:
-            raise ValueError(f"the activation {name!r} is not known")
+            raise ValueError(f"the activation {name!r} is not known; there are {', '.join(ACTIVATIONS)}")
         return name
 
     def form(self) -> Hypernetwork:
@@ -104,12 +104,16 @@ def read_hypernetwork(path: Path, names: Collection[str]) -> tuple[Hypernetwork,
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
-        raise InputError(f"{path.name}: {field}: {first['msg']}.", field="file", remedy="Choose another file.") from None
+        raise InputError(
+            f"{path.name}: {field}: {str(first['msg']).removeprefix('Value error, ')}.",
+            field="file",
+            remedy="Choose another file.",
+        ) from None
     tensors: dict[str, Tensor] = {}
     for width in [key for key in given if type(key) is int]:
         for name in _nets_for(width, names):
             pair = given.get(name, given[width])
-            tensors |= {f"unet.{name}.{inner}": tensor for inner, tensor in _pair(pair, width, form, path).items()}
+            tensors |= {f"unet.{name}.{inner}": tensor.clone() for inner, tensor in _pair(pair, width, form, path).items()}
     if not tensors:
         raise InputError(f"{path.name} holds no nets.", field="file", remedy="Choose a hypernetwork's file.")
     return form, tensors

@@ -1,7 +1,9 @@
 """PyTorch's old `.pt` files: written so that other programs take them, opened so that they carry no code."""
 
 import io
+import pickle
 import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,13 @@ def pt_bytes(content: object) -> bytes:
 def read_pt(path: Path, kind: str) -> Any:
     """Return the content of a file that a person chose; raise InputError when it is no such file, or holds more than data."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it warns of, the next lines refuse
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises what the file makes it raise
+        if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
+            remedy = "Get it as safetensors, from someone you trust: nothing in it was executed."
+            raise InputError(
+                f"{path.name} cannot be read as {kind}: it asks for code to be run.", field="file", remedy=remedy
+            ) from error
         raise InputError(f"{path.name} cannot be read as {kind}.", field="file", remedy="Choose another file.") from error

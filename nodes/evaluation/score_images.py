@@ -66,5 +66,5 @@ def _check_pairs(rows: Sequence[Sequence[GeneratedImage]], references: ImageData
     count = len(references.pictures)
     for row in rows:
         if len(row) != count:
-            message = f"{row[0].label} has {len(row)} pictures where there are {count} references."
+            message = f"the numbers of pictures differ: {row[0].label} has {len(row)} and the references have {count}."
             raise InputError(message, field="references", remedy="Draw one picture for each, or turn psnr off.")

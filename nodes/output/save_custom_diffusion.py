@@ -23,11 +23,14 @@ class SaveCustomDiffusion(Node):
     """Name of the file of keys and values; the words are called the same with their own name behind."""
 
     def run(self, model: DiffusionModel, context: RunContext) -> tuple[Artifact, ...]:
-        changes = [adapter for adapter in model.adapters if isinstance(adapter, WeightChange)]
+        changes = [adapter for adapter in model.adapters if isinstance(adapter, WeightChange) and adapter.endings]
         words = [adapter for adapter in model.adapters if isinstance(adapter, TokenEmbedding)]
-        if len(changes) != 1 or not changes[0].endings or not words or len(words) + 1 != len(model.adapters):
+        if len(changes) != 1 or not words:
             remedy = "Wire the model as TrainCustomDiffusion or MergeConcepts returns it."
-            raise InputError(f"{model.name} is no custom diffusion alone.", field="model", remedy=remedy)
+            raise InputError(f"{model.name} has no one custom diffusion laid over it.", field="model", remedy=remedy)
+        for adapter in model.adapters:
+            if adapter not in changes and adapter not in words:
+                context.message(f"{adapter.label} is not in these files: save it as a file of its own.", "warning")
         if any(word.num_vectors != 1 for word in words) or len({word.plain_name for word in words}) < len(words):
             remedy = "Save them with SaveEmbedding."
             raise InputError("these words have several vectors, or would get one file name.", field="model", remedy=remedy)

@@ -78,7 +78,7 @@ def test_a_saved_concept_loads_back_the_same(tmp_path: Path) -> None:
     before, after = (load_file(model.adapters[0].weights) for model in (trained, loaded))
     assert before.keys() == after.keys()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
-    with pytest.raises(InputError, match="no custom diffusion"):
+    with pytest.raises(InputError, match="no one custom diffusion"):
         SaveCustomDiffusion().run(fine_tune(setting, setting.context), setting.context)
 
 

@@ -20,6 +20,7 @@ from nodes.diffusion.overlays import applied
 from nodes.output.save_pipeline import SavePipeline
 from tests.diffusion.test_lora import forward
 from tests.models import BUNDLED, handle
+from tests.nodes.desk import Messages
 from tests.nodes.test_methods import Setting, custom_diffusion, fine_tune, fine_tune_with_text
 
 CPU = torch.device("cpu")
@@ -91,10 +92,20 @@ def test_the_same_folder_is_kept_once_and_another_gets_a_number(tmp_path: Path) 
     assert not list((tmp_path / "out").glob(".*"))
 
 
-def test_what_is_not_part_of_the_weights_is_refused(tmp_path: Path) -> None:
+def test_what_is_not_part_of_the_weights_is_left_out_and_told_of(tmp_path: Path) -> None:
+    setting, messages = Setting(tmp_path, "sd1"), Messages()
+    laid = InjectLoRA(rank=1).run(setting.model, setting.context)
+    with pytest.raises(InputError, match="has not been trained"):
+        SavePipeline().run(laid, setting.context)
+    trained = replace(laid, adapters=(replace(laid.adapters[0], weights=tmp_path / "lora.safetensors"),))
+    (with_lora,) = SavePipeline().run(trained, replace(setting.context, reporter=messages))
+    assert any("LoRA" in text for text in messages.texts)
+    (without,) = SavePipeline().run(setting.model, setting.context)
+    assert [(name, file.read_bytes()) for name, file in with_lora.folder] == [(n, f.read_bytes()) for n, f in without.folder]
+
+
+def test_what_is_untrained_is_refused(tmp_path: Path) -> None:
     setting = Setting(tmp_path, "sd1")
-    with pytest.raises(InputError, match="LoRA is laid over"):
-        SavePipeline().run(InjectLoRA(rank=1).run(setting.model, setting.context), setting.context)
     trained = fine_tune(setting, setting.context)
     untrained = replace(trained, adapters=(replace(trained.adapters[0], weights=None),))
     with pytest.raises(InputError, match="has not been trained"):

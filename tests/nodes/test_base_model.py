@@ -1,0 +1,192 @@
+"""A model from nothing: scenes, VAE, CLIP, UNet and the folder that is written."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+from PIL import Image
+from safetensors.torch import load_file
+
+from graph_runtime.context import RunContext, SilentReporter
+from graph_runtime.errors import Interrupted
+from nodes.data.compose_scenes import ComposeScenes
+from nodes.data.encode_latents import EncodeLatents
+from nodes.data.load_images import LoadImages
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.vae_training import with_unit_latents
+from nodes.diffusion.values import CaptionedDataset, DiffusionModel
+from nodes.methods.train_clip import TrainCLIP
+from nodes.methods.train_vae import TrainVAE
+from nodes.models.load_model import LoadModel
+from nodes.models.new_model import NewModel
+from nodes.output.save_pipeline import SavePipeline
+from tests.nodes.desk import Desk
+from tests.variations import make_variation_folder
+
+EMOJI = Path(__file__).parent.parent / "data" / "emoji"
+
+
+class Bench(Desk):
+    """A desk with the cut-outs of the tests and the descriptions of a small model with an image encoder."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        make_variation_folder(self.root / "base", "image variation")
+        config = self.root / "base" / "text_encoder" / "config.json"
+        config.write_text(config.read_text().replace('"CLIPTextModel"', '"CLIPTextModelWithProjection"'))
+        for file in (self.root / "base").rglob("*.safetensors"):
+            file.unlink()
+
+    def scenes(self, **fields: Any) -> CaptionedDataset:
+        images = self.run(LoadImages(folder=str(EMOJI), resolution=128))
+        return self.run(ComposeScenes(**{"resolution": 32, "scenes_per_picture": 4, **fields}), images=images)
+
+    def new(self, seed: int = 0) -> DiffusionModel:
+        return self.run(NewModel(model="base", seed=seed))
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    # the pictures of the tests lie outside of the desk's workspace
+    import tests.nodes.desk as desk
+
+    monkeypatch.setattr(desk, "NODES", EMOJI.parent.parent.parent)
+    yield made
+    made.cache.close()
+
+
+def vae_settings(**fields: Any) -> TrainVAE:
+    return TrainVAE(**{"max_steps": 60, "batch_size": 4, "learning_rate": 1e-2, "precision": "fp32", **fields})
+
+
+class Numbers(SilentReporter):
+    def __init__(self) -> None:
+        self.found: dict[str, list[float]] = {}
+        self.step = 0
+
+    def progress(self, step: int, total: int) -> None:
+        self.step = step
+
+    def metric(self, step: int, values: Any) -> None:
+        for name, value in values.items():
+            self.found.setdefault(name, []).append(value)
+
+
+def numbers(bench: Bench, node: Any, **inputs: Any) -> tuple[Any, dict[str, list[float]]]:
+    reporter = Numbers()
+    result = node.run(**inputs, context=RunContext(store=bench.cache, located=bench.located, reporter=reporter, device="cpu"))
+    return result, reporter.found
+
+
+def test_scenes_follow_the_seed_and_say_what_they_show(bench: Bench) -> None:
+    scenes = bench.scenes(colored=0.5, two_objects=0.3, other_styles="zwx, sks", other_style=0.3)
+    assert scenes == bench.scenes(colored=0.5, two_objects=0.3, other_styles="zwx, sks", other_style=0.3)
+    assert scenes != bench.scenes(colored=0.5, two_objects=0.3, other_styles="zwx, sks", other_style=0.3, seed=1)
+    assert len(scenes.pictures) == len({picture.digest for picture in scenes.pictures}) == 4 * 12
+    captions = [caption for (caption,) in scenes.captions]
+    assert all(any(word in caption for word in ("apple", "owl", "rocket")) for caption in captions)
+    for word in ("zwx", "flat", "3d", " and ", " background"):
+        assert any(word in caption for caption in captions)
+    for picture, caption in zip(scenes.pictures, captions, strict=True):
+        assert picture.file
+        corner = Image.open(picture.file).convert("RGB").getpixel((0, 0))
+        assert ("background" in caption) == (corner != (255, 255, 255)) or "background" not in caption
+
+
+def test_pictures_without_text_are_refused(bench: Bench) -> None:
+    bench.picture("plain/a.png")
+    images = bench.run(LoadImages(folder="plain", resolution=32))
+    with pytest.raises(InputError, match=r"a\.png") as refused:
+        bench.run(ComposeScenes(), images=images)
+    assert refused.value.field == "images"
+
+
+def test_weights_follow_the_seed(bench: Bench, tmp_path: Path) -> None:
+    one, again, other = bench.new(), bench.new(), bench.new(1)
+    assert one == again != other
+    files = [dict(bench.run(SavePipeline(precision="fp32"), model=model)[0].folder) for model in (one, again, other)]
+    name = "unet/diffusion_pytorch_model.safetensors"
+    assert files[0][name].read_bytes() == files[1][name].read_bytes() != files[2][name].read_bytes()
+
+
+def test_a_new_vae_learns_and_its_latents_have_deviation_one(bench: Bench) -> None:
+    scenes, model = bench.scenes(), bench.new()
+    trained, found = numbers(bench, vae_settings(crop=16, validation_every=1), model=model, images=scenes)
+    assert found["psnr"][-1] > found["psnr"][0] + 3
+    assert trained.vae_digest != model.vae_digest
+    latents = bench.run(EncodeLatents(), model=trained, images=scenes)
+    means = torch.cat([load_file(item.views[0].file)["mean"].flatten() for item in latents.items])
+    assert float(means.std()) == pytest.approx(1, abs=0.05)
+
+
+def test_scaled_latents_draw_the_same(bench: Bench) -> None:
+    config = AutoencoderKL.load_config(bench.root / "base" / "vae")
+    vae, scaled = AutoencoderKL.from_config(config), AutoencoderKL.from_config(config)
+    scaled.load_state_dict(with_unit_latents(vae.state_dict(), 4, 2.5))
+    picture = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        posteriors = [v.encode(picture).latent_dist for v in (vae, scaled)]
+        assert torch.allclose(posteriors[1].mean, 2.5 * posteriors[0].mean, atol=1e-5)
+        assert torch.allclose(posteriors[1].std, 2.5 * posteriors[0].std, atol=1e-5)
+        drawn = [v.decode(p.mean).sample for v, p in zip((vae, scaled), posteriors, strict=True)]
+    assert torch.allclose(*drawn, atol=1e-5)
+
+
+def test_of_a_trained_model_only_the_decoder_changes(bench: Bench) -> None:
+    trained = bench.run(vae_settings(max_steps=1), model=bench.run(LoadModel()), images=bench.scenes())
+    names = load_file(trained.adapters[-1].weights).keys()
+    assert {name.split(".")[1] for name in names} == {"decoder", "post_quant_conv"}
+
+
+def test_a_clip_learns_which_caption_is_whose(bench: Bench) -> None:
+    scenes = bench.scenes(colored=0, two_objects=0, scenes_per_picture=8)
+    settings = TrainCLIP(max_steps=60, batch_size=24, learning_rate=3e-3, precision="fp32", validation_fraction=0)
+    trained, found = numbers(bench, settings, model=bench.new(), captions=scenes)
+    assert sum(found["loss"][-5:]) < 0.8 * sum(found["loss"][:5])
+    names = load_file(trained.adapters[-1].weights).keys()
+    assert {name.split(".")[0] for name in names} == {"text_encoder_0", "image_encoder"}
+    assert "text_encoder_0.text_projection.weight" in names
+    assert "logit_scale" not in names
+
+
+@pytest.mark.parametrize("kind", ["vae", "clip"])
+def test_a_stopped_training_ends_with_the_same_bytes(bench: Bench, tmp_path: Path, kind: str) -> None:
+    scenes, model = bench.scenes(), bench.new()
+    node: Any = vae_settings(max_steps=4, batch_size=2)
+    inputs: dict[str, Any] = {"model": model, "images": scenes}
+    if kind == "clip":
+        node = TrainCLIP(max_steps=4, batch_size=4, precision="fp32")
+        inputs = {"model": model, "captions": scenes}
+    whole = bench.run(node, **inputs)
+    reporter, folder = Numbers(), tmp_path / "progress"
+    folder.mkdir()
+    context = RunContext(store=bench.cache, located=bench.located, device="cpu", reporter=reporter, progress_folder=folder)
+    context.stop_requested = lambda: reporter.step == 2
+    with pytest.raises(Interrupted):
+        node.run(context=context, **inputs)
+    context.stop_requested = lambda: False
+    assert node.run(context=context, **inputs) == whole
+
+
+def test_the_folder_opens_in_diffusers_and_here(bench: Bench, tmp_path: Path) -> None:
+    scenes = bench.scenes()
+    model = bench.run(vae_settings(max_steps=1), model=bench.new(), images=scenes)
+    model = bench.run(TrainCLIP(max_steps=1, batch_size=4), model=model, captions=scenes)
+    (artifact,) = bench.run(SavePipeline(precision="fp32"), model=model)
+    for name, file in artifact.folder:
+        path = bench.root / "saved" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file.read_bytes())
+    pipeline = StableDiffusionPipeline.from_pretrained(bench.root / "saved")
+    assert pipeline.image_encoder is not None
+    loaded = bench.run(LoadModel(model="saved"))
+    latents = [bench.run(EncodeLatents(), model=m, images=scenes) for m in (model, loaded)]
+    first, second = (load_file(found.items[0].views[0].file)["mean"] for found in latents)
+    assert torch.allclose(first, second, atol=1e-5)
+    written = load_file(bench.root / "saved" / "image_encoder" / "model.safetensors")
+    trained = load_file(model.adapters[-1].weights)
+    assert all(tensor.equal(trained[f"image_encoder.{name}"]) for name, tensor in written.items())
