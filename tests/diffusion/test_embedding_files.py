@@ -127,6 +127,23 @@ def test_what_is_no_embedding_is_refused_and_runs_nothing(tmp_path: Path, kind: 
     assert not (tmp_path / "attacked").exists()
 
 
+NO_WORDS: dict[str, tuple[dict[str, torch.Tensor], str]] = {
+    "no vector": ({"emb_params": torch.zeros(0, 32)}, "no vectors"),
+    "diverged": ({"emb_params": VECTORS * torch.nan}, "not finite"),
+    "factor of a LoRA": ({"lora_unet_x.lora_down.weight": VECTORS}, "0 tensors"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_WORDS)
+def test_what_holds_no_word_is_refused_by_what_it_is(tmp_path: Path, kind: str) -> None:
+    tensors, message = NO_WORDS[kind]
+    save_file(tensors, tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match=message) as refused:
+        read_vectors(tmp_path / "x.safetensors")
+    assert refused.value.field == "file"
+    assert refused.value.remedy
+
+
 def test_a_width_that_does_not_fit_is_named(tmp_path: Path) -> None:
     folder = make_model_folder(tmp_path / "m", "sdxl")
     check_widths([SECOND, SECOND], folder)

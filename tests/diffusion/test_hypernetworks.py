@@ -387,6 +387,15 @@ def test_damaged_files_and_code_are_refused(tmp_path: Path, content: bytes | Non
     assert not capsys.readouterr().out
 
 
+def test_a_pair_that_serves_two_kinds_of_attention_is_kept_twice(tmp_path: Path) -> None:
+    _, tensors = read_hypernetwork(old_file(tmp_path / "old.pt"), ["self_32", "text_32"])
+    save_file(tensors, tmp_path / "kept.safetensors")  # refuses tensors that share memory
+    kept = load_file(tmp_path / "kept.safetensors")
+    pairs = [(name, name.replace("self_32", "text_32")) for name in kept if ".self_32." in name]
+    assert len(pairs) * 2 == len(kept)
+    assert all(kept[one].equal(other) for one, name in pairs for other in [kept[name]])
+
+
 def test_nothing_in_a_file_and_another_kind_of_pickle(tmp_path: Path) -> None:
     for content in ({}, [1, 2], torch.ones(1, 4)):
         torch.save(content, tmp_path / "bad.pt")
