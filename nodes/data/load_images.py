@@ -90,7 +90,8 @@ class LoadImages(Node):
         small = [picture for picture in pictures if min(picture.width, picture.height) * ENLARGED < self.resolution]
         if small:
             first = f"{small[0].name} ({small[0].width} x {small[0].height})"
-            context.message(f"{len(small)} pictures are enlarged more than {ENLARGED} times, such as {first}.", "warning")
+            others = f" and {len(small) - 1} more" if small[1:] else ""
+            context.message(f"enlarged more than {ENLARGED} times: {first}{others}.", "warning")
 
     def _views(self, size: tuple[int, int], digest: str) -> tuple[View, ...]:
         from nodes.diffusion.buckets import bucket_sizes, nearest_bucket, plan_views

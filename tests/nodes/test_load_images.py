@@ -63,10 +63,18 @@ def test_a_table_counts_only_where_its_pictures_would(desk: Desk, tmp_path: Path
 
 
 def test_a_picture_too_thin_to_resize_is_reported(desk: Desk) -> None:
-    desk.picture("p/a.png")
+    desk.picture("p/a.png", (200, 200))
     Image.new("1", (60_000, 1)).save(desk.root / "p" / "thread.png")
     assert [p.name for p in images(desk, resolution=512).pictures] == ["a.png"]
     assert desk.messages.texts == ["thread.png is left out: 60000 x 1 pixels are too long and thin for 512 x 512."]
+
+
+def test_pictures_enlarged_very_much_are_told_of(desk: Desk) -> None:
+    desk.picture("p/a.png", (20, 300))
+    desk.picture("p/b.png", (60, 60))
+    desk.picture("p/c.png", (1, 1))
+    images(desk, resolution=128)
+    assert desk.messages.texts == ["enlarged more than 4 times: a.png (20 x 300) and 1 more."]
 
 
 def test_unreadable_pictures_are_reported_by_name_and_left_out(desk: Desk) -> None:

@@ -144,7 +144,7 @@ def refused(desk: Desk, node: Any, **inputs: Any) -> InputError:
 def test_what_cannot_be_scored_is_refused(desk: Desk, references: Any, drawn: ImageSet) -> None:
     assert refused(desk, ScoreImages(psnr=True), images=[drawn]).field == "references"
     few = replace(drawn, columns=2)
-    assert "2 pictures where there are 3" in str(refused(desk, ScoreImages(psnr=True), images=[few], references=references))
+    assert "has 2 and the references have 3" in str(refused(desk, ScoreImages(psnr=True), images=[few], references=references))
     large = images(desk, resolution=64)
     assert "32 x 32 and 64 x 64" in str(refused(desk, ScoreImages(psnr=True), images=[drawn], references=large))
     make_model_folder(desk.root / "model", "sd1")
