@@ -1,9 +1,10 @@
 """The one loop: optimizer, schedule, accumulation, clipping, precision, averaging, checkpoints. It knows no diffusion."""
 
 import math
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from nodes.diffusion.ema import WeightAverage
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.optimizers import make_lr_scheduler, make_optimizer
 from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.side_by_side import Companion, companions, processes_wanted
 
 Loss = Callable[[int, int], Tensor]
 """From (step, micro step), both from 0, to the mean loss of that micro batch."""
@@ -45,14 +47,22 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")  # pyright: ignore[reportPrivateImportUsage]
         self._schedule_free("train")
 
-    def step(self, step: int, loss: Loss) -> float:
-        """Make one optimizer step; return its mean loss."""
+    def micro_step(self, loss: Loss, step: int, micro_step: int) -> float:
+        """Add the gradients of one micro step; return its share of the mean loss."""
+        with self.autocast():
+            part = loss(step, micro_step) / self.settings.gradient_accumulation_steps
+        self.scaler.scale(part).backward()
+        return float(part.detach())
+
+    def step(self, step: int, loss: Loss, beside: Sequence[Companion] = ()) -> float:
+        """Make one optimizer step; return its mean loss. What is beside computes the last micro steps."""
+        for companion in beside:
+            companion.begin(step)
         total = 0.0
-        for micro_step in range(self.settings.gradient_accumulation_steps):
-            with self.autocast():
-                part = loss(step, micro_step) / self.settings.gradient_accumulation_steps
-            self.scaler.scale(part).backward()
-            total += float(part.detach())
+        for micro_step in range(self.settings.gradient_accumulation_steps - len(beside)):
+            total += self.micro_step(loss, step, micro_step)
+        for companion in beside:
+            total += companion.finish()
         if not math.isfinite(total):
             remedy = "Lower the learning_rate, or choose fp32 as precision."
             raise InputError(f"the loss became {total} at step {step + 1}.", field="learning_rate", remedy=remedy)
@@ -150,14 +160,22 @@ def minimize(
     trainer = Trainer(parameters, settings, device, precision)
     found = checkpoint.load() if checkpoint else None
     first = trainer.load_state_dict(found) if found else 0
-    for done in range(first + 1, settings.max_steps + 1):
-        value = trainer.step(done - 1, loss)
-        if checkpoint and done % settings.checkpoint_every == 0:
-            checkpoint.save(trainer.state_dict(done))
-        try:
-            report(StepDone(done, value, float(trainer.lr_scheduler.get_last_lr()[0]), trainer))
-        except BaseException:
-            if checkpoint:
+    with companions(parameters, partial(trainer.micro_step, loss), _companions_wanted(settings, device)) as beside:
+        for done in range(first + 1, settings.max_steps + 1):
+            value = trainer.step(done - 1, loss, beside)
+            if checkpoint and done % settings.checkpoint_every == 0:
                 checkpoint.save(trainer.state_dict(done))
-            raise
+            try:
+                report(StepDone(done, value, float(trainer.lr_scheduler.get_last_lr()[0]), trainer))
+            except BaseException:
+                if checkpoint:
+                    checkpoint.save(trainer.state_dict(done))
+                raise
     trainer.finish()
+
+
+def _companions_wanted(settings: TrainingSettings, device: torch.device) -> int:
+    """One process for each micro step or none: sums of gradients then have the order, so the bytes, that one process gives."""
+    micro_steps = settings.gradient_accumulation_steps
+    shared = device.type == "cpu" and torch.get_num_threads() == 1 and micro_steps <= processes_wanted()
+    return micro_steps - 1 if shared else 0

@@ -19,7 +19,8 @@ class TrainingSettings(BaseModel):
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
     """Pictures per forward pass."""
     gradient_accumulation_steps: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Forward passes per optimizer step; the result equals a batch that many times as large."""
+    """Forward passes per optimizer step; the result equals a batch that many times as large. On a CPU as many processes
+    can share them (`LATENTLOOM_PROCESSES=2 OMP_NUM_THREADS=1` before the command): quicker, with the same bytes."""
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-4
     """Step size: 1e-4 is usual for a LoRA on Stable Diffusion, 1e-3 for the bundled model, 1 for prodigy."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0

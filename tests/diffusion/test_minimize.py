@@ -1,6 +1,9 @@
 """The loop: accumulation, clipping, averaging, schedules, resuming, and refusing what went wrong."""
 
-from collections.abc import Callable
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +179,70 @@ def test_bf16_trains_fp32_weights() -> None:
     weights, seen = fit(TrainingSettings(max_steps=100, learning_rate=0.05), precision="bf16")
     assert weights["w"].dtype == torch.float32
     assert seen[-1].loss < 0.3 * seen[0].loss
+
+
+def test_micro_steps_side_by_side_end_with_the_same_bytes(monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
+    settings = TrainingSettings(max_steps=8, learning_rate=0.01, gradient_accumulation_steps=4, ema_decay=0.9)
+    alone, alone_seen = fit(settings, parts=4)
+    monkeypatch.setenv("LATENTLOOM_PROCESSES", "4")
+    beside, beside_seen = fit(settings, parts=4)
+    assert all(torch.equal(alone[name], beside[name]) for name in alone)
+    assert [d.loss for d in beside_seen] == [d.loss for d in alone_seen]
+    assert not multiprocessing.active_children()
+
+
+def test_micro_steps_side_by_side_are_computed_elsewhere(monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
+    monkeypatch.setenv("LATENTLOOM_PROCESSES", "2")
+    weights, loss = problem(parts=2)
+    here: list[int] = []
+
+    def noted(step: int, micro_step: int) -> torch.Tensor:
+        here.append(micro_step)
+        return loss(step, micro_step)
+
+    minimize(weights, noted, TrainingSettings(max_steps=3, gradient_accumulation_steps=2), device=CPU)
+    assert here == [0, 0, 0]
+
+
+def test_an_error_in_a_process_beside_is_told(monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
+    monkeypatch.setenv("LATENTLOOM_PROCESSES", "2")
+    weights, loss = problem(parts=2)
+
+    def failing(step: int, micro_step: int) -> torch.Tensor:
+        if micro_step:
+            raise InputError("no picture.", field="images", remedy="Wire one.")
+        return loss(step, micro_step)
+
+    with pytest.raises(InputError, match="no picture") as told:
+        minimize(weights, failing, TrainingSettings(max_steps=3, gradient_accumulation_steps=2), device=CPU)
+    assert told.value.field == "images"
+    assert not multiprocessing.active_children()
+
+
+def test_a_process_beside_that_is_killed_is_told(monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
+    monkeypatch.setenv("LATENTLOOM_PROCESSES", "2")
+    weights, loss = problem(parts=2)
+
+    def killed(step: int, micro_step: int) -> torch.Tensor:
+        if micro_step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return loss(step, micro_step)
+
+    with pytest.raises(InputError, match="ended"):
+        minimize(weights, killed, TrainingSettings(max_steps=3, gradient_accumulation_steps=2), device=CPU)
+
+
+@pytest.mark.parametrize("text", ["0", "two", "-1"])
+def test_a_number_of_processes_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, one_thread: None, text: str) -> None:
+    monkeypatch.setenv("LATENTLOOM_PROCESSES", text)
+    with pytest.raises(InputError, match="LATENTLOOM_PROCESSES"):
+        fit(TrainingSettings(max_steps=1))
+
+
+@pytest.fixture
+def one_thread() -> Generator[None]:
+    """Torch as OMP_NUM_THREADS=1 leaves it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

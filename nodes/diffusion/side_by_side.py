@@ -1,0 +1,108 @@
+"""The micro steps of a training on CPU cores, each in a process of its own, with one thread each."""
+
+import mmap
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from nodes.diffusion.errors import InputError
+
+MicroStep = Callable[[int, int], float]
+"""From (step, micro step) to the loss, with the gradients added to those of the parameters."""
+
+
+def processes_wanted() -> int:
+    """How many processes may share a training: LATENTLOOM_PROCESSES, 1 without it."""
+    text = os.environ.get("LATENTLOOM_PROCESSES") or "1"
+    if not text.isdecimal() or text == "0":
+        remedy = "Set it to a number of processor cores, or leave it out."
+        raise InputError(f"LATENTLOOM_PROCESSES is {text!r}.", remedy=remedy)
+    return int(text)
+
+
+class Companion:
+    """A forked process that computes one micro step of every step, on the weights of this process.
+
+    Threads do not survive a fork, so this needs a process that computes with one thread (OMP_NUM_THREADS=1).
+    """
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter], micro_step: MicroStep, number: int) -> None:
+        self._parameters = parameters
+        self._weights, self._gradients = _shared(parameters), _shared(parameters)
+        self._micro_step, self._number = micro_step, number
+        forking = multiprocessing.get_context("fork")
+        self._here, self._there = forking.Pipe()
+        self._process = forking.Process(target=self._serve, daemon=True)
+        self._process.start()
+        self._there.close()
+
+    def begin(self, step: int) -> None:
+        """Show it the weights, and let it compute."""
+        with torch.no_grad():
+            for parameter, shared in zip(self._parameters.values(), self._weights, strict=True):
+                shared.copy_(parameter)
+        self._here.send(step)
+
+    def finish(self) -> float:
+        """Wait for it, add its gradients to those that are here, and return its loss."""
+        try:
+            found = self._here.recv()
+        except EOFError:
+            remedy = "Run it again: it goes on from its checkpoint. Unset LATENTLOOM_PROCESSES if memory is short."
+            raise InputError("a process that computed a part of this training ended.", remedy=remedy) from None
+        if isinstance(found, BaseException):
+            raise found
+        for parameter, gradient in zip(self._parameters.values(), self._gradients, strict=True):
+            if parameter.grad is not None:
+                parameter.grad += gradient
+        return found
+
+    def close(self) -> None:
+        self._here.close()
+        self._process.terminate()
+        self._process.join()
+
+    def _serve(self) -> None:
+        """In the forked process: compute until the other side is gone."""
+        self._here.close()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        while True:
+            try:
+                step = self._there.recv()
+            except EOFError:
+                return
+            try:
+                self._there.send(self._computed(step))
+            except Exception as error:
+                self._there.send(error)
+
+    def _computed(self, step: int) -> float:
+        with torch.no_grad():
+            for parameter, shared in zip(self._parameters.values(), self._weights, strict=True):
+                parameter.copy_(shared)
+                parameter.grad = None
+        value = self._micro_step(step, self._number)
+        for parameter, shared in zip(self._parameters.values(), self._gradients, strict=True):
+            if parameter.grad is not None:
+                shared.copy_(parameter.grad)
+        return value
+
+
+@contextmanager
+def companions(parameters: Mapping[str, nn.Parameter], micro_step: MicroStep, count: int) -> Generator[list[Companion]]:
+    """Fork `count` processes, for the micro steps from number 1 on."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(closing(Companion(parameters, micro_step, 1 + number))) for number in range(count)]
+
+
+def _shared(parameters: Mapping[str, nn.Parameter]) -> list[Tensor]:
+    """Zeros of the parameters' shapes, in memory that forked processes share."""
+    sizes = [parameter.numel() for parameter in parameters.values()]
+    flat = torch.frombuffer(mmap.mmap(-1, 4 * sum(sizes)), dtype=torch.float32)
+    return [part.view_as(parameter) for part, parameter in zip(flat.split(sizes), parameters.values(), strict=True)]
