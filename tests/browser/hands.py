@@ -43,6 +43,13 @@ def arrange(page: Page) -> None:
     page.evaluate(STILL)
 
 
+def show_all(page: Page) -> None:
+    """Fit the view to all nodes: what is out of view is not drawn, and nobody could click it."""
+    page.evaluate(STILL)
+    page.keyboard.press("f")
+    page.evaluate(STILL)
+
+
 def socket(page: Page, side: str, node: str, name: str) -> Locator:
     return page.get_by_test_id(f"socket-{side}-{node}-{name}")
 

@@ -7,8 +7,14 @@ from playwright.sync_api import Page, expect
 from graph_runtime.discovery import load_palette
 from graph_runtime.node import NodeType, accepts
 from nodes.diffusion.values import ImageDataset
-from tests.browser.hands import add, arrange, field, put, run, search, socket, wait_for
+from tests.browser.hands import add, arrange, field, put, run, search, show_all, socket, wait_for
 from tests.browser.machines import Server
+
+OVERLAPS = """() => {
+    const boxes = [...document.querySelectorAll('.react-flow__node')].map((node) => node.getBoundingClientRect());
+    const isOver = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+    return boxes.flatMap((a, index) => boxes.slice(index + 1).filter((b) => isOver(a, b))).length;
+}"""
 
 
 def drag(page: Page, start: Any, goal: Any) -> None:
@@ -35,10 +41,13 @@ def build(page: Page) -> None:
     page.keyboard.press("Enter")
     search(page, "caption dataset")
     for node, words in (("caption_dataset", "encode captions"), ("load_images", "encode latents")):
+        show_all(page)
         socket(page, "out", node, "output").focus()
         page.keyboard.press("Enter")
         search(page, words)
     page.keyboard.press("Escape")
+    show_all(page)
+    assert page.evaluate(OVERLAPS) == 0
     arrange(page)
     for source, target, name in (
         ("load_model", "encode_captions", "model"),

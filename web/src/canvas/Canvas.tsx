@@ -21,7 +21,7 @@ import { verdict } from "../graph/verdicts";
 import { currentTab, edit, enter, select, shownDocument, useDocument, useEditor } from "../state/editor";
 import { wire as layWire } from "../state/graphActions";
 import { openDialog, setWiring, useUi } from "../state/ui";
-import { setView } from "../state/view";
+import { setView, view } from "../state/view";
 import { text } from "../text/en";
 import { Empty } from "./Empty";
 import { FarView } from "./FarView";
@@ -271,6 +271,7 @@ function viewportFor(nodes: FlowNode[], padding: number): { x: number; y: number
 }
 
 function useView(nodes: FlowNode[], flow: ReturnType<typeof useReactFlow<FlowNode, WireEdge>>): void {
+  const awaited = useRef<string | null>(null); // a node that is to be revealed once it is here
   useEffect(() => {
     const byId = new Map(nodes.map((node) => [node.id, node]));
     const box = (id: string) => {
@@ -297,6 +298,7 @@ function useView(nodes: FlowNode[], flow: ReturnType<typeof useReactFlow<FlowNod
       },
       reveal: (id) => {
         const node = box(id);
+        awaited.current = node ? null : id;
         const pane = window.document.querySelector(".react-flow")?.getBoundingClientRect();
         if (!node || !pane) return;
         const [x, y, zoom] = [flow.getViewport().x, flow.getViewport().y, flow.getZoom()];
@@ -308,7 +310,7 @@ function useView(nodes: FlowNode[], flow: ReturnType<typeof useReactFlow<FlowNod
           if (window.document.activeElement !== window.document.body) return; // the person has gone on already
           window.document.querySelector<HTMLElement>(`.react-flow__node[data-id="${id}"]`)?.focus({ preventScroll: true });
         };
-        setTimeout(focus, isInView ? 0 : 250);
+        setTimeout(focus, isInView ? 50 : 250); // after it is drawn, and the view has glided to it
       },
       middleOf: (wire) => {
         const [a, b] = [box(end(wire.from).node), box(end(wire.to).node)];
@@ -316,5 +318,6 @@ function useView(nodes: FlowNode[], flow: ReturnType<typeof useReactFlow<FlowNod
         return [Math.round((a.x + a.width + b.x) / 2), Math.round((a.y + b.y) / 2 + 32)];
       },
     });
+    if (awaited.current !== null) view.reveal(awaited.current);
   }, [nodes, flow]);
 }

@@ -62,7 +62,8 @@ export function Picker({ title, placeholder, find, detail }: Props) {
               aria-selected={index === current}
               aria-disabled={choice.isDisabled}
               onClick={() => !choice.isDisabled && choice.choose()}
-              onPointerMove={() => index !== current && setActive(index)}
+              // a list that changes under a pointer at rest also sends this event
+              onPointerMove={(event) => (event.movementX || event.movementY) && index !== current && setActive(index)}
             >
               <span className="label">{choice.label}</span>
               {choice.note && <span className="note">{choice.note}</span>}

@@ -1,6 +1,6 @@
 /** Edits of the document on the canvas that need the selection, sizes on the screen, or the palette. */
 
-import { type Alignment, align, distribute } from "../graph/arrange";
+import { type Alignment, align, type Box, distribute } from "../graph/arrange";
 import { copyOf, duplicate, paste } from "../graph/clipboard";
 import {
   addGroup,
@@ -11,6 +11,7 @@ import {
   connect,
   type Document,
   type End,
+  NODE_WIDTH,
   nodesOf,
   type Point,
   removeGroups,
@@ -21,6 +22,7 @@ import {
 } from "../graph/document";
 import { expandedIds } from "../graph/expandedIds";
 import { replaceNode } from "../graph/replace";
+import { estimatedHeight } from "../graph/size";
 import { collapse, expand, SUBGRAPH } from "../graph/subgraph";
 import { matchingSocket, verdict } from "../graph/verdicts";
 import { text } from "../text/en";
@@ -31,7 +33,7 @@ import { view } from "./view";
 
 export const wireId = (wire: { from: string; to: string }): string => `${wire.from}>${wire.to}`;
 
-const STEP = 40;
+const GAP = 40;
 
 const shown = (): Document | null => {
   const tab = currentTab();
@@ -65,25 +67,28 @@ export function place(type: string, at: Point, from?: End & { isOutput: boolean 
   const { palette } = useEditor.getState();
   const before = shown();
   if (!before) return;
-  const [added, id] = addNode(before, { type, position: freePlace(before, at) });
+  const position = freePlace(before, at, estimatedHeight(palette.get(type), { type }));
+  const [added, id] = addNode(before, { type, position });
   const socket = from && matchingSocket(before, palette, from, from.isOutput, type);
   const own = socket && { node: id, name: socket.name };
   const wired = own && (from.isOutput ? connect(added, from, own, socket.many) : connect(added, own, from, socket.many));
   edit(() => wired || added);
   select([id]);
-  setTimeout(() => view.reveal(id), 50); // after the canvas has the node
+  view.reveal(id);
 }
 
-/** The place itself, or the next one down and to the right where no node begins yet. */
-function freePlace(document: Document, [x, y]: Point): Point {
-  const taken = Object.values(nodesOf(document)).map((entry): Point => entry.position ?? [0, 0]);
+/** The place itself, or the next one down where a node of this height covers no other. */
+function freePlace(document: Document, [x, y]: Point, height: number): Point {
+  const boxes = Object.values(view.boxes(Object.keys(nodesOf(document))));
   const place: Point = [Math.round(x), Math.round(y)];
-  while (taken.some(([left, top]) => Math.abs(left - place[0]) < STEP && Math.abs(top - place[1]) < STEP)) {
-    place[0] += STEP;
-    place[1] += STEP;
+  for (let box = covered(boxes, place, height); box; box = covered(boxes, place, height)) {
+    place[1] = Math.ceil(box.y + box.height) + GAP;
   }
   return place;
 }
+
+const covered = (boxes: Box[], [x, y]: Point, height: number): Box | undefined =>
+  boxes.find((box) => box.x < x + NODE_WIDTH && x < box.x + box.width && box.y < y + height && y < box.y + box.height);
 
 /** Lay a wire if it fits; say why if it does not. */
 export function wire(from: End, to: End): boolean {

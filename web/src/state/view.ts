@@ -9,7 +9,7 @@ export interface View {
   fit: () => void;
   zoom: (factor: number) => void;
   show: (id: string) => void;
-  /** Bring a node into view if it is not, and give it the focus. */
+  /** Bring a node into view if it is not, as soon as the canvas has it, and give it the focus. */
   reveal: (id: string) => void;
   middleOf: (wire: Wire) => Point;
 }
