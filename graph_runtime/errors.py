@@ -32,6 +32,8 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
 
 def readable(details: Any) -> str:
     """Return one of pydantic's error details as a sentence."""
+    if str(details["input"]).lower() == "nan" and str(details["type"]).startswith(("less_than", "greater_than", "finite")):
+        return "input should be a number, and nan is none."
     text = str(details["msg"]).removeprefix("Value error, ")[:200]
     return f"{text[:1].lower()}{text[1:]}."
 

@@ -21,7 +21,8 @@ class LoadImages(Node):
     """Find the pictures of a folder, with their captions, and say how each is cut to size.
 
     Reads folders with `.txt` files beside the pictures, with a `metadata.jsonl` (Hugging Face imagefolder), and
-    `<repeats>_<name>` folders (kohya). Pictures that cannot be read are reported and left out.
+    `<repeats>_<name>` folders (kohya). Pictures that cannot be read are reported and left out;
+    of an animated picture the first frame is taken.
     """
 
     synonyms: ClassVar[tuple[str, ...]] = ("dataset", "picture folder", "training images", "buckets")

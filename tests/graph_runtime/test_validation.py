@@ -1,11 +1,12 @@
 """All problems at once, each with its place and its remedy."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from pydantic import Field, TypeAdapter, ValidationError
 
-from graph_runtime.errors import Problem, WorkflowError
+from graph_runtime.errors import Problem, WorkflowError, readable
 from graph_runtime.validation import validate
 from graph_runtime.workflow import workflow_from_json
 from graph_runtime.workspace import PathRefused, Workspace
@@ -132,3 +133,10 @@ def test_what_the_workspace_lacks_is_found_in_an_installed_package(tmp_path: Pat
     assert workspace.resolve("shipped/pictures") == root / "shipped" / "pictures"
     with pytest.raises(PathRefused):
         workspace.resolve("shipped/../../root2")
+
+
+def test_nan_is_named_and_not_measured_against_bounds() -> None:
+    rate = TypeAdapter(Annotated[float, Field(gt=0, le=10)])
+    with pytest.raises(ValidationError) as caught:
+        rate.validate_python("nan")
+    assert readable(caught.value.errors()[0]) == "input should be a number, and nan is none."

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.values import Family
 
 Method = Literal["weighted", "add difference", "slerp", "cosine", "ties", "dare", "model stock"]
@@ -40,7 +41,16 @@ class Merged:
     seed: int = 0
 
 
-Recipe: TypeAlias = Source | Merged
+@dataclass(frozen=True, kw_only=True)
+class Baked:
+    """Trained LoRAs, or others of the family, added to the weights of their layers: each by its strength times W' - W."""
+
+    kind: Literal["baked"] = "baked"
+    input: "Recipe"
+    loras: tuple[LowRankAdapter, ...]
+
+
+Recipe: TypeAlias = Source | Merged | Baked
 
 
 @dataclass(frozen=True)
@@ -56,10 +66,30 @@ def sources_of(recipe: Recipe) -> Iterator[Source]:
     if isinstance(recipe, Source):
         yield recipe
         return
-    for part in recipe.inputs:
+    for part in parts_of(recipe):
         yield from sources_of(part)
 
 
+def parts_of(recipe: Recipe) -> "tuple[Recipe, ...]":
+    """Return what an operation works on, the part that says which tensors there are first; nothing for a file."""
+    match recipe:
+        case Source():
+            return ()
+        case Merged():
+            return recipe.inputs
+        case Baked():
+            return (recipe.input,)
+
+
+def baked_in(recipe: Recipe) -> Iterator[Baked]:
+    """Yield every place of a recipe in which LoRAs are baked."""
+    if isinstance(recipe, Baked):
+        yield recipe
+    for part in parts_of(recipe):
+        yield from baked_in(part)
+
+
 def name_of(recipe: Recipe) -> str:
-    """Return a short name, such as `A + B`."""
-    return " + ".join(dict.fromkeys(source.name for source in sources_of(recipe)))
+    """Return a short name, such as `A + B`, LoRAs last."""
+    loras = [lora.label for baked in baked_in(recipe) for lora in baked.loras]
+    return " + ".join(dict.fromkeys([*(source.name for source in sources_of(recipe)), *loras]))
