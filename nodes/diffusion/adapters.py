@@ -78,6 +78,12 @@ class LowRankAdapter:
         return f"{self.weights and self.weights.name}*{self.text_encoder_strength}*{self.scale}"
 
 
+def leaf_of(name: str) -> tuple[str, str]:
+    """Return the layer of a low-rank adapter's tensor and its leaf: `unet.x.to_q` and `lora_A.weight`, or `dora_scale`."""
+    layer = name.removesuffix(".weight").rpartition(".")[0]
+    return layer, name[len(layer) + 1 :]
+
+
 @dataclass(frozen=True, kw_only=True)
 class TokenEmbedding:
     """A new word: vectors in each text encoder's table of tokens, called by a placeholder (Gal et al. 2022)."""

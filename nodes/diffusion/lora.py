@@ -14,7 +14,7 @@ from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from nodes.diffusion.adapters import LowRankAdapter
+from nodes.diffusion.adapters import LowRankAdapter, leaf_of
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.loading import StableDiffusion
 from nodes.diffusion.lora_deltas import PLAIN, begin, empty_leaves, weight_change
@@ -98,12 +98,6 @@ def by_layer(tensors: Mapping[str, Tensor]) -> Layers:
         layer, leaf = leaf_of(name)
         layers.setdefault(layer, {})[leaf] = tensors[name]
     return layers
-
-
-def leaf_of(name: str) -> tuple[str, str]:
-    """Return the layer of a tensor and its leaf: `unet.x.to_q` and `lora_A.weight`, or `dora_scale`."""
-    layer = name.removesuffix(".weight").rpartition(".")[0]
-    return layer, name[len(layer) + 1 :]
 
 
 def _lay_plain(adapter: LowRankAdapter, layers: Layers, modules: Mapping[str, Any], name: str) -> dict[str, nn.Parameter]:

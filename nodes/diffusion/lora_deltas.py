@@ -39,6 +39,16 @@ def weight_change(leaves: Leaves, weight: Tensor, scale: float) -> Tensor:
     return changed * (magnitude / norms(changed.detach(), magnitude.shape)) - own
 
 
+def fits(leaves: Leaves, shape: tuple[int, ...]) -> bool:
+    """Whether a layer's tensors make a change of a weight of this shape; told from shapes alone."""
+    shadows = {leaf: torch.empty(tensor.shape, device="meta") for leaf, tensor in leaves.items()}
+    try:
+        weight_change(shadows, torch.empty(shape, device="meta"), 1.0)
+    except (RuntimeError, IndexError):  # torch's, where shapes do not go together
+        return False
+    return product(shadows).shape[0] == shape[0] and ("diff_b" not in leaves or leaves["diff_b"].shape == shape[:1])
+
+
 def product(leaves: Leaves) -> Tensor:
     """Return the unscaled change of a weight, its kernel flattened or not."""
     if "lora_A.weight" in leaves:
@@ -48,6 +58,17 @@ def product(leaves: Leaves) -> Tensor:
     if "diff" in leaves:
         return leaves["diff"]
     return torch.kron(_factor(leaves, "lokr_w1"), _factor(leaves, "lokr_w2"))
+
+
+def product_rows(leaves: Leaves, begin: int, end: int) -> Tensor:
+    """Return some rows of the unscaled change of a weight, [end - begin, the rest flattened], without making the others."""
+    for sides in (("lora_B.weight",), ("hada_w1_a", "hada_w2_a"), ("diff",)):
+        if sides[0] in leaves:
+            return product({**leaves, **{side: leaves[side][begin:end] for side in sides}}).flatten(1)
+    small, large = _factor(leaves, "lokr_w1"), _factor(leaves, "lokr_w2")
+    high = len(large)
+    first = begin // high
+    return torch.kron(small[first : -(-end // high)], large)[begin - first * high : end - first * high]
 
 
 def _factor(leaves: Leaves, name: str) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from nodes.diffusion.adapters import Algorithm
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.lora import Layers
-from nodes.diffusion.lora_deltas import Leaves, product, rank_of, weight_change
+from nodes.diffusion.lora_deltas import Leaves, fits, rank_of
 from nodes.diffusion.lora_scales import PeftConfig, stated_scale
 from nodes.diffusion.lora_spellings import plain, spellings
 
@@ -113,9 +113,7 @@ def _complete(leaves: Leaves, shape: torch.Size, scale: float) -> dict[str, Tens
         folded["dora_scale"] = _magnitude(folded["dora_scale"], shape)
     if "diff_b" in folded and len(folded) == 1:
         folded["diff"] = torch.zeros(shape)
-    shadows = {leaf: tensor.to("meta") for leaf, tensor in folded.items()}
-    weight_change(shadows, torch.empty(shape, device="meta"), 1.0)
-    if product(shadows).shape[0] != shape[0] or ("diff_b" in folded and folded["diff_b"].shape != shape[:1]):
+    if not fits(folded, shape):
         raise RuntimeError
     if not all(tensor.isfinite().all() for tensor in folded.values()):
         raise InputError("the file holds numbers that are not finite.", field="file", remedy="Choose another file.")

@@ -51,14 +51,18 @@ def text_encoder_targets(folder: Path, facts: ModelFacts, targets: Targets, clip
 
 def layer_shapes(folder: Path, facts: ModelFacts) -> dict[str, torch.Size]:
     """Return the shape of every linear and convolutional weight, by `unet.NAME` and `text_encoder_N.NAME`."""
-    parts = {"unet": empty_unet(folder / "unet")}
-    parts |= {f"text_encoder_{number}": _encoder(folder / part) for number, part in enumerate(_encoder_parts(facts))}
+    parts = {"unet": empty_unet(folder / "unet"), **empty_text_encoders(folder, facts)}
     return {
         f"{part}.{name.removeprefix('text_model.')}": layer.weight.shape
         for part, module in parts.items()
         for name, layer in module.named_modules()
         if isinstance(layer, nn.Linear | nn.Conv2d)
     }
+
+
+def empty_text_encoders(folder: Path, facts: ModelFacts) -> dict[str, Any]:
+    """Return the text encoders that a folder describes, on the meta device, as `text_encoder_0`, ...; no weights are read."""
+    return {f"text_encoder_{number}": _encoder(folder / part) for number, part in enumerate(_encoder_parts(facts))}
 
 
 def _encoder(folder: Path) -> Any:

@@ -1,7 +1,10 @@
 """Safetensors with the same bytes for the same content: the library orders metadata differently in each process."""
 
 import json
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,16 +19,31 @@ def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
 
 def safetensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], data: bytes) -> bytes:
     """Return a whole file: length, header padded to 8 bytes, then `data` as `tensor_bytes` gave it."""
+    return _header([(name, tensors[name]) for name in _in_order(tensors)], metadata) + data
+
+
+def write_one_by_one(path: Path, tensors: Iterable[tuple[str, Tensor]]) -> None:
+    """Write tensors of one dtype as they come, so that one is in memory at a time, in the order in which they come."""
+    shadows: list[tuple[str, Tensor]] = []
+    with tempfile.TemporaryFile(dir=path.parent) as data, path.open("wb") as file:
+        for name, tensor in tensors:
+            data.write(_bytes(tensor))
+            shadows.append((name, tensor.to("meta")))
+        data.seek(0)
+        file.write(_header(shadows, {}))
+        shutil.copyfileobj(data, file, 2**20)
+
+
+def _header(tensors: Iterable[tuple[str, Tensor]], metadata: Mapping[str, str]) -> bytes:
     header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
     start = 0
-    for name in _in_order(tensors):
-        tensor = tensors[name]
+    for name, tensor in tensors:
         end = start + tensor.numel() * tensor.element_size()
         header[name] = {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
         start = end
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + data
+    return len(text).to_bytes(8, "little") + text
 
 
 def _in_order(tensors: Mapping[str, Tensor]) -> list[str]:

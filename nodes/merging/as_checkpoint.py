@@ -7,8 +7,9 @@ from graph_runtime.node import Node
 from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.merging.plan import planned
-from nodes.diffusion.merging.values import Checkpoint, Source
+from nodes.diffusion.merging.values import Checkpoint
 from nodes.diffusion.values import DiffusionModel
+from nodes.merging.merges import source_of
 
 
 class AsCheckpoint(Node):
@@ -17,11 +18,9 @@ class AsCheckpoint(Node):
     synonyms: ClassVar[tuple[str, ...]] = ("merge a trained model", "model to checkpoint")
 
     def run(self, model: DiffusionModel, context: RunContext) -> Checkpoint:
-        changes = tuple(change.weights for change in model.adapters if isinstance(change, WeightChange) and change.weights)
-        if len(changes) != len(model.adapters):
-            remedy = "Wire a model as LoadModel or FineTune returns it."
+        if not all(isinstance(change, WeightChange) and change.weights for change in model.adapters):
+            remedy = "Wire a model as LoadModel or FineTune returns it; LoRAs take part by BakeLoRA."
             raise InputError(f"{model.name} has adapters besides trained weights.", field="model", remedy=remedy)
-        names = (model.name, *(change.label for change in model.adapters))
-        source = Source(digest=model.digest, name=", ".join(names), resolution=model.resolution, changes=changes)
+        source = source_of(model)
         planned(source, context.locate)
         return Checkpoint(source, model.family)

@@ -3,8 +3,10 @@
 from typing import Any
 
 from graph_runtime.context import RunContext
+from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.merging.plan import planned
-from nodes.diffusion.merging.values import Checkpoint, Merged, Method
+from nodes.diffusion.merging.values import Checkpoint, Merged, Method, Source
+from nodes.diffusion.values import DiffusionModel
 
 
 def merged(
@@ -16,3 +18,11 @@ def merged(
     if alone:
         context.message(f"{alone} tensors that not every input has are taken from the first.", "warning")
     return Checkpoint(recipe, inputs[0].family)
+
+
+def source_of(model: DiffusionModel) -> Source:
+    """Return a model's weights, those that were trained in place of its own; what else is laid over them is left out."""
+    changes = [change for change in model.adapters if isinstance(change, WeightChange) and change.weights]
+    name = ", ".join([model.name, *(change.label for change in changes)])
+    files = tuple(change.weights for change in changes if change.weights)
+    return Source(digest=model.digest, name=name, resolution=model.resolution, changes=files)

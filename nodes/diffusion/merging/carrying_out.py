@@ -15,13 +15,14 @@ from torch import Tensor
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.merging.allocating import keep_freed_memory
+from nodes.diffusion.merging.baking import RowChange, baked, look_through, read_changes
 from nodes.diffusion.merging.blocks import block_of, layers_per_block
 from nodes.diffusion.merging.facts import Facts, found
 from nodes.diffusion.merging.headers import BYTES, Entry
 from nodes.diffusion.merging.methods import combined
 from nodes.diffusion.merging.plan import LATENT_CHANNELS, Plan
 from nodes.diffusion.merging.reading import Reader, bytes_of, reading
-from nodes.diffusion.merging.values import Merged, Recipe, Source
+from nodes.diffusion.merging.values import Baked, Merged, Recipe, Source, baked_in, parts_of
 from nodes.diffusion.merging.writing import writing
 from nodes.diffusion.safetensors_writer import NAMES
 
@@ -61,6 +62,12 @@ def write_merged(
     return writer.digest()
 
 
+def values_of(plan: Plan, reader: Reader, name: str, layers: int) -> Tensor:
+    """Return one whole tensor of the result, float32; `layers` is what `layers_per_block` says of all names."""
+    parts = list(_Calculation(plan, reader, name, layers).slices())
+    return (torch.cat(parts) if len(parts) != 1 else parts[0]).view(plan.tensors[name].shape)
+
+
 def _check_space(path: Path, size: int) -> None:
     """Raise OSError when the disk cannot take a new file of this size."""
     if shutil.disk_usage(path.parent).free < size:
@@ -92,6 +99,7 @@ class _Calculation:
     _facts: dict[Merged, Facts] = field(default_factory=dict[Merged, Facts])
     _read: dict[tuple[Source, int, int], Tensor] = field(default_factory=dict[tuple[Source, int, int], Tensor])
     """What was read for the slice at hand."""
+    _changes: dict[Baked, list[RowChange]] = field(default_factory=dict[Baked, list[RowChange]])
 
     def slices(self) -> Iterator[Tensor]:
         """Yield the tensor flat and in order, float32, in slices unless the shapes of inputs differ."""
@@ -109,14 +117,21 @@ class _Calculation:
     def _places(self, recipe: Recipe) -> Iterator[tuple[int, int]]:
         """Yield starts and counts of slices."""
         total = self._entry(recipe).count
-        step = SLICE if self._one_shape(self.plan.recipe) else total
+        step = self._step(total) if self._one_shape(self.plan.recipe) else total
         for start in range(0, total, max(1, step)):
             yield start, min(step, total - start)
+
+    def _step(self, total: int) -> int:
+        """Numbers in a slice; whole rows where LoRAs are baked."""
+        rows = next(iter(self.plan.tensors[self.name].shape), 1)
+        if not total or not any(self.name in self.plan.changes[part] for part in baked_in(self.plan.recipe)):
+            return SLICE
+        return max(1, SLICE * rows // total) * (total // rows)
 
     def _one_shape(self, recipe: Recipe) -> bool:
         operation = self.plan.operation(recipe, self.name)
         if operation is None:
-            return isinstance(recipe, Source) or self._one_shape(recipe.inputs[0])
+            return isinstance(recipe, Source) or self._one_shape(parts_of(recipe)[0])
         shapes = {self._entry(part).shape for part in operation.inputs}
         return len(shapes) == 1 and all(self._one_shape(part) for part in operation.inputs)
 
@@ -129,6 +144,8 @@ class _Calculation:
         """Return a slice of one part of the recipe; a source that occurs twice is read once."""
         if isinstance(recipe, Source):
             return self._numbers(recipe, start, count)
+        if isinstance(recipe, Baked):
+            return self._baked(recipe, start, count)
         operation = self.plan.operation(recipe, self.name)
         if operation is None:
             return self._value(recipe.inputs[0], start, count)
@@ -141,6 +158,15 @@ class _Calculation:
             )
         tensors = [self._value(part, start, count) for part in operation.inputs]
         return combined(operation, tensors, self._weights(operation), self._facts[operation], self.name, start)
+
+    def _baked(self, recipe: Baked, start: int, count: int) -> Tensor:
+        if self.name not in self.plan.changes[recipe]:
+            return self._value(recipe.input, start, count)
+        if recipe not in self._changes:
+            self._changes[recipe] = read_changes(self.plan.changes[recipe][self.name], self.reader)
+            places = self._places(recipe.input)
+            look_through(self._changes[recipe], ((place[0], self._value(recipe.input, *place)) for place in places))
+        return baked(self._changes[recipe], self._value(recipe.input, start, count), start)
 
     def _numbers(self, source: Source, start: int, count: int) -> Tensor:
         place = (source, start, count)

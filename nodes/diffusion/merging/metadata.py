@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.merging.plan import INPUT_LAYERS, Plan
-from nodes.diffusion.merging.values import Recipe, Source, name_of, sources_of
+from nodes.diffusion.merging.values import Baked, Recipe, Source, name_of, sources_of
 
 ARCHITECTURES = {
     ("sd1", 320, 4): "stable-diffusion-v1",
@@ -55,6 +56,10 @@ def recipe_json(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe; an input that is itself a merge stands as its recipe where otherwise the hash stands."""
     if isinstance(recipe, Source):
         return {"type": "latentloom", "interp_method": "No interpolation", "primary_model_hash": recipe.digest}
+    if isinstance(recipe, Baked):
+        base = recipe.input.digest if isinstance(recipe.input, Source) else recipe_json(recipe.input)
+        loras = [_lora_json(lora) for lora in recipe.loras]
+        return {"type": "latentloom", "interp_method": "Bake LoRA", "primary_model_hash": base, "loras": loras}
     inputs = [part.digest if isinstance(part, Source) else recipe_json(part) for part in recipe.inputs]
     named = {f"{name}_model_hash": value for name, value in zip(INPUT_NAMES, inputs, strict=False)}
     return {
@@ -68,6 +73,12 @@ def recipe_json(recipe: Recipe) -> dict[str, Any]:
         **({"density": recipe.density} if recipe.method in ("ties", "dare") else {}),
         **({"seed": recipe.seed} if recipe.method == "dare" else {}),
     }
+
+
+def _lora_json(lora: LowRankAdapter) -> dict[str, Any]:
+    """A LoRA by the hash of its tensors as they are laid over a model."""
+    strengths = {"unet_strength": lora.unet_strength, "text_encoder_strength": lora.text_encoder_strength}
+    return {"name": lora.name or lora.label, "hash": lora.weights and lora.weights.stem, **strengths}
 
 
 def _architecture(plan: Plan, family: str) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.merging.headers import Entry, Header, family_of, read_header, with_changes
-from nodes.diffusion.merging.values import Merged, Recipe, Source, name_of, sources_of
+from nodes.diffusion.merging.layers import LayerChange, changes_of
+from nodes.diffusion.merging.values import Baked, Merged, Recipe, Source, baked_in, name_of, parts_of, sources_of
 
 Locate = Callable[[str], Path]
 LATENT_CHANNELS = 4
@@ -20,6 +21,8 @@ class Plan:
 
     recipe: Recipe
     headers: Mapping[Source, Header]
+    changes: Mapping[Baked, Mapping[str, tuple[LayerChange, ...]]]
+    """What is baked into which tensors."""
 
     def entry(self, recipe: Recipe, name: str) -> Entry | None:
         """Return what says the tensor's shape in a part of the recipe: the entry of its first source."""
@@ -35,10 +38,19 @@ class Plan:
 
         Copied are whole numbers, `position_ids`, and what any of the inputs lacks.
         """
-        if isinstance(recipe, Source) or name.endswith("position_ids"):
+        if not isinstance(recipe, Merged) or name.endswith("position_ids"):
             return None
         entries = [self.entry(part, name) for part in recipe.inputs]
         return recipe if all(entry and entry.is_float for entry in entries) else None
+
+    def is_touched(self, name: str) -> bool:
+        """Whether a tensor of the result may be another than the first file's own."""
+        recipe = self.recipe
+        while not isinstance(recipe, Source):
+            if self.operation(recipe, name) or (isinstance(recipe, Baked) and name in self.changes[recipe]):
+                return True
+            recipe = parts_of(recipe)[0]
+        return self.headers[recipe][name].file in recipe.changes
 
     def left_alone(self) -> int:
         """Return how many tensors are the first input's because another input lacks them."""
@@ -48,7 +60,8 @@ class Plan:
 def planned(recipe: Recipe, locate: Locate) -> Plan:
     """Return the plan of a recipe; raise InputError naming what does not fit. No tensor is read."""
     headers = {source: with_changes(read_header(locate(source.digest)), source.changes) for source in sources_of(recipe)}
-    plan = Plan(recipe, headers)
+    changes = {baked: changes_of(baked, headers[next(sources_of(baked))]) for baked in baked_in(recipe)}
+    plan = Plan(recipe, headers, changes)
     first, *others = headers
     for other in others:
         _check_families(first, other, plan)
@@ -66,13 +79,11 @@ def _check_families(first: Source, other: Source, plan: Plan) -> None:
 
 
 def _check_shapes(recipe: Recipe, plan: Plan) -> None:
-    if isinstance(recipe, Source):
-        return
-    for part in recipe.inputs:
+    for part in parts_of(recipe):
         _check_shapes(part, plan)
     for name in plan.headers[next(sources_of(recipe))]:
-        if plan.operation(recipe, name):
-            _check_tensor(recipe, name, plan)
+        if operation := plan.operation(recipe, name):
+            _check_tensor(operation, name, plan)
 
 
 def _check_tensor(recipe: Merged, name: str, plan: Plan) -> None:

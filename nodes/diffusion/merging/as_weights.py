@@ -1,0 +1,62 @@
+"""The result of a merge as weights that take the place of a model's own: `unet.NAME`, `vae.NAME`, `text_encoder_0.NAME`."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from accelerate import init_empty_weights
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from nodes.diffusion.empty_unet import empty_unet
+from nodes.diffusion.folders import inspect_folder, read_config
+from nodes.diffusion.layouts.descriptions import described
+from nodes.diffusion.layouts.places import Place, folder_places, layout_of
+from nodes.diffusion.layouts.tensors import to_folder
+from nodes.diffusion.layouts.text_names import SHELL
+from nodes.diffusion.lora_targets import empty_text_encoders
+from nodes.diffusion.merging.blocks import layers_per_block
+from nodes.diffusion.merging.carrying_out import values_of
+from nodes.diffusion.merging.headers import Header
+from nodes.diffusion.merging.layers import ENCODERS
+from nodes.diffusion.merging.plan import Plan
+from nodes.diffusion.merging.reading import reading
+from nodes.diffusion.values import Family
+
+
+def parameter_shapes(place: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every parameter of a model, by its name as a weight; no weights are read."""
+    folder = described(place)
+    facts = inspect_folder(place, weights=False)
+    with init_empty_weights():
+        vae: Any = AutoencoderKL.from_config(read_config(folder / "vae" / "config.json"))
+    parts = {"unet": empty_unet(folder / "unet"), "vae": vae, **empty_text_encoders(folder, facts)}
+    return {
+        f"{part}.{name.removeprefix(SHELL)}": tuple(parameter.shape)
+        for part, module in parts.items()
+        for name, parameter in module.named_parameters()
+    }
+
+
+def weights_in(header: Header, family: Family) -> dict[str, tuple[str, Place]]:
+    """Return where each weight lies: the checkpoint's tensor, and how it is turned into the folder's."""
+    folder = any(name.startswith("unet.") for name in header)
+    layout = layout_of(header, family)
+    found: dict[str, tuple[str, Place]] = {}
+    for name, entry in header.items():
+        for place in (Place(name),) if folder else folder_places(name, layout):
+            part, _, inner = place.name.partition(".")
+            if entry.is_float:
+                found[f"{ENCODERS.get(part, part)}.{inner.removeprefix(SHELL)}"] = (name, place)
+    return found
+
+
+def weights_of(
+    plan: Plan, wanted: dict[str, tuple[str, Place]], progress: Callable[[int, int], None]
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield the wanted weights of the result, float32, one at a time."""
+    layers = layers_per_block(plan.tensors)
+    with reading() as reader:
+        for done, (weight, (name, place)) in enumerate(sorted(wanted.items())):
+            progress(done, len(wanted))
+            yield weight, to_folder(values_of(plan, reader, name, layers), place.change)

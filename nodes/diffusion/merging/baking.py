@@ -1,0 +1,93 @@
+"""LoRAs added to a tensor's rows while it goes by: neither the tensor nor what is added to it is ever whole in memory."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nodes.diffusion.lora_deltas import product_rows, rank_of
+from nodes.diffusion.merging.layers import LayerChange
+from nodes.diffusion.merging.reading import Reader
+
+SMALLEST = torch.finfo(torch.float32).tiny
+
+
+@dataclass
+class RowChange:
+    """One LoRA's change of one parameter."""
+
+    change: LayerChange
+    leaves: dict[str, Tensor]
+    _squares: Tensor | None = None
+    """For a magnitude along inputs: squares of the changed weight, summed over all rows and the kernel [inputs], float64."""
+
+    @property
+    def looks_at_all_rows(self) -> bool:
+        """Whether it must see every row before it can change one."""
+        magnitude = self.leaves.get("dora_scale")
+        return magnitude is not None and not self.change.bias and magnitude.shape[0] != self.change.part.shape[0]
+
+    def look(self, own: Tensor, begin: int, end: int) -> None:
+        """Take rows [end - begin, width] of the weight into account."""
+        squares = self._with_product(own, begin, end).double().square().sum(dim=0)
+        summed = squares.view(self.leaves["dora_scale"].numel(), -1).sum(dim=1)
+        self._squares = summed if self._squares is None else self._squares + summed
+
+    def of_rows(self, own: Tensor, begin: int, end: int) -> Tensor:
+        """Return W' - W for rows [end - begin, width] of W."""
+        if self.change.bias:
+            return self.leaves["diff_b"][begin:end].reshape(own.shape)
+        magnitude = self.leaves.get("dora_scale")
+        if magnitude is None:
+            return self._product(begin, end)
+        changed = self._with_product(own, begin, end)
+        if self._squares is None:
+            norms = torch.linalg.vector_norm(changed, dim=1, keepdim=True)
+            return changed * (magnitude.reshape(-1, 1)[begin:end] / norms.clamp(min=SMALLEST)) - own
+        quotients = magnitude.flatten() / self._squares.sqrt().float().clamp(min=SMALLEST)
+        return changed * quotients.repeat_interleave(own.shape[1] // len(quotients)) - own
+
+    def _with_product(self, own: Tensor, begin: int, end: int) -> Tensor:
+        return own + self._product(begin, end)
+
+    def _product(self, begin: int, end: int) -> Tensor:
+        change = product_rows(self.leaves, begin, end)
+        return change * self.change.lora.scale if rank_of(self.leaves) else change
+
+
+def read_changes(changes: Iterable[LayerChange], reader: Reader) -> list[RowChange]:
+    """Return the changes of one tensor with their matrices, float32."""
+    return [
+        RowChange(change, {leaf: reader.numbers(entry).view(entry.shape) for leaf, entry in change.leaves.items()})
+        for change in changes
+    ]
+
+
+def look_through(changes: list[RowChange], slices: Iterator[tuple[int, Tensor]]) -> None:
+    """Show those that need it the whole tensor: `slices` are starts and flat numbers, whole rows each."""
+    looking = [change for change in changes if change.looks_at_all_rows]
+    if looking:
+        for start, values in slices:
+            for change, begin, end, rows in _meetings(looking, values, start):
+                change.look(rows, begin, end)
+
+
+def baked(changes: list[RowChange], values: Tensor, start: int) -> Tensor:
+    """Return a slice with all changes added, flat; it begins at entry `start` and holds whole rows."""
+    result = values.clone()
+    added = {id(change): rows for change, _, _, rows in _meetings(changes, result, start)}
+    for change, begin, end, own in _meetings(changes, values, start):
+        added[id(change)].add_(change.of_rows(own, begin, end), alpha=change.change.strength)
+    return result
+
+
+def _meetings(changes: list[RowChange], values: Tensor, start: int) -> Iterator[tuple[RowChange, int, int, Tensor]]:
+    """Yield each change with those of its rows that a slice holds: begin, end, and the rows [end - begin, width] themselves."""
+    for change in changes:
+        part, width = change.change.part, change.change.width
+        rows = values.view(-1, width)
+        first = start // width - part.first
+        begin, end = max(0, first), min(part.shape[0], first + len(rows))
+        if begin < end:
+            yield change, begin, end, rows[begin - first : end - first]

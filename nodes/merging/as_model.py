@@ -1,0 +1,53 @@
+"""AsModel."""
+
+from dataclasses import replace
+from typing import ClassVar
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Node
+from nodes.diffusion.adapters import WeightChange
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.merging.plan import planned
+from nodes.diffusion.merging.values import Checkpoint, name_of, sources_of
+from nodes.diffusion.values import DiffusionModel
+
+
+class AsModel(Node):
+    """Carry out what merge nodes say, and use the result as a model of this graph: draw with it, train it, save it whole.
+
+    Weights that the merge leaves as they are in the model are not written a second time.
+    """
+
+    synonyms: ClassVar[tuple[str, ...]] = ("checkpoint to model", "sample a merge", "use merged model")
+
+    name: str = ""
+    """What grids call it; left empty, the names of what was merged."""
+
+    def run(self, checkpoint: Checkpoint, model: DiffusionModel, context: RunContext) -> DiffusionModel:
+        """`model` gives what a checkpoint does not say: tokenizers, architecture and what is predicted."""
+        from nodes.diffusion.merging.as_weights import parameter_shapes, weights_in, weights_of
+        from nodes.diffusion.safetensors_writer import write_one_by_one
+
+        if checkpoint.family != model.family:
+            message = f"the checkpoint is {checkpoint.family} and the model {model.family}."
+            raise InputError(message, field="model", remedy="Wire the model that the first checkpoint is.")
+        plan = planned(checkpoint.recipe, context.locate)
+        first, shapes = next(sources_of(checkpoint.recipe)), parameter_shapes(context.locate(model.digest))
+        found = weights_in(plan.tensors, model.family)
+        same = first.digest == model.digest and model.initial_seed is None and not model.moving_average
+        wanted = {weight: at for weight, at in found.items() if weight in shapes and (not same or plan.is_touched(at[0]))}
+        lacking = len(shapes.keys() - found.keys())
+        if lacking:
+            context.message(f"{lacking} weights that the checkpoint lacks are the model's.", "warning")
+        if not wanted:
+            return replace(model, adapters=())
+        path = context.add_file(".safetensors", lambda path: write_one_by_one(path, weights_of(plan, wanted, context.progress)))
+        parts = {weight.partition(".")[0] for weight in wanted}
+        change = WeightChange(
+            name=self.name or name_of(checkpoint.recipe),
+            unet="unet" in parts,
+            text_encoder=any(part.startswith("text_encoder") for part in parts),
+            vae="vae" in parts,
+            weights=path,
+        )
+        return replace(model, vae_digest=path.name if change.vae else model.vae_digest, adapters=(change,))

@@ -1,0 +1,89 @@
+"""BakeLoRA."""
+
+from dataclasses import replace
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from graph_runtime.context import RunContext
+from graph_runtime.node import Node
+from nodes.diffusion.adapters import LowRankAdapter, WeightChange
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.merging.headers import Header
+from nodes.diffusion.merging.layers import layers_in, layers_of
+from nodes.diffusion.merging.plan import planned
+from nodes.diffusion.merging.values import Baked, Checkpoint, sources_of
+from nodes.diffusion.values import DiffusionModel
+from nodes.merging.merges import source_of
+
+Strength = Annotated[float, Field(ge=-10, le=10)]
+
+
+class BakeLoRA(Node):
+    """Add the LoRAs of a model to the weights themselves: its own, or those of the checkpoint that is wired.
+
+    LoRA, LoCon, LoHa, LoKr, DoRA and rsLoRA, several at once, loaded by LoadLoRA or trained in this graph. Nothing is
+    computed before the result is saved, and what comes out can be merged further.
+    """
+
+    synonyms: ClassVar[tuple[str, ...]] = ("merge LoRA into checkpoint", "fuse LoRA", "apply LoRA", "LyCORIS", "DoRA")
+
+    unet_strength: Strength = 1.0
+    """How much the LoRAs change the UNet, times what LoadLoRA says of each; 0 leaves it as it is."""
+    text_encoder_strength: Strength = 1.0
+    """How much they change the text encoders, times what LoadLoRA says of each; 0 leaves them as they are."""
+
+    def run(self, model: DiffusionModel, context: RunContext, checkpoint: Checkpoint | None = None) -> Checkpoint:
+        """`checkpoint`, if it is wired, takes the LoRAs in place of the model that carries them."""
+        loras = self._loras(model, context)
+        into = checkpoint or Checkpoint(source_of(model), model.family)
+        if into.family != model.family:
+            message = f"the LoRAs are for {model.family} and the checkpoint is {into.family}."
+            raise InputError(message, field="checkpoint", remedy="Wire a checkpoint of the model's family.")
+        recipe, earlier = into.recipe, ()
+        if isinstance(recipe, Baked):  # beside each other, so that their order does not matter
+            recipe, earlier = recipe.input, recipe.loras
+        baked = Baked(input=recipe, loras=(*earlier, *loras))
+        header = planned(baked, context.locate).headers[next(sources_of(baked))]
+        for lora in loras:
+            _check_layers(lora, header, context)
+        return Checkpoint(baked, into.family)
+
+    def _loras(self, model: DiffusionModel, context: RunContext) -> tuple[LowRankAdapter, ...]:
+        found = [adapter for adapter in model.adapters if isinstance(adapter, LowRankAdapter)]
+        if not found or any(lora.weights is None for lora in found):
+            kind = "a LoRA that has not been trained" if found else "no LoRA"
+            raise InputError(f"{model.name} has {kind}.", field="model", remedy="Put LoadLoRA or TrainLoRA before this node.")
+        for adapter in model.adapters:
+            if not isinstance(adapter, LowRankAdapter | WeightChange):
+                context.message(f"{adapter.label} is no change of weights and is left out.", "warning")
+        return tuple(
+            replace(
+                lora,
+                unet_strength=lora.unet_strength * self.unet_strength,
+                text_encoder_strength=lora.text_encoder_strength * self.text_encoder_strength,
+            )
+            for lora in found
+        )
+
+
+def _check_layers(lora: LowRankAdapter, header: Header, context: RunContext) -> None:
+    """Raise InputError for a LoRA of other layers; tell how many of its layers the checkpoint lacks."""
+    import torch
+
+    from nodes.diffusion.lora_deltas import fits
+
+    parts, layers = layers_in(header), layers_of(lora)
+    missing = [layer for layer in layers if layer not in parts]
+    remedy = "Wire a checkpoint of the architecture that the LoRA was trained on."
+    if len(missing) == len(layers):
+        message = f"the checkpoint has none of the {len(layers)} layers of {lora.label}, such as {missing[0]}."
+        raise InputError(message, field="checkpoint", remedy=remedy)
+    for layer in layers.keys() & parts.keys():
+        shadows = {leaf: torch.empty(entry.shape, device="meta") for leaf, entry in layers[layer].items()}
+        if not fits(shadows, parts[layer].shape):
+            message = f"what {lora.label} holds for {layer} does not fit the checkpoint's {list(parts[layer].shape)}."
+            raise InputError(message, field="checkpoint", remedy=remedy)
+    if missing:
+        count, first = len(missing), missing[0]
+        context.message(f"{count} of {len(layers)} layers of {lora.label} are not in the checkpoint, such as {first}.", "warning")
