@@ -14,6 +14,7 @@ from nodes.diffusion.merging.layers import layers_in, layers_of
 from nodes.diffusion.merging.plan import planned
 from nodes.diffusion.merging.values import Baked, Checkpoint, sources_of
 from nodes.diffusion.values import DiffusionModel
+from nodes.merging.loras import loras_of
 from nodes.merging.merges import source_of
 
 Strength = Annotated[float, Field(ge=-10, le=10)]
@@ -50,10 +51,6 @@ class BakeLoRA(Node):
         return Checkpoint(baked, into.family)
 
     def _loras(self, model: DiffusionModel, context: RunContext) -> tuple[LowRankAdapter, ...]:
-        found = [adapter for adapter in model.adapters if isinstance(adapter, LowRankAdapter)]
-        if not found or any(lora.weights is None for lora in found):
-            kind = "a LoRA that has not been trained" if found else "no LoRA"
-            raise InputError(f"{model.name} has {kind}.", field="model", remedy="Put LoadLoRA or TrainLoRA before this node.")
         for adapter in model.adapters:
             if not isinstance(adapter, LowRankAdapter | WeightChange):
                 context.message(f"{adapter.label} is no change of weights and is left out.", "warning")
@@ -63,7 +60,7 @@ class BakeLoRA(Node):
                 unet_strength=lora.unet_strength * self.unet_strength,
                 text_encoder_strength=lora.text_encoder_strength * self.text_encoder_strength,
             )
-            for lora in found
+            for lora in loras_of([model])
         )
 
 

@@ -11,7 +11,8 @@ from nodes.diffusion.merging.values import Checkpoint
 from nodes.merging.merges import merged
 
 
-def _numbers(text: str) -> str:
+def numbers(text: str) -> str:
+    """Return a text of numbers with commas between them; raise ValueError for another."""
     weights = [float(part) for part in text.split(",")] if text.strip() else []
     if not all(abs(weight) < 1000 for weight in weights):
         raise ValueError("weights must be numbers below 1000, with commas between them")
@@ -25,7 +26,7 @@ class MergeWeighted(Node):
 
     ratio: Annotated[float, Field(ge=-5, le=5)] = 0.5
     """Share of the second of two: 0 gives the first, 1 the second, bit for bit."""
-    weights: Annotated[str, AfterValidator(_numbers)] = ""
+    weights: Annotated[str, AfterValidator(numbers)] = ""
     """One number for each wire, as `0.5, 0.3, 0.2`, used as they are; empty takes `ratio` for two and equal shares for more."""
 
     def run(self, models: list[Checkpoint], context: RunContext) -> Checkpoint:

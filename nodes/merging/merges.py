@@ -4,6 +4,7 @@ from typing import Any
 
 from graph_runtime.context import RunContext
 from nodes.diffusion.adapters import WeightChange
+from nodes.diffusion.errors import InputError
 from nodes.diffusion.merging.plan import planned
 from nodes.diffusion.merging.values import Checkpoint, Merged, Method, Source
 from nodes.diffusion.values import DiffusionModel
@@ -26,3 +27,13 @@ def source_of(model: DiffusionModel) -> Source:
     name = ", ".join([model.name, *(change.label for change in changes)])
     files = tuple(change.weights for change in changes if change.weights)
     return Source(digest=model.digest, name=name, resolution=model.resolution, changes=files)
+
+
+def checkpoint_of(model: DiffusionModel | Checkpoint) -> Checkpoint:
+    """Return a model's weights as a checkpoint; raise InputError where something else is laid over them."""
+    if isinstance(model, Checkpoint):
+        return model
+    if not all(isinstance(change, WeightChange) and change.weights for change in model.adapters):
+        remedy = "Wire a model as LoadModel or FineTune returns it; LoRAs take part by BakeLoRA."
+        raise InputError(f"{model.name} has adapters besides trained weights.", field="model", remedy=remedy)
+    return Checkpoint(source_of(model), model.family)

@@ -1,0 +1,74 @@
+"""LoRAs made smaller and added up: products of factors, one layer in memory at a time."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nodes.diffusion.adapters import LowRankAdapter
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.lora_deltas import fits
+from nodes.diffusion.lora_factors import Factors, plain_factors, refactored
+from nodes.diffusion.merging.headers import Entry
+from nodes.diffusion.merging.layers import layers_of
+from nodes.diffusion.merging.lora_making import MadeLayer
+from nodes.diffusion.merging.reading import Reader
+
+ANOTHER = "Wire LoRAs that were trained on models of one architecture."
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A LoRA in a sum."""
+
+    lora: LowRankAdapter
+    weight: float
+
+    def on(self, layer: str) -> float:
+        """Return what its change of a layer is multiplied by."""
+        return self.weight * self.lora.strength_on(layer.partition(".")[0])
+
+
+def summed(
+    terms: list[Weighted],
+    shapes: Mapping[str, tuple[int, ...]],
+    cut: tuple[int, float] | None,
+    reader: Reader,
+    progress: Callable[[int, int], None],
+) -> Iterator[MadeLayer]:
+    """Yield every layer of a sum of LoRAs, its factors side by side, or cut to (rank, energy)."""
+    where = [layers_of(term.lora) for term in terms]
+    names = sorted({layer for layers in where for layer in layers})
+    for done, layer in enumerate(names):
+        progress(done, len(names))
+        parts = [(term, layers[layer]) for term, layers in zip(terms, where, strict=True) if layer in layers and term.on(layer)]
+        if parts and layer not in shapes:
+            raise InputError(f"the model has no layer {layer}, which a LoRA changes.", field="model", remedy=ANOTHER)
+        if parts:
+            yield _layer(layer, shapes[layer], parts, cut, reader)
+
+
+def _layer(
+    layer: str,
+    shape: tuple[int, ...],
+    parts: Sequence[tuple[Weighted, Mapping[str, Entry]]],
+    cut: tuple[int, float] | None,
+    reader: Reader,
+) -> MadeLayer:
+    ups: list[Tensor] = []
+    downs: list[Tensor] = []
+    biases: list[Tensor] = []
+    for term, entries in parts:
+        leaves = {leaf: reader.numbers(entry).view(entry.shape) for leaf, entry in entries.items()}
+        if not fits(leaves, shape):
+            message = f"what {term.lora.label} holds for {layer} does not fit the model's {list(shape)}."
+            raise InputError(message, field="model", remedy=ANOTHER)
+        up, down = plain_factors(leaves, term.lora.scale, shape)
+        ups.append(up * term.on(layer))
+        downs.append(down)
+        if "diff_b" in leaves:
+            biases.append(leaves["diff_b"] * term.on(layer))
+    up, down = torch.cat(ups, dim=1), torch.cat(downs)
+    factors = refactored(up, down, *cut) if cut else Factors(up, down, squares=0.0, lost=0.0)
+    return MadeLayer(layer, shape, factors, torch.stack(biases).sum(dim=0) if biases else None)

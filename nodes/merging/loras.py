@@ -1,0 +1,26 @@
+"""What nodes that calculate with LoRAs share: which there are, and the layers that they change."""
+
+from graph_runtime.context import RunContext
+from nodes.diffusion.adapters import LowRankAdapter
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.values import DiffusionModel
+
+
+def loras_of(models: list[DiffusionModel]) -> list[LowRankAdapter]:
+    """Return the LoRAs of models, in order, each once; raise InputError unless there is one and all are trained."""
+    found = [adapter for model in models for adapter in model.adapters if isinstance(adapter, LowRankAdapter)]
+    if not found or any(lora.weights is None for lora in found):
+        kind = "a LoRA that has not been trained" if found else "no LoRA"
+        names = " and ".join(dict.fromkeys(model.name for model in models))
+        raise InputError(f"{names} has {kind}.", field="model", remedy="Put LoadLoRA or TrainLoRA before this node.")
+    return list(dict.fromkeys(found))
+
+
+def shapes_of(model: DiffusionModel, context: RunContext) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every layer's weight; no weights are read."""
+    from nodes.diffusion.folders import inspect_folder
+    from nodes.diffusion.lora_targets import layer_shapes
+
+    place = context.locate(model.digest)
+    shapes = layer_shapes(place, inspect_folder(place, weights=False))
+    return {layer: tuple(shape) for layer, shape in shapes.items()}
