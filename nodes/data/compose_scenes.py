@@ -1,7 +1,7 @@
 """ComposeScenes."""
 
 import random
-from functools import cache
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar
 
@@ -47,7 +47,7 @@ class ComposeScenes(Node):
         others = tuple(word.strip() for word in self.other_styles.split(",") if word.strip())
         drawn: list[tuple[Picture, str]] = []
         total = len(images.pictures) * self.scenes_per_picture
-        cutout = cache(lambda picture: _cutout(picture, context))
+        cutout = lru_cache(maxsize=64)(lambda picture: _cutout(picture, context))
         for picture in images.pictures:
             for number in range(self.scenes_per_picture):
                 draw = random.Random(f"{self.seed} {picture.name} {number}")

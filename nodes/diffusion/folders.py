@@ -40,6 +40,7 @@ class _TextEncoder(BaseModel):
 
 class _Scheduler(BaseModel):
     prediction_type: str = "epsilon"
+    rescale_betas_zero_snr: bool = False
 
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -56,6 +57,8 @@ class ModelFacts:
     """Folders of tokenizers and text encoders, in order of use."""
     max_clip_skip: int
     """Layers that can be dropped from every text encoder while one is left."""
+    zero_terminal_snr: bool
+    """Whether it was trained with no signal left at the last timestep."""
 
 
 def inspect_folder(place: Path, *, weights: bool = True) -> ModelFacts:
@@ -84,6 +87,7 @@ def inspect_folder(place: Path, *, weights: bool = True) -> ModelFacts:
     return ModelFacts(
         family="sdxl" if second else "sd2" if unet.use_linear_projection else "sd1",
         prediction_type=prediction_type_of(folder),
+        zero_terminal_snr=read_as(folder / "scheduler" / "scheduler_config.json", _Scheduler).rescale_betas_zero_snr,
         resolution=side_of(unet) * 2 ** (len(vae.block_out_channels) - 1),
         text_parts=("tokenizer", "text_encoder", *second),
         max_clip_skip=max(0, layers - (2 if second else 1)),  # SDXL leaves the last layer out even without clip skip

@@ -3,7 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -34,16 +34,20 @@ def write_one_by_one(path: Path, tensors: Iterable[tuple[str, Tensor]]) -> None:
         shutil.copyfileobj(data, file, 2**20)
 
 
-def _header(tensors: Iterable[tuple[str, Tensor]], metadata: Mapping[str, str]) -> bytes:
+def header_bytes(tensors: Iterable[tuple[str, str, Sequence[int], int]], metadata: Mapping[str, str]) -> bytes:
+    """Return how a file begins: length and header, padded to 8 bytes; `tensors` are names, dtypes, shapes and bytes, in order."""
     header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
     start = 0
-    for name, tensor in tensors:
-        end = start + tensor.numel() * tensor.element_size()
-        header[name] = {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
-        start = end
+    for name, dtype, shape, size in tensors:
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, start + size]}
+        start += size
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
+
+
+def _header(tensors: Iterable[tuple[str, Tensor]], metadata: Mapping[str, str]) -> bytes:
+    return header_bytes(((name, NAMES[t.dtype], t.shape, t.numel() * t.element_size()) for name, t in tensors), metadata)
 
 
 def _in_order(tensors: Mapping[str, Tensor]) -> list[str]:

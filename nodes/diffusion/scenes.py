@@ -14,9 +14,9 @@ COLORS = {
 WITH_STYLE = ("{style} style {what}", "{style} style {what}", "{what}, {style} style", "a {style} style picture of {what}")
 WITHOUT_STYLE = ("{what}", "a picture of {what}")
 ALONE = ((0.84, 1.0), (0.55, 0.84))
-"""Sizes of an object that is alone, as shares of the picture's side: mostly large, sometimes smaller."""
+"""Lengths of an object that is alone, as shares of the picture's side: mostly large, sometimes smaller."""
 BESIDE = (0.46, 0.56)
-"""Sizes of objects beside each other."""
+"""Lengths of objects beside each other."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,17 @@ def draw_scene(
     name = draw.choice(list(COLORS)) if draw.random() < colored else ""
     picture = Image.new("RGBA", (side, side), (*(_near(COLORS[name], draw) if name else (255, 255, 255)), 255))
     for number, cutout in enumerate(objects):
-        size = round(side * draw.uniform(*(BESIDE if len(objects) > 1 else ALONE[draw.random() < 0.4])))
-        shown = cutout.image.convert("RGBA").resize((size, size), Image.Resampling.LANCZOS)
+        size = side * draw.uniform(*(BESIDE if len(objects) > 1 else ALONE[draw.random() < 0.4]))
+        width, height = (max(1, round(size * own / max(cutout.image.size))) for own in cutout.image.size)
+        shown = cutout.image.convert("RGBA").resize((width, height), Image.Resampling.LANCZOS)
         if draw.random() < 0.5:
             shown = shown.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        room = side // len(objects) - size
+        room = side // len(objects) - width
         left = number * (side // len(objects)) + (draw.randint(0, room) if room > 0 else room // 2)
-        picture.alpha_composite(shown, (max(0, min(left, side - size)), draw.randint(0, side - size)))
+        picture.alpha_composite(shown, (max(0, min(left, side - width)), draw.randint(0, side - height)))
     style = draw.choice(other_styles) if other_styles and draw.random() < other_style else objects[0].style
     what = " and ".join(cutout.label for cutout in objects)
-    pattern = draw.choice(WITH_STYLE if draw.random() < 0.88 else WITHOUT_STYLE)
+    pattern = draw.choice(WITH_STYLE if draw.random() < 0.88 and style else WITHOUT_STYLE)
     caption = pattern.format(style=style, what=what) + (f" on a {name} background" if name else "")
     return Scene(picture.convert("RGB"), caption)
 

@@ -46,21 +46,20 @@ class Companion:
         with torch.no_grad():
             for parameter, shared in zip(self._parameters.values(), self._weights, strict=True):
                 shared.copy_(parameter)
-        self._here.send(step)
+        with _death_told():
+            self._here.send(step)
 
     def finish(self) -> float:
         """Wait for it, add its gradients to those that are here, and return its loss."""
-        try:
+        with _death_told():
             found = self._here.recv()
-        except EOFError:
-            remedy = "Run it again: it goes on from its checkpoint. Unset LATENTLOOM_PROCESSES if memory is short."
-            raise InputError("a process that computed a part of this training ended.", remedy=remedy) from None
         if isinstance(found, BaseException):
             raise found
-        for parameter, gradient in zip(self._parameters.values(), self._gradients, strict=True):
-            if parameter.grad is not None:
-                parameter.grad += gradient
-        return found
+        value, reached = found
+        for parameter, gradient, is_reached in zip(self._parameters.values(), self._gradients, reached, strict=True):
+            if is_reached:
+                parameter.grad = gradient.clone() if parameter.grad is None else parameter.grad.add_(gradient)
+        return value
 
     def close(self) -> None:
         self._here.close()
@@ -82,7 +81,8 @@ class Companion:
             except Exception as error:
                 self._there.send(error)
 
-    def _computed(self, step: int) -> float:
+    def _computed(self, step: int) -> tuple[float, list[bool]]:
+        """The loss, and which parameters it reached: the gradients of the others are none, and not those of a step before."""
         with torch.no_grad():
             for parameter, shared in zip(self._parameters.values(), self._weights, strict=True):
                 parameter.copy_(shared)
@@ -91,7 +91,16 @@ class Companion:
         for parameter, shared in zip(self._parameters.values(), self._gradients, strict=True):
             if parameter.grad is not None:
                 shared.copy_(parameter.grad)
-        return value
+        return value, [parameter.grad is not None for parameter in self._parameters.values()]
+
+
+@contextmanager
+def _death_told() -> Generator[None]:
+    try:
+        yield
+    except (EOFError, OSError):
+        remedy = "Run it again: it goes on from its checkpoint. Unset LATENTLOOM_PROCESSES if memory is short."
+        raise InputError("a process that computed a part of this training ended.", remedy=remedy) from None
 
 
 @contextmanager

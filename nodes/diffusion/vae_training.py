@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from nodes.diffusion.randomness import generator_for
 from nodes.diffusion.settings import TrainingSettings
 
+EXACT = 1e-10
+"""Squared error below which a picture counts as returned."""
 MEASURED = 256
 """Pictures at most from which the deviation of the latents is taken."""
 
@@ -47,7 +49,7 @@ class VAETask:
         shown = self.pictures[index]()[None].to(self.vae.device)
         with torch.no_grad():
             drawn = self.vae.decode(self.vae.encode(shown).latent_dist.mean).sample.float().clamp(-1, 1)
-        return -10 * math.log10(float((drawn - shown).square().mean()) / 4)
+        return -10 * math.log10(max(float((drawn - shown).square().mean()), EXACT) / 4)
 
     def latent_deviation(self) -> float:
         """Return the standard deviation of the mean latents of the first training pictures."""

@@ -58,6 +58,7 @@ def inspect_variation(parts: Mapping[str, Path]) -> VariationFacts:
         resolution=side_of(unet) * 2 ** (len(vae.block_out_channels) - 1),
         text_parts=("tokenizer", "text_encoder") if unclip else (),
         max_clip_skip=0,
+        zero_terminal_snr=False,
     )
     return VariationFacts("unclip" if unclip else "image variation", width, facts)
 

@@ -79,6 +79,9 @@ def _computed(
 
 def read_views(images: ImageDataset, context: RunContext) -> list[Callable[[], Any]]:
     """Return for each picture what reads its first view: [3, h, w] in -1..1, of the same bytes at every call."""
+    more = sum(len(picture.views) - 1 for picture in images.pictures)
+    if more:
+        context.message(f"of each picture only the first view is shown: {more} crops or mirrored ones are left out.", "warning")
     from nodes.diffusion.pictures import as_tensor, open_picture, render
 
     def read(picture: Picture) -> Any:

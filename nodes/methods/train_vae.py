@@ -10,6 +10,7 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
 from nodes.diffusion.adapters import WeightChange
+from nodes.diffusion.errors import InputError
 from nodes.diffusion.settings import TrainingSettings
 from nodes.diffusion.values import DiffusionModel, ImageDataset
 from nodes.methods.shown_pictures import read_views
@@ -59,6 +60,7 @@ class TrainVAE(TrainingSettings, Node):
         loaded = load(model, context.locate(model.digest), device=device)
         change = WeightChange(name="trained VAE", unet=False, vae=True)
         earlier = [adapter for adapter in model.adapters if isinstance(adapter, WeightChange) and adapter.vae]
+        self._check_sizes(images)
         pictures = read_views(images, context)
         held = held_out(len(pictures), self)
         with applied([*earlier, change], loaded) as laid:
@@ -84,6 +86,15 @@ class TrainVAE(TrainingSettings, Node):
         weights = keep_tensors({f"vae.{name}": tensor for name, tensor in tensors.items()}, context)
         adapters = (*model.adapters, replace(change, weights=weights))
         return replace(model, vae_digest=weights.name, adapters=adapters)
+
+    def _check_sizes(self, images: ImageDataset) -> None:
+        """Pictures of one batch are of one size."""
+        sizes = {picture.views[0].size for picture in images.pictures}
+        if not self.crop and len(sizes) > 1:
+            remedy = "Set crop, or turn buckets off in LoadImages."
+            raise InputError("the pictures are of several sizes.", field="crop", remedy=remedy)
+        if self.crop > min(min(size) for size in sizes):
+            raise InputError("some pictures are smaller than crop.", field="crop", remedy="Lower it.")
 
     def _report(self, psnr: Callable[[int], float], held: list[int], context: RunContext, done: Any) -> None:
         """Tell the numbers of a step, and let the person stop."""

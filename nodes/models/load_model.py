@@ -85,7 +85,7 @@ class LoadModel(Node):
             vae_digest=digests["vae"],
             text_digest="+".join(digests["text"]),
             clip_skip=self.clip_skip,
-            zero_terminal_snr="ztsnr" in read_single_file(place).shapes if place.is_file() else False,
+            zero_terminal_snr=facts.zero_terminal_snr,
             moving_average=self.moving_average,
         )
 

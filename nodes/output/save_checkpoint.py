@@ -53,7 +53,7 @@ class SaveCheckpoint(Node):
         precision = None if self.precision == "as loaded" else DTYPES[self.precision]
         metadata = self._metadata(model, place, context)
         with ExitStack() as stack:
-            whole, layout = _whole(model, place, stack, trained=bool(changed))
+            whole, layout = _whole(model, place, stack, unet_trained=any(name.startswith("unet.") for name in changed))
             written = with_changes(whole, changed, layout)
             written = marked(written, model.family, model.prediction_type, zero_snr=model.zero_terminal_snr)
             file = context.add_file(
@@ -94,7 +94,7 @@ def _in_folder(name: str) -> str:
     return f"{ {'text_encoder_0': 'text_encoder', 'text_encoder_1': 'text_encoder_2'}.get(part, part) }.{inner}"
 
 
-def _whole(model: DiffusionModel, place: Path, stack: ExitStack, *, trained: bool) -> tuple["dict[str, Written]", "Layout"]:
+def _whole(model: DiffusionModel, place: Path, stack: ExitStack, *, unet_trained: bool) -> tuple["dict[str, Written]", "Layout"]:
     """The model without what was trained, in the layout of a single file."""
     from nodes.diffusion.layouts.checkpoints import of_file, of_folder
     from nodes.diffusion.layouts.places import TEXT, layout_of
@@ -103,10 +103,11 @@ def _whole(model: DiffusionModel, place: Path, stack: ExitStack, *, trained: boo
 
     if is_single_file(place):
         file = read_single_file(place)
-        return of_file(file, stack, moving_average=model.moving_average, trained=trained), layout_of(file.shapes, model.family)
-    tensors: dict[str, Tensor] = {}
+        tensors = of_file(file, stack, moving_average=model.moving_average, unet_trained=unet_trained)
+        return tensors, layout_of(file.shapes, model.family)
+    found: dict[str, Tensor] = {}
     for part in ("unet", "vae", *TEXT[model.family]):
         own = part_tensors(model, place, part)
-        tensors |= {f"{part}.{name}": tensor for name, tensor in own.items()}
-    layout = layout_of(tensors, model.family)
-    return of_folder(tensors, layout), layout
+        found |= {f"{part}.{name}": tensor for name, tensor in own.items()}
+    layout = layout_of(found, model.family)
+    return of_folder(found, layout), layout

@@ -328,6 +328,30 @@ def test_what_is_not_finite_is_named(files: Files, bad: float) -> None:
         files.result(Merged(method="weighted", inputs=(large, large), weights=(1.0, 1.0)), torch.float16)
 
 
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_ties_of_a_damaged_file_end(files: Files, share: float) -> None:
+    numbers = torch.ones(1000)
+    numbers[: int(share * 1000)] = torch.tensor([-1], dtype=torch.int32).view(torch.float32)
+    base, worse = files.add("base", {"w": torch.zeros(1000)}), files.add("worse", {"w": numbers})
+    with pytest.raises(InputError, match="w of worse holds"):
+        files.result(Merged(method="ties", inputs=(base, worse), weights=(1.0,), density=0.2))
+
+
+@pytest.mark.parametrize("method", ["slerp", "cosine", "model stock"])
+def test_threads_do_not_show(files: Files, method: Any) -> None:
+    sources = [
+        files.add(name, {"w": torch.randn(3, 100_001, generator=torch.Generator().manual_seed(n))})
+        for n, name in enumerate("abc")
+    ]
+    inputs, before = tuple(sources if method == "model stock" else sources[:2]), torch.get_num_threads()
+    found: list[dict[str, Tensor]] = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found.append(files.result(Merged(method=method, inputs=inputs, weights=(0.3,))))
+    torch.set_num_threads(before)
+    assert same(*found)
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04rubbish", b"\x80\x02}q\x00.", b"\xff" * 40])
 def test_no_safetensors_file_is_opened(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.safetensors").write_bytes(content)

@@ -232,6 +232,40 @@ def test_a_process_beside_that_is_killed_is_told(monkeypatch: pytest.MonkeyPatch
         minimize(weights, killed, TrainingSettings(max_steps=3, gradient_accumulation_steps=2), device=CPU)
 
 
+def test_a_parameter_that_some_micro_steps_do_not_reach_trains_the_same(
+    monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    def trained() -> dict[str, torch.Tensor]:
+        weights = {name: torch.nn.Parameter(torch.ones(3)) for name in "abc"}
+
+        def loss(step: int, micro_step: int) -> torch.Tensor:
+            total = (weights["a"] * (1 + step)).square().sum()
+            if micro_step == step % 2:
+                total = total + weights["b"].square().sum()
+            return total + weights["c"].sum() if micro_step else total
+
+        minimize(weights, loss, TrainingSettings(max_steps=5, learning_rate=0.1, gradient_accumulation_steps=2), device=CPU)
+        return {name: parameter.detach().clone() for name, parameter in weights.items()}
+
+    alone = trained()
+    monkeypatch.setenv("LATENTLOOM_PROCESSES", "2")
+    beside = trained()
+    assert all(torch.equal(alone[name], beside[name]) for name in alone)
+
+
+def test_a_process_beside_that_is_killed_between_steps_is_told(monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
+    monkeypatch.setenv("LATENTLOOM_PROCESSES", "2")
+    weights, loss = problem(parts=2)
+
+    def kill(_: object) -> None:
+        for process in multiprocessing.active_children():
+            process.kill()
+            process.join()
+
+    with pytest.raises(InputError, match="ended"):
+        minimize(weights, loss, TrainingSettings(max_steps=3, gradient_accumulation_steps=2), device=CPU, report=kill)
+
+
 @pytest.mark.parametrize("text", ["0", "two", "-1"])
 def test_a_number_of_processes_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, one_thread: None, text: str) -> None:
     monkeypatch.setenv("LATENTLOOM_PROCESSES", text)

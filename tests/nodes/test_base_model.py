@@ -1,5 +1,6 @@
 """A model from nothing: scenes, VAE, CLIP, UNet and the folder that is written."""
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors.torch import load_file
 
 from graph_runtime.context import RunContext, SilentReporter
@@ -16,6 +17,7 @@ from nodes.data.compose_scenes import ComposeScenes
 from nodes.data.encode_latents import EncodeLatents
 from nodes.data.load_images import LoadImages
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.scenes import Cutout, draw_scene
 from nodes.diffusion.vae_training import with_unit_latents
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel
 from nodes.methods.train_clip import TrainCLIP
@@ -94,7 +96,26 @@ def test_scenes_follow_the_seed_and_say_what_they_show(bench: Bench) -> None:
     for picture, caption in zip(scenes.pictures, captions, strict=True):
         assert picture.file
         corner = Image.open(picture.file).convert("RGB").getpixel((0, 0))
-        assert ("background" in caption) == (corner != (255, 255, 255)) or "background" not in caption
+        assert ("background" in caption) == (corner != (255, 255, 255)), caption
+
+
+def test_cut_outs_keep_their_shape_and_need_no_style() -> None:
+    bar = Cutout(Image.new("RGBA", (200, 50), (0, 0, 0, 255)), "bar", "")
+    for seed in range(20):
+        scene = draw_scene([bar], 128, colored=0, other_styles=(), other_style=0, draw=random.Random(seed))
+        left, top, right, bottom = ImageOps.invert(scene.image.convert("L")).getbbox() or (0, 0, 0, 0)
+        assert abs((right - left) - 4 * (bottom - top)) <= 4
+        assert scene.caption in ("bar", "a picture of bar")
+
+
+def test_pictures_of_several_sizes_need_a_crop(bench: Bench) -> None:
+    for number, size in enumerate(((128, 64), (64, 128))):
+        bench.picture(f"photos/{number}.png", size)
+    images = bench.run(LoadImages(folder="photos", resolution=64, buckets=True, bucket_step=32))
+    assert len({picture.views[0].size for picture in images.pictures}) == 2
+    for crop, words in ((0, "several sizes"), (512, "smaller than crop")):
+        with pytest.raises(InputError, match=words):
+            bench.run(vae_settings(crop=crop), model=bench.new(), images=images)
 
 
 def test_pictures_without_text_are_refused(bench: Bench) -> None:

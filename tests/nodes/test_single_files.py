@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from graph_runtime.context import RunContext
 from nodes.diffusion import loading
+from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import inspect_folder
 from nodes.diffusion.layouts import descriptions
@@ -22,6 +23,8 @@ from nodes.diffusion.overlays import applied
 from nodes.diffusion.text import encode_prompts
 from nodes.diffusion.values import DiffusionModel
 from nodes.merging.as_checkpoint import AsCheckpoint
+from nodes.merging.merge_weighted import MergeWeighted
+from nodes.models.load_checkpoint import LoadCheckpoint
 from nodes.models.load_model import LoadModel
 from nodes.output.save_checkpoint import SaveCheckpoint
 from nodes.output.save_pipeline import SavePipeline
@@ -288,9 +291,53 @@ def test_a_file_cut_off_is_refused(desk: Desk, tmp_path: Path) -> None:
         opened(desk, "m.safetensors")
 
 
-def test_a_description_stays_inside_its_folder(desk: Desk, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "texts",
+    [
+        {"../../out.txt": "x"},
+        {"unet/../../x": "x"},
+        {"": "x"},
+        {"unet": "x"},
+        {"unet/config.json/y": "x"},
+        {"unet/config.json": 1},
+    ],
+    ids=str,
+)
+def test_a_description_stays_inside_its_folder(desk: Desk, tmp_path: Path, texts: Any) -> None:
     file = saved(BUNDLED, desk.root / "m.safetensors")
-    metadata = said(file) | {"latentloom.descriptions": json.dumps({"../../out.txt": "x"})}
-    save_file(load_file(file), file, metadata)
-    with pytest.raises(InputError, match="outside of itself"):
+    save_file(load_file(file), file, said(file) | {"latentloom.descriptions": json.dumps(texts)})
+    with pytest.raises(InputError, match="damaged description"):
         opened(desk, "m.safetensors")
+
+
+def test_training_the_vae_keeps_the_moving_average_of_the_unet(desk: Desk, tmp_path: Path) -> None:
+    tensors = load_file(saved(make_model_folder(tmp_path / "folder", "sd1"), desk.root / "m.safetensors"))
+    averages = {moving_average_name(name): tensor + 1 for name, tensor in tensors.items() if name.startswith(UNET)}
+    save_file({**tensors, **averages}, desk.root / "m.safetensors", said(desk.root / "m.safetensors"))
+    model = desk.run(LoadModel(model="m.safetensors"))
+    for name, kept in (("vae.decoder.conv_out.bias", True), ("unet.conv_out.bias", False)):
+        trained = desk.root / f"{name}.safetensors"
+        save_file({name: torch.ones(3 if kept else 4)}, trained)
+        change = WeightChange(name="trained", unet=not kept, vae=kept, weights=trained)
+        (artifact,) = desk.run(SaveCheckpoint(), model=replace(model, adapters=(change,)))
+        assert (load_file(artifact.file).keys() >= averages.keys()) == kept
+
+
+def test_a_merge_of_our_own_files_opens(desk: Desk) -> None:
+    saved(BUNDLED, desk.root / "m.safetensors")
+    one = desk.run(LoadCheckpoint(path="m.safetensors"))
+    (artifact,) = desk.run(SaveSafetensors(precision="fp16"), model=desk.run(MergeWeighted(), models=[one, one]))
+    artifact.file.rename(desk.root / "merged.safetensors")
+    model = desk.run(LoadModel(model="merged.safetensors"))
+    assert (model.prediction_type, model.resolution) == ("v_prediction", 128)
+
+
+def test_zero_terminal_snr_of_a_folder_reaches_its_file(desk: Desk, tmp_path: Path) -> None:
+    folder = make_model_folder(desk.root / "folder", "sd1")
+    place = folder / "scheduler" / "scheduler_config.json"
+    scheduler = json.loads(place.read_text()) | {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}
+    place.write_text(json.dumps(scheduler))
+    model = desk.run(LoadModel(model="folder"))
+    assert model.zero_terminal_snr
+    (artifact,) = desk.run(SaveCheckpoint(), model=model)
+    assert "ztsnr" in load_file(artifact.file)

@@ -22,7 +22,7 @@ EXTRA_LAYER = (22, 23)
 """OpenCLIP's last layer, which SD2 does not use and folders leave out, is filled with the one before it."""
 
 
-def of_file(file: SingleFile, stack: ExitStack, *, moving_average: bool, trained: bool) -> dict[str, Written]:
+def of_file(file: SingleFile, stack: ExitStack, *, moving_average: bool, unet_trained: bool) -> dict[str, Written]:
     """Return the tensors of a single file as they are, read when they are written, while `stack` is open.
 
     A moving average takes the place of the weights when it is asked for; it is left out when it no longer belongs to them.
@@ -30,7 +30,7 @@ def of_file(file: SingleFile, stack: ExitStack, *, moving_average: bool, trained
     tensor_of = stack.enter_context(opened(file.path))
     found: dict[str, Written] = {}
     for name, shape in file.shapes.items():
-        if name.startswith("model_ema.") and (moving_average or trained):
+        if name.startswith("model_ema.") and (moving_average or unet_trained):
             continue
         average = moving_average_name(name)
         source = average if moving_average and name.startswith(UNET) and average in file.shapes else name

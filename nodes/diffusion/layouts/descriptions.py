@@ -2,6 +2,7 @@
 
 import atexit
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ METADATA_NAME = "latentloom.descriptions"
 """Metadata of files that hold a model of no published architecture: JSON of path and text."""
 
 
+OWN_FILE = re.compile(r"(unet|vae|text_encoder(_2)?|tokenizer(_2)?|scheduler)/\w+(\.\w+)*")
 PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
 DEFAULTS = {
     "norm_num_groups": 32,
@@ -77,9 +79,7 @@ def _made(place: Path, _modified: int, _size: int) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="latentloom-described-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for name, text in _texts(read_single_file(place)).items():
-        path = (folder / name).resolve()
-        if not path.is_relative_to(folder.resolve()):
-            raise InputError(f"{place.name} describes a file outside of itself: {name}.", field="model")
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     return folder
@@ -104,16 +104,20 @@ def _published_texts(file: SingleFile, family: Family) -> dict[str, str]:
 def _own_texts(file: SingleFile) -> dict[str, str]:
     try:
         texts = json.loads(file.metadata[METADATA_NAME])
-        return {str(name): str(text) for name, text in texts.items()}
-    except (ValueError, AttributeError):
+        if not all(OWN_FILE.fullmatch(name) and isinstance(text, str) for name, text in texts.items()):
+            raise ValueError
+        return texts
+    except (ValueError, AttributeError, RecursionError):
         message = f"{file.path.name} has a damaged description in its metadata."
         raise InputError(message, field="model", remedy="Copy or download it again.") from None
 
 
 def _check_architecture(file: SingleFile, family: Family, unet: Mapping[str, Any]) -> None:
     """Raise InputError unless the UNet has the published width, context and number of blocks."""
-    first = file.shapes.get(f"{UNET}input_blocks.0.0.weight", (0, 0))
-    context = next((shape[1] for name, shape in file.shapes.items() if name.endswith("attn2.to_k.weight")), 0)
+    first = file.shapes.get(f"{UNET}input_blocks.0.0.weight", ())
+    first = first if len(first) == 4 else (0,)
+    keys = (shape for name, shape in file.shapes.items() if name.endswith("attn2.to_k.weight"))
+    context = next((shape[1] for shape in keys if len(shape) == 2), 0)
     blocks = len({name.split(".")[3] for name in file.shapes if name.startswith(f"{UNET}input_blocks.")})
     channels = unet["block_out_channels"]
     found, expected = (

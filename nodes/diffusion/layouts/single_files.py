@@ -67,9 +67,10 @@ def _read(path: Path, _modified: int, _size: int) -> SingleFile:
         return _read_pickle(path)
     with path.open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
-        header = json.loads(opened.read(length))
-    metadata = header.pop("__metadata__", {})
+        text = opened.read(length)
     try:
+        header = json.loads(text)
+        metadata = header.pop("__metadata__", {})
         return SingleFile(
             path,
             shapes={name: tuple(facts["shape"]) for name, facts in header.items()},
@@ -77,7 +78,7 @@ def _read(path: Path, _modified: int, _size: int) -> SingleFile:
             starts={name: 8 + length + facts["data_offsets"][0] for name, facts in header.items()},
             metadata={str(name): str(text) for name, text in metadata.items()},
         )
-    except (LookupError, TypeError, AttributeError):
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError):
         message = f"the header of {path.name} cannot be used."
         raise InputError(message, field="model", remedy="Copy or download it again.") from None
 
@@ -119,7 +120,7 @@ def prediction_in(file: SingleFile, family: Family) -> tuple[PredictionType, str
         return ("v_prediction" if said.startswith("v") else "epsilon"), "its metadata says so"
     if "v_pred" in file.shapes or "ztsnr" in file.shapes:
         return "v_prediction", "it has the tensor v_pred or ztsnr"
-    if family == "sd2" and TELLING in file.shapes and file.starts:
+    if family == "sd2" and len(file.shapes.get(TELLING, ())) == 1 and file.starts:
         return ("v_prediction" if pstdev(_numbers(file, TELLING)) > 0.09 else "epsilon"), "its weights tell"
     return "epsilon", "nothing in it says otherwise"
 

@@ -67,6 +67,4 @@ def _shortcut(layer: str) -> str:
 
 def _outer(name: str) -> bool:
     """Whether it is one of the layers around the blocks."""
-    return (
-        re.fullmatch(r"((encoder|decoder)\.(conv_in|conv_out|conv_norm_out|norm_out)|(post_)?quant_conv)\.\w+", name) is not None
-    )
+    return OUTER.fullmatch(name) is not None

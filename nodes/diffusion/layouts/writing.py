@@ -1,6 +1,5 @@
 """A whole model written as one file in the layout of its family, tensor by tensor."""
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from torch import Tensor
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.layouts.places import Change, Layout, in_file
 from nodes.diffusion.layouts.reading import DTYPE_NAMES
-from nodes.diffusion.layouts.tensors import laid_in
+from nodes.diffusion.layouts.tensors import laid_in, shape_in_folder
+from nodes.diffusion.safetensors_writer import header_bytes
 
 REMEDY = "Save as fp32 or bf16."
 
@@ -43,8 +43,8 @@ def with_changes(checkpoint: Checkpoint, changed: Mapping[str, Tensor], layout: 
         if name.startswith("image_encoder."):
             continue
         place = in_file(name, layout, checkpoint)
-        if place is None:
-            message = f"the trained weight {name} has no place in this checkpoint."
+        if place is None or shape_in_folder(checkpoint[place.name].shape, place.change) != tuple(tensor.shape):
+            message = f"the trained weight {name} has no place of its size in this checkpoint."
             raise InputError(message, field="model", remedy="Save it with SavePipeline.")
         laid.setdefault(place.name, []).append((place.change, tensor))
     return {name: _changed(own, laid[name]) if name in laid else own for name, own in checkpoint.items()}
@@ -74,8 +74,10 @@ def write_checkpoint(
     dtypes = {name: precision if precision and own.dtype.is_floating_point else own.dtype for name, own in checkpoint.items()}
     names = sorted(checkpoint, key=lambda name: (-dtypes[name].itemsize, name))
     total, done = sum(own.size for own in checkpoint.values()), 0
+    places = ((name, checkpoint[name].shape, dtypes[name]) for name in names)
+    header = header_bytes(((name, DTYPE_NAMES[t], shape, math.prod(shape) * t.itemsize) for name, shape, t in places), metadata)
     with path.open("wb") as file:
-        file.write(_header(checkpoint, names, dtypes, metadata))
+        file.write(header)
         for name in names:
             tensor = checkpoint[name].tensor().to(dtypes[name]).contiguous()
             if tensor.dtype in (torch.float32, torch.float16, torch.bfloat16) and not tensor.isfinite().all():
@@ -84,16 +86,3 @@ def write_checkpoint(
                 file.write(tensor.flatten().view(torch.uint8).numpy().data)
             done += checkpoint[name].size
             progress(done, total)
-
-
-def _header(checkpoint: Checkpoint, names: list[str], dtypes: Mapping[str, torch.dtype], metadata: Mapping[str, str]) -> bytes:
-    header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
-    start = 0
-    for name in names:
-        end = start + math.prod(checkpoint[name].shape) * dtypes[name].itemsize
-        shape = list(checkpoint[name].shape)
-        header[name] = {"dtype": DTYPE_NAMES[dtypes[name]], "shape": shape, "data_offsets": [start, end]}
-        start = end
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text

@@ -1,7 +1,6 @@
 """A recipe carried out while its result is written: a few slices are in memory, whatever the models' size."""
 
 import errno
-import json
 import math
 import os
 import shutil
@@ -24,7 +23,7 @@ from nodes.diffusion.merging.plan import LATENT_CHANNELS, Plan
 from nodes.diffusion.merging.reading import Reader, bytes_of, reading
 from nodes.diffusion.merging.values import Baked, Merged, Recipe, Source, baked_in, parts_of
 from nodes.diffusion.merging.writing import writing
-from nodes.diffusion.safetensors_writer import NAMES
+from nodes.diffusion.safetensors_writer import NAMES, header_bytes
 
 SLICE = 2**18
 """Numbers in one slice: a few of them fit into a processor's cache."""
@@ -44,8 +43,9 @@ def write_merged(
     """Write the result of a plan as safetensors, its numbers as `dtype`, and return its sha256; same plan, same bytes."""
     kinds = {name: NAMES[dtype] if entry.is_float else entry.dtype for name, entry in plan.tensors.items()}
     names = sorted(kinds, key=lambda name: (-BYTES[kinds[name]], name))
-    header = _header(plan, names, kinds, metadata)
-    _check_space(path, len(header) + sum(plan.tensors[name].count * BYTES[kinds[name]] for name in names))
+    sizes = {name: plan.tensors[name].count * BYTES[kinds[name]] for name in names}
+    header = header_bytes(((name, kinds[name], plan.tensors[name].shape, sizes[name]) for name in names), metadata)
+    _check_space(path, len(header) + sum(sizes.values()))
     keep_freed_memory()
     layers = layers_per_block(names)
     total, done = sum(plan.tensors[name].count for name in names), 0
@@ -72,20 +72,6 @@ def _check_space(path: Path, size: int) -> None:
     """Raise OSError when the disk cannot take a new file of this size."""
     if shutil.disk_usage(path.parent).free < size:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-
-
-def _header(plan: Plan, names: list[str], kinds: Mapping[str, str], metadata: Mapping[str, str]) -> bytes:
-    """Length and header, padded to 8 bytes."""
-    header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
-    start = 0
-    for name in names:
-        entry = plan.tensors[name]
-        end = start + entry.count * BYTES[kinds[name]]
-        header[name] = {"dtype": kinds[name], "shape": list(entry.shape), "data_offsets": [start, end]}
-        start = end
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
 
 
 @dataclass

@@ -5,13 +5,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import hardshrink
 
 from nodes.diffusion.merging.selecting import Bits, Selection
 from nodes.diffusion.merging.values import Merged
 
+Numbers = NDArray[np.float32]
+ROW = 2**12
+"""Numbers that are summed in float32 before their sum is added to others in float64."""
 Pass = Callable[[], Iterator[list[Tensor]]]
 """Goes through the inputs of a merge once more, slice by slice."""
 
@@ -70,8 +73,15 @@ def _products(slices: Iterator[list[Tensor]]) -> list[list[float]]:
         sums = sums or [[0.0] * (i + 1) for i in range(len(vectors))]
         for i, vector in enumerate(vectors):
             for j in range(i + 1):
-                sums[i][j] += float(torch.dot(vector, vectors[j]))
+                sums[i][j] += _dot(vector.numpy(), vectors[j].numpy())
     return sums
+
+
+def _dot(one: Numbers, other: Numbers) -> float:
+    """The inner product of flat vectors, summed in one order: libraries split it among as many threads as there are."""
+    whole = len(one) // ROW * ROW
+    rows = np.einsum("ij,ij->i", one[:whole].reshape(-1, ROW), other[:whole].reshape(-1, ROW))
+    return float(rows.sum(dtype=np.float64)) + float(np.einsum("i,i->", one[whole:], other[whole:]))
 
 
 def _trims(kept: int, total: int, again: Pass, sample: list[Tensor]) -> tuple[Trim, ...]:

@@ -57,6 +57,13 @@ def read_file_header(file: Path) -> dict[str, Entry]:
     return entries
 
 
+def read_metadata(file: Path) -> dict[str, str]:
+    """Return what a safetensors file says of itself."""
+    with file.open("rb") as opened:
+        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+    return header.get("__metadata__", {})
+
+
 def _entry(file: Path, name: str, facts: dict[str, list[int]], base: int) -> Entry:
     """One tensor of a header, its dtype known and its bytes as many as its shape says."""
     try:

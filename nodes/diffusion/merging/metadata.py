@@ -1,10 +1,12 @@
 """What the file of a merge says of itself: ModelSpec, and the recipe as AUTOMATIC1111 writes it."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from nodes.diffusion.adapters import LowRankAdapter
+from nodes.diffusion.merging.headers import Header, read_metadata
 from nodes.diffusion.merging.plan import INPUT_LAYERS, Plan
 from nodes.diffusion.merging.values import Baked, Recipe, Source, name_of, sources_of
 
@@ -16,6 +18,8 @@ ARCHITECTURES = {
 }
 """By family, channels of the first layer and channels that it takes; whether an SD2 predicts v is not in its weights."""
 RESOLUTIONS = {"sd1": 512, "sdxl": 1024}
+KEPT = ("latentloom.descriptions", "modelspec.prediction_type")
+"""What a file's readers need to know of the model, and no tensor tells."""
 INPUT_NAMES = ("primary", "secondary", "tertiary")
 
 
@@ -35,10 +39,17 @@ def merge_metadata(plan: Plan, family: str, given: Mapping[str, str], precision:
     models = {source.digest: {"name": source.name, "legacy_hash": None, "sd_merge_recipe": None} for source in plan.headers}
     return {
         "format": "pt",
+        **{name: text for name, text in _own_metadata(plan.headers[first]).items() if name in KEPT},
         **{f"modelspec.{name}": text for name, text in spec.items()},
         "sd_merge_recipe": json.dumps({**recipe_json(plan.recipe), **_facts(plan, given, precision)}, sort_keys=True),
         "sd_merge_models": json.dumps(models, sort_keys=True),
     }
+
+
+def _own_metadata(header: Header) -> dict[str, str]:
+    """What a checkpoint's own file says, not those of weights that were trained in place of some of its."""
+    files = Counter(entry.file for entry in header.values())
+    return read_metadata(files.most_common(1)[0][0])
 
 
 def _facts(plan: Plan, given: Mapping[str, str], precision: str) -> dict[str, Any]:
