@@ -1,6 +1,7 @@
 """Merge nodes: from files in the workspace to one file, and what they refuse."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,14 @@ def test_other_adapters_are_refused(desk: Desk, tmp_path: Path) -> None:
     adapter = random_adapter(folder, tmp_path / "l.safetensors")
     with pytest.raises(InputError, match="adapters besides"):
         desk.run(AsCheckpoint(), model=type(model)(**{**vars(model), "adapters": (adapter,)}))
+
+
+@pytest.mark.parametrize("field", [{"initial_seed": 5}, {"moving_average": True}], ids=str)
+def test_weights_that_no_merge_reads_are_refused(desk: Desk, field: Any) -> None:
+    make_model_folder(desk.root / "tiny", "sd1")
+    model = replace(desk.run(LoadModel(model="tiny")), **field)
+    with pytest.raises(InputError, match="a merge reads"):
+        desk.run(AsCheckpoint(), model=model)
 
 
 def test_bad_inputs_are_named(desk: Desk) -> None:
