@@ -1,5 +1,7 @@
 """Which device computes, in which precision, with which attention: by what was measured, not by habit."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -43,6 +45,17 @@ def training_precision(device: torch.device, wanted: Literal["auto", "fp32", "bf
 def resident_precision(device: torch.device, precision: Precision) -> Precision:
     """Return the precision of the frozen weights in memory: full on CPUs, where autocast casts them as fast."""
     return "fp32" if device.type == "cpu" else precision
+
+
+@contextmanager
+def one_thread() -> Generator[None]:
+    """Let the CPU's libraries calculate in one thread: sums that are split among several are rounded differently."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _cpu_has_bf16() -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nodes.diffusion.devices import one_thread
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.lora_deltas import PLAIN, Leaves, product, rank_of
 
@@ -38,6 +39,7 @@ def kept_rank(squares: Tensor, rank: int, energy: float) -> int:
     return max(1, min(rank, count))
 
 
+@one_thread()
 def factored(change: Tensor, rank: int, energy: float) -> Factors:
     """Return the best factors of a matrix [out, in]: it is projected onto the leading singular vectors of its shorter side.
 
@@ -59,6 +61,7 @@ def factored(change: Tensor, rank: int, energy: float) -> Factors:
     return Factors(up * sizes, (up.T @ change) / sizes[:, None], float(squares.sum()), float(squares[kept:].sum()))
 
 
+@one_thread()
 def refactored(up: Tensor, down: Tensor, rank: int, energy: float) -> Factors:
     """Return the best factors of `up` [out, r] times `down` [r, in]: QR of both, SVD of the small core between them."""
     left, left_core = torch.linalg.qr(up.double())

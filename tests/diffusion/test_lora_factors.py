@@ -85,3 +85,16 @@ def test_a_doras_change_is_no_product() -> None:
     adapter = adapter_of("dora")
     with pytest.raises(InputError, match="depends on the model"):
         plain_factors(drawn(adapter, torch.ones(24, 40)), 1.0, (24, 40))
+
+
+@pytest.mark.parametrize("shape", [(320, 2880), (640, 640)], ids=str)
+def test_the_number_of_threads_changes_no_bit(shape: tuple[int, int]) -> None:
+    change, (up, down) = random(*shape), (random(shape[0], 64), random(64, shape[1], seed=1))
+    before, found = torch.get_num_threads(), list[tuple[Tensor, ...]]()
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        parts = factored(change, 16, 1.0), refactored(up, down, 16, 1.0)
+        assert torch.get_num_threads() == threads
+        found.append(tuple(tensor for part in parts for tensor in (part.up, part.down)))
+    torch.set_num_threads(before)
+    assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
