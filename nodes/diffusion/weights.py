@@ -60,13 +60,11 @@ def _detach_first(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
 @contextmanager
 def _all_replaced(modules: Mapping[str, nn.Module], tensors: Mapping[str, nn.Parameter]) -> Generator[None]:
     """Replace the parameters of several parts; names begin with the part's."""
-    if not modules:
-        yield
-        return
-    part, module = next(iter(modules.items()))
-    own = {name.removeprefix(f"{part}."): tensor for name, tensor in tensors.items() if name.startswith(f"{part}.")}
-    rest = {name: other for name, other in modules.items() if name != part}
-    with replaced(module, own), _all_replaced(rest, tensors):
+    places = {name: _place(name, modules) for name in tensors}
+    with ExitStack() as stack:
+        for part, module in modules.items():
+            own = {inner: tensors[name] for name, (owner, inner) in places.items() if owner == part}
+            stack.enter_context(replaced(module, own))
         yield
 
 
@@ -77,17 +75,27 @@ def _parts(change: WeightChange, model: StableDiffusion) -> dict[str, nn.Module]
         parts["vae"] = model.vae
     if change.text_encoder:
         encoders = enumerate(model.text_encoders)
-        parts |= {f"text_encoder_{n}": getattr(encoder, "text_model", encoder) for n, encoder in encoders}
+        for n, encoder in encoders:
+            parts[f"text_encoder_{n}"] = getattr(encoder, "text_model", encoder)
+            projection: Any = getattr(encoder, "text_projection", None)
+            if change.weights and not change.image_encoder and projection is not None:  # never trained, but merged
+                parts[f"text_encoder_{n}.text_projection"] = projection
     return parts
+
+
+def _place(name: str, parts: Mapping[str, nn.Module]) -> tuple[str, str]:
+    """Split the full name of a parameter into its part, the longest that is known, and its name there."""
+    part = max((part for part in parts if name.startswith(f"{part}.")), key=len, default="")
+    return (part, name[len(part) + 1 :]) if part else ("", name)
 
 
 def _trained(change: WeightChange, modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
     assert change.weights is not None
     found: dict[str, nn.Parameter] = {}
     for name, tensor in load_file(change.weights).items():
-        part, _, inner = name.partition(".")
-        if change.image_encoder and (part == "image_encoder" or inner.startswith("text_projection.")):
+        if change.image_encoder and (name.startswith("image_encoder.") or ".text_projection." in name):
             continue
+        part, inner = _place(name, modules)
         own = _own_parameter(modules.get(part), inner)
         if own is None or own.shape != tensor.shape:
             message = f"the trained weight {name} has no place of its size in this model."

@@ -293,9 +293,10 @@ def test_what_does_not_fit_is_named(desk: Desk) -> None:
     assert "<fox> is no change of weights" in texts
 
 
-def test_a_merge_becomes_a_model_with_every_part(desk: Desk) -> None:
-    place = Place(desk, "sd2", "file.safetensors")
-    save_single_file(make_model_folder(desk.root / "b", "sd2", seed=8), desk.root / "b.safetensors")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_merge_becomes_a_model_with_every_part(desk: Desk, family: Any) -> None:
+    place = Place(desk, family, "file.safetensors")
+    save_single_file(make_model_folder(desk.root / "b", family, seed=8), desk.root / "b.safetensors")
     one, two = (desk.run(LoadCheckpoint(path=f"{name}.safetensors")) for name in ("file", "b"))
     second = desk.run(LoadModel(model="b.safetensors"))
     model = desk.run(AsModel(name="all of b"), checkpoint=desk.run(MergeWeighted(ratio=1), models=[one, two]), model=place.model)
@@ -311,5 +312,5 @@ def test_a_merge_becomes_a_model_with_every_part(desk: Desk) -> None:
             found = dict(ours.named_parameters())
             assert all(torch.equal(found[name], parameter) for name, parameter in theirs.named_parameters())
     assert desk.run(AsModel(), checkpoint=one, model=place.model).adapters == ()
-    with pytest.raises(InputError, match="the checkpoint is sd2 and the model sd1"):
-        desk.run(AsModel(), checkpoint=one, model=replace(place.model, family="sd1"))
+    with pytest.raises(InputError, match=f"the checkpoint is {family} and the model other"):
+        desk.run(AsModel(), checkpoint=one, model=replace(place.model, family="other"))

@@ -7,7 +7,9 @@ from typing import Any
 from accelerate import init_empty_weights
 from diffusers import AutoencoderKL
 from torch import Tensor
+from transformers import CLIPTextConfig
 
+from nodes.diffusion.clip_folders import has_text_projection
 from nodes.diffusion.empty_unet import empty_unet
 from nodes.diffusion.folders import inspect_folder, read_config
 from nodes.diffusion.layouts.descriptions import described
@@ -31,11 +33,16 @@ def parameter_shapes(place: Path) -> dict[str, tuple[int, ...]]:
     with init_empty_weights():
         vae: Any = AutoencoderKL.from_config(read_config(folder / "vae" / "config.json"))
     parts = {"unet": empty_unet(folder / "unet"), "vae": vae, **empty_text_encoders(folder, facts)}
-    return {
+    found = {
         f"{part}.{name.removeprefix(SHELL)}": tuple(parameter.shape)
         for part, module in parts.items()
         for name, parameter in module.named_parameters()
     }
+    for part, encoder in ENCODERS.items():
+        if has_text_projection(folder / part):
+            config = CLIPTextConfig(**read_config(folder / part / "config.json"))
+            found[f"{encoder}.text_projection.weight"] = (config.projection_dim, config.hidden_size)
+    return found
 
 
 def weights_in(header: Header, family: Family) -> dict[str, tuple[str, Place]]:
