@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
-from nodes.diffusion.adapters import WeightChange
+from nodes.diffusion.adapters import LowRankAdapter, WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.merging.plan import planned
 from nodes.diffusion.merging.values import Checkpoint, name_of, sources_of
@@ -15,7 +15,8 @@ from nodes.diffusion.values import DiffusionModel
 class AsModel(Node):
     """Carry out what merge nodes say, and use the result as a model of this graph: draw with it, train it, save it whole.
 
-    Weights that the merge leaves as they are in the model are not written a second time.
+    Weights that the merge leaves as they are in the model are not written a second time. Trained weights and LoRAs of the
+    model give way to the checkpoint's.
     """
 
     synonyms: ClassVar[tuple[str, ...]] = ("checkpoint to model", "sample a merge", "use merged model")
@@ -24,7 +25,7 @@ class AsModel(Node):
     """What grids call it; left empty, the names of what was merged."""
 
     def run(self, checkpoint: Checkpoint, model: DiffusionModel, context: RunContext) -> DiffusionModel:
-        """`model` gives what a checkpoint does not say: tokenizers, architecture and what is predicted."""
+        """`model` gives what a checkpoint does not say: tokenizers, architecture, what is predicted, and words laid over it."""
         from nodes.diffusion.merging.as_weights import parameter_shapes, weights_in, weights_of
         from nodes.diffusion.safetensors_writer import write_one_by_one
 
@@ -39,8 +40,9 @@ class AsModel(Node):
         lacking = len(shapes.keys() - found.keys())
         if lacking:
             context.message(f"{lacking} weights that the checkpoint lacks are the model's.", "warning")
+        kept = tuple(adapter for adapter in model.adapters if not isinstance(adapter, LowRankAdapter | WeightChange))
         if not wanted:
-            return replace(model, adapters=())
+            return replace(model, adapters=kept)
         path = context.add_file(".safetensors", lambda path: write_one_by_one(path, weights_of(plan, wanted, context.progress)))
         parts = {weight.partition(".")[0] for weight in wanted}
         change = WeightChange(
@@ -50,4 +52,4 @@ class AsModel(Node):
             vae="vae" in parts,
             weights=path,
         )
-        return replace(model, vae_digest=path.name if change.vae else model.vae_digest, adapters=(change,))
+        return replace(model, vae_digest=path.name if change.vae else model.vae_digest, adapters=(change, *kept))

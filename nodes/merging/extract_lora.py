@@ -54,7 +54,8 @@ class ExtractLoRA(Node):
         if not maker.ranks:
             raise InputError("no layer that a LoRA can change differs.", field="tuned", remedy="Wire a trained model here.")
         share = 1 - maker.lost / maker.squares if maker.squares else 1.0
-        context.message(f"{len(maker.ranks)} layers of rank {min(maker.ranks)} to {lora.rank} hold {share:.1%} of their change.")
+        ranks = f"{len(maker.ranks)} layers of rank {min(maker.ranks)} to {lora.rank}"
+        context.message(f"{ranks} hold {share:.1%} of their squared change.")
         if left:
             lost = sum(left) / (sum(left) + maker.squares)
             text = f"{len(left)} other changed parameters, such as norms, are not in a LoRA: {lost:.1%} of the squared change."

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nodes.adapters.load_lora import LoadLoRA
 from nodes.diffusion import loading
-from nodes.diffusion.adapters import LowRankAdapter, TokenEmbedding
+from nodes.diffusion.adapters import LowRankAdapter, TokenEmbedding, WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.lora import adapter_tensors, by_layer
 from nodes.diffusion.merging import carrying_out
@@ -314,3 +314,19 @@ def test_a_merge_becomes_a_model_with_every_part(desk: Desk, family: Any) -> Non
     assert desk.run(AsModel(), checkpoint=one, model=place.model).adapters == ()
     with pytest.raises(InputError, match=f"the checkpoint is {family} and the model other"):
         desk.run(AsModel(), checkpoint=one, model=replace(place.model, family="other"))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_lora_over_trained_weights_is_baked_into_these(desk: Desk, layout: str) -> None:
+    place = Place(desk, "sd1", layout)
+    name = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight"
+    save_file({name: torch.ones(32, 32), "unet.conv_in.bias": torch.ones(16)}, desk.root / "trained.safetensors")
+    trained = WeightChange(name="tuned", weights=desk.root / "trained.safetensors")
+    word = TokenEmbedding(placeholder_token="<fox>", num_vectors=1)
+    model = place.with_loras(trained, place.lora("dora"), word)
+    with applied(model.adapters[:2], place.opened(model)):
+        expected = forward(place.opened(model))
+    baked = desk.run(AsModel(), checkpoint=desk.run(BakeLoRA(), model=model), model=model)
+    assert [adapter.kind for adapter in baked.adapters] == ["weights", "embedding"]
+    with applied(baked.adapters[:1], place.opened(model)):
+        torch.testing.assert_close(forward(place.opened(model)), expected, rtol=0, atol=1e-4)
