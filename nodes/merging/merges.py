@@ -26,13 +26,11 @@ def source_of(model: DiffusionModel) -> Source:
     if model.initial_seed is not None:
         remedy = "Wire LoadModel, or save the trained model with SavePipeline and load that."
         raise InputError(f"{model.name} is new: a merge reads files, and its weights are in none.", field="model", remedy=remedy)
-    if model.moving_average:
-        remedy = "Turn moving_average off in LoadModel, or save the model with SaveCheckpoint and load that."
-        raise InputError("a merge reads a file's weights, not its moving average.", field="model", remedy=remedy)
     changes = [change for change in model.adapters if isinstance(change, WeightChange) and change.weights]
     name = ", ".join([model.name, *(change.label for change in changes)])
     files = tuple(change.weights for change in changes if change.weights)
-    return Source(digest=model.digest, name=name, resolution=model.resolution, changes=files)
+    average = model.moving_average
+    return Source(digest=model.digest, name=name, resolution=model.resolution, changes=files, moving_average=average)
 
 
 def checkpoint_of(model: DiffusionModel | Checkpoint) -> Checkpoint:

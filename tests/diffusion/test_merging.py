@@ -82,6 +82,17 @@ def test_slerp_and_cosine(draw: Drawn, ratio: float, slice: int) -> None:
     close(merged("cosine", [x, y], ratio, slice=slice), (1 - share) * x + share * y)
 
 
+@given(several.filter(lambda draw: draw[1] > 2), st.floats(-2, 2), slicing, st.booleans())
+@each
+def test_train_difference(draw: Drawn, strength: float, slice: int, rounded: bool) -> None:
+    a, b, c, *_ = drawn(draw, rounded)
+    wanted = a.clone().flatten()
+    for place, (x, y, z) in enumerate(zip(*(t.flatten().tolist() for t in (a, b, c)), strict=True)):
+        if y != z:
+            wanted[place] += 1.8 * strength * (y - z) * abs(y - x) / (abs(y - z) + abs(y - x))
+    close(merged("train difference", [a, b, c], strength, slice=slice), wanted.view_as(a))
+
+
 def test_slerp_of_what_is_parallel_or_zero_is_straight() -> None:
     a = torch.arange(6.0, dtype=torch.float64)
     close(merged("slerp", [a, 2 * a], 0.5), 1.5 * a)

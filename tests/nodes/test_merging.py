@@ -20,6 +20,7 @@ from nodes.merging.merge_dare import MergeDare
 from nodes.merging.merge_model_stock import MergeModelStock
 from nodes.merging.merge_slerp import MergeSlerp
 from nodes.merging.merge_ties import MergeTies
+from nodes.merging.merge_train_difference import MergeTrainDifference
 from nodes.merging.merge_weighted import MergeWeighted
 from nodes.models.load_checkpoint import LoadCheckpoint
 from nodes.models.load_model import LoadModel
@@ -49,6 +50,7 @@ def test_every_method_ends_in_a_file_with_its_recipe(desk: Desk) -> None:
         "ties": desk.run(MergeTies(), base=a, models=[b, c]),
         "dare": desk.run(MergeDare(seed=3), base=a, models=[b, c]),
         "model stock": desk.run(MergeModelStock(), base=a, models=[b, c]),
+        "train difference": desk.run(MergeTrainDifference(), a=a, b=b, c=c),
     }
     for method, merge in merges.items():
         path = saved(desk, merge, title="T")
@@ -109,11 +111,10 @@ def test_other_adapters_are_refused(desk: Desk, tmp_path: Path) -> None:
         desk.run(AsCheckpoint(), model=type(model)(**{**vars(model), "adapters": (adapter,)}))
 
 
-@pytest.mark.parametrize("field", [{"initial_seed": 5}, {"moving_average": True}], ids=str)
-def test_weights_that_no_merge_reads_are_refused(desk: Desk, field: Any) -> None:
+def test_weights_that_lie_in_no_file_are_refused(desk: Desk) -> None:
     make_model_folder(desk.root / "tiny", "sd1")
-    model = replace(desk.run(LoadModel(model="tiny")), **field)
-    with pytest.raises(InputError, match="a merge reads"):
+    model = replace(desk.run(LoadModel(model="tiny")), initial_seed=5)
+    with pytest.raises(InputError, match="a merge reads files"):
         desk.run(AsCheckpoint(), model=model)
 
 

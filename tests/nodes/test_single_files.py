@@ -16,8 +16,7 @@ from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import inspect_folder
 from nodes.diffusion.layouts import descriptions
-from nodes.diffusion.layouts.places import UNET
-from nodes.diffusion.layouts.reading import moving_average_name
+from nodes.diffusion.layouts.places import UNET, moving_average_name
 from nodes.diffusion.layouts.single_files import NAMES
 from nodes.diffusion.overlays import applied
 from nodes.diffusion.text import encode_prompts

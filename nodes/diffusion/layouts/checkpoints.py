@@ -8,8 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from nodes.diffusion.layouts.places import TEXT, UNET, Change, Layout, single_file_place
-from nodes.diffusion.layouts.reading import DTYPE_NAMES, moving_average_name, opened
+from nodes.diffusion.layouts.places import TEXT, UNET, Change, Layout, moving_average_name, single_file_place
+from nodes.diffusion.layouts.reading import DTYPE_NAMES, opened
 from nodes.diffusion.layouts.single_files import SingleFile
 from nodes.diffusion.layouts.tensors import THIRDS
 from nodes.diffusion.layouts.writing import Written

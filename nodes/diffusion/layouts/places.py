@@ -98,3 +98,8 @@ def folder_places(name: str, layout: Layout) -> tuple[Place, ...]:
             own = from_clip(inner)
             return (Place(f"{part}.{own}"),) if own else ()
     return ()
+
+
+def moving_average_name(name: str) -> str:
+    """Return the name under which LDM keeps the moving average of a UNet's tensor."""
+    return "model_ema." + name.removeprefix("model.").replace(".", "")

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.layouts.places import UNET, Place, in_file, layout_of
+from nodes.diffusion.layouts.places import UNET, Place, in_file, layout_of, moving_average_name
 from nodes.diffusion.layouts.single_files import PICKLES, family_in, read_single_file
 from nodes.diffusion.layouts.tensors import to_folder
 
@@ -47,11 +47,6 @@ def opened(path: Path) -> Generator[Callable[[str], Tensor]]:
         return
     with safe_open(path, framework="pt") as file:
         yield file.get_tensor
-
-
-def moving_average_name(name: str) -> str:
-    """Return the name under which LDM keeps the moving average of a UNet's tensor."""
-    return "model_ema." + name.removeprefix("model.").replace(".", "")
 
 
 def part_places(path: Path, part: str, *, moving_average: bool = False) -> Callable[[str], Place | None]:

@@ -64,8 +64,11 @@ def write_merged(
 
 def values_of(plan: Plan, reader: Reader, name: str, layers: int) -> Tensor:
     """Return one whole tensor of the result, float32; `layers` is what `layers_per_block` says of all names."""
-    parts = list(_Calculation(plan, reader, name, layers).slices())
-    return (torch.cat(parts) if len(parts) != 1 else parts[0]).view(plan.tensors[name].shape)
+    whole, start = torch.empty(plan.tensors[name].count), 0
+    for part in _Calculation(plan, reader, name, layers).slices():
+        whole[start : start + len(part)] = part
+        start += len(part)
+    return whole.view(plan.tensors[name].shape)
 
 
 def _check_space(path: Path, size: int) -> None:

@@ -32,7 +32,7 @@ class Side:
         return None if self._plan.is_touched(tensor) else (next(sources_of(self._plan.recipe)).digest, tensor)
 
     def values(self, name: str) -> Tensor:
-        """Return a parameter, float32."""
+        """Return a parameter, float32; nobody else holds it."""
         part = self.parameters[name]
         return values_of(self._plan, self._reader, part.name, self._blocks)[part.first : part.first + part.shape[0]]
 
@@ -49,7 +49,7 @@ class Difference:
         own = self.tuned.file_of(name)
         if own and own == self.base.file_of(name):
             return None
-        change = self.tuned.values(name) - self.base.values(name)
+        change = self.tuned.values(name).sub_(self.base.values(name))
         if not change.isfinite().all():
             remedy = "Use another copy of the checkpoints: one of them is damaged."
             raise InputError(f"{name} holds numbers that are not finite.", field="tuned", remedy=remedy)

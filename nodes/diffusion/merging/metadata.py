@@ -20,6 +20,7 @@ ARCHITECTURES = {
 RESOLUTIONS = {"sd1": 512, "sdxl": 1024}
 KEPT = ("latentloom.descriptions", "modelspec.prediction_type")
 """What a file's readers need to know of the model, and no tensor tells."""
+A1111_METHODS = {"weighted": "Weighted sum", "add difference": "Add difference"}
 INPUT_NAMES = ("primary", "secondary", "tertiary")
 
 
@@ -77,7 +78,7 @@ def recipe_json(recipe: Recipe) -> dict[str, Any]:
         "type": "latentloom",
         **named,
         **({"further_model_hashes": inputs[3:]} if len(inputs) > 3 else {}),
-        "interp_method": {"weighted": "Weighted sum", "add difference": "Add difference"}.get(recipe.method, recipe.method),
+        "interp_method": A1111_METHODS.get(recipe.method, recipe.method),
         "multiplier": recipe.weights[-1],
         "weights": recipe.weights,
         **({"blocks": dict(recipe.blocks)} if recipe.blocks else {}),

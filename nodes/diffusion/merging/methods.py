@@ -33,6 +33,10 @@ def combined(merge: Merged, tensors: list[Tensor], weights: tuple[float, ...], f
         case "dare":
             seeds = [seed_for(merge.seed, f"{name} {n}", start) for n in range(len(others))]
             return dare(tensors[0], others, merge.density, strength, seeds)
+        case "train difference":
+            return train_difference(tensors[0], tensors[1], tensors[2], strength)
+        case "VAE":
+            return tensors[1]
         case "model stock":
             return add_mean_difference(tensors[0], others, model_stock_share(facts.products))
 
@@ -52,6 +56,16 @@ def weighted(tensors: list[Tensor], weights: tuple[float, ...]) -> Tensor:
 def add_difference(a: Tensor, b: Tensor, c: Tensor, strength: float) -> Tensor:
     """A + m (B - C) (Ilharco et al. 2023, Editing models with task arithmetic, sec. 2)."""
     return (b - c).mul_(strength).add_(a) if strength else a
+
+
+def train_difference(a: Tensor, b: Tensor, c: Tensor, strength: float) -> Tensor:
+    """A + 1.8 m (B - C) |B - A| / (|B - C| + |B - A|), as the extension SuperMerger adds what training would have.
+
+    Where A has already what B learned (B = A) nothing is added; the less alike they are, the more of the difference.
+    """
+    learned, lacking = b - c, (b - a).abs_()
+    share = lacking.div_((learned.abs() + lacking).clamp_(min=torch.finfo(torch.float32).tiny))
+    return learned.mul_(share).mul_(1.8 * strength).add_(a)
 
 
 def slerp_weights(products: list[list[float]], ratio: float) -> tuple[float, float]:

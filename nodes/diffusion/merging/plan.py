@@ -5,9 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.merging.headers import Entry, Header, family_of, read_header, with_changes
+from nodes.diffusion.merging.headers import Entry, Header, family_of
 from nodes.diffusion.merging.layers import LayerChange, changes_of
-from nodes.diffusion.merging.values import Baked, Merged, Recipe, Source, baked_in, name_of, parts_of, sources_of
+from nodes.diffusion.merging.values import (
+    Baked,
+    Merged,
+    Recipe,
+    Source,
+    baked_in,
+    name_of,
+    operations_in,
+    parts_of,
+    sources_of,
+)
+from nodes.diffusion.merging.views import VAES, header_of
 
 Locate = Callable[[str], Path]
 LATENT_CHANNELS = 4
@@ -40,6 +51,8 @@ class Plan:
         """
         if not isinstance(recipe, Merged) or name.endswith("position_ids"):
             return None
+        if recipe.method == "VAE" and not name.startswith(VAES):
+            return None
         entries = [self.entry(part, name) for part in recipe.inputs]
         return recipe if all(entry and entry.is_float for entry in entries) else None
 
@@ -50,21 +63,23 @@ class Plan:
             if self.operation(recipe, name) or (isinstance(recipe, Baked) and name in self.changes[recipe]):
                 return True
             recipe = parts_of(recipe)[0]
-        return self.headers[recipe][name].file in recipe.changes
+        return recipe.moving_average or self.headers[recipe][name].file in recipe.changes
 
     def left_alone(self) -> int:
         """Return how many tensors are the first input's because another input lacks them."""
-        return sum(any(name not in header for header in self.headers.values()) for name in self.tensors)
+        parts = [part for merge in operations_in(self.recipe) if merge.method != "VAE" for part in merge.inputs]
+        return sum(any(self.entry(part, name) is None for part in parts) for name in self.tensors)
 
 
 def planned(recipe: Recipe, locate: Locate) -> Plan:
     """Return the plan of a recipe; raise InputError naming what does not fit. No tensor is read."""
-    headers = {source: with_changes(read_header(locate(source.digest)), source.changes) for source in sources_of(recipe)}
+    headers = {source: header_of(source, locate(source.digest)) for source in sources_of(recipe)}
     changes = {baked: changes_of(baked, headers[next(sources_of(baked))]) for baked in baked_in(recipe)}
     plan = Plan(recipe, headers, changes)
-    first, *others = headers
-    for other in others:
-        _check_families(first, other, plan)
+    for merge in operations_in(recipe):
+        first, *others = (next(sources_of(part)) for part in merge.inputs)
+        for other in others:
+            _check_vae(first, other, plan) if merge.method == "VAE" else _check_families(first, other, plan)
     _check_shapes(recipe, plan)
     return plan
 
@@ -76,6 +91,14 @@ def _check_families(first: Source, other: Source, plan: Plan) -> None:
         raise InputError(message, field="models", remedy=SAME)
     if not plan.headers[first].keys() & plan.headers[other].keys():
         raise InputError(f"{first.name} and {other.name} have no tensor in common.", field="models", remedy=SAME)
+
+
+def _check_vae(first: Source, donor: Source, plan: Plan) -> None:
+    own = [name for name in plan.headers[first] if name.startswith(VAES)]
+    lacking = [name for name in own if name not in plan.headers[donor]]
+    if lacking or not own:
+        which = f"{first.name} holds no VAE" if not own else f"{donor.name} holds no {lacking[0]}"
+        raise InputError(f"{which}.", field="vae", remedy="Wire a checkpoint or a VAE file of the same architecture.")
 
 
 def _check_shapes(recipe: Recipe, plan: Plan) -> None:

@@ -1,14 +1,16 @@
 """A merge as it travels on wires: a tree of files and operations. No tensor is read before the tree is saved."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.values import Family
 
-Method = Literal["weighted", "add difference", "slerp", "cosine", "ties", "dare", "model stock"]
+Method = Literal["weighted", "add difference", "slerp", "cosine", "ties", "dare", "model stock", "train difference", "VAE"]
+Spelling = Literal["own", "file", "folder"]
+"""Whether a VAE's tensors are named as they are, as single files name them, or as folders do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +25,11 @@ class Source:
     """Native picture side in pixels; 0 where the file does not say."""
     changes: tuple[Path, ...] = ()
     """Files of trained weights that take the place of the folder's, as a WeightChange names them."""
+    moving_average: bool = False
+    """Whether the moving average that a single file holds beside its UNet is used in its place."""
+    parts: tuple[str, ...] = ()
+    """The only parts that are used, of `unet`, `vae` and `text_encoder`; empty uses all tensors there are."""
+    vae_spelling: Spelling = "own"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +86,25 @@ def parts_of(recipe: Recipe) -> "tuple[Recipe, ...]":
             return recipe.inputs
         case Baked():
             return (recipe.input,)
+
+
+def operations_in(recipe: Recipe) -> Iterator[Merged]:
+    """Yield every merge in a recipe."""
+    if isinstance(recipe, Merged):
+        yield recipe
+    for part in parts_of(recipe):
+        yield from operations_in(part)
+
+
+def with_sources(recipe: Recipe, change: Callable[[Source], Source]) -> Recipe:
+    """Return the same operations on other sources."""
+    match recipe:
+        case Source():
+            return change(recipe)
+        case Merged():
+            return replace(recipe, inputs=tuple(with_sources(part, change) for part in recipe.inputs))
+        case Baked():
+            return replace(recipe, input=with_sources(recipe.input, change))
 
 
 def baked_in(recipe: Recipe) -> Iterator[Baked]:
