@@ -78,6 +78,17 @@ class LowRankAdapter:
         return f"{self.weights and self.weights.name}*{self.text_encoder_strength}*{self.scale}"
 
 
+ENCODER_FOLDERS = {"text_encoder_0": "text_encoder", "text_encoder_1": "text_encoder_2"}
+"""Folders of text encoders, by how names of trained tensors count them."""
+ENCODERS = {folder: part for part, folder in ENCODER_FOLDERS.items()}
+
+
+def in_folder(name: str) -> str:
+    """Return a trained tensor's name with the folder of its part: `text_encoder.NAME` for `text_encoder_0.NAME`."""
+    part, _, inner = name.partition(".")
+    return f"{ENCODER_FOLDERS.get(part, part)}.{inner}"
+
+
 def leaf_of(name: str) -> tuple[str, str]:
     """Return the layer of a low-rank adapter's tensor and its leaf: `unet.x.to_q` and `lora_A.weight`, or `dora_scale`."""
     layer = name.removesuffix(".weight").rpartition(".")[0]

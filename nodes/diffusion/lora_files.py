@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nodes.diffusion.adapters import LowRankAdapter
+from nodes.diffusion.adapters import ENCODER_FOLDERS, LowRankAdapter
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.lora import by_layer
 from nodes.diffusion.lora_deltas import PLAIN, rank_of
@@ -83,7 +83,7 @@ def diffusers_config(adapter: LowRankAdapter) -> str:
             "peft_type": "LORA",
             "target_modules": list(targets),
         }
-        name = {"text_encoder_0": "text_encoder", "text_encoder_1": "text_encoder_2"}.get(part, part)
+        name = ENCODER_FOLDERS.get(part, part)
         config |= {f"{name}.{key}": value for key, value in settings.items()} if targets else {}
     return json.dumps(config, sort_keys=True)
 

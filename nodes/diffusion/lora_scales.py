@@ -6,10 +6,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field, ValidationError
 
+from nodes.diffusion.adapters import ENCODERS
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.lora_deltas import Leaves, rank_of
 
-PARTS = {"unet": "unet", "text_encoder": "text_encoder_0", "text_encoder_2": "text_encoder_1"}
+PARTS = {"unet": "unet", **ENCODERS}
 """Our names of the parts by diffusers' own."""
 
 

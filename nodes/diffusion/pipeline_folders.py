@@ -11,6 +11,7 @@ import transformers
 from safetensors.torch import load_file
 from torch import Tensor
 
+from nodes.diffusion.adapters import ENCODERS
 from nodes.diffusion.clip_folders import has_text_projection
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import read_config, weights_variant
@@ -93,7 +94,7 @@ def changed_tensors(own: Mapping[str, Tensor], part: str, changed: Mapping[str, 
     Numbers that are no floats stay as they are. Raises InputError when a number leaves the range of `dtype`.
     """
     tensors = dict(own)
-    prefix = {"text_encoder": "text_encoder_0.", "text_encoder_2": "text_encoder_1."}.get(part, f"{part}.")
+    prefix = f"{ENCODERS.get(part, part)}."
     for name, tensor in changed.items():
         if name.startswith(prefix):
             inner = name.removeprefix(prefix)

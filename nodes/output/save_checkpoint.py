@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
 from graph_runtime.node import FileName, Node
+from nodes.diffusion.adapters import in_folder
 from nodes.diffusion.layouts.single_files import is_single_file
 from nodes.diffusion.values import DiffusionModel
 from nodes.output.whole_models import trained_changes
@@ -49,7 +50,7 @@ class SaveCheckpoint(Node):
 
         changes = trained_changes(model, context.message)
         place = context.locate(model.digest)
-        changed = {_in_folder(name): tensor for change in changes for name, tensor in tensors_of(change).items()}
+        changed = {in_folder(name): tensor for change in changes for name, tensor in tensors_of(change).items()}
         precision = None if self.precision == "as loaded" else DTYPES[self.precision]
         metadata = self._metadata(model, place, context)
         with ExitStack() as stack:
@@ -86,12 +87,6 @@ class SaveCheckpoint(Node):
             **({METADATA_NAME: json.dumps(own, sort_keys=True)} if own else {}),
             METADATA_KEY: context.provenance.text(),
         }
-
-
-def _in_folder(name: str) -> str:
-    """A trained weight's name with the folder of its part: text encoders count from 0 there."""
-    part, _, inner = name.partition(".")
-    return f"{ {'text_encoder_0': 'text_encoder', 'text_encoder_1': 'text_encoder_2'}.get(part, part) }.{inner}"
 
 
 def _whole(model: DiffusionModel, place: Path, stack: ExitStack, *, unet_trained: bool) -> tuple["dict[str, Written]", "Layout"]:

@@ -9,6 +9,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from transformers import CLIPTextConfig
 
+from nodes.diffusion.adapters import ENCODERS
 from nodes.diffusion.clip_folders import has_text_projection
 from nodes.diffusion.empty_unet import empty_unet
 from nodes.diffusion.folders import inspect_folder, read_config
@@ -20,7 +21,6 @@ from nodes.diffusion.lora_targets import empty_text_encoders
 from nodes.diffusion.merging.blocks import layers_per_block
 from nodes.diffusion.merging.carrying_out import values_of
 from nodes.diffusion.merging.headers import Header
-from nodes.diffusion.merging.layers import ENCODERS
 from nodes.diffusion.merging.plan import Plan
 from nodes.diffusion.merging.reading import reading
 from nodes.diffusion.values import Family

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from nodes.diffusion.adapters import in_folder
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import AGAIN, check_whole
 from nodes.diffusion.layouts.places import Layout, Place, in_file, layout_of
@@ -106,10 +107,9 @@ def with_changes(header: Header, changes: tuple[Path, ...]) -> dict[str, Entry]:
 
 def _place(name: str, header: Header, layout: Layout | None) -> Place | None:
     """Where a trained weight stands: text encoders count from 0 in its name, and some folders have a shell around them."""
-    part, _, inner = name.partition(".")
-    folder = {"text_encoder_0": "text_encoder", "text_encoder_1": "text_encoder_2"}.get(part, part)
-    own = [place for place in (f"{folder}.{inner}", f"{folder}.text_model.{inner}") if place in header]
-    return Place(own[0]) if own else layout and in_file(f"{folder}.{inner}", layout, header)
+    plain = in_folder(name)
+    own = [place for place in (plain, plain.replace(".", ".text_model.", 1)) if place in header]
+    return Place(own[0]) if own else layout and in_file(plain, layout, header)
 
 
 def family_of(header: Header) -> Family | Literal["other"]:

@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
-from nodes.diffusion.adapters import LowRankAdapter, leaf_of
+from nodes.diffusion.adapters import ENCODERS, LowRankAdapter, leaf_of
 from nodes.diffusion.layouts.places import TEXT, Place, folder_places, layout_of
 from nodes.diffusion.layouts.text_names import SHELL, THIRDS
 from nodes.diffusion.merging.headers import Entry, Header, family_of, read_file_header
 from nodes.diffusion.merging.values import Baked
 
-ENCODERS = {"text_encoder": "text_encoder_0", "text_encoder_2": "text_encoder_1"}
 NO_LAYERS = ("token_embedding.weight", "position_embedding.weight", "text_projection.weight")
 """Matrices of text encoders that no LoRA changes."""
 
