@@ -85,14 +85,14 @@ def _signed(vectors: Tensor) -> Tensor:
     return vectors * largest.sign()
 
 
-def plain_factors(leaves: Leaves, scale: float, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def plain_factors(leaves: Leaves, scale: float, shape: tuple[int, ...], socket: str = "model") -> tuple[Tensor, Tensor]:
     """Return B [out, r] and A [r, the rest] whose product is what a layer's tensors add to a weight of this shape, exactly.
 
-    Raises InputError for DoRA, whose change depends on the weight.
+    Raises InputError, which names `socket`, for DoRA, whose change depends on the weight.
     """
     if "dora_scale" in leaves:
         remedy = "Bake it with BakeLoRA, and take the difference with ExtractLoRA."
-        raise InputError("a DoRA's change depends on the model's weights.", field="model", remedy=remedy)
+        raise InputError("a DoRA's change depends on the model's weights.", field=socket, remedy=remedy)
     scaled = scale if rank_of(leaves) else 1.0
     if leaves.keys() >= PLAIN:
         return leaves["lora_B.weight"].flatten(1) * scaled, leaves["lora_A.weight"].flatten(1)

@@ -26,7 +26,7 @@ class AsModel(Node):
 
     def run(self, checkpoint: Checkpoint, model: DiffusionModel, context: RunContext) -> DiffusionModel:
         """`model` gives what a checkpoint does not say: tokenizers, architecture, what is predicted, and words laid over it."""
-        from nodes.diffusion.merging.as_weights import parameter_shapes, weights_in, weights_of
+        from nodes.diffusion.merging.as_weights import check_shapes, parameter_shapes, weights_in, weights_of
         from nodes.diffusion.safetensors_writer import write_one_by_one
 
         if checkpoint.family != model.family:
@@ -35,8 +35,17 @@ class AsModel(Node):
         plan = planned(checkpoint.recipe, context.locate)
         first, shapes = next(sources_of(checkpoint.recipe)), parameter_shapes(context.locate(model.digest))
         found = weights_in(plan.tensors, model.family)
+        check_shapes(plan.tensors, found, shapes)
         same = first.digest == model.digest and model.initial_seed is None and not model.moving_average
-        wanted = {weight: at for weight, at in found.items() if weight in shapes and (not same or plan.is_touched(at[0]))}
+        own_vae = not any(isinstance(adapter, WeightChange) and adapter.vae for adapter in model.adapters)
+        if not own_vae and not any(weight.startswith("vae.") for weight in found):
+            remedy = "Wire the model as it was before its VAE was trained, or a checkpoint with a VAE."
+            raise InputError("the model's VAE was trained, and the checkpoint holds none.", field="model", remedy=remedy)
+        wanted = {
+            weight: at
+            for weight, at in found.items()
+            if weight in shapes and (not same or plan.is_touched(at[0]) or (weight.startswith("vae.") and not own_vae))
+        }
         lacking = len(shapes.keys() - found.keys())
         if lacking:
             context.message(f"{lacking} weights that the checkpoint lacks are the model's.", "warning")

@@ -12,7 +12,7 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.merging.headers import Header
 from nodes.diffusion.merging.layers import layers_in, layers_of
 from nodes.diffusion.merging.plan import planned
-from nodes.diffusion.merging.values import Baked, Checkpoint, sources_of
+from nodes.diffusion.merging.values import Baked, Checkpoint
 from nodes.diffusion.values import DiffusionModel
 from nodes.merging.loras import loras_of
 from nodes.merging.merges import source_of
@@ -45,7 +45,7 @@ class BakeLoRA(Node):
         if isinstance(recipe, Baked):  # beside each other, so that their order does not matter
             recipe, earlier = recipe.input, recipe.loras
         baked = Baked(input=recipe, loras=(*earlier, *loras))
-        header = planned(baked, context.locate).headers[next(sources_of(baked))]
+        header = planned(baked, context.locate).tensors
         for lora in loras:
             _check_layers(lora, header, context)
         return Checkpoint(baked, into.family)
@@ -73,7 +73,7 @@ def _check_layers(lora: LowRankAdapter, header: Header, context: RunContext) -> 
     parts, layers = layers_in(header), layers_of(lora)
     missing = [layer for layer in layers if layer not in parts]
     remedy = "Wire a checkpoint of the architecture that the LoRA was trained on."
-    if len(missing) == len(layers):
+    if missing and len(missing) == len(layers):
         message = f"the checkpoint has none of the {len(layers)} layers of {lora.label}, such as {missing[0]}."
         raise InputError(message, field="checkpoint", remedy=remedy)
     for layer in layers.keys() & parts.keys():

@@ -21,5 +21,5 @@ class BakeVAE(Node):
         spelling: Spelling = "folder" if any(name.startswith(FOLDER_VAE) for name in plan.tensors) else "file"
         donor = with_sources(vae.recipe, lambda source: replace(source, vae_spelling=spelling))
         recipe = Merged(method="VAE", inputs=(checkpoint.recipe, donor), weights=(1.0,))
-        planned(recipe, context.locate)
+        planned(recipe, context.locate, ("checkpoint", "vae"))
         return Checkpoint(recipe, checkpoint.family)

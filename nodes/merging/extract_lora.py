@@ -35,18 +35,19 @@ class ExtractLoRA(Node):
 
     def run(self, base: DiffusionModel, tuned: DiffusionModel | Checkpoint, context: RunContext) -> DiffusionModel:
         """`tuned` was trained from `base`, or merged from such models."""
+        from nodes.diffusion.merging.as_weights import parameter_shapes
         from nodes.diffusion.merging.extracting import Difference, Side
         from nodes.diffusion.merging.lora_making import LoraMaker
         from nodes.diffusion.merging.reading import reading
 
-        recipes = [checkpoint_of(base).recipe, checkpoint_of(tuned).recipe]
+        recipes = [checkpoint_of(base, "base").recipe, checkpoint_of(tuned, "tuned").recipe]
         if tuned.family != base.family:
             message = f"the base is {base.family} and the tuned model {tuned.family}."
             raise InputError(message, field="tuned", remedy="Wire a model that was trained from the base.")
         plans = [planned(recipe, context.locate) for recipe in recipes]
-        maker = LoraMaker()
+        maker, known = LoraMaker(), parameter_shapes(context.locate(base.digest))
         with reading() as reader:
-            difference = Difference(*(Side(plan, reader) for plan in plans))
+            difference = Difference(*(Side(plan, reader, known) for plan in plans))
             layers = difference.layers(text_encoder=self.text_encoder, convolutions=self.convolutions)
             found = difference.extracted(layers, self.rank, self.energy, biases=self.biases, progress=context.progress)
             lora = maker.made("extracted", found, context.add_file)

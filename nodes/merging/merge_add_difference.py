@@ -19,4 +19,4 @@ class MergeAddDifference(Node):
     """How much of the difference is added; below 0 it is taken away."""
 
     def run(self, a: Checkpoint, b: Checkpoint, c: Checkpoint, context: RunContext) -> Checkpoint:
-        return merged("add difference", [a, b, c], (self.strength,), context)
+        return merged("add difference", [a, b, c], (self.strength,), context, ("a", "b", "c"))

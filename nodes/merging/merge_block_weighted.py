@@ -30,7 +30,7 @@ class MergeBlockWeighted(Node):
         if a.family == "other":
             raise InputError("this checkpoint has no UNet of a known family.", field="a", remedy="Use MergeWeighted.")
         ratios = {"BASE": self.ratio, **preset(self.preset, a.family), **self._given(block_names(a.family))}
-        return merged("weighted", [a, b], (1 - self.ratio, self.ratio), context, blocks=tuple(ratios.items()))
+        return merged("weighted", [a, b], (1 - self.ratio, self.ratio), context, ("a", "b"), blocks=tuple(ratios.items()))
 
     def _given(self, names: tuple[str, ...]) -> dict[str, float]:
         parts = [part.strip() for part in self.blocks.replace("\n", ",").split(",") if part.strip()]

@@ -19,4 +19,4 @@ class MergeCosine(Node):
     """Share of b where both are alike; it falls to 0 where they are opposite."""
 
     def run(self, a: Checkpoint, b: Checkpoint, context: RunContext) -> Checkpoint:
-        return merged("cosine", [a, b], (self.ratio,), context)
+        return merged("cosine", [a, b], (self.ratio,), context, ("a", "b"))

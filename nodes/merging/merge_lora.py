@@ -33,7 +33,7 @@ class MergeLoRA(Node):
         from nodes.diffusion.merging.lora_making import LoraMaker
         from nodes.diffusion.merging.reading import reading
 
-        loras, first = loras_of(models), models[0]
+        loras, first = loras_of(models, "models"), models[0]
         weights = [float(part) for part in self.weights.split(",")] if self.weights.strip() else [1.0] * len(loras)
         if len(weights) != len(loras):
             message = f"there are {len(weights)} weights for {len(loras)} LoRAs."
@@ -43,8 +43,11 @@ class MergeLoRA(Node):
         maker, shapes = LoraMaker(), shapes_of(first, context)
         terms = [Weighted(lora, weight) for lora, weight in zip(loras, weights, strict=True)]
         with reading() as reader:
-            layers = summed(terms, shapes, (self.rank, 1.0) if self.rank else None, reader, context.progress)
+            cut = (self.rank, 1.0) if self.rank else None
+            layers = summed(terms, shapes, cut, reader, context.progress, "models")
             made = maker.made(" + ".join(lora.label for lora in loras), layers, context.add_file)
+        if not maker.ranks:
+            raise InputError("nothing is left of the LoRAs.", field="weights", remedy="Give one of them another weight than 0.")
         if self.rank and maker.squares:
             context.message(f"rank {made.rank} holds {1 - maker.lost / maker.squares:.1%} of the squared change.")
         kept = tuple(adapter for adapter in first.adapters if not isinstance(adapter, LowRankAdapter))

@@ -19,4 +19,4 @@ class MergeSlerp(Node):
     """How far to go: 0 gives a, 1 gives b, bit for bit."""
 
     def run(self, a: Checkpoint, b: Checkpoint, context: RunContext) -> Checkpoint:
-        return merged("slerp", [a, b], (self.ratio,), context)
+        return merged("slerp", [a, b], (self.ratio,), context, ("a", "b"))

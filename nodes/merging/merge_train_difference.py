@@ -23,4 +23,4 @@ class MergeTrainDifference(Node):
 
     def run(self, a: Checkpoint, b: Checkpoint, c: Checkpoint, context: RunContext) -> Checkpoint:
         """`b` was trained from `c`."""
-        return merged("train difference", [a, b, c], (self.strength,), context)
+        return merged("train difference", [a, b, c], (self.strength,), context, ("a", "b", "c"))

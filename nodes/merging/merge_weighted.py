@@ -13,8 +13,11 @@ from nodes.merging.merges import merged
 
 def numbers(text: str) -> str:
     """Return a text of numbers with commas between them; raise ValueError for another."""
-    weights = [float(part) for part in text.split(",")] if text.strip() else []
-    if not all(abs(weight) < 1000 for weight in weights):
+    try:
+        fits = all(abs(float(part)) < 1000 for part in text.split(",")) if text.strip() else True
+    except ValueError:
+        fits = False
+    if not fits:
         raise ValueError("weights must be numbers below 1000, with commas between them")
     return text
 

@@ -11,21 +11,29 @@ from nodes.diffusion.values import DiffusionModel
 
 
 def merged(
-    method: Method, inputs: list[Checkpoint], weights: tuple[float, ...], context: RunContext, **settings: Any
+    method: Method,
+    inputs: list[Checkpoint],
+    weights: tuple[float, ...],
+    context: RunContext,
+    sockets: tuple[str, ...] = (),
+    **settings: Any,
 ) -> Checkpoint:
-    """Return the merge as a value, its inputs compared by their headers; nothing is computed."""
+    """Return the merge as a value, its inputs compared by their headers; nothing is computed.
+
+    `sockets` are the inputs' when each has its own.
+    """
     recipe = Merged(method=method, inputs=tuple(given.recipe for given in inputs), weights=weights, **settings)
-    alone = planned(recipe, context.locate).left_alone()
+    alone = planned(recipe, context.locate, sockets).left_alone()
     if alone:
         context.message(f"{alone} tensors that not every input has are taken from the first.", "warning")
     return Checkpoint(recipe, inputs[0].family)
 
 
-def source_of(model: DiffusionModel) -> Source:
+def source_of(model: DiffusionModel, socket: str = "model") -> Source:
     """Return a model's weights, those that were trained in place of its own; what else is laid over them is left out."""
     if model.initial_seed is not None:
         remedy = "Wire LoadModel, or save the trained model with SavePipeline and load that."
-        raise InputError(f"{model.name} is new: a merge reads files, and its weights are in none.", field="model", remedy=remedy)
+        raise InputError(f"{model.name} is new: a merge reads files, and its weights are in none.", field=socket, remedy=remedy)
     changes = [change for change in model.adapters if isinstance(change, WeightChange) and change.weights]
     name = ", ".join([model.name, *(change.label for change in changes)])
     files = tuple(change.weights for change in changes if change.weights)
@@ -33,11 +41,11 @@ def source_of(model: DiffusionModel) -> Source:
     return Source(digest=model.digest, name=name, resolution=model.resolution, changes=files, moving_average=average)
 
 
-def checkpoint_of(model: DiffusionModel | Checkpoint) -> Checkpoint:
+def checkpoint_of(model: DiffusionModel | Checkpoint, socket: str = "model") -> Checkpoint:
     """Return a model's weights as a checkpoint; raise InputError where something else is laid over them."""
     if isinstance(model, Checkpoint):
         return model
     if not all(isinstance(change, WeightChange) and change.weights for change in model.adapters):
         remedy = "Wire a model as LoadModel or FineTune returns it; LoRAs take part by BakeLoRA."
-        raise InputError(f"{model.name} has adapters besides trained weights.", field="model", remedy=remedy)
-    return Checkpoint(source_of(model), model.family)
+        raise InputError(f"{model.name} has adapters besides trained weights.", field=socket, remedy=remedy)
+    return Checkpoint(source_of(model, socket), model.family)

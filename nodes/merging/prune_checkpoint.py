@@ -7,7 +7,8 @@ from graph_runtime.context import RunContext
 from graph_runtime.node import Node
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.merging.plan import planned
-from nodes.diffusion.merging.values import Checkpoint, with_sources
+from nodes.diffusion.merging.values import Checkpoint, Pruned, Recipe, name_of, sources_of, with_sources
+from nodes.diffusion.merging.views import holds_average
 
 
 class PruneCheckpoint(Node):
@@ -26,17 +27,26 @@ class PruneCheckpoint(Node):
     text_encoders: bool = True
     """Keep the text encoders."""
     moving_average: bool = False
-    """Use the moving average that a single file holds beside its UNet (EMA), in place of the UNet's weights."""
+    """Use the moving average that a single file holds beside its UNet (EMA), in place of the UNet's weights; of a merge, that
+    of every file that holds one."""
 
     def run(self, checkpoint: Checkpoint, context: RunContext) -> Checkpoint:
         wanted = {"unet": self.unet, "vae": self.vae, "text_encoder": self.text_encoders}
         parts = tuple(part for part, is_kept in wanted.items() if is_kept)
         if not parts:
             raise InputError("nothing is kept.", field="unet", remedy="Keep at least one part.")
-        average = self.moving_average
-        recipe = with_sources(
-            checkpoint.recipe,
-            lambda source: replace(source, parts=parts, moving_average=average or source.moving_average),
-        )
-        planned(recipe, context.locate)
-        return Checkpoint(recipe, checkpoint.family if self.unet else "other")
+        recipe = self._averaged(checkpoint.recipe, context) if self.moving_average else checkpoint.recipe
+        pruned = Pruned(input=recipe, parts=parts)
+        if not planned(pruned, context.locate).tensors:
+            message = f"{name_of(recipe)} holds no tensors of {' and '.join(parts)}."
+            raise InputError(message, field="checkpoint", remedy="Keep other parts, or load another checkpoint.")
+        return Checkpoint(pruned, checkpoint.family if self.unet else "other")
+
+    def _averaged(self, recipe: Recipe, context: RunContext) -> Recipe:
+        """The recipe with the moving average of every file that holds one of the weights it has."""
+        having = [source for source in sources_of(recipe) if holds_average(source, context.locate(source.digest))]
+        if not having:
+            remedy = "Turn moving_average off, or load the file that is called ema or full, before its UNet is trained."
+            message = f"{name_of(recipe)} holds no moving average of its UNet."
+            raise InputError(message, field="moving_average", remedy=remedy)
+        return with_sources(recipe, lambda source: replace(source, moving_average=source in having))

@@ -7,7 +7,7 @@ from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import inspect_folder
-from nodes.diffusion.merging.headers import family_of, read_header
+from nodes.diffusion.merging.headers import CONVERT, family_of, read_header
 from nodes.diffusion.merging.values import Checkpoint, Source
 from nodes.models.load_model import BUNDLED, PARTS
 
@@ -30,8 +30,7 @@ class LoadCheckpoint(Node):
             remedy = f"The bundled model is {' or '.join(BUNDLED)}; a file is looked for in the workspace."
             raise InputError(f"there is no checkpoint {self.path!r}.", field="path", remedy=remedy)
         if place.is_file() and place.suffix.lower() != ".safetensors":
-            remedy = "Convert it to .safetensors; a pickle can run any program when it is opened."
-            raise InputError(f"{place.name} is no safetensors file.", field="path", remedy=remedy)
+            raise InputError(f"{place.name} is no safetensors file.", field="path", remedy=CONVERT)
         try:
             side = inspect_folder(place).resolution if place.is_dir() else 0
             if not read_header(place):

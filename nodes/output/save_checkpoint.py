@@ -1,6 +1,7 @@
 """SaveCheckpoint."""
 
 import json
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
 from graph_runtime.node import FileName, Node
 from nodes.diffusion.adapters import in_folder
+from nodes.diffusion.folders import inspect_folder
 from nodes.diffusion.layouts.single_files import is_single_file
 from nodes.diffusion.values import DiffusionModel
 from nodes.output.whole_models import trained_changes
@@ -52,9 +54,10 @@ class SaveCheckpoint(Node):
         place = context.locate(model.digest)
         changed = {in_folder(name): tensor for change in changes for name, tensor in tensors_of(change).items()}
         precision = None if self.precision == "as loaded" else DTYPES[self.precision]
-        metadata = self._metadata(model, place, context)
+        scaled = not precision and not changed
+        metadata = self._metadata(model, place, context) | (_of_scales(place) if scaled else {})
         with ExitStack() as stack:
-            whole, layout = _whole(model, place, stack, unet_trained=any(name.startswith("unet.") for name in changed))
+            whole, layout = _whole(model, place, stack, changed.keys(), scaled=scaled)
             written = with_changes(whole, changed, layout)
             written = marked(written, model.family, model.prediction_type, zero_snr=model.zero_terminal_snr)
             file = context.add_file(
@@ -70,9 +73,11 @@ class SaveCheckpoint(Node):
 
         texts = {name: content.decode() for name, content in description_files(model, place).items()}
         own = own_descriptions(texts, model.family)
+        architecture = architecture_of(model, place)
+        inpainting = architecture == "stable-diffusion-v1" and inspect_folder(place, weights=False).purpose == "inpainting"
         spec = {
             "sai_model_spec": "1.0.1",
-            "architecture": architecture_of(model, place),
+            "architecture": f"{architecture}-inpainting" if inpainting else architecture,
             "implementation": "sgm",
             "title": self.title or model.name,
             "resolution": f"{model.resolution}x{model.resolution}",
@@ -89,7 +94,17 @@ class SaveCheckpoint(Node):
         }
 
 
-def _whole(model: DiffusionModel, place: Path, stack: ExitStack, *, unet_trained: bool) -> tuple["dict[str, Written]", "Layout"]:
+def _of_scales(place: Path) -> dict[str, str]:
+    """What ComfyUI reads of the layers whose weights are scaled, where no tensors say it."""
+    from nodes.diffusion.layouts.single_files import read_single_file
+
+    said = read_single_file(place).metadata if is_single_file(place) else {}
+    return {name: text for name, text in said.items() if name == "_quantization_metadata"}
+
+
+def _whole(
+    model: DiffusionModel, place: Path, stack: ExitStack, changed: Iterable[str], *, scaled: bool
+) -> tuple["dict[str, Written]", "Layout"]:
     """The model without what was trained, in the layout of a single file."""
     from nodes.diffusion.layouts.checkpoints import of_file, of_folder
     from nodes.diffusion.layouts.places import TEXT, layout_of
@@ -98,7 +113,8 @@ def _whole(model: DiffusionModel, place: Path, stack: ExitStack, *, unet_trained
 
     if is_single_file(place):
         file = read_single_file(place)
-        tensors = of_file(file, stack, moving_average=model.moving_average, unet_trained=unet_trained)
+        trained = any(name.startswith("unet.") for name in changed)
+        tensors = of_file(file, stack, moving_average=model.moving_average, unet_trained=trained, scaled=scaled)
         return tensors, layout_of(file.shapes, model.family)
     found: dict[str, Tensor] = {}
     for part in ("unet", "vae", *TEXT[model.family]):

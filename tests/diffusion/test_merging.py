@@ -6,6 +6,7 @@ import json
 import math
 import resource
 import shutil
+from io import FileIO
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,13 +24,14 @@ from torch import Tensor
 
 from graph_runtime.errors import Interrupted
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.merging import carrying_out
+from nodes.diffusion.merging import calculating, methods
 from nodes.diffusion.merging.blocks import block_names, block_of, preset
 from nodes.diffusion.merging.carrying_out import write_merged
 from nodes.diffusion.merging.headers import read_header
 from nodes.diffusion.merging.plan import planned
 from nodes.diffusion.merging.selecting import Selection
 from nodes.diffusion.merging.values import Merged, Recipe, Source
+from nodes.diffusion.merging.writing import HashingWriter
 
 POSITIONS = "cond_stage_model.transformer.text_model.embeddings.position_ids"
 CONV = "model.diffusion_model.input_blocks.0.0.weight"
@@ -50,8 +52,8 @@ def drawn(draw: Drawn, rounded: bool = False) -> list[Tensor]:
 def merged(method: Any, tensors: list[Tensor], *weights: float, slice: int = 2**18, **settings: Any) -> Tensor:
     """Merge checkpoints of one float32 tensor each."""
     with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(carrying_out, "SLICE", slice)
-        patch.setattr(carrying_out, "SAMPLE", 2)
+        patch.setattr(calculating, "SLICE", slice)
+        patch.setattr(calculating, "SAMPLE", 2)
         files = Files(Path(name))
         sources = tuple(files.add(str(n), {"w": tensor.float()}) for n, tensor in enumerate(tensors))
         return files.result(Merged(method=method, inputs=sources, weights=weights, **settings))["w"].double()
@@ -167,6 +169,14 @@ def test_dare_keeps_its_share_and_the_mean_and_draws_apart() -> None:
     assert set(both.tolist()) == {0.0, 1.0, 4.0, 5.0}
 
 
+def test_a_number_that_is_drawn_does_not_depend_on_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(methods, "BLOCK", 64)
+    whole = methods.drawn(1, "w", 0, 1000)
+    assert len(np.unique(whole)) > 900
+    for start, count in ((0, 64), (64, 64), (0, 1), (63, 2), (10, 300), (999, 1), (128, 0)):
+        assert np.array_equal(methods.drawn(1, "w", start, count), whole[start : start + count])
+
+
 @given(several, slicing)
 @each
 def test_model_stock(draw: Drawn, slice: int) -> None:
@@ -249,7 +259,7 @@ def test_slices_do_not_show(files: Files, monkeypatch: pytest.MonkeyPatch) -> No
     a, b, c = (files.random(name) for name in "abc")
     recipe = Merged(method="add difference", inputs=(average(a, b), b, average(a, c, ratio=0.2)), weights=(0.7,))
     whole = files.result(recipe)
-    monkeypatch.setattr(carrying_out, "SLICE", 11)
+    monkeypatch.setattr(calculating, "SLICE", 11)
     assert same(files.result(recipe), whole)
     x, y, z = (files.load(source) for source in (a, b, c))
     for name in x.keys() - {POSITIONS}:
@@ -259,8 +269,8 @@ def test_slices_do_not_show(files: Files, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("inner", ["ties", "dare", "slerp", "model stock"])
 def test_nested_methods_equal_merging_one_after_the_other(files: Files, monkeypatch: pytest.MonkeyPatch, inner: Any) -> None:
-    monkeypatch.setattr(carrying_out, "SLICE", 11)
-    monkeypatch.setattr(carrying_out, "SAMPLE", 5)
+    monkeypatch.setattr(calculating, "SLICE", 11)
+    monkeypatch.setattr(calculating, "SAMPLE", 5)
     a, b, c = (files.random(name, torch.float32) for name in "abc")
     first = Merged(method=inner, inputs=(a, b) if inner == "slerp" else (a, b, c), weights=(0.6,), density=0.3)
     middle = files.add("middle", files.result(first))
@@ -273,13 +283,13 @@ def test_nested_methods_equal_merging_one_after_the_other(files: Files, monkeypa
 def test_a_source_used_twice_is_read_once(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = files.random("a"), files.random("b")
     reads: list[tuple[Path, int]] = []
-    raw = carrying_out.Reader.raw
+    raw = calculating.Reader.raw
 
     def counted(self: Any, entry: Any, start: int = 0, count: int | None = None) -> Tensor:
         reads.append((entry.file, entry.start + start))
         return raw(self, entry, start, count)
 
-    monkeypatch.setattr(carrying_out.Reader, "raw", counted)
+    monkeypatch.setattr(calculating.Reader, "raw", counted)
     files.result(average(average(a, b), average(b, a, ratio=0.1)))
     assert len(reads) == len(set(reads)) == 7
 
@@ -363,6 +373,13 @@ def test_threads_do_not_show(files: Files, method: Any) -> None:
     assert same(*found)
 
 
+def test_a_model_of_a_pickle_is_told_how_to_become_a_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "x.ckpt").write_bytes(b"PK")
+    with pytest.raises(InputError, match="no safetensors file") as refused:
+        read_header(tmp_path / "x.ckpt")
+    assert "SaveCheckpoint" in refused.value.remedy
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04rubbish", b"\x80\x02}q\x00.", b"\xff" * 40])
 def test_no_safetensors_file_is_opened(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.safetensors").write_bytes(content)
@@ -399,11 +416,11 @@ def test_a_full_disk_is_told_before_anything_is_read_or_while_it_fills(files: Fi
     merge = average(files.random("a"), files.random("b"))
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-        patch.setattr(carrying_out.Reader, "raw", None)
+        patch.setattr(calculating.Reader, "raw", None)
         with pytest.raises(OSError, match="No space left") as refused:
             files.result(merge)
         assert refused.value.errno == errno.ENOSPC
-    monkeypatch.setattr(carrying_out, "SLICE", 11)
+    monkeypatch.setattr(calculating, "SLICE", 11)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
     try:
@@ -417,6 +434,19 @@ def test_what_is_written_is_hashed(files: Files) -> None:
     path = files.folder / "r.safetensors"
     plan = planned(average(files.random("a"), files.random("b")), files.locate)
     assert write_merged(plan, torch.float16, {}, path, lambda *_: None) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_disk_that_takes_few_bytes_at_a_time_gets_all(tmp_path: Path) -> None:
+    class Slow(FileIO):
+        def write(self, data: Any) -> int:
+            return super().write(data[:100])
+
+    numbers = np.arange(77)
+    with Slow(tmp_path / "slow", "w") as file:
+        writer = HashingWriter(file)
+        writer.write(numbers.view(np.uint8).reshape(77, 8).data)
+        writer.close()
+    assert (tmp_path / "slow").read_bytes() == numbers.tobytes()
 
 
 def test_tensors_that_were_tied_are_written_once_each(files: Files) -> None:

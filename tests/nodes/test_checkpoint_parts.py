@@ -1,16 +1,22 @@
 """BakeVAE and PruneCheckpoint: parts of checkpoints, in both layouts and in files of their own."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.layouts.places import UNET, VAE, moving_average_name
 from nodes.diffusion.merging.values import Checkpoint
+from nodes.merging.as_checkpoint import AsCheckpoint
+from nodes.merging.as_model import AsModel
+from nodes.merging.bake_lora import BakeLoRA
 from nodes.merging.bake_vae import BakeVAE
 from nodes.merging.merge_weighted import MergeWeighted
 from nodes.merging.prune_checkpoint import PruneCheckpoint
@@ -18,7 +24,7 @@ from nodes.models.load_checkpoint import LoadCheckpoint
 from nodes.models.load_model import LoadModel
 from nodes.output.save_checkpoint import SaveCheckpoint
 from nodes.output.save_safetensors import SaveSafetensors
-from tests.models import make_model_folder
+from tests.models import make_model_folder, random_adapter
 from tests.nodes.desk import Desk
 
 Tensors = dict[str, Tensor]
@@ -124,3 +130,117 @@ def test_what_cannot_be_kept_is_named(files: Files, tmp_path: Path) -> None:
         files.desk.run(PruneCheckpoint(unet=False, vae=False, text_encoders=False), checkpoint=one)
     with pytest.raises(InputError, match="no moving average"):
         files.desk.run(PruneCheckpoint(moving_average=True), checkpoint=one)
+
+
+def with_trained(files: Files, model: Any, *, part: str = "unet", **change: Any) -> Any:
+    """A model whose UNet, or another part, was trained: all its weights are 3."""
+    (file,) = (files.desk.root / "one" / part).glob("*.safetensors")
+    trained = {f"{part}.{name}": torch.full_like(tensor, 3) for name, tensor in load_file(file).items()}
+    path = files.desk.root / f"trained-{part}.safetensors"
+    save_file(trained, path)
+    return replace(model, adapters=(WeightChange(name="trained", weights=path, unet=part == "unet", **change),))
+
+
+@pytest.mark.parametrize("moving_average", [False, True])
+def test_trained_weights_outlive_a_moving_average(files: Files, moving_average: bool) -> None:
+    plain, told = files.tensors("one"), metadata_of(files.desk.root / "one.safetensors")
+    save_file(with_averages(plain), files.desk.root / "full.safetensors", told)
+    model = files.desk.run(LoadModel(model="full.safetensors", moving_average=moving_average))
+    checkpoint = files.desk.run(AsCheckpoint(), model=with_trained(files, model))
+    wanted = {name: torch.full_like(tensor, 3) if name.startswith(UNET) else tensor for name, tensor in plain.items()}
+    assert same(files.saved(checkpoint), {**wanted, "alphas_cumprod": torch.ones(3), "v_pred": torch.zeros(0)})
+    if not moving_average:
+        with pytest.raises(InputError, match="no moving average"):
+            files.desk.run(PruneCheckpoint(moving_average=True), checkpoint=checkpoint)
+
+
+def test_what_is_baked_outlives_pruning(files: Files) -> None:
+    lora = random_adapter(files.desk.root / "one", files.desk.root / "lora.safetensors")
+    model = replace(files.desk.run(LoadModel(model="one.safetensors")), adapters=(lora,))
+    baked = files.desk.run(BakeLoRA(), model=model)
+    found = files.saved(files.desk.run(PruneCheckpoint(unet=False, vae=False), checkpoint=baked))
+    assert same(found, {name: tensor for name, tensor in files.saved(baked).items() if name.startswith("cond_")})
+    assert any(not torch.equal(tensor, files.tensors("one")[name]) for name, tensor in found.items())
+
+
+@pytest.mark.parametrize("donor", ["other.safetensors", "ldm-vae.safetensors"])
+def test_a_baked_in_vae_is_pruned_as_any_other(files: Files, donor: str) -> None:
+    baked = files.desk.run(BakeVAE(), checkpoint=files.open("one.safetensors"), vae=files.open(donor))
+    whole = files.saved(baked)
+    assert same(files.saved(files.desk.run(PruneCheckpoint(), checkpoint=baked)), whole)
+    without = files.saved(files.desk.run(PruneCheckpoint(vae=False), checkpoint=baked))
+    assert same(without, {name: tensor for name, tensor in whole.items() if not name.startswith(VAE)})
+
+
+def test_a_merge_is_pruned_of_what_only_its_first_input_has(files: Files) -> None:
+    one, other = files.open("one.safetensors"), files.open("other.safetensors")
+    bare = files.desk.run(PruneCheckpoint(vae=False, text_encoders=False), checkpoint=other)
+    merge = files.desk.run(MergeWeighted(ratio=1), models=[one, bare])
+    found = files.saved(files.desk.run(PruneCheckpoint(unet=False), checkpoint=merge))
+    assert same(found, {name: tensor for name, tensor in files.tensors("one").items() if not name.startswith(UNET)})
+
+
+def test_the_average_is_taken_where_there_is_one(files: Files) -> None:
+    plain, other = files.tensors("one"), files.tensors("other")
+    save_file(with_averages(plain), files.desk.root / "full.safetensors")
+    merge = files.desk.run(MergeWeighted(), models=[files.open("full.safetensors"), files.open("other.safetensors")])
+    found = files.saved(files.desk.run(PruneCheckpoint(moving_average=True), checkpoint=merge))
+    for name in plain:
+        if name.startswith(UNET):
+            torch.testing.assert_close(found[name], (plain[name] + 1 + other[name]) / 2)
+
+
+def test_what_a_file_says_of_itself_outlives_a_trained_unet(files: Files) -> None:
+    model = with_trained(files, files.desk.run(LoadModel(model="one.safetensors")))
+    (artifact,) = files.desk.run(SaveSafetensors(precision="fp32"), model=files.desk.run(AsCheckpoint(), model=model))
+    own, found = (metadata_of(file) for file in (files.desk.root / "one.safetensors", artifact.file))
+    for name in ("latentloom.descriptions", "modelspec.prediction_type"):
+        assert own[name] == found[name]
+
+
+def metadata_of(file: Path) -> dict[str, str]:
+    with safe_open(file, "pt") as opened:
+        return opened.metadata()
+
+
+def test_a_model_whose_vae_was_trained_gets_the_checkpoints(files: Files) -> None:
+    model = with_trained(files, files.desk.run(LoadModel(model="one.safetensors")), part="vae", vae=True)
+    model = replace(model, vae_digest="the trained one's")
+    found = files.desk.run(AsModel(), checkpoint=files.open("one.safetensors"), model=model)
+    assert found.vae_digest == found.adapters[0].weights.name
+    vae = {name: tensor for name, tensor in load_file(found.adapters[0].weights).items() if name.startswith("vae.")}
+    assert vae
+    assert not any(torch.equal(tensor, torch.full_like(tensor, 3)) for tensor in vae.values())
+    bare = files.desk.run(PruneCheckpoint(vae=False), checkpoint=files.open("one.safetensors"))
+    with pytest.raises(InputError, match="VAE was trained") as refused:
+        files.desk.run(AsModel(), checkpoint=bare, model=model)
+    assert refused.value.field == "model"
+
+
+def test_only_what_fits_and_is_finite_becomes_a_model(files: Files) -> None:
+    model, tensors = files.desk.run(LoadModel(model="one.safetensors")), files.tensors("one")
+    layer = f"{UNET}input_blocks.0.0.weight"
+    save_file({**tensors, layer: tensors[layer].repeat(1, 3, 1, 1)[:, :9].contiguous()}, files.desk.root / "nine.safetensors")
+    save_file({**tensors, layer: torch.full_like(tensors[layer], torch.nan)}, files.desk.root / "nan.safetensors")
+    with pytest.raises(InputError, match=r"conv_in\.weight is .* 9, .* in the checkpoint") as refused:
+        files.desk.run(AsModel(), checkpoint=files.open("nine.safetensors"), model=model)
+    assert refused.value.field == "model"
+    with pytest.raises(InputError, match=f"{layer} of nan holds numbers that are not finite"):
+        files.desk.run(AsModel(), checkpoint=files.open("nan.safetensors"), model=model)
+
+
+def test_a_trained_clip_takes_part_without_its_image_encoder(files: Files) -> None:
+    model = files.desk.run(LoadModel(model="one"))
+    (file,) = (files.desk.root / "one" / "text_encoder").glob("*.safetensors")
+    name = next(name for name in load_file(file) if name.endswith("final_layer_norm.weight"))
+    trained = {
+        f"text_encoder_0.{name.removeprefix('text_model.')}": load_file(file)[name] + 1,
+        "text_encoder_0.text_projection.weight": torch.ones(4, 4),
+        "image_encoder.visual_projection.weight": torch.ones(4, 4),
+    }
+    path = files.desk.root / "clip.safetensors"
+    save_file(trained, path)
+    change = WeightChange(name="CLIP", weights=path, unet=False, text_encoder=True, image_encoder=True)
+    checkpoint = files.desk.run(AsCheckpoint(), model=replace(model, adapters=(change,)))
+    plain = files.saved(files.open("one"))
+    assert same(files.saved(checkpoint), {**plain, f"text_encoder.{name}": plain[f"text_encoder.{name}"] + 1})

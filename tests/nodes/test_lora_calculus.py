@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.lora import adapter_tensors, by_layer
 from nodes.diffusion.lora_deltas import product, rank_of
-from nodes.diffusion.merging import carrying_out
+from nodes.diffusion.merging import calculating
 from nodes.diffusion.overlays import applied
 from nodes.merging.as_checkpoint import AsCheckpoint
 from nodes.merging.bake_lora import BakeLoRA
@@ -21,6 +22,7 @@ from nodes.merging.extract_lora import ExtractLoRA
 from nodes.merging.merge_lora import MergeLoRA
 from nodes.merging.merge_weighted import MergeWeighted
 from nodes.merging.resize_lora import ResizeLoRA
+from nodes.models.load_checkpoint import LoadCheckpoint
 from nodes.models.load_model import LoadModel
 from nodes.output.save_safetensors import SaveSafetensors
 from tests.diffusion.test_lora import forward, open_model
@@ -128,9 +130,9 @@ def test_extracting_is_the_same_twice_and_reads_equal_files_never(desk: Desk, mo
     place = Place(desk, "sd1")
     model = tuned(place, only="attn1.to_q.weight")
     read: list[str] = []
-    original = carrying_out.Reader.numbers
+    original = calculating.Reader.numbers
     monkeypatch.setattr(
-        carrying_out.Reader, "numbers", lambda self, entry, *rest: read.append(entry.file.name) or original(self, entry, *rest)
+        calculating.Reader, "numbers", lambda self, entry, *rest: read.append(entry.file.name) or original(self, entry, *rest)
     )
     files = [desk.run(ExtractLoRA(rank=2), base=place.model, tuned=model).adapters[-1] for _ in range(2)]
     assert files[0] == files[1]
@@ -197,6 +199,38 @@ def test_a_merged_lora_draws_as_its_parts_do(desk: Desk) -> None:
         torch.testing.assert_close(forward(loaded), expected, rtol=0, atol=1e-4)
 
 
+def test_a_lora_that_lies_over_a_model_twice_counts_twice(desk: Desk) -> None:
+    place = Place(desk, "sd1")
+    lora = place.lora("lora", unet_strength=0.5, text_encoder_strength=0.5)
+    twice, whole = place.with_loras(lora, lora), place.with_loras(replace(lora, unet_strength=1.0, text_encoder_strength=1.0))
+    merged, expected = layer_changes(place, desk.run(MergeLoRA(), models=[twice])), layer_changes(place, whole)
+    for layer, change in expected.items():
+        torch.testing.assert_close(merged[layer], change, rtol=0, atol=1e-5)
+    baked, wanted = (place.write(desk.run(BakeLoRA(), model=model)) for model in (twice, whole))
+    for name, tensor in wanted.items():
+        torch.testing.assert_close(baked[name], tensor, rtol=0, atol=1e-5)
+    shared = layer_changes(place, desk.run(MergeLoRA(), models=[place.with_loras(lora), twice]))
+    torch.testing.assert_close(shared, merged)
+
+
+def test_a_layer_that_only_files_hold_is_no_layer_of_a_lora(desk: Desk) -> None:
+    place = Place(desk, "sd2", "file.safetensors")
+    file = desk.root / "file.safetensors"
+    tensors, block = load_file(file), "cond_stage_model.model.transformer.resblocks.{}.".format
+    last = max(n for n in range(24) if any(name.startswith(block(n)) for name in tensors))
+    extra = {name.replace(block(last), block(last + 1)): t + 1 for name, t in tensors.items() if name.startswith(block(last))}
+    with safe_open(file, "pt") as opened:
+        told = opened.metadata()
+    save_file({**tensors, **{name: tensor - 1 for name, tensor in extra.items()}}, file, told)
+    tuned = {name: tensor + 0.1 * name.endswith("to_q.weight") for name, tensor in tensors.items()}
+    save_file({**tuned, **extra}, desk.root / "other.safetensors")
+    place.model = desk.run(LoadModel(model="file.safetensors"))
+    other = desk.run(LoadCheckpoint(path="other.safetensors"))
+    extracted = desk.run(ExtractLoRA(), base=place.model, tuned=other)
+    assert not any(f"layers.{last + 1}." in name for name in adapter_tensors(extracted.adapters[-1]))
+    assert not any("other changed parameters" in text for text in desk.messages.texts)
+
+
 def test_bad_inputs_are_named(desk: Desk) -> None:
     place = Place(desk, "sd1")
     lora, dora = place.lora("lora"), place.lora("dora")
@@ -212,9 +246,18 @@ def test_bad_inputs_are_named(desk: Desk) -> None:
         desk.run(MergeLoRA(weights="1, 2, 3"), models=[model])
     with pytest.raises(ValueError, match="weights"):
         MergeLoRA(weights="x")
+    for weights, models, socket in (
+        ("0", [model], "weights"),
+        ("", [place.model], "models"),
+        ("", [place.with_loras(dora)], "models"),
+    ):
+        with pytest.raises(InputError) as refused:
+            desk.run(MergeLoRA(weights=weights), models=models)
+        assert refused.value.field == socket
     with pytest.raises(InputError, match="families"):
         desk.run(MergeLoRA(), models=[model, replace(model, family="sdxl")])
     with pytest.raises(InputError, match="tuned model sdxl"):
         desk.run(ExtractLoRA(), base=place.model, tuned=replace(place.model, family="sdxl"))
-    with pytest.raises(InputError, match="adapters besides"):
+    with pytest.raises(InputError, match="adapters besides") as refused:
         desk.run(ExtractLoRA(), base=model, tuned=place.model)
+    assert refused.value.field == "base"

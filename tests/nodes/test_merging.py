@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -16,6 +17,7 @@ from nodes.diffusion.merging.values import Checkpoint
 from nodes.merging.as_checkpoint import AsCheckpoint
 from nodes.merging.merge_add_difference import MergeAddDifference
 from nodes.merging.merge_block_weighted import MergeBlockWeighted
+from nodes.merging.merge_cosine import MergeCosine
 from nodes.merging.merge_dare import MergeDare
 from nodes.merging.merge_model_stock import MergeModelStock
 from nodes.merging.merge_slerp import MergeSlerp
@@ -47,6 +49,7 @@ def test_every_method_ends_in_a_file_with_its_recipe(desk: Desk) -> None:
         "Weighted sum": desk.run(MergeWeighted(ratio=0.3), models=[a, b]),
         "Add difference": desk.run(MergeAddDifference(strength=0.5), a=a, b=b, c=c),
         "slerp": desk.run(MergeSlerp(), a=a, b=b),
+        "cosine": desk.run(MergeCosine(), a=a, b=b),
         "ties": desk.run(MergeTies(), base=a, models=[b, c]),
         "dare": desk.run(MergeDare(seed=3), base=a, models=[b, c]),
         "model stock": desk.run(MergeModelStock(), base=a, models=[b, c]),
@@ -136,6 +139,26 @@ def test_bad_inputs_are_named(desk: Desk) -> None:
         with pytest.raises(InputError, match=message) as refused:
             desk.run(LoadCheckpoint(path=name))
         assert refused.value.field == "path"
+
+
+def test_errors_name_the_socket_that_is_wrong(desk: Desk) -> None:
+    a, b = add(desk, "a", 0), add(desk, "b", 1)
+    save_file({"model.w": torch.zeros(6, 7)}, desk.root / "other.safetensors")
+    other = desk.run(LoadCheckpoint(path="other.safetensors"))
+    inner = desk.run(MergeWeighted(), models=[a, b, a])
+    for node, wires, socket in (
+        (MergeSlerp(), {"a": inner, "b": other}, "b"),
+        (MergeAddDifference(), {"a": inner, "b": b, "c": other}, "c"),
+        (MergeTies(), {"base": inner, "models": [b, other]}, "models"),
+    ):
+        with pytest.raises(InputError, match=r"model\.w is") as refused:
+            desk.run(node, **wires)
+        assert refused.value.field == socket
+
+
+def test_what_is_no_number_is_told_in_plain_words() -> None:
+    with pytest.raises(ValidationError, match="weights must be numbers below 1000, with commas between them"):
+        MergeWeighted(weights="1, x")
 
 
 @pytest.mark.parametrize(

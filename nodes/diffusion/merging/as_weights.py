@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import init_empty_weights
 from diffusers import AutoencoderKL
 from torch import Tensor
@@ -12,14 +13,16 @@ from transformers import CLIPTextConfig
 from nodes.diffusion.adapters import ENCODERS
 from nodes.diffusion.clip_folders import has_text_projection
 from nodes.diffusion.empty_unet import empty_unet
+from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import inspect_folder, read_config
 from nodes.diffusion.layouts.descriptions import described
 from nodes.diffusion.layouts.places import Place, folder_places, layout_of
-from nodes.diffusion.layouts.tensors import to_folder
+from nodes.diffusion.layouts.tensors import shape_in_folder, to_folder
 from nodes.diffusion.layouts.text_names import SHELL
 from nodes.diffusion.lora_targets import empty_text_encoders
 from nodes.diffusion.merging.blocks import layers_per_block
-from nodes.diffusion.merging.carrying_out import values_of
+from nodes.diffusion.merging.calculating import values_of
+from nodes.diffusion.merging.carrying_out import written_as
 from nodes.diffusion.merging.headers import Header
 from nodes.diffusion.merging.plan import Plan
 from nodes.diffusion.merging.reading import reading
@@ -58,12 +61,22 @@ def weights_in(header: Header, family: Family) -> dict[str, tuple[str, Place]]:
     return found
 
 
+def check_shapes(header: Header, found: dict[str, tuple[str, Place]], shapes: dict[str, tuple[int, ...]]) -> None:
+    """Raise InputError for a weight of another shape than the model's."""
+    for weight, (name, place) in found.items():
+        theirs = shape_in_folder(header[name].shape, place.change)
+        if weight in shapes and theirs != shapes[weight]:
+            message = f"{weight} is {list(theirs)} in the checkpoint and {list(shapes[weight])} in the model."
+            raise InputError(message, field="model", remedy="Wire the model that the first checkpoint is.")
+
+
 def weights_of(
     plan: Plan, wanted: dict[str, tuple[str, Place]], progress: Callable[[int, int], None]
 ) -> Iterator[tuple[str, Tensor]]:
-    """Yield the wanted weights of the result, float32, one at a time."""
+    """Yield the wanted weights of the result, float32, one at a time; raise InputError where one is not finite."""
     layers = layers_per_block(plan.tensors)
     with reading() as reader:
         for done, (weight, (name, place)) in enumerate(sorted(wanted.items())):
             progress(done, len(wanted))
-            yield weight, to_folder(values_of(plan, reader, name, layers), place.change)
+            values = written_as(torch.float32, values_of(plan, reader, name, layers), name, plan, reader)
+            yield weight, to_folder(values, place.change)

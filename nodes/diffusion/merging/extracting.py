@@ -1,7 +1,7 @@
 """What a model learned, as a LoRA: the difference of two recipes, layer by layer, in factors of low rank."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.lora_factors import factored
 from nodes.diffusion.merging.blocks import layers_per_block
-from nodes.diffusion.merging.carrying_out import values_of
+from nodes.diffusion.merging.calculating import values_of
 from nodes.diffusion.merging.layers import layers_in, parameters_in
 from nodes.diffusion.merging.lora_making import MadeLayer
 from nodes.diffusion.merging.plan import Plan
@@ -19,12 +19,16 @@ from nodes.diffusion.merging.values import sources_of
 
 
 class Side:
-    """One of two recipes: its parameters by the names that LoRAs know, whatever its layout."""
+    """One of two recipes: its parameters by the names that LoRAs know, whatever its layout.
 
-    def __init__(self, plan: Plan, reader: Reader) -> None:
+    Only `known` ones count, as SD2's files hold a layer of the text encoder that no program uses.
+    """
+
+    def __init__(self, plan: Plan, reader: Reader, known: Collection[str]) -> None:
         self._plan, self._reader = plan, reader
         self._blocks = layers_per_block(plan.tensors)
-        self.parameters, self.layers = parameters_in(plan.tensors), layers_in(plan.tensors)
+        self.parameters = {name: part for name, part in parameters_in(plan.tensors).items() if name in known}
+        self.layers = {layer: part for layer, part in layers_in(plan.tensors).items() if f"{layer}.weight" in known}
 
     def file_of(self, name: str) -> tuple[str, str] | None:
         """Return the file and its tensor where a parameter is simply that one's; None where something is done to it."""

@@ -11,6 +11,8 @@ from nodes.diffusion.adapters import in_folder
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import AGAIN, check_whole
 from nodes.diffusion.layouts.places import Layout, Place, in_file, layout_of
+from nodes.diffusion.layouts.scales import check_scale, is_scaling, scales_among
+from nodes.diffusion.layouts.single_files import PICKLES
 from nodes.diffusion.values import Family
 
 BYTES = {
@@ -18,7 +20,9 @@ BYTES = {
     "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
 }  # fmt: skip
 """Bytes of one number, by its name in safetensors headers."""
+IMAGE_ENCODER = "image_encoder."
 PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
+CONVERT = "LoadModel opens pickles that hold tensors alone, and SaveCheckpoint writes them as .safetensors."
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Entry:
     shape: tuple[int, ...]
     start: int
     """Offset in the file."""
+    scale: "Entry | None" = None
+    """What the numbers of a scaled fp8 weight are multiplied by: one number, or one for each row."""
 
     @property
     def count(self) -> int:
@@ -45,6 +51,8 @@ Header = Mapping[str, Entry]
 
 def read_file_header(file: Path) -> dict[str, Entry]:
     """Return the tensors of one safetensors file; raise InputError when it is damaged or no such file."""
+    if file.suffix.lower() in PICKLES:
+        raise InputError(f"{file.name} is no safetensors file, which merges need.", field="path", remedy=CONVERT)
     check_whole(file)
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
@@ -55,7 +63,15 @@ def read_file_header(file: Path) -> dict[str, Entry]:
         if entry.start < end:
             raise InputError(f"{file.name}: the bytes of {name} are another tensor's too.", field="path", remedy=AGAIN)
         end = entry.start + entry.count * BYTES[entry.dtype]
-    return entries
+    return _scaled(file, entries)
+
+
+def _scaled(file: Path, entries: dict[str, Entry]) -> dict[str, Entry]:
+    """Scaled weights with their scales, which are then no tensors of their own."""
+    scales = {name: entries[scale] for name, scale in scales_among(entries).items() if name in entries}
+    for name, scale in scales.items():
+        check_scale(f"{file.name}: {name}", (entries[name].dtype, entries[name].shape), (scale.dtype, scale.shape))
+    return {name: replace(own, scale=scales.get(name)) for name, own in entries.items() if not is_scaling(name)}
 
 
 def read_metadata(file: Path) -> dict[str, str]:
@@ -92,7 +108,11 @@ def with_changes(header: Header, changes: tuple[Path, ...]) -> dict[str, Entry]:
     family = family_of(header)
     layout = layout_of(header, family) if family != "other" else None
     for file in changes:
-        for name, entry in read_file_header(file).items():
+        trained = read_file_header(file)
+        has_image_encoder = any(name.startswith(IMAGE_ENCODER) for name in trained)
+        for name, entry in trained.items():
+            if has_image_encoder and (name.startswith(IMAGE_ENCODER) or ".text_projection." in name):
+                continue  # a CLIP's comparison of texts and pictures, which diffusion does not use
             place = _place(name, header, layout)
             if place and place.change not in ("", "conv"):
                 message = f"the trained weight {name} is only a part of a tensor in this file."

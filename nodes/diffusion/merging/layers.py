@@ -28,6 +28,11 @@ class Part:
 
 def parameters_in(header: Header) -> dict[str, Part]:
     """Return UNet's and text encoders' weights and biases, `unet.NAME.weight`, `text_encoder_0.NAME.bias`, without shells."""
+    return {name: part for name, part in all_parameters_in(header).items() if not name.startswith("vae.")}
+
+
+def all_parameters_in(header: Header) -> dict[str, Part]:
+    """Return the same with the VAE's, whose attention may be 1x1 convolutions."""
     family = family_of(header)
     if family == "other":
         return {}
@@ -37,7 +42,7 @@ def parameters_in(header: Header) -> dict[str, Part]:
     for name, entry in header.items():
         for place in (Place(name),) if folder else folder_places(name, layout):
             part, _, inner = place.name.partition(".")
-            if entry.is_float and (part == "unet" or part in TEXT[family]) and place.change in ("", *THIRDS):
+            if entry.is_float and (part in ("unet", "vae") or part in TEXT[family]) and place.change != "transposed":
                 found[f"{ENCODERS.get(part, part)}.{inner.removeprefix(SHELL)}"] = _part(name, place, entry)
     return found
 

@@ -36,17 +36,18 @@ def summed(
     cut: tuple[int, float] | None,
     reader: Reader,
     progress: Callable[[int, int], None],
+    socket: str = "model",
 ) -> Iterator[MadeLayer]:
-    """Yield every layer of a sum of LoRAs, its factors side by side, or cut to (rank, energy)."""
+    """Yield every layer of a sum of LoRAs, its factors side by side, or cut to (rank, energy); errors name `socket`."""
     where = [layers_of(term.lora) for term in terms]
     names = sorted({layer for layers in where for layer in layers})
     for done, layer in enumerate(names):
         progress(done, len(names))
         parts = [(term, layers[layer]) for term, layers in zip(terms, where, strict=True) if layer in layers and term.on(layer)]
         if parts and layer not in shapes:
-            raise InputError(f"the model has no layer {layer}, which a LoRA changes.", field="model", remedy=ANOTHER)
+            raise InputError(f"the model has no layer {layer}, which a LoRA changes.", field=socket, remedy=ANOTHER)
         if parts:
-            yield _layer(layer, shapes[layer], parts, cut, reader)
+            yield _layer(layer, shapes[layer], parts, cut, reader, socket)
 
 
 def _layer(
@@ -55,6 +56,7 @@ def _layer(
     parts: Sequence[tuple[Weighted, Mapping[str, Entry]]],
     cut: tuple[int, float] | None,
     reader: Reader,
+    socket: str,
 ) -> MadeLayer:
     ups: list[Tensor] = []
     downs: list[Tensor] = []
@@ -63,8 +65,8 @@ def _layer(
         leaves = {leaf: reader.numbers(entry).view(entry.shape) for leaf, entry in entries.items()}
         if not fits(leaves, shape):
             message = f"what {term.lora.label} holds for {layer} does not fit the model's {list(shape)}."
-            raise InputError(message, field="model", remedy=ANOTHER)
-        up, down = plain_factors(leaves, term.lora.scale, shape)
+            raise InputError(message, field=socket, remedy=ANOTHER)
+        up, down = plain_factors(leaves, term.lora.scale, shape, socket)
         ups.append(up * term.on(layer))
         downs.append(down)
         if "diff_b" in leaves:

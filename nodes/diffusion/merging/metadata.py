@@ -8,7 +8,7 @@ from typing import Any
 from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.merging.headers import Header, read_metadata
 from nodes.diffusion.merging.plan import INPUT_LAYERS, Plan
-from nodes.diffusion.merging.values import Baked, Recipe, Source, name_of, sources_of
+from nodes.diffusion.merging.values import Baked, Permuted, Pruned, Recipe, Source, name_of, sources_of
 
 ARCHITECTURES = {
     ("sd1", 320, 4): "stable-diffusion-v1",
@@ -40,17 +40,17 @@ def merge_metadata(plan: Plan, family: str, given: Mapping[str, str], precision:
     models = {source.digest: {"name": source.name, "legacy_hash": None, "sd_merge_recipe": None} for source in plan.headers}
     return {
         "format": "pt",
-        **{name: text for name, text in _own_metadata(plan.headers[first]).items() if name in KEPT},
+        **{name: text for name, text in _own_metadata(plan.headers[first], first).items() if name in KEPT},
         **{f"modelspec.{name}": text for name, text in spec.items()},
         "sd_merge_recipe": json.dumps({**recipe_json(plan.recipe), **_facts(plan, given, precision)}, sort_keys=True),
         "sd_merge_models": json.dumps(models, sort_keys=True),
     }
 
 
-def _own_metadata(header: Header) -> dict[str, str]:
+def _own_metadata(header: Header, source: Source) -> dict[str, str]:
     """What a checkpoint's own file says, not those of weights that were trained in place of some of its."""
-    files = Counter(entry.file for entry in header.values())
-    return read_metadata(files.most_common(1)[0][0])
+    files = Counter(entry.file for entry in header.values() if entry.file not in source.changes)
+    return read_metadata(files.most_common(1)[0][0]) if files else {}
 
 
 def _facts(plan: Plan, given: Mapping[str, str], precision: str) -> dict[str, Any]:
@@ -68,8 +68,13 @@ def recipe_json(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe; an input that is itself a merge stands as its recipe where otherwise the hash stands."""
     if isinstance(recipe, Source):
         return {"type": "latentloom", "interp_method": "No interpolation", "primary_model_hash": recipe.digest}
+    if isinstance(recipe, Permuted):
+        facts = {"reference": recipe.reference, "permutations": recipe.orders.stem}
+        return {"type": "latentloom", "interp_method": "Rebasin", "primary_model_hash": _base_json(recipe), **facts}
+    if isinstance(recipe, Pruned):
+        return {"type": "latentloom", "interp_method": "Prune", "primary_model_hash": _base_json(recipe), "parts": recipe.parts}
     if isinstance(recipe, Baked):
-        base = recipe.input.digest if isinstance(recipe.input, Source) else recipe_json(recipe.input)
+        base = _base_json(recipe)
         loras = [_lora_json(lora) for lora in recipe.loras]
         return {"type": "latentloom", "interp_method": "Bake LoRA", "primary_model_hash": base, "loras": loras}
     inputs = [part.digest if isinstance(part, Source) else recipe_json(part) for part in recipe.inputs]
@@ -85,6 +90,11 @@ def recipe_json(recipe: Recipe) -> dict[str, Any]:
         **({"density": recipe.density} if recipe.method in ("ties", "dare") else {}),
         **({"seed": recipe.seed} if recipe.method == "dare" else {}),
     }
+
+
+def _base_json(recipe: Baked | Permuted | Pruned) -> str | dict[str, Any]:
+    """The hash of what is changed, or its recipe."""
+    return recipe.input.digest if isinstance(recipe.input, Source) else recipe_json(recipe.input)
 
 
 def _lora_json(lora: LowRankAdapter) -> dict[str, Any]:

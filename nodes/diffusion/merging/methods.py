@@ -14,6 +14,9 @@ PARALLEL = 1e-6
 """Sine of the angle below which two tensors count as parallel."""
 CHANCES = 2**16
 """DARE's chance to keep an entry is a multiple of 1 / CHANCES."""
+BLOCK = 2**18
+"""Entries that are drawn for by one generator."""
+Draws = np.ndarray[tuple[int], np.dtype[np.uint16]]
 
 
 def combined(merge: Merged, tensors: list[Tensor], weights: tuple[float, ...], facts: Facts, name: str, start: int) -> Tensor:
@@ -31,8 +34,8 @@ def combined(merge: Merged, tensors: list[Tensor], weights: tuple[float, ...], f
         case "ties":
             return ties(tensors[0], others, facts.trims, strength, start)
         case "dare":
-            seeds = [seed_for(merge.seed, f"{name} {n}", start) for n in range(len(others))]
-            return dare(tensors[0], others, merge.density, strength, seeds)
+            draws = [drawn(merge.seed, f"{name} {n}", start, len(tensors[0])) for n in range(len(others))]
+            return dare(tensors[0], others, merge.density, strength, draws)
         case "train difference":
             return train_difference(tensors[0], tensors[1], tensors[2], strength)
         case "VAE":
@@ -126,19 +129,29 @@ def ties(base: Tensor, others: list[Tensor], trims: tuple[Trim, ...], strength: 
     return total.mul_(sign).div_(count.clamp_(min=1)).mul_(strength).add_(base)
 
 
-def dare(base: Tensor, others: list[Tensor], density: float, strength: float, seeds: list[int]) -> Tensor:
+def dare(base: Tensor, others: list[Tensor], density: float, strength: float, draws: list[Draws]) -> Tensor:
     """Drop each entry of a difference with chance 1 - d, divide the rest by d, add their mean (Yu et al. 2024, DARE, eq. 2-3)."""
     limit = max(1, round(density * CHANCES))
     total = torch.zeros_like(base)
-    for other, seed in zip(others, seeds, strict=True):
+    for other, draw in zip(others, draws, strict=True):
         difference = other - base
         if limit < CHANCES:
             values = difference.numpy()
-            np.multiply(values, _draws(seed, len(values)) < limit, out=values)
+            np.multiply(values, draw < limit, out=values)
         total += difference
     return total.mul_(strength * CHANCES / (limit * len(others))).add_(base)
 
 
-def _draws(seed: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.uint16]]:
-    """Whole numbers below CHANCES, all as likely, four from each number that the generator makes."""
+def drawn(seed: int, name: str, start: int, count: int) -> Draws:
+    """Return whole numbers below CHANCES, all as likely, for entries [start, start + count) of a tensor.
+
+    Each block of entries has a generator of its own, so that an entry's number does not depend on how a tensor is sliced.
+    """
+    blocks = range(start - start % BLOCK, start + count, BLOCK)
+    parts = [_numbers(seed_for(seed, name, block), min(BLOCK, start + count - block)) for block in blocks]
+    return np.concatenate(parts)[start % BLOCK :] if len(parts) > 1 else parts[0][start % BLOCK :] if parts else _numbers(seed, 0)
+
+
+def _numbers(seed: int, count: int) -> Draws:
+    """Four from each number that the generator makes."""
     return np.random.SFC64(seed).random_raw(-(-count // 4)).astype("<u8", copy=False).view("<u2")[:count]

@@ -2,27 +2,32 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.merging.headers import Entry, Header, family_of
+from nodes.diffusion.merging.headers import Entry, Header, family_of, read_file_header
 from nodes.diffusion.merging.layers import LayerChange, changes_of
 from nodes.diffusion.merging.values import (
     Baked,
     Merged,
+    Permuted,
+    Pruned,
     Recipe,
     Source,
     baked_in,
     name_of,
     operations_in,
     parts_of,
+    permuted_in,
     sources_of,
 )
-from nodes.diffusion.merging.views import VAES, header_of
+from nodes.diffusion.merging.views import VAES, header_of, is_part
 
 Locate = Callable[[str], Path]
 LATENT_CHANNELS = 4
 INPUT_LAYERS = ("diffusion_model.input_blocks.0.0.weight", "unet.conv_in.weight")
+SAME_VAE = "Wire a checkpoint or a VAE file of the same architecture."
 SAME = "Merge checkpoints of one family in one layout: single files with single files, folders with folders."
 
 
@@ -34,15 +39,26 @@ class Plan:
     headers: Mapping[Source, Header]
     changes: Mapping[Baked, Mapping[str, tuple[LayerChange, ...]]]
     """What is baked into which tensors."""
+    orders: Mapping[Permuted, Header]
+    """Where the new orders of rows and columns lie."""
 
     def entry(self, recipe: Recipe, name: str) -> Entry | None:
-        """Return what says the tensor's shape in a part of the recipe: the entry of its first source."""
-        return self.headers[next(sources_of(recipe))].get(name)
+        """Return what says the tensor's shape in a part of the recipe: the entry of its first source, None if there is none."""
+        while not isinstance(recipe, Source):
+            if isinstance(recipe, Pruned) and not is_part(name, recipe.parts):
+                return None
+            recipe = parts_of(recipe)[0]
+        return self.headers[recipe].get(name)
 
-    @property
+    @cached_property
     def tensors(self) -> Header:
         """The tensors of the result, with the shapes that they will have."""
-        return self.headers[next(sources_of(self.recipe))]
+        return self.tensors_of(self.recipe)
+
+    def tensors_of(self, recipe: Recipe) -> Header:
+        """Return the tensors of a part of the recipe."""
+        header = self.headers[next(sources_of(recipe))]
+        return {name: entry for name, entry in header.items() if self.entry(recipe, name)}
 
     def operation(self, recipe: Recipe, name: str) -> Merged | None:
         """Return what is to be done for one tensor, None where the first input's is copied.
@@ -60,10 +76,16 @@ class Plan:
         """Whether a tensor of the result may be another than the first file's own."""
         recipe = self.recipe
         while not isinstance(recipe, Source):
-            if self.operation(recipe, name) or (isinstance(recipe, Baked) and name in self.changes[recipe]):
+            if self.operation(recipe, name) or self.takes_whole_rows(recipe, name):
                 return True
             recipe = parts_of(recipe)[0]
         return recipe.moving_average or self.headers[recipe][name].file in recipe.changes
+
+    def takes_whole_rows(self, recipe: Recipe, name: str) -> bool:
+        """Whether LoRAs are added to a tensor here, or its rows or columns are put in another order."""
+        if isinstance(recipe, Permuted):
+            return not self.orders[recipe].keys().isdisjoint((f"rows.{name}", f"columns.{name}"))
+        return isinstance(recipe, Baked) and name in self.changes[recipe]
 
     def left_alone(self) -> int:
         """Return how many tensors are the first input's because another input lacks them."""
@@ -71,52 +93,66 @@ class Plan:
         return sum(any(self.entry(part, name) is None for part in parts) for name in self.tensors)
 
 
-def planned(recipe: Recipe, locate: Locate) -> Plan:
-    """Return the plan of a recipe; raise InputError naming what does not fit. No tensor is read."""
+def planned(recipe: Recipe, locate: Locate, sockets: tuple[str, ...] = ()) -> Plan:
+    """Return the plan of a recipe; raise InputError naming what does not fit. No tensor is read.
+
+    `sockets` are those of the node that takes the last step, one for each input; without them all inputs are in `models`.
+    """
     headers = {source: header_of(source, locate(source.digest)) for source in sources_of(recipe)}
     changes = {baked: changes_of(baked, headers[next(sources_of(baked))]) for baked in baked_in(recipe)}
-    plan = Plan(recipe, headers, changes)
+    orders = {permuted: read_file_header(permuted.orders) for permuted in permuted_in(recipe)}
+    plan = Plan(recipe, headers, changes, orders)
     for merge in operations_in(recipe):
-        first, *others = (next(sources_of(part)) for part in merge.inputs)
-        for other in others:
-            _check_vae(first, other, plan) if merge.method == "VAE" else _check_families(first, other, plan)
-    _check_shapes(recipe, plan)
+        for other, socket in list(zip(merge.inputs, _sockets(merge, sockets if merge is recipe else ()), strict=True))[1:]:
+            if merge.method == "VAE":
+                _check_vae(merge.inputs[0], other, plan)
+            else:
+                _check_families(merge.inputs[0], other, plan, socket)
+    _check_shapes(recipe, plan, sockets)
     return plan
 
 
-def _check_families(first: Source, other: Source, plan: Plan) -> None:
-    families = [family_of(plan.headers[source]) for source in (first, other)]
+def _sockets(merge: Merged, sockets: tuple[str, ...]) -> tuple[str, ...]:
+    return sockets or ("models",) * len(merge.inputs)
+
+
+def _check_families(first: Recipe, other: Recipe, plan: Plan, socket: str) -> None:
+    names = [next(sources_of(recipe)).name for recipe in (first, other)]
+    families = [family_of(plan.headers[next(sources_of(recipe))]) for recipe in (first, other)]
     if families[0] != families[1]:
-        message = f"{first.name} is of the family {families[0]} and {other.name} of {families[1]}."
-        raise InputError(message, field="models", remedy=SAME)
-    if not plan.headers[first].keys() & plan.headers[other].keys():
-        raise InputError(f"{first.name} and {other.name} have no tensor in common.", field="models", remedy=SAME)
+        message = f"{names[0]} is of the family {families[0]} and {names[1]} of {families[1]}."
+        raise InputError(message, field=socket, remedy=SAME)
+    if not plan.tensors_of(first).keys() & plan.tensors_of(other).keys():
+        raise InputError(f"{names[0]} and {names[1]} have no tensor in common.", field=socket, remedy=SAME)
 
 
-def _check_vae(first: Source, donor: Source, plan: Plan) -> None:
-    own = [name for name in plan.headers[first] if name.startswith(VAES)]
-    lacking = [name for name in own if name not in plan.headers[donor]]
-    if lacking or not own:
-        which = f"{first.name} holds no VAE" if not own else f"{donor.name} holds no {lacking[0]}"
-        raise InputError(f"{which}.", field="vae", remedy="Wire a checkpoint or a VAE file of the same architecture.")
+def _check_vae(first: Recipe, donor: Recipe, plan: Plan) -> None:
+    own = [name for name in plan.tensors_of(first) if name.startswith(VAES)]
+    lacking = [name for name in own if plan.entry(donor, name) is None]
+    if not own:
+        message = f"{name_of(first)} holds no VAE."
+        raise InputError(message, field="checkpoint", remedy="Wire a checkpoint that has one, which is then replaced.")
+    if lacking:
+        message = f"{name_of(donor)} holds no {lacking[0]}."
+        raise InputError(message, field="vae", remedy=SAME_VAE)
 
 
-def _check_shapes(recipe: Recipe, plan: Plan) -> None:
+def _check_shapes(recipe: Recipe, plan: Plan, sockets: tuple[str, ...]) -> None:
     for part in parts_of(recipe):
-        _check_shapes(part, plan)
-    for name in plan.headers[next(sources_of(recipe))]:
+        _check_shapes(part, plan, ())
+    for name in plan.tensors_of(recipe):
         if operation := plan.operation(recipe, name):
-            _check_tensor(operation, name, plan)
+            _check_tensor(operation, name, plan, _sockets(operation, sockets))
 
 
-def _check_tensor(recipe: Merged, name: str, plan: Plan) -> None:
+def _check_tensor(recipe: Merged, name: str, plan: Plan, sockets: tuple[str, ...]) -> None:
     shapes = [entry.shape for part in recipe.inputs if (entry := plan.entry(part, name))]
-    for part, shape in zip(recipe.inputs, shapes, strict=True):
+    for part, shape, socket in zip(recipe.inputs, shapes, sockets, strict=True):
         if shape != shapes[0] and not (name.endswith(INPUT_LAYERS) and _is_first_channels(shape, shapes[0])):
             message = f"{name} is {list(shapes[0])} in {name_of(recipe.inputs[0])} and {list(shape)} in {name_of(part)}."
             more = name.endswith(INPUT_LAYERS) and _is_first_channels(shapes[0], shape)
             remedy = "Wire the inpainting or pix2pix model first: its further channels are kept." if more else SAME
-            raise InputError(message, field="models", remedy=remedy)
+            raise InputError(message, field=socket, remedy=SAME_VAE if recipe.method == "VAE" else remedy)
 
 
 def _is_first_channels(few: tuple[int, ...], many: tuple[int, ...]) -> bool:

@@ -7,6 +7,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,7 +53,26 @@ class Reader:
 
     def numbers(self, entry: Entry, start: int = 0, count: int | None = None) -> Tensor:
         """Return numbers as a flat float32 tensor."""
-        return self.raw(entry, start, count).view(DTYPES[entry.dtype]).to(torch.float32)
+        found = self.raw(entry, start, count).view(DTYPES[entry.dtype]).to(torch.float32)
+        if entry.scale:
+            rows = torch.arange(start, start + len(found)) // (entry.count // entry.shape[0])
+            found *= self._scales(entry.scale, rows)
+        return found
+
+    def rows(self, entry: Entry, width: int, order: Tensor) -> Tensor:
+        """Return rows of `width` numbers by their numbers [n], in this order, as a flat float32 tensor."""
+        size = width * BYTES[entry.dtype]
+        rows = np.memmap(entry.file, np.uint8, "r", offset=entry.start, shape=(entry.count // width, size))
+        found = torch.from_numpy(np.take(rows, order.numpy(), axis=0))
+        numbers = found.flatten().view(DTYPES[entry.dtype]).to(torch.float32)
+        if entry.scale:
+            numbers *= self._scales(entry.scale, order.repeat_interleave(width))
+        return numbers
+
+    def _scales(self, scale: Entry, rows: Tensor) -> Tensor:
+        """What numbers in these rows [n] are multiplied by: [n], or [1] where it is the same for all."""
+        scales = self.numbers(scale)
+        return scales if len(scales) == 1 else scales[rows]
 
     def slices(self, entry: Entry, size: int) -> Iterator[Tensor]:
         """Yield all numbers of a tensor, `size` at a time."""

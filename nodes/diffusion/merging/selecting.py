@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 Bits = NDArray[np.int32]
 """Bit patterns of float32 numbers of at least 0, which are in the order of the numbers."""
-BINS = 2**18
+BINS = 2**20
 EVERYTHING = 2**31
 MARGIN = 3.0
 """Standard deviations of a sample's rank within which the kth largest is looked for first."""

@@ -27,8 +27,6 @@ class Source:
     """Files of trained weights that take the place of the folder's, as a WeightChange names them."""
     moving_average: bool = False
     """Whether the moving average that a single file holds beside its UNet is used in its place."""
-    parts: tuple[str, ...] = ()
-    """The only parts that are used, of `unet`, `vae` and `text_encoder`; empty uses all tensors there are."""
     vae_spelling: Spelling = "own"
 
 
@@ -57,7 +55,29 @@ class Baked:
     loras: tuple[LowRankAdapter, ...]
 
 
-Recipe: TypeAlias = Source | Merged | Baked
+@dataclass(frozen=True, kw_only=True)
+class Permuted:
+    """Hidden units in another order, which leaves what the model computes as it is."""
+
+    kind: Literal["permuted"] = "permuted"
+    input: "Recipe"
+    orders: Path
+    """Where each row comes from, under `rows.NAME` of a tensor [n], and each column under `columns.NAME`: whole numbers."""
+    reference: str
+    """Name of the model that the order brings nearest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """Some parts of a model, without what training programs keep beside them."""
+
+    kind: Literal["pruned"] = "pruned"
+    input: "Recipe"
+    parts: tuple[str, ...]
+    """Of `unet`, `vae` and `text_encoder`."""
+
+
+Recipe: TypeAlias = Source | Merged | Baked | Permuted | Pruned
 
 
 @dataclass(frozen=True)
@@ -84,7 +104,7 @@ def parts_of(recipe: Recipe) -> "tuple[Recipe, ...]":
             return ()
         case Merged():
             return recipe.inputs
-        case Baked():
+        case Baked() | Permuted() | Pruned():
             return (recipe.input,)
 
 
@@ -103,7 +123,7 @@ def with_sources(recipe: Recipe, change: Callable[[Source], Source]) -> Recipe:
             return change(recipe)
         case Merged():
             return replace(recipe, inputs=tuple(with_sources(part, change) for part in recipe.inputs))
-        case Baked():
+        case Baked() | Permuted() | Pruned():
             return replace(recipe, input=with_sources(recipe.input, change))
 
 
@@ -113,6 +133,14 @@ def baked_in(recipe: Recipe) -> Iterator[Baked]:
         yield recipe
     for part in parts_of(recipe):
         yield from baked_in(part)
+
+
+def permuted_in(recipe: Recipe) -> Iterator[Permuted]:
+    """Yield every place of a recipe in which hidden units are put in another order."""
+    if isinstance(recipe, Permuted):
+        yield recipe
+    for part in parts_of(recipe):
+        yield from permuted_in(part)
 
 
 def name_of(recipe: Recipe) -> str:

@@ -1,9 +1,10 @@
-"""What a recipe sees of a file: trained weights in their places, a moving average, some parts only, a VAE under other names."""
+"""What a recipe sees of a file: a moving average, trained weights in their places, a VAE under other names; parts of a model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.layouts.places import TEXT, UNET, VAE, moving_average_name
+from nodes.diffusion.layouts.places import AVERAGE, TEXT, UNET, VAE, moving_average_name
 from nodes.diffusion.layouts.vae_names import is_attention_weight, vae_blocks, vae_from_ldm, vae_to_ldm
 from nodes.diffusion.merging.headers import Entry, Header, read_header, with_changes
 from nodes.diffusion.merging.values import Source, Spelling
@@ -22,12 +23,21 @@ MARKS = ("v_pred", "ztsnr")
 
 def header_of(source: Source, place: Path) -> Header:
     """Return the tensors that a source stands for; raise InputError when it lacks what is asked of it."""
-    header: Header = with_changes(read_header(place), source.changes)
+    own: Header = read_header(place)
     if source.moving_average:
-        header = _averaged(header, source.name)
-    if source.parts:
-        header = _kept(header, source)
+        own = _averaged(own, source.name)
+    header = with_changes(own, source.changes)
+    if any(header[name] is not entry for name, entry in own.items() if name.startswith(UNET)):  # it averages other weights
+        header = {name: entry for name, entry in header.items() if not name.startswith(AVERAGE)}
     return header if source.vae_spelling == "own" else _spelled(header, source.vae_spelling)
+
+
+def holds_average(source: Source, place: Path) -> bool:
+    """Whether a file holds the moving average of the UNet's weights that it stands for: those that were trained have none."""
+    own, header = read_header(place), header_of(source, place)
+    return any(name.startswith(AVERAGE) for name in own) and (
+        source.moving_average or any(name.startswith(AVERAGE) for name in header)
+    )
 
 
 def _averaged(header: Header, name: str) -> dict[str, Entry]:
@@ -39,14 +49,9 @@ def _averaged(header: Header, name: str) -> dict[str, Entry]:
     return {own: header[average] if (average := averages.get(own, own)) in header else entry for own, entry in header.items()}
 
 
-def _kept(header: Header, source: Source) -> dict[str, Entry]:
-    prefixes = tuple(prefix for part in source.parts for prefix in PREFIXES[part])
-    found = {name: entry for name, entry in header.items() if name.startswith(prefixes)}
-    if not found:
-        message = f"{source.name} holds no tensors of {' and '.join(source.parts)}."
-        raise InputError(message, field="checkpoint", remedy="Keep other parts, or load another checkpoint.")
-    marks = {name: header[name] for name in MARKS if name in header and "unet" in source.parts}
-    return found | marks
+def is_part(name: str, parts: tuple[str, ...]) -> bool:
+    """Whether a tensor belongs to one of the parts `unet`, `vae` and `text_encoder`."""
+    return (name in MARKS and "unet" in parts) or name.startswith(tuple(prefix for part in parts for prefix in PREFIXES[part]))
 
 
 def _spelled(header: Header, spelling: Spelling) -> dict[str, Entry]:
@@ -64,6 +69,6 @@ def _spelled(header: Header, spelling: Spelling) -> dict[str, Entry]:
         entry = header[name]
         if is_attention_weight(ldm):
             shape = entry.shape[:2]
-            entry = Entry(entry.file, entry.dtype, (*shape, 1, 1) if spelling == "file" else shape, entry.start)
+            entry = replace(entry, shape=(*shape, 1, 1) if spelling == "file" else shape)
         found[f"{VAE}{ldm}" if spelling == "file" else f"{FOLDER_VAE}{diffusers}"] = entry
     return found

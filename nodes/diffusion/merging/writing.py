@@ -44,7 +44,7 @@ class HashingWriter:
         while (data := self._queue.get()) is not None:
             if self._error is None:
                 try:
-                    self._write(memoryview(data))
+                    self._write(memoryview(data).cast("B"))
                 except BaseException as error:
                     self._error = error
 
