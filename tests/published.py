@@ -16,12 +16,12 @@ from nodes.diffusion.layouts.writing import Written, write_checkpoint
 from nodes.diffusion.values import Family
 
 
-def empty_parts(family: Family) -> dict[str, Any]:
-    """The parts of a family as our configurations describe them, on the meta device."""
+def empty_parts(family: Family, in_channels: int = 4) -> dict[str, Any]:
+    """The parts of a family as our configurations describe them, on the meta device; its UNet takes so many channels."""
     configs = published(family)
     with init_empty_weights():
         parts: dict[str, Any] = {
-            "unet": UNet2DConditionModel.from_config(configs["unet/config.json"]),
+            "unet": UNet2DConditionModel.from_config({**configs["unet/config.json"], "in_channels": in_channels}),
             "vae": AutoencoderKL.from_config(configs["vae/config.json"]),
         }
         for part in [name.split("/")[0] for name in configs if name.startswith("text_encoder")]:
@@ -31,19 +31,19 @@ def empty_parts(family: Family) -> dict[str, Any]:
     return parts
 
 
-def single_file(family: Family) -> dict[str, Written]:
+def single_file(family: Family, in_channels: int = 4) -> dict[str, Written]:
     """The tensors of a family's single file; those that have weights lie on the meta device."""
-    parts = empty_parts(family)
+    parts = empty_parts(family, in_channels)
     tensors = {f"{part}.{name}": tensor for part, module in parts.items() for name, tensor in module.state_dict().items()}
     return of_folder(tensors, layout_of(tensors, family))
 
 
-def write_random(family: Family, file: Path, dtype: torch.dtype) -> None:
+def write_random(family: Family, file: Path, dtype: torch.dtype, *, in_channels: int = 4) -> None:
     """Write a checkpoint of full size whose weights are small random numbers, the same every time."""
     generator = torch.Generator().manual_seed(0)
     written = {
         name: own if own.shape == (1, 77) else Written(own.shape, dtype, partial(_random, own.shape, dtype, generator))
-        for name, own in single_file(family).items()
+        for name, own in single_file(family, in_channels).items()
     }
     write_checkpoint(written, None, {}, file, lambda done, total: None)
 

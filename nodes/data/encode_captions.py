@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
+from nodes.diffusion.chunks import cut_told
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import CaptionedDataset, CaptionItem, DiffusionModel, EmbeddingDataset, text_identity
 
@@ -16,7 +17,7 @@ class EncodeCaptions(Node):
     """Turn captions into text embeddings, once per caption, kept for every later training."""
 
     synonyms: ClassVar[tuple[str, ...]] = ("CLIP text encode", "prompt", "text encoder", "conditioning")
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def run(self, model: DiffusionModel, captions: CaptionedDataset, context: RunContext) -> EmbeddingDataset:
         if any(adapter.text_identity() and adapter.weights is None for adapter in model.adapters):
@@ -33,9 +34,8 @@ class EncodeCaptions(Node):
         for start in range(0, len(missing), BATCH):
             kept |= self._encode(model, missing[start : start + BATCH], keys, context)
             context.progress(min(start + BATCH, len(missing)), len(missing))
-        truncated = [text for text in wanted if kept[text]["truncated"]]
-        if truncated:
-            context.message(f"{len(truncated)} captions are too long and were cut, such as {truncated[0][:80]!r}.", "warning")
+        if cut := {text: kept[text]["cut"] for text in wanted if kept[text]["cut"]}:
+            context.message(cut_told("captions", cut, model.max_token_length), "warning")
         files = {text: kept[text]["file"] for text in wanted}
         items = tuple(
             CaptionItem(picture.name, variants, tuple(files[text] for text in variants))
@@ -52,20 +52,21 @@ class EncodeCaptions(Node):
         from nodes.diffusion.devices import choose_device
         from nodes.diffusion.loading import load
         from nodes.diffusion.overlays import applied
-        from nodes.diffusion.text import encode_prompts
+        from nodes.diffusion.text import cut_prompts, encode_prompts
 
         loaded = load(model, context.locate(model.digest), device=choose_device(context.device))
         with torch.no_grad(), applied(model.adapters, loaded):
             # one fixed batch shape: matrix products of another height differ in their last bits
             padded = texts + [""] * (BATCH - len(texts))
             encoded = encode_prompts(loaded, padded, clip_skip=model.clip_skip)
+            cut = cut_prompts(loaded, texts)
         kept: dict[str, Any] = {}
         for number, text in enumerate(texts):
             tensors = {"hidden": encoded.hidden[number].float().cpu().clone()}
             if encoded.pooled is not None:
                 tensors["pooled"] = encoded.pooled[number].float().cpu().clone()
             file = context.add_file(".safetensors", lambda path, t=tensors: save_file(t, path))
-            kept[text] = {"file": file, "truncated": text in encoded.truncated}
+            kept[text] = {"file": file, "cut": cut.get(text, 0)}
             context.keep_item(keys[text], kept[text])
         return kept
 

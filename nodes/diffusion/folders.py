@@ -4,7 +4,7 @@ import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -18,7 +18,11 @@ AGAIN = "Copy or download it again."
 MAX_HEADER = 100 * 10**6
 """Bytes; what the safetensors library allows."""
 
+READ = "Read are UNets of 4 input channels (text-to-image), 9 (inpainting) and 8 (InstructPix2Pix)."
+
 Count = Annotated[int, Field(gt=0, le=2**20)]
+Purpose = Literal["text-to-image", "inpainting", "instruct-pix2pix"]
+"""Told by what a UNet takes beside the noisy latents: nothing, a mask and the picture around it, or the picture to edit."""
 
 
 class UNetConfig(BaseModel):
@@ -27,6 +31,7 @@ class UNetConfig(BaseModel):
     sample_size: Count | Annotated[list[Count], Field(min_length=1)] | None = None
     in_channels: Count = 4
     use_linear_projection: bool = False
+    class_embed_type: str | None = None
 
 
 class VAEConfig(BaseModel):
@@ -59,6 +64,7 @@ class ModelFacts:
     """Layers that can be dropped from every text encoder while one is left."""
     zero_terminal_snr: bool
     """Whether it was trained with no signal left at the last timestep."""
+    purpose: Purpose = "text-to-image"
 
 
 def inspect_folder(place: Path, *, weights: bool = True) -> ModelFacts:
@@ -81,17 +87,31 @@ def inspect_folder(place: Path, *, weights: bool = True) -> ModelFacts:
     if weights:
         for part in ("unet", "vae", *encoders):
             check_weights(folder / part)
-    if unet.in_channels != vae.latent_channels:
-        message = f"the UNet of {place.name} takes {unet.in_channels} channels where the VAE gives {vae.latent_channels}."
-        raise InputError(message, field="model", remedy="Inpainting, depth and upscaling models cannot be used here.")
+    if unet.class_embed_type == "projection":
+        remedy = "Open its diffusers folder with LoadImageVariation."
+        raise InputError(f"{place.name} is an unCLIP model: it draws from an image embedding.", field="model", remedy=remedy)
     return ModelFacts(
         family="sdxl" if second else "sd2" if unet.use_linear_projection else "sd1",
         prediction_type=prediction_type_of(folder),
         zero_terminal_snr=read_as(folder / "scheduler" / "scheduler_config.json", _Scheduler).rescale_betas_zero_snr,
+        purpose=_purpose(place, unet.in_channels, vae.latent_channels),
         resolution=side_of(unet) * 2 ** (len(vae.block_out_channels) - 1),
         text_parts=("tokenizer", "text_encoder", *second),
         max_clip_skip=max(0, layers - (2 if second else 1)),  # SDXL leaves the last layer out even without clip skip
     )
+
+
+def _purpose(place: Path, channels: int, latents: int) -> Purpose:
+    """What the channels of a UNet beside the noisy latents are for; raise InputError for those that cannot be filled."""
+    known: dict[int, Purpose] = {latents: "text-to-image", 2 * latents + 1: "inpainting", 2 * latents: "instruct-pix2pix"}
+    if channels in known:
+        return known[channels]
+    others = {latents + 1: "a depth-to-image model", latents + 3: "an upscaling model"}
+    message = (
+        f"{place.name} is {others.get(channels, 'no model that is known')}: "
+        f"its UNet takes {channels} channels where the VAE gives {latents}."
+    )
+    raise InputError(message, field="model", remedy=READ)
 
 
 def read_config(path: Path) -> dict[str, Any]:

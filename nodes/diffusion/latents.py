@@ -4,28 +4,44 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.loading import StableDiffusion
+from nodes.diffusion.tiles import in_tiles, is_large
 
 
 def encode_pictures(model: StableDiffusion, pictures: Tensor, names: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Return mean and deviation [n, c, h, w] of the VAE's posterior, scaled, in float32, for pictures [n, 3, H, W] in -1..1.
 
-    Both are kept so that a training can sample (Kingma and Welling 2014, eq. 10). Raises InputError naming a picture
-    whose latents are not finite, as happens with SDXL's VAE in fp16.
+    Both are kept so that a training can sample (Kingma and Welling 2014, eq. 10). Large pictures go through the VAE in
+    tiles. Raises InputError naming a picture whose latents are not finite, as happens with SDXL's VAE in fp16.
     """
+    vae: Any = model.vae
     with torch.no_grad():
-        vae: Any = model.vae
-        # CPUs convolve a lone picture by another algorithm, with other last bits: it goes in twice
-        shown = pictures if len(pictures) > 1 else pictures.repeat(2, 1, 1, 1)
-        posterior = vae.encode(shown.to(model.device, model.dtype)).latent_dist
+        posterior = DiagonalGaussianDistribution(_moments(model, pictures))
     shift, scale = vae.config.get("shift_factor") or 0.0, vae.config["scaling_factor"]
-    mean, std = (tensor[: len(pictures)].float() for tensor in (posterior.mean, posterior.std))
-    mean, std = (mean - shift) * scale, std * scale
+    mean, std = (posterior.mean.float() - shift) * scale, posterior.std.float() * scale
     finite = (mean.isfinite() & std.isfinite()).flatten(1).all(dim=1)
     if not finite.all():
         name = names[int((~finite).nonzero()[0])]
-        raise InputError(f"the latents of {name} are not finite.", field="precision", remedy="Choose fp32 or bf16.")
+        broken = "Give the model another VAE: this one's weights are broken."
+        remedy = "Choose fp32 or bf16." if model.precision == "fp16" else broken
+        raise InputError(f"the latents of {name} are not finite in {model.precision}.", field="precision", remedy=remedy)
     return mean.cpu(), std.cpu()
+
+
+def _moments(model: StableDiffusion, pictures: Tensor) -> Tensor:
+    """Means and logarithms of variances [n, 2 c, h, w] of the VAE's posterior."""
+    vae: Any = model.vae
+
+    def encode(shown: Tensor) -> Tensor:
+        return vae.encode(shown.to(model.device, model.dtype)).latent_dist.parameters
+
+    if is_large(*pictures.shape[2:]):
+        factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
+        return torch.cat([in_tiles(picture[None], encode, factor, enlarged=False) for picture in pictures])
+    # CPUs convolve a lone picture by another algorithm, with other last bits: it goes in twice
+    shown = pictures if len(pictures) > 1 else pictures.repeat(2, 1, 1, 1)
+    return encode(shown)[: len(pictures)]

@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from nodes.diffusion.devices import DTYPES, Precision
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.filled_channels import fill_channels
 from nodes.diffusion.folders import AGAIN, ModelFacts, inspect_folder, read_config, weights_variant
 from nodes.diffusion.layouts.descriptions import described
 from nodes.diffusion.layouts.reading import fill
@@ -57,6 +58,8 @@ class StableDiffusion:
         """Placeholders that prompts may use now, and their vectors [k, d] for each text encoder."""
         self.aesthetic: Aesthetic | None = None
         """What positive prompts are tuned to now."""
+        self.max_token_length = 75
+        """Tokens that texts may have, as the handle says that was loaded last."""
         self.training_step: tuple[int, int] | None = None
         """Step and micro step of the training that goes on now, for what layers draw at random."""
 
@@ -70,7 +73,10 @@ class StableDiffusion:
 
     @cached_property
     def unet(self) -> UNet2DConditionModel:
-        return self._ready(UNet2DConditionModel, "unet", torch_dtype=self.dtype)
+        """Takes noisy latents alone, whatever channels more it was built for: see `fill_channels`."""
+        unet = self._ready(UNet2DConditionModel, "unet", torch_dtype=self.dtype)
+        fill_channels(unet, self)
+        return unet
 
     @cached_property
     def vae(self) -> AutoencoderKL:
@@ -177,6 +183,8 @@ def _damage_named(part: str) -> Generator[None]:
     except (InputError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
+        if "can't allocate memory" in str(error):  # the CPU's, a plain RuntimeError
+            raise
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(f"{part} cannot be loaded: {reason[0]}", field="model", remedy=AGAIN) from error
 
@@ -195,6 +203,7 @@ def load(model: DiffusionModel, folder: Path, *, device: torch.device, precision
 
     loaded = resident((identity, str(device), precision), made)
     loaded.folder = folder  # the same content may have moved
+    loaded.max_token_length = model.max_token_length
     return loaded
 
 

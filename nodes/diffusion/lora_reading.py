@@ -29,6 +29,7 @@ TUCKER = (("hada_w1", "hada_t1"), ("hada_w2", "hada_t2"), ("lokr_w2", "lokr_t2")
 """Pairs [rank, out] and [rank, in] with a middle [rank, rank, kernel] between them."""
 SCALED = ("lora_B.weight", "hada_w1_a", "lokr_w1", "lokr_w1_a")
 """The factor of each product that takes up alpha / rank."""
+OTHERS = "LoadModel opens whole models, LoadEmbedding embeddings, LoadHypernetwork hypernetworks."
 ANOTHER = "Choose a LoRA that was trained on a model of this family."
 
 
@@ -74,6 +75,8 @@ def read_lora(path: Path, shapes: Mapping[str, torch.Size], config: Path | None 
             found.setdefault(layer, {})[match["other"] or OURS[str(match.lastgroup)]] = tensor.float()
     if not found:
         which = f", such as {unknown[0][:100]}" if unknown else ""
+        if unknown and not any(LEAF.fullmatch(name) for name in unknown):
+            raise InputError(f"{path.name} holds no LoRA, but tensors{which}.", field="file", remedy=OTHERS)
         message = f"none of the {len(tensors)} tensors in {path.name} belongs to a layer of this model{which}."
         raise InputError(message, field="file", remedy=ANOTHER)
     stated = PeftConfig.by_part(path.name, metadata.get("lora_adapter_metadata"), config)

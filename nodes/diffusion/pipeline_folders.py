@@ -14,7 +14,7 @@ from torch import Tensor
 from nodes.diffusion.adapters import ENCODERS
 from nodes.diffusion.clip_folders import has_text_projection
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.folders import read_config, weights_variant
+from nodes.diffusion.folders import Purpose, inspect_folder, read_config, weights_variant
 from nodes.diffusion.layouts.descriptions import described
 from nodes.diffusion.layouts.single_files import is_single_file
 from nodes.diffusion.loading import load_part, part_from_file
@@ -32,6 +32,12 @@ PARTS = {
     "feature_extractor": ("transformers", "CLIPImageProcessor", ""),
 }
 """Library, class and name of the weights of each part."""
+PIPELINES: dict[Purpose, tuple[str, str]] = {
+    "text-to-image": ("StableDiffusionPipeline", "StableDiffusionXLPipeline"),
+    "inpainting": ("StableDiffusionInpaintPipeline", "StableDiffusionXLInpaintPipeline"),
+    "instruct-pix2pix": ("StableDiffusionInstructPix2PixPipeline", "StableDiffusionXLInstructPix2PixPipeline"),
+}
+"""Classes of diffusers that draw with a whole model, the second for SDXL."""
 
 
 def model_index(folder: Path) -> bytes:
@@ -45,8 +51,9 @@ def model_index(folder: Path) -> bytes:
     parts = {part: list(facts[:2]) for part, facts in PARTS.items() if (folder / part).is_dir()}
     absent = [part for part in ("safety_checker", "feature_extractor") if part not in parts]
     empty = {} if sdxl else {part: [None, None] for part in absent}
-    name = "StableDiffusionXLPipeline" if sdxl else "StableDiffusionPipeline"
-    return _json({"_class_name": name, **parts, **empty})
+    purpose = inspect_folder(folder, weights=False).purpose
+    made = {"_class_name": PIPELINES[purpose][sdxl], "_diffusers_version": diffusers.__version__}
+    return _json({**made, **parts, **empty})
 
 
 def description_files(model: DiffusionModel, place: Path) -> dict[str, bytes]:

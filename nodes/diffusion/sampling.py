@@ -14,6 +14,7 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.loading import StableDiffusion
 from nodes.diffusion.pictures import as_picture
 from nodes.diffusion.text import TextEmbeddings, encode_prompts
+from nodes.diffusion.tiles import in_tiles, is_large
 
 Sampler = Literal["ddim", "euler", "euler ancestral", "dpm++ 2m"]
 CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -146,7 +147,7 @@ def _first_noise(model: StableDiffusion, size: tuple[int, int], generators: Sequ
     factor = 2 ** (len(model.vae.config["block_out_channels"]) - 1)
     if size[0] % factor or size[1] % factor:
         raise InputError(f"{size[0]} x {size[1]} is not a multiple of {factor} pixels.", field="width", remedy="Round it.")
-    shape = (model.unet.config["in_channels"], size[1] // factor, size[0] // factor)
+    shape = (model.vae.config["latent_channels"], size[1] // factor, size[0] // factor)
     return torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(model.device)
 
 
@@ -160,16 +161,26 @@ def added_conditions(text: TextEmbeddings, size: tuple[int, int], model: StableD
 
 @torch.no_grad()
 def decode(model: StableDiffusion, latents: Tensor) -> list[Image.Image]:
-    """Return the pictures of latents [n, c, h, w]; raise InputError when they are not finite."""
+    """Return the pictures of latents [n, c, h, w], large ones in tiles; raise InputError when they are not finite."""
     scaled = latents / model.vae.config["scaling_factor"] + (model.vae.config.get("shift_factor") or 0.0)
     pictures: list[Image.Image] = []
     vae: Any = model.vae
+    factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
+    large = is_large(*(side * factor for side in latents.shape[2:]))
+
+    def draw(latent: Tensor) -> Tensor:
+        return vae.decode(latent.to(vae.dtype)).sample
+
     with _without_overflow(vae):
-        for latent in scaled:
-            decoded = vae.decode(latent[None].to(vae.dtype)).sample[0]
+        for latent in scaled[:, None]:
+            if not latent.isfinite().all():
+                remedy = "Choose fp32 or bf16, or lower guidance_scale; a damaged file and a model trained too far do it too."
+                raise InputError("the UNet's latents are not finite.", field="precision", remedy=remedy)
+            decoded = in_tiles(latent, draw, factor, enlarged=True) if large else draw(latent)
             if not decoded.isfinite().all():
-                raise InputError("the picture is not finite.", field="precision", remedy="Choose fp32 or bf16.")
-            pictures.append(as_picture(decoded))
+                remedy = "Give the model another VAE (BakeVAE): this one's weights are broken."
+                raise InputError("the picture that the VAE draws is not finite.", field="model", remedy=remedy)
+            pictures.append(as_picture(decoded[0]))
     return pictures
 
 

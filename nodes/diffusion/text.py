@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nodes.diffusion.chunks import CHUNK, Chunks, in_chunks
 from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.words import longer_table, text_before, token_ids
+from nodes.diffusion.words import longer_table, text_before, token_ids, token_pieces
 
 
 @dataclass(frozen=True)
@@ -17,31 +18,30 @@ class TextEmbeddings:
 
     hidden: Tensor
     pooled: Tensor | None
-    truncated: tuple[str, ...] = ()
-    """Prompts that did not fit into the tokenizer's length and were cut."""
     class_labels: Tensor | None = None
 
 
 def encode_prompts(model: StableDiffusion, prompts: Sequence[str], *, clip_skip: int = 0) -> TextEmbeddings:
     """Encode prompts as the family was trained: SD1 and SD2 after the final norm, SDXL the layer before the last without it.
 
-    Each tokenizer pads with its own token (SD1 with end-of-text, SD2 and SDXL's second with "!"). Longer prompts are cut
-    at the tokenizer's length, end-of-text kept. A placeholder of `model.words` becomes all of its vectors.
-    The caller decides about gradients.
+    Each tokenizer pads with its own token (SD1 with end-of-text, SD2 and SDXL's second with "!"). With a
+    `model.max_token_length` of n times 75, every prompt goes through the encoder as n chunks, framed and padded each, whose
+    states follow one another: 77 n tokens, as AUTOMATIC1111 and ComfyUI give them to the UNet; kohya's trainer leaves out
+    the inner ends. What is longer is cut. SDXL's pooled state is the first chunk's, in all of these programs.
+    A placeholder of `model.words` becomes all of its vectors. The caller decides about gradients.
     """
-    truncated: dict[str, None] = {}
     hidden, pooled = [], None
     encoder: Any
     for number, (tokenizer, encoder) in enumerate(zip(model.tokenizers, model.text_encoders, strict=True)):
-        ids = [token_ids(prompt, tokenizer, model.words) for prompt in prompts]
-        truncated |= {prompt: None for prompt, own in zip(prompts, ids, strict=True) if len(own) > _room(tokenizer)}
-        tokens = torch.tensor([framed(own, tokenizer) for own in ids], device=model.device)
+        tokens = torch.tensor([framed(chunked(model, prompt, tokenizer), tokenizer) for prompt in prompts], device=model.device)
         with longer_table(encoder, [vectors[number] for vectors in model.words.values()], len(tokenizer)):
-            output = encoder(tokens, output_hidden_states=True)
-        hidden.append(conditioning(output, encoder, model.facts.family == "sdxl", clip_skip))
+            output = encoder(tokens.flatten(0, 1), output_hidden_states=True)
+        states = conditioning(output, encoder, model.facts.family == "sdxl", clip_skip)
+        hidden.append(states.reshape(len(prompts), -1, states.shape[-1]))
         if model.facts.family == "sdxl" and hasattr(encoder, "text_projection"):
-            pooled = encoder.text_projection(at_end_of_text(_final_norm(encoder)(output.hidden_states[-1]), tokens, tokenizer))
-    return TextEmbeddings(torch.cat(hidden, dim=-1), pooled, tuple(truncated))
+            last = _final_norm(encoder)(output.hidden_states[-1][:: tokens.shape[1]])
+            pooled = encoder.text_projection(at_end_of_text(last, tokens[:, 0], tokenizer))
+    return TextEmbeddings(torch.cat(hidden, dim=-1), pooled)
 
 
 def word_features(model: StableDiffusion, prompts: Sequence[str], *, clip_skip: int, from_word: str = "") -> Tensor:
@@ -52,22 +52,22 @@ def word_features(model: StableDiffusion, prompts: Sequence[str], *, clip_skip: 
     for prompt in prompts:
         tokenizer = model.tokenizers[0]
         before = text_before(prompt, from_word) if from_word else ""
-        start = 1 + len(token_ids(before, tokenizer, model.words))
-        end = 2 + len(token_ids(prompt, tokenizer, model.words))
-        rows.append(encode_prompts(model, [prompt], clip_skip=clip_skip).hidden[0, start:end].float().cpu())
+        places = chunked(model, prompt, tokenizer).places(tokenizer.model_max_length)
+        seen = [*places[len(token_ids(before, tokenizer, model.words)) :], places[-1] + 1 if places else 1]
+        rows.append(encode_prompts(model, [prompt], clip_skip=clip_skip).hidden[0, seen].float().cpu())
     return torch.cat(rows)
 
 
-def cut_prompts(model: StableDiffusion, prompts: Sequence[str]) -> list[str]:
-    """Return the prompts that are too long for the tokenizer."""
-    tokenizer = model.tokenizers[0]
-    return [prompt for prompt in prompts if len(token_ids(prompt, tokenizer, model.words)) > _room(tokenizer)]
+def cut_prompts(model: StableDiffusion, prompts: Sequence[str]) -> dict[str, int]:
+    """Return the prompts that are too long for the model, and how many tokens of each are cut."""
+    cut = {prompt: len(chunked(model, prompt, model.tokenizers[0]).cut) for prompt in prompts}
+    return {prompt: tokens for prompt, tokens in cut.items() if tokens}
 
 
 def cut_words(model: StableDiffusion, prompt: str) -> str:
-    """Return a new word of the prompt that does not fit into the tokenizer's length; empty when all fit."""
+    """Return a new word of the prompt that is cut; empty when all fit."""
     tokenizer = model.tokenizers[0]
-    lost = set(token_ids(prompt, tokenizer, model.words)[_room(tokenizer) :])
+    lost = set(chunked(model, prompt, tokenizer).cut)
     first = len(tokenizer)
     for word, vectors in model.words.items():
         if lost & set(range(first, first + len(vectors[0]))):
@@ -76,15 +76,16 @@ def cut_words(model: StableDiffusion, prompt: str) -> str:
     return ""
 
 
-def _room(tokenizer: Any) -> int:
-    """Tokens between start and end of text."""
-    return tokenizer.model_max_length - 2
+def chunked(model: StableDiffusion, prompt: str, tokenizer: Any) -> Chunks:
+    """Return a prompt's tokens in as many chunks as the model's texts have."""
+    pieces = token_pieces(prompt, tokenizer, model.words)
+    return in_chunks(pieces, tokenizer.model_max_length - 2, model.max_token_length // CHUNK)
 
 
-def framed(ids: list[int], tokenizer: Any) -> list[int]:
-    """Return tokens between start and end of text, cut and padded to the tokenizer's length."""
-    whole = [tokenizer.bos_token_id, *ids[: _room(tokenizer)], tokenizer.eos_token_id]
-    return whole + [tokenizer.pad_token_id] * (tokenizer.model_max_length - len(whole))
+def framed(chunks: Chunks, tokenizer: Any) -> list[list[int]]:
+    """Return each chunk between start and end of text, padded to the tokenizer's length."""
+    whole = [[tokenizer.bos_token_id, *ids, tokenizer.eos_token_id] for ids in chunks.ids]
+    return [ids + [tokenizer.pad_token_id] * (tokenizer.model_max_length - len(ids)) for ids in whole]
 
 
 def conditioning(output: Any, encoder: torch.nn.Module, sdxl: bool, clip_skip: int) -> Tensor:

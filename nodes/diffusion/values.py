@@ -35,6 +35,8 @@ class DiffusionModel:
     """Identity of tokenizers and text encoders alone."""
     clip_skip: int = 0
     """Layers dropped from the end of the text encoder."""
+    max_token_length: int = 75
+    """Tokens that a text may have: 75 for each chunk that goes through the text encoder."""
     zero_terminal_snr: bool = False
     """Whether it was trained with no signal left at the last timestep, so that sampling must begin there too."""
     initial_seed: int | None = None
@@ -249,15 +251,16 @@ class ImageSet:
 
 
 def text_identity(model: DiffusionModel) -> str:
-    """Return what a text embedding depends on besides the text: encoders, layers dropped, adapters that change text."""
-    parts = [model.text_digest, str(model.clip_skip)]
+    """Return what a text embedding depends on besides the text: encoders, layers dropped, length, adapters that change text."""
+    parts = [model.text_digest, str(model.clip_skip), str(model.max_token_length)]
     parts += [identity for adapter in model.adapters if (identity := adapter.text_identity())]
     return "/".join(parts)
 
 
 def inversion_conditions(model: DiffusionModel) -> str:
-    """Return what a picture's inversion depends on besides the file: which of its weights, layers dropped, adapters."""
+    """Return what a picture's inversion depends on besides the file: its weights, layers dropped, length of text, adapters."""
     laid = [asdict(adapter) for adapter in model.adapters]
     average = ["moving average"] if model.moving_average else []
-    text = json.dumps([model.clip_skip, laid, *average], default=lambda path: path.name)
+    longer = [model.max_token_length] if model.max_token_length > 75 else []  # files of before it was there keep theirs
+    text = json.dumps([model.clip_skip, laid, *average, *longer], default=lambda path: path.name)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -78,7 +78,12 @@ def check_new(placeholder: str, model: StableDiffusion) -> None:
 
 
 def token_ids(prompt: str, tokenizer: Any, words: Mapping[str, Sequence[Tensor]]) -> list[int]:
-    """Return a prompt's tokens without start and end; each placeholder becomes ids from the table's end on, one per vector.
+    """Return a prompt's tokens without start and end of text, in one list."""
+    return [token for piece in token_pieces(prompt, tokenizer, words) for token in piece]
+
+
+def token_pieces(prompt: str, tokenizer: Any, words: Mapping[str, Sequence[Tensor]]) -> list[Sequence[int]]:
+    """Return a prompt's tokens, each alone but for placeholders: they become ids from the table's end on, one per vector.
 
     The vectors of `words`, in their order, get consecutive ids. Capitals do not matter, as in CLIP's own words.
     """
@@ -86,10 +91,13 @@ def token_ids(prompt: str, tokenizer: Any, words: Mapping[str, Sequence[Tensor]]
     for word, vectors in words.items():
         starts[word] = range(first, first + len(vectors[0]))
         first += len(vectors[0])
-    ids: list[int] = []
+    found: list[Sequence[int]] = []
     for piece in _pieces(prompt, words):
-        ids += starts.get(piece.lower()) or tokenizer(piece, add_special_tokens=False)["input_ids"]
-    return ids
+        if piece.lower() in starts:
+            found.append(starts[piece.lower()])
+        else:
+            found += [[token] for token in tokenizer(piece, add_special_tokens=False)["input_ids"]]
+    return found
 
 
 def holds_word(prompt: str, placeholder: str) -> bool:

@@ -9,27 +9,45 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.folders import ModelFacts, inspect_folder
+from nodes.diffusion.folders import ModelFacts, Purpose, inspect_folder
 from nodes.diffusion.layouts.single_files import NAMES, PICKLES, SingleFile, is_single_file, prediction_in, read_single_file
+from nodes.diffusion.vae_identity import vae_identity
 from nodes.diffusion.values import DiffusionModel
 
 BUNDLED = {"loom-emoji": Path(__file__).parent / "loom_emoji"}
 PARTS = (".json", ".txt", ".safetensors")
+SHOWN: dict[Purpose, str] = {
+    "inpainting": "it is for inpainting (9 input channels): in training and drawing the mask hides the whole picture.",
+    "instruct-pix2pix": "it is InstructPix2Pix (8 input channels): in training and drawing there is no picture to edit.",
+}
 
 
 class LoadModel(Node):
     """Open a Stable Diffusion model: SD 1.x, SD 2.x or SDXL, in one file or a diffusers folder, or the bundled one by its name.
 
-    Only the descriptions are read here; weights are loaded by the nodes that need them.
+    Only the descriptions are read here; weights are loaded by the nodes that need them. Models for inpainting (9 input channels)
+    and InstructPix2Pix (8) are trained and draw from text alone: an inpainting model is shown a mask that hides the whole
+    picture, and what it hides is grey; InstructPix2Pix is shown no picture (zeros). The files that are written keep all channels.
     """
 
-    synonyms: ClassVar[tuple[str, ...]] = ("checkpoint", "base model", "diffusers", "single file", "safetensors", "ckpt")
+    synonyms: ClassVar[tuple[str, ...]] = (
+        "checkpoint",
+        "base model",
+        "diffusers",
+        "single file",
+        "safetensors",
+        "ckpt",
+        "inpainting",
+    )
 
     model: ModelReference = "loom-emoji"
     """`loom-emoji`, the small model that comes with the program, or a model in the workspace: a `.safetensors` or `.ckpt`
     file as AUTOMATIC1111 and ComfyUI use it, or a diffusers folder."""
     clip_skip: Annotated[int, Field(ge=0, le=11)] = 0
     """Layers dropped from the end of the text encoder; 0 is what the model was trained with."""
+    max_token_length: Annotated[int, Field(ge=75, le=225, multiple_of=75)] = 75
+    """Tokens that captions and prompts may have: 75, 150 or 225. A text encoder sees 75 at once; with more, every text goes
+    through it in chunks of 75, as in AUTOMATIC1111 and ComfyUI, and each step takes a little longer."""
     prediction_type: Annotated[
         Literal["automatic", "epsilon", "v_prediction"], Field(json_schema_extra={"group": "Single file"})
     ] = "automatic"
@@ -74,17 +92,22 @@ class LoadModel(Node):
         digests: Any = context.fingerprint
         place = context.locate(digests["folder"])
         facts = self._checked(place)
+        vae_digest = digests["vae"]
         if place.is_file():
             context.message(_found(read_single_file(place), facts))
+            vae_digest = vae_identity(place) or vae_digest
+        if facts.purpose in SHOWN:
+            context.message(SHOWN[facts.purpose])
         return DiffusionModel(
             digest=digests["folder"],
             name=digests["name"],
             family=facts.family,
             prediction_type=facts.prediction_type if self.prediction_type == "automatic" else self.prediction_type,
             resolution=facts.resolution,
-            vae_digest=digests["vae"],
+            vae_digest=vae_digest,
             text_digest="+".join(digests["text"]),
             clip_skip=self.clip_skip,
+            max_token_length=self.max_token_length,
             zero_terminal_snr=facts.zero_terminal_snr,
             moving_average=self.moving_average,
         )
@@ -93,6 +116,7 @@ class LoadModel(Node):
 def _found(file: SingleFile, facts: ModelFacts) -> str:
     """What a single file turned out to be."""
     numbers = " and ".join(kind for kind, _ in Counter(file.dtypes.values()).most_common(2)).lower()
+    numbers += ", fp8 weights with scales" if file.scales else ""
     _, reason = prediction_in(file, facts.family)
     kind = "velocity" if facts.prediction_type == "v_prediction" else "noise"
     average = ", with a moving average of the UNet" if file.has_moving_average else ""

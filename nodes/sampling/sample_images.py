@@ -54,22 +54,30 @@ class SampleImages(Node):
         if any(adapter.weights is None for model in models for adapter in model.adapters):
             raise InputError("a model has an adapter that is not trained.", field="models", remedy="Wire the trained model here.")
         jobs = [(prompt, self.seed + n) for prompt in prompts for n in range(self.images_per_prompt)]
-        images = [image for row, model in enumerate(models) for image in self._row(model, jobs, (row, len(models)), context)]
+        images, warned = list[GeneratedImage](), set[int]()
+        for row, model in enumerate(models):
+            images += self._row(model, jobs, (row, len(models)), warned, context)
         return ImageSet(tuple(images), columns=len(jobs))
 
-    def _row(self, model: DiffusionModel, jobs: list[Job], place: tuple[int, int], context: RunContext) -> list[GeneratedImage]:
-        """Draw every job with one model; `place` is its row and the number of rows."""
+    def _row(
+        self, model: DiffusionModel, jobs: list[Job], place: tuple[int, int], warned: set[int], context: RunContext
+    ) -> list[GeneratedImage]:
+        """Draw every job with one model; `place` is its row and the number of rows, `warned` the lengths at which was cut."""
+        from nodes.diffusion.chunks import cut_told
         from nodes.diffusion.devices import choose_device
         from nodes.diffusion.loading import load
         from nodes.diffusion.overlays import applied
+        from nodes.diffusion.text import cut_prompts
 
         batches = [jobs[start : start + self.batch_size] for start in range(0, len(jobs), self.batch_size)]
         loaded = load(model, context.locate(model.digest), device=choose_device(context.device), precision=self.precision)
         total = place[1] * len(batches) * self.num_inference_steps
         images: list[GeneratedImage] = []
         with applied(model.adapters, loaded):
-            if not place[0]:
-                _warn_of_cuts(loaded, [self.negative_prompt, *dict.fromkeys(prompt for prompt, _ in jobs)], context)
+            cut = cut_prompts(loaded, [self.negative_prompt, *(prompt for prompt, _ in jobs)])
+            if cut and model.max_token_length not in warned:
+                context.message(cut_told("prompts", cut, model.max_token_length), "warning")
+                warned.add(model.max_token_length)
             for number, batch in enumerate(batches):
                 done = (place[0] * len(batches) + number) * self.num_inference_steps
                 drawn = self._draw(loaded, model, batch, lambda step, done=done: context.progress(done + step, total))
@@ -122,10 +130,3 @@ def _tell_cosines(cosines: dict[str, tuple[float, float]], context: RunContext) 
     """Say how much nearer to the aesthetic the prompts came."""
     before, after = (sum(values) / len(cosines) for values in zip(*cosines.values(), strict=True))
     context.message(f"cosine to the aesthetic, mean of {len(cosines)} prompts: {before:.3f} before, {after:.3f} after.")
-
-
-def _warn_of_cuts(loaded: Any, prompts: list[str], context: RunContext) -> None:
-    from nodes.diffusion.text import cut_prompts
-
-    for prompt in cut_prompts(loaded, prompts):
-        context.message(f"a prompt is too long and was cut: {prompt[:80]!r}.", "warning")

@@ -57,6 +57,7 @@ class SampleWithNullText(Node):
         self, model: DiffusionModel, inversion: Inversion, edits: list[str], context: RunContext
     ) -> tuple[dict[str, Any], list[Any]]:
         """Return the picture and the VAE's round trip, as far as they are known, by caption; and the replay with the edits."""
+        from nodes.diffusion.chunks import cut_told
         from nodes.diffusion.devices import choose_device
         from nodes.diffusion.inversions import read_picture
         from nodes.diffusion.loading import load
@@ -70,8 +71,8 @@ class SampleWithNullText(Node):
         known = {"picture": open_picture(inversion.picture)} if inversion.picture else {}
         total = (1 + len(edits)) * inversion.num_inference_steps
         with applied(model.adapters, loaded):
-            for prompt in cut_prompts(loaded, [inversion.prompt, *edits]):
-                context.message(f"a prompt is too long and was cut: {prompt[:80]!r}.", "warning")
+            if cut := cut_prompts(loaded, [inversion.prompt, *edits]):
+                context.message(cut_told("prompts", cut, model.max_token_length), "warning")
             latents = read_picture(inversion)
             if latents is not None:
                 known["VAE round trip"] = decode(loaded, latents.to(loaded.device))[0]

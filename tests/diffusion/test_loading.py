@@ -74,7 +74,10 @@ DAMAGE = {
     "a list": (overwrite("vae/config.json", b"[]"), "vae/config.json"),
     "a word for a number": (overwrite("unet/config.json", b'{"sample_size": "x"}'), "sample_size"),
     "no blocks": (overwrite("vae/config.json", b'{"block_out_channels": []}'), "block_out_channels"),
-    "inpainting": (overwrite("unet/config.json", b'{"in_channels": 9}'), "takes 9 channels where the VAE gives 4"),
+    "depth": (overwrite("unet/config.json", b'{"in_channels": 5}'), "depth-to-image model: its UNet takes 5 channels"),
+    "upscaling": (overwrite("unet/config.json", b'{"in_channels": 7}'), "upscaling model: its UNet takes 7 channels"),
+    "other channels": (overwrite("unet/config.json", b'{"in_channels": 6}'), "no model that is known: its UNet takes 6"),
+    "unCLIP": (overwrite("unet/config.json", b'{"class_embed_type": "projection"}'), "is an unCLIP model"),
     "another prediction": (overwrite("scheduler/scheduler_config.json", b'{"prediction_type": "sample"}'), "'sample'"),
 }
 

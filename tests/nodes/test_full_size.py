@@ -44,12 +44,12 @@ def measured(file: Path, precision: str) -> tuple[int, int, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
-def test_a_model_of_full_size(desk: Desk, tmp_path: Path, family: Any) -> None:
+@pytest.mark.parametrize(("family", "channels"), [("sd1", 4), ("sd2", 4), ("sdxl", 4), ("sd1", 9), ("sdxl", 9), ("sd1", 8)])
+def test_a_model_of_full_size(desk: Desk, tmp_path: Path, family: Any, channels: int) -> None:
     file = desk.root / "m.safetensors"
-    write_random(family, file, torch.bfloat16)
+    write_random(family, file, torch.bfloat16, in_channels=channels)
     peak, own, size = measured(file, "bf16")
-    print(f"{family}: file {file.stat().st_size}, peak {peak}, not mapped {own}, parts {size} bytes")  # noqa: T201 - what the check is run for
+    print(f"{family} of {channels} channels: file {file.stat().st_size}, peak {peak}, not mapped {own}, parts {size} bytes")  # noqa: T201 - what the check is run for
     assert peak < 1.2 * file.stat().st_size
     assert own < 0.2 * file.stat().st_size
 
@@ -63,6 +63,7 @@ def test_a_model_of_full_size(desk: Desk, tmp_path: Path, family: Any) -> None:
     with torch.no_grad():
         drawn = loaded.unet(torch.zeros(1, 4, 8, 8, dtype=torch.bfloat16), 500, text.hidden, added_cond_kwargs=added).sample
         assert drawn.isfinite().all()
+        assert loaded.unet.conv_in.weight.shape[1] == channels
         assert loaded.vae.decode(drawn).sample.shape == (1, 3, 64, 64)
     for part, cls in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL)):
         other: Any = cls.from_single_file(

@@ -450,6 +450,14 @@ def test_what_cannot_be_read_is_refused_with_field_and_remedy(sd1: Place, kind: 
     assert str(sd1.desk.root) not in str(caught.value)
 
 
+def test_a_whole_model_is_told_from_a_lora_of_another_family(sd1: Place) -> None:
+    with pytest.raises(InputError, match="holds no LoRA, but tensors, such as first_stage_model") as caught:
+        sd1.load(
+            {"first_stage_model.decoder.conv_in.weight": sd1.random(2, 2), "model.diffusion_model.out.2.bias": sd1.random(2)}
+        )
+    assert "LoadModel" in caught.value.remedy
+
+
 def test_every_algorithm_has_a_test() -> None:
     from nodes.diffusion.adapters import ALGORITHM_NAMES
 

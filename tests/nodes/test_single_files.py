@@ -47,6 +47,14 @@ def saved(folder: Path, file: Path, **fields: Any) -> Path:
     return file
 
 
+def read_as_published(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let files without descriptions be read by a folder's, for noise and four channels, as if they were the family's own."""
+    configs = {file.relative_to(folder).as_posix(): json.loads(file.read_text()) for file in folder.glob("*/*config.json")}
+    configs["scheduler/scheduler_config.json"]["prediction_type"] = "epsilon"
+    configs["unet/config.json"]["in_channels"] = 4
+    monkeypatch.setattr(descriptions, "published", lambda family: json.loads(json.dumps(configs)))
+
+
 def said(file: Path) -> dict[str, str]:
     with safe_open(file, framework="pt") as opened:
         return opened.metadata()
@@ -195,8 +203,6 @@ def test_a_file_without_metadata_is_read_by_the_published_configurations(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: Any, kind: str
 ) -> None:
     folder = make_model_folder(tmp_path / "folder", family)
-    configs = {file.relative_to(folder).as_posix(): json.loads(file.read_text()) for file in folder.glob("*/*config.json")}
-    configs["scheduler/scheduler_config.json"]["prediction_type"] = "epsilon"
     tensors = {name: tensor.clone() for name, tensor in load_file(saved(folder, tmp_path / "m.safetensors")).items()}
     if family == "sdxl":
         tensors["v_pred"] = torch.zeros(0)
@@ -204,7 +210,7 @@ def test_a_file_without_metadata_is_read_by_the_published_configurations(
         torch.save({"state_dict": tensors, "global_step": 3}, desk.root / "m.ckpt")
     else:
         save_file(tensors, desk.root / "m.safetensors")
-    monkeypatch.setattr(descriptions, "published", lambda family: json.loads(json.dumps(configs)))
+    read_as_published(folder, monkeypatch)
     model, loaded = opened(desk, f"m.{kind}")
     assert model.family == family
     assert model.prediction_type == ("v_prediction" if family == "sdxl" else "epsilon")
@@ -245,7 +251,12 @@ def test_what_is_missing_is_named(desk: Desk, tmp_path: Path, drop: str, message
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("lora_unet_x.lora_down.weight", "is a LoRA"), ("model.diffusion_model.joint_blocks.0.x", "Diffusion 3")],
+    [
+        ("lora_unet_x.lora_down.weight", "is a LoRA"),
+        ("model.diffusion_model.joint_blocks.0.x", "Diffusion 3"),
+        ("embedder.model.visual.proj", "is an unCLIP model of SD 2.x"),
+        ("edm_vpred.sigma_max", "is a model of EDM's noise levels"),
+    ],
 )
 def test_strangers_are_called_by_their_name(desk: Desk, tmp_path: Path, name: str, message: str) -> None:
     save_file({name: torch.zeros(1)}, desk.root / "x.safetensors")
@@ -272,15 +283,15 @@ def test_a_text_encoder_without_its_shell_is_read_and_written_as_it_is(desk: Des
     assert load_file(artifact.file).keys() == tensors.keys()
 
 
-def test_an_inpainting_model_is_refused_by_its_own_name(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_depth_model_is_refused_by_its_own_name(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_model_folder(tmp_path / "folder", "sd1")
-    configs = {file.relative_to(folder).as_posix(): json.loads(file.read_text()) for file in folder.glob("*/*config.json")}
-    monkeypatch.setattr(descriptions, "published", lambda family: json.loads(json.dumps(configs)))
+    read_as_published(folder, monkeypatch)
     first = f"{UNET}input_blocks.0.0.weight"
-    tensors = load_file(saved(folder, desk.root / "m.safetensors")) | {first: torch.zeros(16, 9, 3, 3)}
+    tensors = load_file(saved(folder, desk.root / "m.safetensors")) | {first: torch.zeros(16, 5, 3, 3)}
     save_file(tensors, desk.root / "m.safetensors")
-    with pytest.raises(InputError, match=r"the UNet of m.safetensors takes 9 channels where the VAE gives 4"):
+    with pytest.raises(InputError, match=r"m.safetensors is a depth-to-image model: its UNet takes 5 channels") as caught:
         opened(desk, "m.safetensors")
+    assert "9 (inpainting)" in caught.value.remedy
 
 
 def test_a_file_cut_off_is_refused(desk: Desk, tmp_path: Path) -> None:
@@ -340,3 +351,14 @@ def test_zero_terminal_snr_of_a_folder_reaches_its_file(desk: Desk, tmp_path: Pa
     assert model.zero_terminal_snr
     (artifact,) = desk.run(SaveCheckpoint(), model=model)
     assert "ztsnr" in load_file(artifact.file)
+
+
+def test_files_with_the_same_vae_share_its_digest(desk: Desk, tmp_path: Path) -> None:
+    file = saved(make_model_folder(tmp_path / "folder", "sd1"), desk.root / "m.safetensors")
+    tensors, facts = load_file(file), said(file)
+    first = opened(desk, "m.safetensors")[0]
+    for name, changed in {"unet": f"{UNET}input_blocks.0.0.weight", "vae": "first_stage_model.decoder.conv_in.weight"}.items():
+        save_file(tensors | {changed: tensors[changed] + 1}, desk.root / f"{name}.safetensors", facts)
+    assert opened(desk, "unet.safetensors")[0].vae_digest == first.vae_digest
+    assert opened(desk, "vae.safetensors")[0].vae_digest != first.vae_digest
+    assert opened(desk, "unet.safetensors")[0].digest != first.digest

@@ -8,8 +8,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from nodes.diffusion.layouts.places import TEXT, UNET, Change, Layout, moving_average_name, single_file_place
-from nodes.diffusion.layouts.reading import DTYPE_NAMES, opened
+from nodes.diffusion.layouts.places import AVERAGE, TEXT, UNET, Change, Layout, moving_average_name, single_file_place
+from nodes.diffusion.layouts.reading import DTYPE_NAMES, opened, unscaled
+from nodes.diffusion.layouts.scales import is_scaling
 from nodes.diffusion.layouts.single_files import SingleFile
 from nodes.diffusion.layouts.tensors import THIRDS
 from nodes.diffusion.layouts.writing import Written
@@ -22,19 +23,25 @@ EXTRA_LAYER = (22, 23)
 """OpenCLIP's last layer, which SD2 does not use and folders leave out, is filled with the one before it."""
 
 
-def of_file(file: SingleFile, stack: ExitStack, *, moving_average: bool, unet_trained: bool) -> dict[str, Written]:
+def of_file(file: SingleFile, stack: ExitStack, *, moving_average: bool, unet_trained: bool, scaled: bool) -> dict[str, Written]:
     """Return the tensors of a single file as they are, read when they are written, while `stack` is open.
 
     A moving average takes the place of the weights when it is asked for; it is left out when it no longer belongs to them.
+    Unless they are to stay `scaled`, fp8 weights are multiplied by their scales, as fp16, and what says so is left out.
     """
     tensor_of = stack.enter_context(opened(file.path))
     found: dict[str, Written] = {}
     for name, shape in file.shapes.items():
-        if name.startswith("model_ema.") and (moving_average or unet_trained):
+        if name.startswith(AVERAGE) and (moving_average or unet_trained):
+            continue
+        if not scaled and is_scaling(name):
             continue
         average = moving_average_name(name)
         source = average if moving_average and name.startswith(UNET) and average in file.shapes else name
-        found[name] = Written(shape, DTYPES[file.dtypes[source]], partial(tensor_of, source))
+        if not scaled and source in file.scales:
+            found[name] = Written(shape, torch.float16, partial(unscaled, tensor_of, source, file.scales))
+        else:
+            found[name] = Written(shape, DTYPES[file.dtypes[source]], partial(tensor_of, source))
     return found
 
 

@@ -17,6 +17,7 @@ Change = Literal["", "conv", "transposed", "q", "k", "v"]
 """How a tensor of the folder lies in the single file: as it is, [a, b] as [a, b, 1, 1], transposed, or a third of its rows."""
 
 UNET = "model.diffusion_model."
+AVERAGE = "model_ema."
 VAE = "first_stage_model."
 TEXT: dict[Family, dict[str, tuple[str, bool]]] = {
     "sd1": {"text_encoder": ("cond_stage_model.transformer.", False)},
@@ -102,4 +103,4 @@ def folder_places(name: str, layout: Layout) -> tuple[Place, ...]:
 
 def moving_average_name(name: str) -> str:
     """Return the name under which LDM keeps the moving average of a UNet's tensor."""
-    return "model_ema." + name.removeprefix("model.").replace(".", "")
+    return AVERAGE + name.removeprefix("model.").replace(".", "")

@@ -1,6 +1,6 @@
 """Tensors of a single-file checkpoint, taken from the memory-mapped file one by one."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.layouts.places import UNET, Place, in_file, layout_of, moving_average_name
+from nodes.diffusion.layouts.scales import is_scaling
 from nodes.diffusion.layouts.single_files import PICKLES, family_in, read_single_file
 from nodes.diffusion.layouts.tensors import to_folder
 
@@ -49,6 +50,15 @@ def opened(path: Path) -> Generator[Callable[[str], Tensor]]:
         yield file.get_tensor
 
 
+def unscaled(tensor_of: Callable[[str], Tensor], name: str, scales: Mapping[str, str]) -> Tensor:
+    """Return a tensor's numbers; those of a scaled weight, times its scale or each row's, in float32."""
+    tensor = tensor_of(name)
+    if name not in scales:
+        return tensor
+    scale = tensor_of(scales[name]).to(torch.float32)
+    return tensor.to(torch.float32) * scale.reshape(-1, *(1,) * (tensor.dim() - 1))
+
+
 def part_places(path: Path, part: str, *, moving_average: bool = False) -> Callable[[str], Place | None]:
     """Return where a tensor of one part, by its name in a folder without the part's, lies in this very file."""
     file = read_single_file(path)
@@ -71,14 +81,14 @@ def fill(
 
     Raises InputError when the file lacks one of them, in the shape that the module has, or when its UNet has more layers.
     """
-    place_of = part_places(path, part, moving_average=moving_average)
+    place_of, file = part_places(path, part, moving_average=moving_average), read_single_file(path)
     filled: dict[str, Tensor] = {}
     missing: list[str] = []
     used: set[str] = set()
     with opened(path) as tensor_of:
         for name, empty in module.state_dict().items():
             place = place_of(name)
-            tensor = to_folder(tensor_of(place.name), place.change) if place else None
+            tensor = to_folder(unscaled(tensor_of, place.name, file.scales), place.change) if place else None
             used |= {place.name} if place else set()
             if tensor is None or tensor.shape != empty.shape:
                 missing.append(name)
@@ -87,7 +97,8 @@ def fill(
     if missing:
         message = f"{path.name}: {part} lacks {len(missing)} weights of the published shapes, such as {missing[0]}."
         raise InputError(message, field="model", remedy="It is another architecture, or holds only a part of a model.")
-    more = [name for name in read_single_file(path).shapes if part == "unet" and name.startswith(UNET) and name not in used]
+    unet = [name for name in file.shapes if part == "unet" and name.startswith(UNET) and not is_scaling(name)]
+    more = [name for name in unet if name not in used]
     if more and not moving_average:
         message = f"{path.name}: the UNet holds {len(more)} tensors more than the published one, such as {more[0]}."
         raise InputError(message, field="model", remedy="It is another architecture, such as unCLIP or GLIGEN.")

@@ -4,12 +4,13 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from statistics import pstdev
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.layouts.places import TEXT, UNET, VAE
+from nodes.diffusion.layouts.scales import check_scale, scales_among
 from nodes.diffusion.values import Family, PredictionType
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
@@ -20,8 +21,10 @@ STRANGERS = {
     ".lora_A.": "a LoRA",
     "lora_te": "a LoRA",
     "control_model.": "a ControlNet",
-    "embedder.model.visual.": "an unCLIP model of SD 2.x",
+    "embedder.model.visual.": "an unCLIP model of SD 2.x, whose diffusers folder LoadImageVariation opens",
     "conditioner.embedders.0.model.": "the refiner of SDXL",
+    "edm_vpred.sigma": "a model of EDM's noise levels (CosXL)",
+    "edm_mean": "a model of EDM's noise levels (Playground)",
 }
 """What a file that is none of ours is, by a part of its tensors' names."""
 NAMES = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL"}
@@ -44,6 +47,11 @@ class SingleFile:
 
     def has(self, prefix: str) -> bool:
         return any(name.startswith(prefix) for name in self.shapes)
+
+    @cached_property
+    def scales(self) -> dict[str, str]:
+        """Names of the scales of fp8 weights, by the weights' names."""
+        return scales_among(self.shapes)
 
     @property
     def has_moving_average(self) -> bool:
@@ -107,10 +115,15 @@ def family_in(file: SingleFile) -> Family:
     if missing:
         message = f"{file.path.name} is {NAMES[family]} and holds no tensors {missing[0]}*."
         raise InputError(message, field="model", remedy="Use a file that has all parts: UNet, VAE and text encoders.")
-    if any(name.endswith((".scale_weight", "scaled_fp8")) for name in file.shapes):
-        message = f"{file.path.name} holds fp8 numbers with scales of their own."
-        raise InputError(message, field="model", remedy="Use the fp16 or bf16 file of the same model.")
+    _check_scales(file)
     return family
+
+
+def _check_scales(file: SingleFile) -> None:
+    """Raise InputError unless scaled weights are fp8, each with one scale or one for each row."""
+    for name, scale in file.scales.items():
+        kind, shape = file.dtypes.get(name, "missing"), file.shapes.get(name, ())
+        check_scale(f"{file.path.name}: {name}", (kind, shape), (file.dtypes[scale], file.shapes[scale]))
 
 
 def prediction_in(file: SingleFile, family: Family) -> tuple[PredictionType, str]:
@@ -130,12 +143,23 @@ def _numbers(file: SingleFile, name: str) -> list[float]:
     count, kind = file.shapes[name][0], file.dtypes[name]
     with file.path.open("rb") as opened:
         opened.seek(file.starts[name])
-        data = opened.read(count * (4 if kind == "F32" else 2))
+        data = opened.read(count * {"F32": 4, "F16": 2, "BF16": 2}.get(kind, 1))
     if kind == "F32":
         return list(struct.unpack(f"<{count}f", data))
     if kind == "F16":
         return list(struct.unpack(f"<{count}e", data))
+    if kind == "F8_E4M3":
+        return [_e4m3(byte) for byte in data]
+    if kind == "F8_E5M2":  # the upper halves of fp16
+        return list(struct.unpack(f"<{count}e", b"".join(b"\0" + data[n : n + 1] for n in range(count))))
     if kind != "BF16":
         return [0.0]
     wide = b"".join(b"\0\0" + data[place : place + 2] for place in range(0, len(data), 2))
     return list(struct.unpack(f"<{count}f", wide))
+
+
+def _e4m3(byte: int) -> float:
+    """The number of one byte: a sign, 4 bits of exponent and 3 of mantissa."""
+    exponent, mantissa = byte >> 3 & 15, byte & 7
+    size = mantissa / 8 * 2**-6 if not exponent else (1 + mantissa / 8) * 2.0 ** (exponent - 7)
+    return -size if byte >> 7 else size

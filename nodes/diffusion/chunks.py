@@ -1,0 +1,48 @@
+"""Long prompts: a text encoder sees 75 tokens at once, so more go through it in chunks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+CHUNK = 75
+"""Tokens between start and end of text in CLIP's 77."""
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """A prompt's tokens in chunks, without start and end of text."""
+
+    ids: tuple[tuple[int, ...], ...]
+    cut: tuple[int, ...]
+    """Tokens that found no place."""
+
+    @property
+    def kept(self) -> list[int]:
+        return [token for chunk in self.ids for token in chunk]
+
+    def places(self, length: int) -> list[int]:
+        """Return where each kept token stands when every chunk is framed to `length` tokens."""
+        return [number * length + 1 + place for number, chunk in enumerate(self.ids) for place in range(len(chunk))]
+
+
+def in_chunks(pieces: Sequence[Sequence[int]], room: int, count: int) -> Chunks:
+    """Lay a prompt's pieces out in `count` chunks of `room` tokens, each filled before the next begins, as kohya's are.
+
+    A piece of several tokens, which are the vectors of one word, begins the next chunk where it would be split.
+    """
+    chunks, cut = [list[int]()], list[int]()
+    for piece in pieces:
+        if room - len(chunks[-1]) < len(piece) <= room and len(chunks) < count:
+            chunks.append([])
+        for token in piece:
+            if len(chunks[-1]) == room and len(chunks) < count:
+                chunks.append([])
+            (chunks[-1] if len(chunks[-1]) < room else cut).append(token)
+    chunks += [[] for _ in range(count - len(chunks))]
+    return Chunks(tuple(map(tuple, chunks)), tuple(cut))
+
+
+def cut_told(kind: str, cut: Mapping[str, int], max_token_length: int) -> str:
+    """Return the warning that texts, `kind` such as `captions`, were cut by so many tokens each."""
+    text, tokens = max(cut.items(), key=lambda item: item[1])
+    told = f"{len(cut)} {kind} are too long and were cut at {max_token_length} tokens, such as {text[:80]!r} by {tokens}."
+    return told if max_token_length >= 3 * CHUNK else f"{told} A higher max_token_length of LoadModel lets in more."
