@@ -1,10 +1,23 @@
 """A node's error in plain words."""
 
 import errno
+import re
 import signal
 
 from graph_runtime.errors import Problem
 from graph_runtime.graph import Step, problem_of
+
+NO_MEMORY = "can't allocate memory"
+"""What torch's allocator of a CPU says in a RuntimeError."""
+ASKED = re.compile(r"[Tt]ried to allocate ([\d.]+) ?(\w+)")
+FREE = re.compile(r"total capacity of ([\d.]+ \w+) of which ([\d.]+ \w+) is free")
+SAVING = {
+    "batch_size": "lower batch_size",
+    "resolution": "lower resolution",
+    "gradient_checkpointing": "turn gradient_checkpointing on",
+    "precision": "choose bf16 as precision",
+}
+"""How fields of a node save memory."""
 
 
 def explained(error: Exception, step: Step) -> Problem:
@@ -15,8 +28,8 @@ def explained(error: Exception, step: Step) -> Problem:
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         remedy = "Change its permissions, or choose another place."
         return Problem(f"{error.filename} cannot be used: {error.strerror}.", step.id, remedy=remedy)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return Problem("the memory is full.", step.id, remedy="Use a smaller batch_size or resolution.")
+    if _memory_is_full(error):
+        return _short_of_memory(error, step)
     if hasattr(error, "remedy"):
         return problem_of(error, step)
     text = f"{type(error).__name__}: {error}".rstrip(". ")
@@ -34,6 +47,25 @@ def worker_ended(status: int) -> Problem:
         name = (signal.strsignal(-status) or "unknown signal").lower()
         return Problem(f"the worker process crashed (signal {-status}, {name}).", remedy=details)
     return Problem(f"the worker process ended with exit status {status}.", remedy=details)
+
+
+def _memory_is_full(error: Exception) -> bool:
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (isinstance(error, RuntimeError) and NO_MEMORY in str(error))
+
+
+def _short_of_memory(error: Exception, step: Step) -> Problem:
+    asked, free = ASKED.search(str(error)), FREE.search(str(error))
+    message = "the memory is full" if free is None else "the memory of the device is full"
+    if asked:
+        amount = f"{int(asked[1]) / 2**30:.2f} GiB" if asked[2] == "bytes" else f"{asked[1]} {asked[2]}"
+        message += f": {amount} more were asked for"
+    if free:
+        message += f", and {free[2]} of {free[1]} are free"
+    ways = [way for name, way in SAVING.items() if name in step.type.cls.model_fields] or ["use a smaller model"]
+    listed = ", ".join(["Close other programs that use it", *ways[:-1]])
+    remedy = f"{listed} or {ways[-1]}. What is finished is kept."
+    return Problem(f"{message}.", step.id, remedy=remedy)
 
 
 def _disk_is_full(error: Exception) -> bool:

@@ -171,7 +171,9 @@ def spelled_out(class_name: str) -> str:
 
 
 def type_name(kind: Any) -> str:
-    """A short name for a type on a wire."""
+    """A short name for a type on a wire, as `DiffusionModel or Checkpoint`."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return " or ".join(type_name(member) for member in typing.get_args(kind) if member is not type(None))
     return getattr(kind, "__name__", None) or str(kind)
 
 

@@ -33,8 +33,10 @@ def _help_page(node_type: NodeType) -> str:
     shown = node_type.to_json()
     lines = [f"{node_type.title} ({node_type.name}, {node_type.category})", "", node_type.description, "", "Inputs"]
     lines += [_input_line(socket) for socket in shown["inputs"]] or ["  none"]
-    lines += ["", "Outputs", *(f"  {o['name']}: {o['type']}" for o in shown["outputs"]), "", "Fields"]
-    for name, schema in shown["fields"].get("properties", {}).items():
+    lines += ["", "Outputs", *([f"  {o['name']}: {o['type']}" for o in shown["outputs"]] or ["  files"])]
+    fields = shown["fields"].get("properties", {})
+    lines += ["", "Fields"] if fields else []
+    for name, schema in fields.items():
         default = f" = {schema['default']!r}" if "default" in schema else ""
         lines += [f"  {name}{default}", *(f"      {line}" for line in str(schema.get("description", "")).splitlines())]
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from pathlib import Path
 from graph_runtime import events as ev
 from graph_runtime.cache import digest_file
 from graph_runtime.context import Artifact
-from graph_runtime.files import copy_or_share, numbered, place, write_atomic
+from graph_runtime.files import copy_or_share, numbered, place, same_content, write_atomic
 from graph_runtime.locks import FileLock
 from graph_runtime.workflow import Workflow, save_workflow
 
@@ -94,9 +94,9 @@ class RunFolder:
         if artifact.folder:
             return self._publish_folder(artifact, node)
         digest = digest_of(artifact.file)
-        path = next(path for path in numbered(self.output / artifact.name) if _claimed(path, artifact.file, digest))
+        path = next(path for path in numbered(self.output / artifact.name) if _claimed(path, artifact.file))
         kept = self.folder / "artifacts" / path.name
-        if not _holds(kept, digest):
+        if not _holds(kept, artifact.file):
             kept.unlink(missing_ok=True)  # an earlier attempt's, whose file in the output folder is gone
             place(path, kept)
         return ev.PublishedArtifact(path=str(path), sha256=digest, bytes=path.stat().st_size, node=node)
@@ -110,7 +110,7 @@ class RunFolder:
             for name, file in artifact.folder:
                 (made / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, made / name)
-            path = next(path for path in numbered(self.output / artifact.name) if _claimed_folder(path, made, digests))
+            path = next(path for path in numbered(self.output / artifact.name) if _claimed_folder(path, made))
         size = sum(file.stat().st_size for _, file in artifact.folder)
         return ev.PublishedArtifact(path=str(path / artifact.folder[0][0]), sha256=whole, bytes=size, node=node)
 
@@ -170,17 +170,17 @@ def _new_folder(runs: Path, name: str) -> Path:
     raise AssertionError("numbers do not end")
 
 
-def _claimed(path: Path, source: Path, digest: str) -> bool:
+def _claimed(path: Path, source: Path) -> bool:
     """Put `source` at `path` unless another file is there; say whether `path` has the content now."""
     try:
         _copy(source, path)
     except FileExistsError:
-        return _holds(path, digest)
+        return _holds(path, source)
     return True
 
 
-def _holds(path: Path, digest: str) -> bool:
-    return path.is_file() and digest_file(path) == digest
+def _holds(path: Path, source: Path) -> bool:
+    return path.is_file() and same_content(path, source)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -201,10 +201,11 @@ def _json_bytes(value: object) -> bytes:
     return (json.dumps(value, indent=2) + "\n").encode()
 
 
-def _claimed_folder(path: Path, made: Path, digests: list[tuple[str, str]]) -> bool:
+def _claimed_folder(path: Path, made: Path) -> bool:
     """Whether a folder of this content is now there: it was, or its name was free and it has been moved there."""
     if path.exists():
-        return path.is_dir() and all(_holds(path / name, digest) for name, digest in digests)
+        files = [file.relative_to(made) for file in made.rglob("*") if file.is_file()]
+        return path.is_dir() and all(_holds(path / name, made / name) for name in files)
     try:
         made.rename(path)
     except OSError:

@@ -22,11 +22,14 @@ WIDTH = 32
 """Width of the text embeddings that the UNet sees."""
 
 
-def make_model_folder(folder: Path, family: Family, seed: int = 0) -> Path:
-    """Write a diffusers folder of a model with tens of thousands of random parameters, native side 16 pixels."""
+def make_model_folder(folder: Path, family: Family, seed: int = 0, *, in_channels: int = 4) -> Path:
+    """Write a diffusers folder of a model with tens of thousands of random parameters, native side 16 pixels.
+
+    Its UNet takes 4 channels, 9 for inpainting or 8 for InstructPix2Pix.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        _unet(family).save_pretrained(folder / "unet")
+        _unet(family, in_channels).save_pretrained(folder / "unet")
         _vae().save_pretrained(folder / "vae")
         if family == "sdxl":
             _text_encoder(WIDTH // 2, CLIPTextModel).save_pretrained(folder / "text_encoder")
@@ -48,7 +51,7 @@ def make_model_folder(folder: Path, family: Family, seed: int = 0) -> Path:
     return folder
 
 
-def _unet(family: Family) -> UNet2DConditionModel:
+def _unet(family: Family, in_channels: int) -> UNet2DConditionModel:
     options: dict[str, Any] = {"attention_head_dim": 2}
     if family != "sd1":
         options = {"attention_head_dim": (2, 4), "use_linear_projection": True}
@@ -61,6 +64,7 @@ def _unet(family: Family) -> UNet2DConditionModel:
         }
     return UNet2DConditionModel(
         sample_size=8,
+        in_channels=in_channels,
         block_out_channels=(16, 32),
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),

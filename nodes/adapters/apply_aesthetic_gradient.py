@@ -8,7 +8,7 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
 from nodes.diffusion.adapters import AestheticGradient
-from nodes.diffusion.clip_folders import CLIP_FILES, clip_folders, clip_reference
+from nodes.diffusion.clip_folders import CLIP_FILES, check_clip_is_stored, clip_folders, clip_reference
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import AestheticEmbedding, DiffusionModel
 
@@ -47,6 +47,8 @@ class ApplyAestheticGradient(Node):
 
         from nodes.diffusion.aesthetic_files import projection_for
 
+        if not context.fingerprint:
+            check_clip_is_stored(model)
         clip = context.locate(context.fingerprint) if context.fingerprint else None
         projection, width = projection_for(context.locate(model.digest), clip)
         if width != embedding.width:

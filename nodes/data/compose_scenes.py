@@ -26,6 +26,9 @@ class ComposeScenes(Node):
     """Scenes in which each picture is the first object."""
     resolution: Annotated[int, Field(ge=32, le=4096, multiple_of=8)] = 128
     """Side of a scene in pixels."""
+    as_is: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of scenes with one object that show it as its picture does: as large, in the middle, not mirrored. A small model
+    learns an object sooner when it sees it so most of the time."""
     colored: Annotated[float, Field(ge=0, le=1)] = 0.4
     """Share of scenes with a colored background, which the caption names."""
     two_objects: Annotated[float, Field(ge=0, le=1)] = 0.1
@@ -34,7 +37,7 @@ class ComposeScenes(Node):
     """Words that take the style's place in some captions, with commas between: later trainings can then teach a new word
     without losing the object."""
     other_style: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Share of captions with one of those words."""
+    """Share of the captions with a style that name one of those words; an eighth of all captions names no style."""
     caption_dropout: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of draws that train without a caption, which keeps guidance strong; 0.1 is usual."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -47,7 +50,7 @@ class ComposeScenes(Node):
         others = tuple(word.strip() for word in self.other_styles.split(",") if word.strip())
         drawn: list[tuple[Picture, str]] = []
         total = len(images.pictures) * self.scenes_per_picture
-        cutout = lru_cache(maxsize=64)(lambda picture: _cutout(picture, context))
+        cutout = lru_cache(maxsize=64)(lambda picture: _cutout(picture, self.resolution, context))
         for picture in images.pictures:
             for number in range(self.scenes_per_picture):
                 draw = random.Random(f"{self.seed} {picture.name} {number}")
@@ -55,12 +58,13 @@ class ComposeScenes(Node):
                 scene = draw_scene(
                     [cutout(one) for one in shown],
                     self.resolution,
+                    as_is=self.as_is,
                     colored=self.colored,
                     other_styles=others,
                     other_style=self.other_style,
                     draw=draw,
                 )
-                drawn.append((self._kept(scene.image, f"{picture.name}/{number}", context), scene.caption))
+                drawn.append((self._kept(scene.image, f"{picture.name}/{number}", picture.repeats, context), scene.caption))
                 context.progress(len(drawn), total)
         pictures = tuple(picture for picture, _ in drawn)
         return CaptionedDataset(pictures, captions=tuple((text,) for _, text in drawn), caption_dropout=self.caption_dropout)
@@ -72,12 +76,12 @@ class ComposeScenes(Node):
         others = [one for one in images.pictures if _style(one) == _style(first) and one.text != first.text]
         return [draw.choice(others)] if others else []
 
-    def _kept(self, image: Any, name: str, context: RunContext) -> Picture:
+    def _kept(self, image: Any, name: str, repeats: int, context: RunContext) -> Picture:
         from nodes.diffusion.pictures import save_png
 
         file = context.add_file(".png", lambda path: save_png(image, path))
         size = (self.resolution, self.resolution)
-        return Picture(file.stem, name, *size, (View(size, (0, 0), size),), file=file)
+        return Picture(file.stem, name, *size, (View(size, (0, 0), size),), repeats=repeats, file=file)
 
 
 def _check_texts(images: ImageDataset) -> None:
@@ -88,13 +92,13 @@ def _check_texts(images: ImageDataset) -> None:
 
 
 def _style(picture: Picture) -> str:
-    return PurePosixPath(picture.name).parent.name
+    """The folder that it lies in, without the count of a kohya folder `<repeats>_<name>`."""
+    return PurePosixPath(picture.name).parent.name.removeprefix(f"{picture.repeats}_")
 
 
-def _cutout(picture: Picture, context: RunContext) -> Any:
-    from PIL import Image
-
+def _cutout(picture: Picture, side: int, context: RunContext) -> Any:
+    from nodes.diffusion.pictures import open_cutout
     from nodes.diffusion.scenes import Cutout
 
-    with Image.open(picture.file or context.locate(picture.digest)) as opened:
-        return Cutout(opened.convert("RGBA"), picture.text or "", _style(picture))
+    image = open_cutout(picture.file or context.locate(picture.digest), side, picture.name)
+    return Cutout(image, picture.text or "", _style(picture))

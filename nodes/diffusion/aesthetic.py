@@ -13,9 +13,9 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.loading import StableDiffusion
 from nodes.diffusion.minimize import minimize
 from nodes.diffusion.settings import TrainingSettings
-from nodes.diffusion.text import at_end_of_text, conditioning, framed
+from nodes.diffusion.text import at_end_of_text, chunked, conditioning, framed
 from nodes.diffusion.weights import replaced
-from nodes.diffusion.words import longer_table, token_ids
+from nodes.diffusion.words import longer_table
 
 
 @dataclass
@@ -98,13 +98,13 @@ def _copies(encoder: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def _encoded(model: StableDiffusion, aesthetic: Aesthetic, prompt: str, clip_skip: int) -> tuple[Tensor, Tensor]:
-    """Conditioning [1, tokens, d] of a prompt, and its text embedding's cosine to the aesthetic."""
+    """Conditioning [1, tokens, d] of a prompt, and the cosine of its first chunk's text embedding to the aesthetic."""
     tokenizer, encoder = model.tokenizers[0], model.text_encoders[0]
-    tokens = torch.tensor([framed(token_ids(prompt, tokenizer, model.words), tokenizer)], device=model.device)
+    tokens = torch.tensor(framed(chunked(model, prompt, tokenizer), tokenizer), device=model.device)
     words = [vectors[0].detach() for vectors in model.words.values()]
     with longer_table(encoder, words, len(tokenizer)):
         output = encoder(tokens, output_hidden_states=True)
     state = at_end_of_text(output.last_hidden_state, tokens, tokenizer)[0]
     weight = encoder.get_parameter("text_projection.weight") if aesthetic.projection is None else aesthetic.projection
     cosine = nn.functional.cosine_similarity(weight @ state, aesthetic.direction, dim=0)
-    return conditioning(output, encoder, False, clip_skip), cosine
+    return conditioning(output, encoder, False, clip_skip).flatten(0, 1)[None], cosine

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import read_config
+from nodes.diffusion.values import DiffusionModel
 
 BUNDLED_CLIP = "loom-emoji"
 BUNDLED_FOLDER = Path(__file__).parent.parent / "models" / "loom_emoji"
@@ -37,6 +39,13 @@ def clip_folders(folder: Path) -> ClipFolders:
     if whole and read_config(folder / "config.json").get("model_type") == "clip":
         return ClipFolders(folder, folder, folder, folder)
     raise InputError(f"{folder.name} holds no CLIP image encoder.", field="clip", remedy=REMEDY)
+
+
+def check_clip_is_stored(model: DiffusionModel) -> None:
+    """Raise InputError for a model whose CLIP was trained in this graph: its folder holds another, or none."""
+    if model.initial_seed is not None or any(isinstance(one, WeightChange) and one.image_encoder for one in model.adapters):
+        remedy = "Write the model with SavePipeline and load that folder, or name the folder of its CLIP in clip."
+        raise InputError("this model's CLIP lies in no folder yet.", field="model", remedy=remedy)
 
 
 def text_config(folder: Path) -> dict[str, Any]:

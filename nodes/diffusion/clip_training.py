@@ -61,7 +61,8 @@ class TrainedCLIP(nn.Module):
         seen = self.image_encoder(pixel_values=pixels).image_embeds.float()
         said = self.text_encoder_0(input_ids=ids).text_embeds.float()
         scale = self.logit_scale.clamp(max=LARGEST_SCALE).exp()
-        return scale * nn.functional.normalize(seen, dim=-1) @ nn.functional.normalize(said, dim=-1).T
+        with torch.autocast(device.type, enabled=False):  # half precision cannot tell near captions apart
+            return scale * nn.functional.normalize(seen, dim=-1) @ nn.functional.normalize(said, dim=-1).T
 
 
 @dataclass

@@ -26,7 +26,7 @@ def check_model(inversion: Inversion, model: DiffusionModel) -> str:
     if any(adapter.weights is None for adapter in model.adapters):
         raise InputError("the model has an adapter that is not trained.", field="model", remedy="Wire the trained model here.")
     if inversion.conditions != inversion_conditions(model):
-        return "the inversion was made with other adapters or another clip_skip: the replay will not meet the picture."
+        return "the inversion was made with other adapters, clip_skip or max_token_length: the replay will not meet the picture."
     return ""
 
 

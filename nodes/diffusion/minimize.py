@@ -86,7 +86,8 @@ class Trainer:
 
     @contextmanager
     def weights_for_use(self) -> Generator[None]:
-        """Put the averaged weights in place, as they would be saved now."""
+        """Put the averaged weights in place, as they would be saved now; afterwards every bit is as before."""
+        kept = self._copies()
         self._schedule_free("eval")
         if self.average:
             self.average.swap(self.parameters)
@@ -96,6 +97,14 @@ class Trainer:
             if self.average:
                 self.average.swap(self.parameters)
             self._schedule_free("train")
+            with torch.no_grad():
+                for name, tensor in kept.items():
+                    self.parameters[name].copy_(tensor)
+
+    def _copies(self) -> dict[str, Tensor]:
+        """What schedule-free optimizers calculate back and forth is not what it was, bit for bit."""
+        is_moved = self.settings.optimizer == "schedulefree"
+        return {name: parameter.detach().clone() for name, parameter in self.parameters.items()} if is_moved else {}
 
     def finish(self) -> None:
         """Leave the weights as they are to be saved."""
@@ -103,10 +112,16 @@ class Trainer:
         if self.average:
             self.average.swap(self.parameters)
 
-    def state_dict(self, step: int) -> dict[str, object]:
-        """Return everything that the next step depends on."""
+    @property
+    def last_learning_rate(self) -> float:
+        """The first group's, in the step after the last one made."""
+        return float(self.lr_scheduler.get_last_lr()[0])
+
+    def state_dict(self, step: int, loss: float) -> dict[str, object]:
+        """Return everything that the next step depends on, and the loss of the last one."""
         return {
             "step": step,
+            "loss": loss,
             "parameters": {name: parameter.detach() for name, parameter in self.parameters.items()},
             "optimizer": self.optimizer.state_dict(),
             "lr_scheduler": self.lr_scheduler.state_dict(),
@@ -160,16 +175,18 @@ def minimize(
     trainer = Trainer(parameters, settings, device, precision)
     found = checkpoint.load() if checkpoint else None
     first = trainer.load_state_dict(found) if found else 0
+    if found:  # a measurement of that step may have been cut off
+        report(StepDone(first, float(found["loss"]), trainer.last_learning_rate, trainer))  # pyright: ignore[reportArgumentType]
     with companions(parameters, partial(trainer.micro_step, loss), _companions_wanted(settings, device)) as beside:
         for done in range(first + 1, settings.max_steps + 1):
             value = trainer.step(done - 1, loss, beside)
             if checkpoint and done % settings.checkpoint_every == 0:
-                checkpoint.save(trainer.state_dict(done))
+                checkpoint.save(trainer.state_dict(done, value))
             try:
-                report(StepDone(done, value, float(trainer.lr_scheduler.get_last_lr()[0]), trainer))
+                report(StepDone(done, value, trainer.last_learning_rate, trainer))
             except BaseException:
                 if checkpoint:
-                    checkpoint.save(trainer.state_dict(done))
+                    checkpoint.save(trainer.state_dict(done, value))
                 raise
     trainer.finish()
 

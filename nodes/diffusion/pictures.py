@@ -4,7 +4,7 @@ import io
 import math
 import struct
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -20,7 +20,21 @@ MAX_PIXELS = 256 * 2**20
 
 def open_picture(path: Path, background: tuple[int, int, int] = (255, 255, 255), name: str = "") -> Image.Image:
     """Return the picture in RGB, turned as its EXIF says, flattened on `background`; raise InputError when it is damaged."""
-    name = name or path.name
+    return _opened(path, name or path.name, lambda image: _flattened(image, background))
+
+
+def open_cutout(path: Path, side: int, name: str = "") -> Image.Image:
+    """Return the picture in RGBA, turned as its EXIF says, no side longer than `side`; raise InputError when it is damaged."""
+
+    def cut(image: Image.Image) -> Image.Image:
+        found = (_flattened(image, (255, 255, 255)) if image.mode[:1] in "IF" else image).convert("RGBA")
+        found.thumbnail((side, side), Image.Resampling.LANCZOS)
+        return found
+
+    return _opened(path, name or path.name, cut)
+
+
+def _opened(path: Path, name: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of oversized pictures; the next lines refuse them
@@ -28,7 +42,7 @@ def open_picture(path: Path, background: tuple[int, int, int] = (255, 255, 255),
                 if opened.width * opened.height > MAX_PIXELS:
                     raise InputError(f"{name} has {opened.width} x {opened.height} pixels, which is too many.", field="folder")
                 opened.load()
-                return _flattened(ImageOps.exif_transpose(opened), background)
+                return convert(ImageOps.exif_transpose(opened))
     except UnidentifiedImageError:
         raise InputError(f"{name} is not a picture.", field="folder") from None
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nodes.diffusion.loading import StableDiffusion
 from nodes.diffusion.randomness import seed_for
-from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.settings import DenoisingSettings
 from nodes.diffusion.train import DenoisingTask
 from nodes.diffusion.values import CaptionedDataset, EmbeddingDataset, LatentDataset
 
@@ -42,7 +42,7 @@ class PriorPreservation:
 
 def class_task(
     model: StableDiffusion,
-    settings: TrainingSettings,
+    settings: DenoisingSettings,
     latents: LatentDataset,
     texts: EmbeddingDataset | CaptionedDataset,
     clip_skip: int,

@@ -6,14 +6,14 @@ import torch
 from PIL import Image
 
 from nodes.diffusion.ddim import ddim_schedule, unconditional_text
+from nodes.diffusion.errors import InputError
 from nodes.diffusion.inversions import read_noise, read_uncond
 from nodes.diffusion.loading import StableDiffusion
 from nodes.diffusion.null_text import Edit, replay
 from nodes.diffusion.sampling import decode
-from nodes.diffusion.text import TextEmbeddings, encode_prompts
+from nodes.diffusion.text import TextEmbeddings, chunked, encode_prompts
 from nodes.diffusion.token_alignment import align_tokens
 from nodes.diffusion.values import Inversion, NullTextInversion
-from nodes.diffusion.words import token_ids
 
 
 @torch.no_grad()
@@ -34,6 +34,10 @@ def draw_replays(
     unconditional = unconditional_text(model, clip_skip=clip_skip)
     if isinstance(inversion, NullTextInversion):
         unconditional = TextEmbeddings(read_uncond(inversion).to(model.device), unconditional.pooled)
+    if unconditional.hidden.shape[1] != text.hidden.shape[1]:
+        message = f"the inversion is of texts of {unconditional.hidden.shape[1]} tokens, the model's have {text.hidden.shape[1]}."
+        remedy = "Give LoadModel the max_token_length that the inversion was made with."
+        raise InputError(message, field="inversion", remedy=remedy)
     edits: list[Edit | None] = [None]
     for prompt in prompts:
         edited = encode_prompts(model, [prompt], clip_skip=clip_skip)
@@ -58,5 +62,5 @@ def draw_replays(
 def _alignment(model: StableDiffusion, source: str, target: str) -> torch.Tensor:
     """The first tokenizer speaks for all: they cut words alike."""
     tokenizer = model.tokenizers[0]
-    source_ids, target_ids = (token_ids(prompt, tokenizer, model.words) for prompt in (source, target))
-    return align_tokens(source_ids, target_ids, tokenizer.model_max_length)
+    source_chunks, target_chunks = (chunked(model, prompt, tokenizer) for prompt in (source, target))
+    return align_tokens(source_chunks, target_chunks, tokenizer.model_max_length)

@@ -35,29 +35,51 @@ class Scene:
 
 
 def draw_scene(
-    objects: list[Cutout], side: int, *, colored: float, other_styles: tuple[str, ...], other_style: float, draw: random.Random
+    objects: list[Cutout],
+    side: int,
+    *,
+    as_is: float,
+    colored: float,
+    other_styles: tuple[str, ...],
+    other_style: float,
+    draw: random.Random,
 ) -> Scene:
     """Return one or two cut-outs on a background of `side` pixels, each mirrored or not, and the caption.
 
-    `colored` is the chance of a background that is not white, and is then named; `other_style` that of a caption with one of
-    `other_styles` instead of the true one, which loosens objects from style words.
+    `as_is` is the chance that one alone fills the scene as its picture shows it; `colored` that of a background that is not
+    white, and is then named; `other_style` that of a caption with one of `other_styles` instead of the true one, which loosens
+    objects from style words.
     """
     name = draw.choice(list(COLORS)) if draw.random() < colored else ""
     picture = Image.new("RGBA", (side, side), (*(_near(COLORS[name], draw) if name else (255, 255, 255)), 255))
-    for number, cutout in enumerate(objects):
-        size = side * draw.uniform(*(BESIDE if len(objects) > 1 else ALONE[draw.random() < 0.4]))
-        width, height = (max(1, round(size * own / max(cutout.image.size))) for own in cutout.image.size)
-        shown = cutout.image.convert("RGBA").resize((width, height), Image.Resampling.LANCZOS)
-        if draw.random() < 0.5:
-            shown = shown.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        room = side // len(objects) - width
-        left = number * (side // len(objects)) + (draw.randint(0, room) if room > 0 else room // 2)
-        picture.alpha_composite(shown, (max(0, min(left, side - width)), draw.randint(0, side - height)))
+    if as_is and len(objects) == 1 and draw.random() < as_is:
+        shown = _sized(objects[0].image, side)
+        picture.alpha_composite(shown, ((side - shown.width) // 2, (side - shown.height) // 2))
+    else:
+        _place(picture, objects, draw)
     style = draw.choice(other_styles) if other_styles and draw.random() < other_style else objects[0].style
     what = " and ".join(cutout.label for cutout in objects)
     pattern = draw.choice(WITH_STYLE if draw.random() < 0.88 and style else WITHOUT_STYLE)
     caption = pattern.format(style=style, what=what) + (f" on a {name} background" if name else "")
     return Scene(picture.convert("RGB"), caption)
+
+
+def _place(picture: Image.Image, objects: list[Cutout], draw: random.Random) -> None:
+    """Set objects beside each other, each somewhere in its part of the picture."""
+    side = picture.width
+    for number, cutout in enumerate(objects):
+        shown = _sized(cutout.image, side * draw.uniform(*(BESIDE if len(objects) > 1 else ALONE[draw.random() < 0.4])))
+        if draw.random() < 0.5:
+            shown = shown.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        room = side // len(objects) - shown.width
+        left = number * (side // len(objects)) + (draw.randint(0, room) if room > 0 else room // 2)
+        picture.alpha_composite(shown, (max(0, min(left, side - shown.width)), draw.randint(0, side - shown.height)))
+
+
+def _sized(image: Image.Image, length: float) -> Image.Image:
+    """Return a picture whose longer side is `length` pixels."""
+    width, height = (max(1, round(length * own / max(image.size))) for own in image.size)
+    return image.convert("RGBA").resize((width, height), Image.Resampling.LANCZOS)
 
 
 def _near(color: tuple[int, int, int], draw: random.Random) -> tuple[int, int, int]:

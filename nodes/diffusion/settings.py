@@ -10,7 +10,7 @@ def _group(name: str) -> dict[str, Any]:
 
 
 class TrainingSettings(BaseModel):
-    """Steps, optimizer, noise, precision, validation, previews and checkpoints."""
+    """What can be set about any training: steps, optimizer, precision, validation and checkpoints."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
@@ -19,8 +19,9 @@ class TrainingSettings(BaseModel):
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
     """Pictures per forward pass."""
     gradient_accumulation_steps: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Forward passes per optimizer step; the result equals a batch that many times as large. On a CPU as many processes
-    can share them (`LATENTLOOM_PROCESSES=2 OMP_NUM_THREADS=1` before the command): quicker, with the same bytes."""
+    """Forward passes per optimizer step, whose gradients are averaged, as a batch that many times as large has them. On a
+    CPU as many processes can share them (`LATENTLOOM_PROCESSES=2 OMP_NUM_THREADS=1` before the command): quicker, with the
+    bytes that one process with one thread gives."""
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-4
     """Step size: 1e-4 is usual for a LoRA on Stable Diffusion, 1e-3 for the bundled model, 1 for prodigy."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -43,6 +44,18 @@ class TrainingSettings(BaseModel):
 
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], Field(json_schema_extra=_group("Speed and memory"))] = "auto"
     """Arithmetic of the forward pass; `auto` takes what the device is fastest at. Trained weights are always fp32."""
+
+    validation_fraction: Annotated[float, Field(ge=0, le=0.5, json_schema_extra=_group("Watching"))] = 0.0
+    """Share of the pictures held out of training, on which the loss is measured at fixed timesteps and noise."""
+    validation_every: Annotated[int, Field(ge=1, json_schema_extra=_group("Watching"))] = 50
+    """Steps between two measurements of the validation loss."""
+    checkpoint_every: Annotated[int, Field(ge=1, json_schema_extra=_group("Watching"))] = 100
+    """Steps between two checkpoints, from which an interrupted training goes on."""
+
+
+class DenoisingSettings(TrainingSettings):
+    """What there is besides where a UNet learns to tell noise from pictures, or something over it does."""
+
     gradient_checkpointing: Annotated[bool, Field(json_schema_extra=_group("Speed and memory"))] = False
     """Compute activations twice instead of keeping them: less memory, about a fifth slower."""
 
@@ -55,13 +68,7 @@ class TrainingSettings(BaseModel):
     zero_terminal_snr: Annotated[bool, Field(json_schema_extra=_group("Noise and loss"))] = False
     """Train with no signal left at the last timestep (Lin et al. 2024); for v-prediction models."""
 
-    validation_fraction: Annotated[float, Field(ge=0, le=0.5, json_schema_extra=_group("Watching"))] = 0.0
-    """Share of the pictures held out of training, on which the loss is measured at fixed timesteps and noise."""
-    validation_every: Annotated[int, Field(ge=1, json_schema_extra=_group("Watching"))] = 50
-    """Steps between two measurements of the validation loss."""
     preview_every: Annotated[int, Field(ge=0, json_schema_extra=_group("Watching"))] = 0
     """Steps between two preview pictures; 0 draws none."""
     preview_prompt: Annotated[str, Field(json_schema_extra={**_group("Watching"), "widget": "prompt"})] = ""
     """What previews show, one prompt per line."""
-    checkpoint_every: Annotated[int, Field(ge=1, json_schema_extra=_group("Watching"))] = 100
-    """Steps between two checkpoints, from which an interrupted training goes on."""

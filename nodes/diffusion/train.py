@@ -19,7 +19,7 @@ from nodes.diffusion.loading import StableDiffusion
 from nodes.diffusion.losses import denoising_loss, training_noise_scheduler
 from nodes.diffusion.minimize import StepDone, minimize
 from nodes.diffusion.randomness import generator_for
-from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.settings import DenoisingSettings, TrainingSettings
 from nodes.diffusion.text import TextEmbeddings, encode_prompts
 from nodes.diffusion.values import CaptionedDataset, EmbeddingDataset, LatentDataset, LatentItem
 
@@ -32,7 +32,7 @@ class DenoisingTask:
     """The loss of one model on one dataset, for every step: a pure function of the settings' seed and the step."""
 
     model: StableDiffusion
-    settings: TrainingSettings
+    settings: DenoisingSettings
     latents: LatentDataset
     texts: EmbeddingDataset | CaptionedDataset
     """Cached embeddings; or captions, encoded anew at each step because the text encoder is trained."""
@@ -190,7 +190,7 @@ class Task(Protocol):
 def train(
     task: Task,
     parameters: dict[str, nn.Parameter],
-    settings: TrainingSettings,
+    settings: DenoisingSettings,
     *,
     precision: Precision,
     report: Callable[[StepDone], object],
@@ -213,7 +213,7 @@ def train(
 
 
 @contextmanager
-def _fit_for_training(model: StableDiffusion, settings: TrainingSettings) -> Generator[None]:
+def _fit_for_training(model: StableDiffusion, settings: DenoisingSettings) -> Generator[None]:
     """Choose the attention that trains fastest and, if wanted, checkpoint activations; undo both afterwards."""
     unet: Any = model.unet
     before = unet.attn_processors

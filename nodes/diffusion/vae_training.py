@@ -14,7 +14,7 @@ from nodes.diffusion.settings import TrainingSettings
 EXACT = 1e-10
 """Squared error below which a picture counts as returned."""
 MEASURED = 256
-"""Pictures at most from which the deviation of the latents is taken."""
+"""Pictures at most, drawn by lot, from which the deviation of the latents is taken."""
 
 
 @dataclass
@@ -52,9 +52,10 @@ class VAETask:
         return -10 * math.log10(max(float((drawn - shown).square().mean()), EXACT) / 4)
 
     def latent_deviation(self) -> float:
-        """Return the standard deviation of the mean latents of the first training pictures."""
+        """Return the standard deviation of the mean latents of training pictures."""
+        order = torch.randperm(len(self.training), generator=generator_for(self.settings.seed, "deviation"))[:MEASURED].tolist()
         with torch.no_grad():
-            shown = (self.pictures[index]()[None].to(self.vae.device) for index in self.training[:MEASURED])
+            shown = (self.pictures[self.training[number]]()[None].to(self.vae.device) for number in order)
             latents = [self.vae.encode(picture).latent_dist.mean.float().flatten() for picture in shown]
         return float(torch.cat(latents).std())
 

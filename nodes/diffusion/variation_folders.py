@@ -18,7 +18,6 @@ LAYOUT = f"It needs the folders {', '.join(VARIATION_PARTS)}; an unCLIP model al
 
 class _UNet(UNetConfig):
     cross_attention_dim: int = 1280
-    class_embed_type: str | None = None
     projection_class_embeddings_input_dim: Count | None = None
     addition_embed_type: str | None = None
 

@@ -63,13 +63,13 @@ class MeasureLoss(Node):
         from nodes.diffusion.devices import choose_device
         from nodes.diffusion.loading import load
         from nodes.diffusion.overlays import applied
-        from nodes.diffusion.settings import TrainingSettings
+        from nodes.diffusion.settings import DenoisingSettings
         from nodes.diffusion.train import DenoisingTask
 
         loaded = load(model, context.locate(model.digest), device=choose_device(context.device))
         count, losses = len(latents.items), list[float]()
         with applied(model.adapters, loaded):
-            settings = TrainingSettings(seed=self.seed, zero_terminal_snr=model.zero_terminal_snr)
+            settings = DenoisingSettings(seed=self.seed, zero_terminal_snr=model.zero_terminal_snr)
             task = DenoisingTask(loaded, settings, latents, captions, model.clip_skip)
             for index in range(count):
                 losses.append(task.picture_loss(index))

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
-from nodes.diffusion.clip_folders import CLIP_FILES, REMEDY, clip_folders, clip_reference
+from nodes.diffusion.clip_folders import CLIP_FILES, REMEDY, check_clip_is_stored, clip_folders, clip_reference
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import AestheticEmbedding, DiffusionModel, ImageDataset
 from nodes.methods.shown_pictures import embed_views
@@ -30,6 +30,8 @@ class BuildAestheticEmbedding(Node):
         return files.digest_folder(clip_reference(self.clip), CLIP_FILES)
 
     def run(self, images: ImageDataset, context: RunContext, model: DiffusionModel | None = None) -> AestheticEmbedding:
+        if model and not context.fingerprint:
+            check_clip_is_stored(model)
         clip = context.fingerprint or (model and model.digest)
         if not clip:
             raise InputError("there is no CLIP to look with.", field="clip", remedy=f"Wire a model, or: {REMEDY}")

@@ -8,12 +8,12 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
 from nodes.diffusion.adapters import WeightChange
-from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.settings import DenoisingSettings
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel, EmbeddingDataset, LatentDataset
 from nodes.methods.training import WATCHING, check_pairs, check_trained, choose_texts, train_untrained
 
 
-class FineTune(TrainingSettings, Node):
+class FineTune(DenoisingSettings, Node):
     """Train all weights of the UNet, and if wanted of the text encoders, on many captioned pictures.
 
     Wire text embeddings when the UNet alone is trained, and the captions themselves when text encoders are trained too.

@@ -61,7 +61,7 @@ class GenerateClassImages(Node):
         """Everything that a batch of pictures depends on: an interrupted drawing goes on with the next batch."""
         adapters = [repr(replace(a, weights=a.weights and Path(a.weights.name))) for a in model.adapters]
         weights = [model.digest, model.prediction_type, model.moving_average]
-        identity = [self.version, *weights, model.clip_skip, model.zero_terminal_snr, adapters]
+        identity = [self.version, *weights, model.clip_skip, model.max_token_length, model.zero_terminal_snr, adapters]
         settings = [self.num_inference_steps, self.guidance_scale, batch]
         return "class:" + hashlib.sha256(json.dumps([identity, settings]).encode()).hexdigest()
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.settings import DenoisingSettings
 from nodes.diffusion.values import (
     CaptionItem,
     EmbeddingDataset,
@@ -29,7 +29,7 @@ class InvertedEmbedding(NamedTuple):
     mean: ImageEmbedding
 
 
-class InvertCLIP(TrainingSettings, Node):
+class InvertCLIP(DenoisingSettings, Node):
     """Find the CLIP image embedding from which a base draws given pictures best; no weight is changed (CLIP inversion).
 
     It begins at the mean of the pictures' own embeddings, which is the second output: draw from both and compare.
@@ -83,7 +83,7 @@ class InvertCLIP(TrainingSettings, Node):
         )
 
     def _task(
-        self, loaded: Any, settings: TrainingSettings, latents: LatentDataset, files: list[tuple[Path, ...]]
+        self, loaded: Any, settings: DenoisingSettings, latents: LatentDataset, files: list[tuple[Path, ...]]
     ) -> tuple[Any, Any]:
         """The mean embedding [d] of all views, and the loss of vectors that begin there."""
         import torch
@@ -99,7 +99,7 @@ class InvertCLIP(TrainingSettings, Node):
         return mean, InversionTask(loaded, settings, latents, texts, vectors=vectors, start=start, pull=self.pull)
 
 
-def _reporter(settings: TrainingSettings, task: Any, context: RunContext) -> Callable[[Any], None]:
+def _reporter(settings: DenoisingSettings, task: Any, context: RunContext) -> Callable[[Any], None]:
     """What happens after each step: numbers, and the chance to stop."""
 
     def report(done: Any) -> None:

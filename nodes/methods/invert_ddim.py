@@ -66,6 +66,7 @@ class InvertDDIM(Node):
         """The latents from the picture to noise."""
         import torch
 
+        from nodes.diffusion.chunks import cut_told
         from nodes.diffusion.ddim import ddim_schedule, invert
         from nodes.diffusion.latents import encode_pictures
         from nodes.diffusion.overlays import applied
@@ -75,8 +76,8 @@ class InvertDDIM(Node):
         latents, _ = encode_pictures(loaded, as_tensor(shown)[None], [name])
         schedule = ddim_schedule(loaded, self.num_inference_steps, zero_terminal_snr=model.zero_terminal_snr)
         with applied(model.adapters, loaded), torch.no_grad():
-            if cut_prompts(loaded, [prompt]):
-                context.message("the prompt is too long and was cut.", "warning")
+            if cut := cut_prompts(loaded, [prompt]):
+                context.message(cut_told("prompts", cut, model.max_token_length), "warning")
             text = encode_prompts(loaded, [prompt], clip_skip=model.clip_skip)
             return invert(loaded, latents, text, schedule, on_step=lambda step: context.progress(step, self.num_inference_steps))
 

@@ -3,12 +3,12 @@
 import json
 from collections import Counter
 
-from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.settings import DenoisingSettings
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel, EmbeddingDataset, LatentDataset
 
 
 def kohya_facts(
-    settings: TrainingSettings,
+    settings: DenoisingSettings,
     model: DiffusionModel,
     latents: LatentDataset,
     texts: EmbeddingDataset | CaptionedDataset,
@@ -34,6 +34,7 @@ def kohya_facts(
         "ss_gradient_checkpointing": settings.gradient_checkpointing,
         "ss_seed": settings.seed,
         "ss_clip_skip": model.clip_skip + 1,
+        "ss_max_token_length": model.max_token_length if model.max_token_length > 75 else None,
         "ss_resolution": "({}, {})".format(*max(sizes)),
         "ss_min_snr_gamma": settings.snr_gamma or None,
         "ss_noise_offset": settings.noise_offset or None,

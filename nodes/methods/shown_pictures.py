@@ -77,6 +77,11 @@ def _computed(
     return found
 
 
+def repeated(images: ImageDataset, held: set[int]) -> list[int]:
+    """Return the numbers of the pictures to train on, each as often as its folder says (`<repeats>_<name>`)."""
+    return [number for number, picture in enumerate(images.pictures) for _ in range(picture.repeats) if number not in held]
+
+
 def read_views(images: ImageDataset, context: RunContext) -> list[Callable[[], Any]]:
     """Return for each picture what reads its first view: [3, h, w] in -1..1, of the same bytes at every call."""
     more = sum(len(picture.views) - 1 for picture in images.pictures)

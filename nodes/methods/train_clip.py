@@ -13,7 +13,7 @@ from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.settings import TrainingSettings
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel
-from nodes.methods.shown_pictures import read_views
+from nodes.methods.shown_pictures import read_views, repeated
 from nodes.methods.training import check_trained, keep_tensors
 
 MEASURED = 256
@@ -29,10 +29,8 @@ class TrainCLIP(TrainingSettings, Node):
     display_name: ClassVar[str] = "Train CLIP"
     synonyms: ClassVar[tuple[str, ...]] = ("contrastive", "text encoder", "image encoder", "language-image pretraining")
     resumable: ClassVar[bool] = True
+    version: ClassVar[int] = 2
     not_in_key: ClassVar[frozenset[str]] = frozenset({"checkpoint_every", "validation_every"})
-    # previews draw prompts, and nothing of this draws
-    preview_every: ClassVar[int] = 0  # pyright: ignore[reportIncompatibleVariableOverride]
-    preview_prompt: ClassVar[str] = ""  # pyright: ignore[reportIncompatibleVariableOverride]
 
     batch_size: Annotated[int, Field(ge=2, le=65536)] = 128
     """Pictures and captions among which each is to find its own: the more, the finer the distinctions that are learned."""
@@ -62,7 +60,8 @@ class TrainCLIP(TrainingSettings, Node):
             clip = TrainedCLIP(loaded, next((a.weights for a in reversed(earlier) if a.image_encoder), None))
         pictures = read_views(captions, context)
         held = held_out(len(pictures), self)
-        training = [index for index in range(len(pictures)) if index not in held]
+        training = repeated(captions, held)
+        self._check_captions([captions.captions[index] for index in training], context)
         task = CLIPTask(clip.requires_grad_(True), self, pictures, captions.captions, training)
         parameters = clip.named()
         minimize(
@@ -78,6 +77,14 @@ class TrainCLIP(TrainingSettings, Node):
         weights = keep_tensors(tensors, context)
         change = WeightChange(name="trained CLIP", unet=False, text_encoder=True, image_encoder=True, weights=weights)
         return replace(model, adapters=(*model.adapters, change))
+
+    def _check_captions(self, captions: Sequence[tuple[str, ...]], context: RunContext) -> None:
+        """Each picture must have another's caption to be told from."""
+        if len(set(captions)) < 2:
+            remedy = "Caption the pictures apart, add some, or lower validation_fraction."
+            raise InputError("all pictures that are trained on have one caption.", field="captions", remedy=remedy)
+        if len(captions) < self.batch_size:
+            context.message(f"There are {len(captions)} pictures to train on: every batch is all of them.", "warning")
 
     def _report(self, recall: Callable[[Sequence[int]], float], held: list[int], context: RunContext, done: Any) -> None:
         """Tell the numbers of a step, and let the person stop."""

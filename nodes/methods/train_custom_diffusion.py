@@ -9,13 +9,13 @@ from graph_runtime.context import RunContext
 from graph_runtime.node import Node
 from nodes.diffusion.adapters import KEYS_AND_VALUES, TokenEmbedding, WeightChange
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.settings import DenoisingSettings
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel, EmbeddingDataset, LatentDataset
 from nodes.methods.placeholders import Placeholder, check_placeholder, check_word
 from nodes.methods.training import WATCHING, check_pairs, check_trained, choose_texts, train_untrained
 
 
-class TrainCustomDiffusion(TrainingSettings, Node):
+class TrainCustomDiffusion(DenoisingSettings, Node):
     """Teach a concept by the keys and values of cross-attention and a new word (custom diffusion, Kumari et al. 2023).
 
     A file of some percent of the model, and concepts trained apart can be merged. Captions hold the placeholder, such as
@@ -54,7 +54,7 @@ class TrainCustomDiffusion(TrainingSettings, Node):
         prior = self._prior(model, class_latents, class_embeddings) if self.prior_loss_weight else None
         check_word(self.placeholder_token, self.initializer_token, model, context)
 
-        def make_task(loaded: Any, settings: TrainingSettings) -> Any:
+        def make_task(loaded: Any, settings: DenoisingSettings) -> Any:
             from nodes.diffusion.prior import PriorPreservation, class_task
             from nodes.diffusion.train import DenoisingTask
 

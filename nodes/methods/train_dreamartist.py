@@ -8,13 +8,13 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
 from nodes.diffusion.adapters import TokenEmbedding
-from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.settings import DenoisingSettings
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel, LatentDataset
 from nodes.methods.placeholders import Placeholder, check_placeholder, check_word
 from nodes.methods.training import WATCHING, check_pairs, check_trained, train_untrained
 
 
-class TrainDreamArtist(TrainingSettings, Node):
+class TrainDreamArtist(DenoisingSettings, Node):
     """Teach the model a new word and its opposite from one picture (DreamArtist, Dong et al. 2022).
 
     Prompts take the placeholder, negative prompts the placeholder with `-neg`, at about the guidance of the training.
@@ -53,7 +53,7 @@ class TrainDreamArtist(TrainingSettings, Node):
 
         negative = f"{self.placeholder_token}-neg"
 
-        def make_task(loaded: Any, settings: TrainingSettings) -> GuidedTask:
+        def make_task(loaded: Any, settings: DenoisingSettings) -> GuidedTask:
             words: dict[str, Any] = {
                 "placeholder_token": self.placeholder_token,
                 "negative": negative,

@@ -9,13 +9,13 @@ from graph_runtime.context import RunContext
 from graph_runtime.node import Node
 from nodes.diffusion.adapters import LowRankAdapter, WeightChange
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.settings import DenoisingSettings
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel, EmbeddingDataset, LatentDataset
 from nodes.methods.kohya_facts import kohya_facts
 from nodes.methods.training import WATCHING, Texts, check_pairs, check_trained, choose_texts, train_untrained
 
 
-class TrainDreamBooth(TrainingSettings, Node):
+class TrainDreamBooth(DenoisingSettings, Node):
     """Teach the model one subject under a rare word, while pictures of its class keep the class as it was.
 
     Trains the matrices of InjectLoRA when the model comes from there, and else all weights of the UNet. Captions of the
@@ -83,7 +83,7 @@ class TrainDreamBooth(TrainingSettings, Node):
     def _task(
         self,
         loaded: Any,
-        settings: TrainingSettings,
+        settings: DenoisingSettings,
         model: DiffusionModel,
         latents: LatentDataset,
         texts: Texts,

@@ -9,7 +9,7 @@ from graph_runtime.context import RunContext
 from graph_runtime.node import Node
 from nodes.diffusion.adapters import Hypernetwork, checked_structure
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.settings import DenoisingSettings
 from nodes.diffusion.values import DiffusionModel, EmbeddingDataset, LatentDataset
 from nodes.methods.training import WATCHING, check_pairs, check_trained, choose_texts, train_untrained
 
@@ -29,7 +29,7 @@ def _shares(text: str) -> str:
     return text
 
 
-class TrainHypernet(TrainingSettings, Node):
+class TrainHypernet(DenoisingSettings, Node):
     """Teach a style to small nets that change what attention makes keys and values from (a hypernetwork).
 
     The nets fit the widths of the model, whatever it is; none of its weights changes.

@@ -13,7 +13,7 @@ from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.latent_views import latent_view
 from nodes.diffusion.layouts.single_files import is_single_file
-from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.settings import DenoisingSettings
 from nodes.diffusion.values import (
     CaptionItem,
     DiffusionModel,
@@ -27,7 +27,7 @@ from nodes.methods.shown_pictures import embed_views
 from nodes.methods.training import check_vae, train_untrained
 
 
-class TrainImageVariation(TrainingSettings, Node):
+class TrainImageVariation(DenoisingSettings, Node):
     """Make a base that draws variations of pictures from a text-to-image model: the base that CLIP inversion needs.
 
     The UNet is fine-tuned on pictures, each with its own CLIP image embedding as the one token of context instead of a
@@ -36,7 +36,7 @@ class TrainImageVariation(TrainingSettings, Node):
 
     synonyms: ClassVar[tuple[str, ...]] = ("image variations", "IP-Adapter", "CLIP image", "unCLIP", "reimagine")
     resumable: ClassVar[bool] = True
-    not_in_key: ClassVar[frozenset[str]] = frozenset({"checkpoint_every"})
+    not_in_key: ClassVar[frozenset[str]] = frozenset({"checkpoint_every", "validation_every"})
     # previews draw prompts, which this base does not understand
     preview_every: ClassVar[int] = 0  # pyright: ignore[reportIncompatibleVariableOverride]
     preview_prompt: ClassVar[str] = ""  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -128,6 +128,9 @@ def _check_views(latents: LatentDataset, images: ImageDataset) -> None:
 
 def _check_model(model: DiffusionModel, folder: Path, clip: Path) -> None:
     """Raise InputError unless the model's UNet can be given one image embedding as its context."""
+    if model.initial_seed is not None:
+        remedy = "Write the trained model with SavePipeline, and wire LoadModel."
+        raise InputError("this model is new: its weights are in no folder.", field="model", remedy=remedy)
     if model.family == "sdxl":
         remedy = "Use a model of the SD 1.x or SD 2.x family."
         raise InputError("SDXL's UNet needs a pooled text embedding beside the context.", field="model", remedy=remedy)

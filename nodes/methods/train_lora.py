@@ -7,13 +7,13 @@ from graph_runtime.context import RunContext
 from graph_runtime.node import Node
 from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.settings import DenoisingSettings
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel, EmbeddingDataset, LatentDataset
 from nodes.methods.kohya_facts import kohya_facts
 from nodes.methods.training import WATCHING, check_pairs, check_trained, choose_texts, train_untrained
 
 
-class TrainLoRA(TrainingSettings, Node):
+class TrainLoRA(DenoisingSettings, Node):
     """Train the matrices that InjectLoRA attached, and return the model with them.
 
     Wire text embeddings when the UNet alone is trained, and the captions themselves when a text encoder is trained too.

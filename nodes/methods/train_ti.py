@@ -8,13 +8,13 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
 from nodes.diffusion.adapters import TokenEmbedding
-from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.settings import DenoisingSettings
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel, LatentDataset
 from nodes.methods.placeholders import Placeholder, check_placeholder, check_word
 from nodes.methods.training import WATCHING, check_pairs, check_trained, train_untrained
 
 
-class TrainTI(TrainingSettings, Node):
+class TrainTI(DenoisingSettings, Node):
     """Teach the model a new word from a few pictures, without changing a weight (textual inversion, Gal et al. 2022).
 
     The captions must hold the placeholder, such as `a photo of <cat>`.

@@ -13,7 +13,7 @@ from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.settings import TrainingSettings
 from nodes.diffusion.values import DiffusionModel, ImageDataset
-from nodes.methods.shown_pictures import read_views
+from nodes.methods.shown_pictures import read_views, repeated
 from nodes.methods.training import check_trained, keep_tensors
 
 MEASURED = 64
@@ -23,17 +23,15 @@ MEASURED = 64
 class TrainVAE(TrainingSettings, Node):
     """Train the VAE that turns pictures into latents and back, by how well pictures return.
 
-    Of a new model all of it is trained, and the latents are then brought to deviation 1. Of any other model the decoder
-    alone is: the latents stay those that its UNet knows, and what it draws becomes sharper or fits the pictures better.
+    Of a new model all of it is trained, and the latents are then brought to deviation 1. Once a UNet knows the latents the
+    decoder alone is: they stay as they are, and what is drawn becomes sharper or fits the pictures better.
     """
 
     display_name: ClassVar[str] = "Train VAE"
     synonyms: ClassVar[tuple[str, ...]] = ("autoencoder", "decoder", "latents", "first stage")
     resumable: ClassVar[bool] = True
+    version: ClassVar[int] = 2
     not_in_key: ClassVar[frozenset[str]] = frozenset({"checkpoint_every", "validation_every"})
-    # previews draw prompts, and what this trains knows none
-    preview_every: ClassVar[int] = 0  # pyright: ignore[reportIncompatibleVariableOverride]
-    preview_prompt: ClassVar[str] = ""  # pyright: ignore[reportIncompatibleVariableOverride]
 
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-4
     """Step size: 1e-5 for the decoder of Stable Diffusion, 2e-3 for a small new VAE."""
@@ -59,14 +57,15 @@ class TrainVAE(TrainingSettings, Node):
         device = choose_device(context.device)
         loaded = load(model, context.locate(model.digest), device=device)
         change = WeightChange(name="trained VAE", unet=False, vae=True)
+        is_new = model.initial_seed is not None and all(isinstance(a, WeightChange) and not a.unet for a in model.adapters)
         earlier = [adapter for adapter in model.adapters if isinstance(adapter, WeightChange) and adapter.vae]
         self._check_sizes(images)
         pictures = read_views(images, context)
         held = held_out(len(pictures), self)
         with applied([*earlier, change], loaded) as laid:
             everything = laid[-1]
-            parameters = everything if model.initial_seed is not None else decoder_only(everything)
-            training = [index for index in range(len(pictures)) if index not in held]
+            parameters = everything if is_new else decoder_only(everything)
+            training = repeated(images, held)
             task = VAETask(loaded.vae, self, pictures, training, self.crop, self.edge_weight, self.kl_weight)
             for parameter in parameters.values():
                 parameter.requires_grad_(True)
@@ -80,12 +79,12 @@ class TrainVAE(TrainingSettings, Node):
                 checkpoint=Checkpoint(context.progress_folder) if context.progress_folder else None,
             )
             tensors = {name.removeprefix("vae."): p.detach().float().cpu().clone() for name, p in parameters.items()}
-            if model.initial_seed is not None:
+            if is_new:
                 factor = 1 / (loaded.vae.config["scaling_factor"] * task.latent_deviation())
                 tensors = with_unit_latents(tensors, loaded.vae.config["latent_channels"], factor)
         weights = keep_tensors({f"vae.{name}": tensor for name, tensor in tensors.items()}, context)
         adapters = (*model.adapters, replace(change, weights=weights))
-        return replace(model, vae_digest=weights.name, adapters=adapters)
+        return replace(model, vae_digest=weights.name if is_new else model.vae_digest, adapters=adapters)
 
     def _check_sizes(self, images: ImageDataset) -> None:
         """Pictures of one batch are of one size."""

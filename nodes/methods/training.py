@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from graph_runtime.context import RunContext
 from nodes.diffusion.adapters import Adapter
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.settings import DenoisingSettings
 from nodes.diffusion.values import (
     CaptionedDataset,
     DiffusionModel,
@@ -21,7 +21,7 @@ from nodes.methods.costs import Costs
 
 Texts = EmbeddingDataset | CaptionedDataset
 
-WATCHING = frozenset({"preview_every", "preview_prompt", "checkpoint_every"})
+WATCHING = frozenset({"preview_every", "preview_prompt", "validation_every", "checkpoint_every"})
 """Fields of a training that cannot change its result."""
 
 
@@ -38,11 +38,11 @@ class Task(Protocol):
 
 
 def train_untrained(
-    settings: TrainingSettings,
+    settings: DenoisingSettings,
     model: DiffusionModel,
     texts: Texts,
     context: RunContext,
-    make_task: Callable[[Any, TrainingSettings], Task],
+    make_task: Callable[[Any, DenoisingSettings], Task],
 ) -> tuple[DiffusionModel, str]:
     """Train every adapter of a model that is not trained yet; return the model with their weights, and the precision used.
 
@@ -59,7 +59,7 @@ def train_untrained(
     loaded = load(model, context.locate(model.digest), device=device, precision=resident_precision(device, precision))
     checkpoint = Checkpoint(context.progress_folder) if context.progress_folder else None
     with applied(model.adapters, loaded) as laid:
-        _check_cuts(texts, loaded, context)
+        _check_cuts(texts, loaded, model.max_token_length, context)
         task = make_task(loaded, settings_for(settings, model))
         new = [number for number, adapter in enumerate(model.adapters) if adapter.weights is None]
         parameters = {f"{number}.{name}": tensor for number in new for name, tensor in laid[number].items()}
@@ -75,24 +75,25 @@ def train_untrained(
     return replace(model, adapters=tuple(adapters), zero_terminal_snr=zero_terminal_snr), precision
 
 
-def settings_for(settings: TrainingSettings, model: DiffusionModel | ImageVariationModel) -> TrainingSettings:
+def settings_for(settings: DenoisingSettings, model: DiffusionModel | ImageVariationModel) -> DenoisingSettings:
     """Return the settings; a model without signal at its last timestep goes on being trained so."""
     return settings.model_copy(update={"zero_terminal_snr": True}) if model.zero_terminal_snr else settings
 
 
-def _check_cuts(texts: Texts, loaded: Any, context: RunContext) -> None:
+def _check_cuts(texts: Texts, loaded: Any, max_token_length: int, context: RunContext) -> None:
     """Warn of captions that are cut, and raise InputError when a new word of theirs is."""
     if not isinstance(texts, CaptionedDataset):
         return
+    from nodes.diffusion.chunks import cut_told
     from nodes.diffusion.text import cut_prompts, cut_words
 
     captions = list(dict.fromkeys(caption for variants in texts.captions for caption in variants))
     for caption in captions:
         if lost := cut_words(loaded, caption):
-            remedy = "Write it earlier, shorten the captions, or take fewer vectors."
+            remedy = "Write it earlier, shorten the captions, take fewer vectors, or raise max_token_length of LoadModel."
             raise InputError(f"{lost} does not fit into the caption {caption[:80]!r}.", field="captions", remedy=remedy)
     if cut := cut_prompts(loaded, captions):
-        context.message(f"{len(cut)} captions are too long and are cut, such as {cut[0][:80]!r}.", "warning")
+        context.message(cut_told("captions", cut, max_token_length), "warning")
 
 
 def keep_tensors(tensors: dict[str, Any], context: RunContext) -> Path:
@@ -104,7 +105,7 @@ def keep_tensors(tensors: dict[str, Any], context: RunContext) -> Path:
 
 
 def _reporter(
-    settings: TrainingSettings, context: RunContext, task: Task, model: DiffusionModel, costs: Costs
+    settings: DenoisingSettings, context: RunContext, task: Task, model: DiffusionModel, costs: Costs
 ) -> Callable[[Any], None]:
     """What happens after each step: numbers, validation, previews, and the chance to stop."""
 
@@ -124,7 +125,7 @@ def _reporter(
     return report
 
 
-def _preview(step: int, settings: TrainingSettings, task: Task, model: DiffusionModel, context: RunContext) -> None:
+def _preview(step: int, settings: DenoisingSettings, task: Task, model: DiffusionModel, context: RunContext) -> None:
     from nodes.diffusion.pictures import in_a_row, save_png
     from nodes.diffusion.sampling import sample
 
@@ -167,7 +168,7 @@ def choose_texts(
     if embeddings is None:
         raise InputError("the text embeddings are missing.", field=f"{prefix}embeddings", remedy="Wire EncodeCaptions to it.")
     if embeddings.text_digest != text_identity(before):
-        remedy = "Wire EncodeCaptions to the same model, with the same clip_skip."
+        remedy = "Wire EncodeCaptions to the same model, with the same clip_skip and max_token_length."
         raise InputError("these embeddings were made by another text encoder.", field=f"{prefix}embeddings", remedy=remedy)
     return embeddings
 

@@ -45,6 +45,7 @@ class NewModel(Node):
             name="new model",
             family=facts.family,
             prediction_type=facts.prediction_type,
+            zero_terminal_snr=facts.zero_terminal_snr,
             resolution=facts.resolution,
             vae_digest=drawn,
             text_digest=drawn,

@@ -110,7 +110,7 @@ def test_a_wire_that_does_not_fit_says_why(page: Page) -> None:
     page.keyboard.press("Escape")
     arrange(page)
     drag(page, socket(page, "out", "load_images", "output"), socket(page, "in", "inject_lora", "model"))
-    expect(page.locator(".wiring-hint")).to_have_text("This carries a image dataset; a diffusion model is needed.")
+    expect(page.locator(".wiring-hint")).to_have_text("This carries an image dataset; a diffusion model is needed.")
     page.mouse.up()
     expect(page.locator(".react-flow__edge")).to_have_count(0)
 

@@ -81,6 +81,17 @@ def test_the_cosine_rises_with_every_step_and_the_encoder_is_left_alone(model: S
     assert torch.equal(encode_prompts(model, PROMPTS).hidden, plain)
 
 
+def test_a_long_prompt_is_tuned_by_its_beginning_and_changed_as_a_whole(model: StableDiffusion, look: Any) -> None:
+    long = "x" * 75 + " behind"
+    with applied([look()], model):
+        before = hidden(model, [long])
+        model.max_token_length = 150
+        found, plain = hidden(model, [long]), encode_prompts(model, [long]).hidden
+    assert torch.allclose(found[:, :77], before, atol=1e-5)
+    assert found.shape == plain.shape
+    assert not torch.allclose(found[:, 77:], plain[:, 77:], atol=1e-3)
+
+
 def test_a_prompt_is_tuned_alike_whoever_is_there(model: StableDiffusion, look: Any) -> None:
     with applied([look()], model):
         together = hidden(model, [*PROMPTS, PROMPTS[0]])

@@ -10,7 +10,7 @@ import torch
 from nodes.diffusion.adapters import TokenEmbedding
 from nodes.diffusion.guided import GuidedTask
 from nodes.diffusion.overlays import applied
-from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.settings import DenoisingSettings
 from nodes.diffusion.text import encode_prompts
 from tests.diffusion.test_train import Bench, make_bench
 
@@ -22,7 +22,7 @@ WORDS = (
 
 def task(bench: Bench, guidance_scale: float) -> GuidedTask:
     captions = replace(bench.captions, captions=(("an <new> here",),) * 5, caption_dropout=0.0)
-    settings = TrainingSettings(batch_size=2, sample_latents=False)
+    settings = DenoisingSettings(batch_size=2, sample_latents=False)
     names = {"placeholder_token": "<new>", "negative": "<new>-neg"}
     return GuidedTask(bench.model, settings, bench.latents, captions, guidance_scale=guidance_scale, **names)
 

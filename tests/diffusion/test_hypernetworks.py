@@ -17,7 +17,7 @@ from nodes.diffusion.hypernetwork_files import a1111_bytes, read_hypernetwork
 from nodes.diffusion.hypernetworks import attention_layers, attention_names
 from nodes.diffusion.loading import StableDiffusion
 from nodes.diffusion.overlays import applied
-from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.settings import DenoisingSettings
 from nodes.diffusion.train import DenoisingTask, train
 from nodes.diffusion.weights import replaced
 from tests.diffusion.test_train import Bench, make_bench
@@ -142,7 +142,7 @@ def test_it_begins_near_the_base_and_every_parameter_has_a_gradient(tmp_path: Pa
     form = Hypernetwork(activation_func="softsign", weight_initialization=init, is_layer_norm=layer_norm)
     with applied([form], bench.model) as laid:
         assert (predict(bench.model) - base).norm() < 0.02 * base.norm()
-        task = DenoisingTask(bench.model, TrainingSettings(batch_size=2), bench.latents, bench.embeddings)
+        task = DenoisingTask(bench.model, DenoisingSettings(batch_size=2), bench.latents, bench.embeddings)
         for parameter in laid[0].values():
             parameter.requires_grad_(True)
         task.loss(0, 0).backward()
@@ -185,7 +185,7 @@ def test_no_hook_is_left_after_an_exception(tmp_path: Path) -> None:
 
 
 def trained(bench: Bench, form: Hypernetwork, **changes: Any) -> dict[str, Tensor]:
-    settings = TrainingSettings(**{"max_steps": 3, "batch_size": 2, "learning_rate": 1e-2, **changes})
+    settings = DenoisingSettings(**{"max_steps": 3, "batch_size": 2, "learning_rate": 1e-2, **changes})
     with applied([form], bench.model) as laid:
         task = DenoisingTask(bench.model, settings, bench.latents, bench.embeddings)
         return train(task, laid[0], settings, precision="fp32", report=lambda done: None, checkpoint=None)
@@ -218,7 +218,7 @@ def test_dropout_acts_in_training_alone_by_seed_and_step(tmp_path: Path) -> None
     assert all(torch.equal(same[name], again[name]) for name in same)
     assert not all(torch.equal(same[name], other.get(name, same[name] + 1)) for name in same)
     with applied([DROPPING], bench.model):
-        task = DenoisingTask(bench.model, TrainingSettings(batch_size=2), bench.latents, bench.embeddings)
+        task = DenoisingTask(bench.model, DenoisingSettings(batch_size=2), bench.latents, bench.embeddings)
         losses = [float(task.loss(step, 0).detach()) for step in (0, 0)]
         assert losses[0] == losses[1]
         assert torch.equal(predict(bench.model), predict(bench.model))

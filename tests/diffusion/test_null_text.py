@@ -1,5 +1,6 @@
 """DDIM inversion, null-text optimization, replay and attention control, beside independent computations."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from diffusers import DDIMInverseScheduler, DDIMScheduler
 
 from nodes.diffusion.attention_control import AttentionControl, controlled
 from nodes.diffusion.checkpoints import Checkpoint
+from nodes.diffusion.chunks import Chunks, in_chunks
 from nodes.diffusion.ddim import ddim_schedule, ddim_step, invert, unconditional_text
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.loading import StableDiffusion
@@ -260,13 +262,25 @@ def test_controlled_attention_without_a_change_is_the_model_s_own(models: dict[s
     ids=["replaced", "added", "removed", "two for one", "from nothing"],
 )
 def test_tokens_are_aligned(source: list[int], target: list[int], pairs: dict[tuple[int, int], float]) -> None:
-    matrix = align_tokens(source, target, 8)
+    matrix = align_tokens(laid(source, 6), laid(target, 6), 8)
     shown = {(int(i), int(j)): float(matrix[i, j]) for i, j in matrix.nonzero() if i <= len(source) + 1 and j <= len(target) + 1}
     assert shown == {(0, 0): 1, **pairs}
 
 
 def test_a_prompt_that_is_too_long_is_aligned_as_it_was_cut() -> None:
-    assert torch.equal(align_tokens(range(100), range(100), 77), torch.eye(77))
+    assert torch.equal(align_tokens(laid(range(100)), laid(range(100)), 77), torch.eye(77))
+
+
+def test_long_prompts_are_aligned_chunk_by_chunk() -> None:
+    """An added token pushes the rest over the chunks' border: places move by one, or by three where they cross."""
+    matrix = align_tokens(laid(range(8), 6, 2), laid([99, *range(8)], 6, 2), 8)
+    words = {(1 + n, 2 + n) for n in range(5)} | {(6, 9), (9, 10), (10, 11)}
+    ends = {(0, 0), (7, 7), (8, 8), (11, 12), (12, 13), (13, 14), (14, 15)}
+    assert {(int(i), int(j)) for i, j in matrix.nonzero()} == words | ends
+
+
+def laid(tokens: Sequence[int], room: int = 75, count: int = 1) -> Chunks:
+    return in_chunks([[token] for token in tokens], room, count)
 
 
 def test_a_step_to_a_level_and_back_is_none(models: dict[str, StableDiffusion]) -> None:

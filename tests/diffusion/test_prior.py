@@ -10,12 +10,12 @@ from nodes.diffusion.batches import draw_noise, read_latents
 from nodes.diffusion.losses import min_snr_weights, signal_to_noise
 from nodes.diffusion.prior import PriorPreservation, class_task
 from nodes.diffusion.randomness import seed_for
-from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.settings import DenoisingSettings
 from nodes.diffusion.train import DenoisingTask
 from tests.diffusion.test_train import Bench, make_bench
 
 
-def by_hand(bench: Bench, settings: TrainingSettings, seed: int) -> torch.Tensor:
+def by_hand(bench: Bench, settings: DenoisingSettings, seed: int) -> torch.Tensor:
     """The loss of the first batch of a dataset, in plain torch."""
     task = DenoisingTask(bench.model, settings.model_copy(update={"seed": seed}), bench.latents, bench.embeddings)
     draws, _, _ = task._draw(0)
@@ -46,7 +46,7 @@ def test_the_loss_is_the_instances_plus_the_weighted_classs(tmp_path: Path, fami
     """Each half has its own noise and its own weights, also with a batch of one, where a broadcast would hide a mistake."""
     bench = make_bench(tmp_path, family)
     for batch_size in (1, 3):
-        settings = TrainingSettings(batch_size=batch_size, sample_latents=False, snr_gamma=snr_gamma, seed=4)
+        settings = DenoisingSettings(batch_size=batch_size, sample_latents=False, snr_gamma=snr_gamma, seed=4)
         instance = DenoisingTask(bench.model, settings, bench.latents, bench.embeddings)
         prior = class_task(bench.model, settings, bench.latents, bench.embeddings, 0)
         with torch.no_grad():
@@ -57,7 +57,7 @@ def test_the_loss_is_the_instances_plus_the_weighted_classs(tmp_path: Path, fami
 
 def test_the_class_holds_nothing_out_and_draws_its_own_noise(tmp_path: Path) -> None:
     bench = make_bench(tmp_path, "sd1")
-    settings = TrainingSettings(batch_size=2, validation_fraction=0.4)
+    settings = DenoisingSettings(batch_size=2, validation_fraction=0.4)
     prior = class_task(bench.model, settings, bench.latents, bench.embeddings, 0)
     instance = DenoisingTask(bench.model, settings, bench.latents, bench.embeddings)
     assert not prior.validation

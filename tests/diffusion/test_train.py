@@ -15,7 +15,7 @@ from nodes.diffusion.loading import StableDiffusion
 from nodes.diffusion.lora_targets import text_encoder_targets, unet_targets
 from nodes.diffusion.minimize import StepDone
 from nodes.diffusion.overlays import applied
-from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.settings import DenoisingSettings
 from nodes.diffusion.train import DenoisingTask, train
 from nodes.diffusion.values import (
     CaptionedDataset,
@@ -45,7 +45,7 @@ class Bench:
     def train(
         self, *, text_encoder: bool = False, precision: Any = "fp32", **changes: Any
     ) -> tuple[dict[str, torch.Tensor], list[StepDone]]:
-        settings = TrainingSettings(**{"max_steps": 4, "batch_size": 2, "learning_rate": 1e-2, **changes})
+        settings = DenoisingSettings(**{"max_steps": 4, "batch_size": 2, "learning_rate": 1e-2, **changes})
         targets = text_encoder_targets(self.folder, inspect_folder(self.folder), "attention") if text_encoder else ()
         adapter = LowRankAdapter(
             rank=2, alpha=2, unet_targets=unet_targets(self.folder, "attention"), text_encoder_targets=targets
@@ -58,8 +58,8 @@ class Bench:
         return trained, seen
 
 
-def make_bench(folder: Path, family: Any) -> Bench:
-    model_folder = make_model_folder(folder / "model", family)
+def make_bench(folder: Path, family: Any, *, in_channels: int = 4) -> Bench:
+    model_folder = make_model_folder(folder / "model", family, in_channels=in_channels)
     generator = torch.Generator().manual_seed(0)
     latents, items, pictures = [], [], []
     for number in range(5):
@@ -139,7 +139,7 @@ def test_the_loss_at_fixed_noise_falls(tmp_path: Path) -> None:
     for changes in (settings, {**settings, "max_steps": 120, "learning_rate": 2e-2}):
         adapter = LowRankAdapter(rank=4, alpha=4, unet_targets=unet_targets(bench.folder, "attention and feed-forward"))
         with applied([adapter], bench.model) as laid:
-            task = DenoisingTask(bench.model, TrainingSettings(batch_size=4, **changes), bench.latents, bench.embeddings)
+            task = DenoisingTask(bench.model, DenoisingSettings(batch_size=4, **changes), bench.latents, bench.embeddings)
             assert len(task.validation) == 2
             assert not set(task.validation) & set(task.training)
             train(task, laid[0], task.settings, precision="fp32", report=lambda done: None, checkpoint=None)
@@ -152,7 +152,7 @@ def test_too_few_pictures_to_hold_some_out(tmp_path: Path) -> None:
     bench = make_bench(tmp_path, "sd1")
     one = LatentDataset(bench.latents.items[:1], "")
     with pytest.raises(InputError) as caught:
-        DenoisingTask(bench.model, TrainingSettings(validation_fraction=0.5), one, bench.embeddings)
+        DenoisingTask(bench.model, DenoisingSettings(validation_fraction=0.5), one, bench.embeddings)
     assert caught.value.field == "validation_fraction"
 
 

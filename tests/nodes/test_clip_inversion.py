@@ -344,6 +344,7 @@ def test_bad_bases_are_refused(tmp_path: Path) -> None:
     make_model_folder(table.root / "xl", "sdxl")
     sdxl = table.run(LoadModel(model="xl"))
     assert refused(lambda: table.run(node, **{**inputs, "model": sdxl})).field == "model"
+    assert refused(lambda: table.run(node, **{**inputs, "model": replace(narrow, initial_seed=0)})).field == "model"
     bare = make_model_folder(table.root / "bare", "sd2")
     assert bare.is_dir()
     assert refused(lambda: table.run(node, **{**inputs, "model": table.run(LoadModel(model="bare"))})).field == "clip"

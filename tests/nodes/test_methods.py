@@ -35,8 +35,8 @@ WORD = {"placeholder_token": "<new>", "initializer_token": "a"}
 class Setting:
     """A small dataset, whose captions use a new word, and a model."""
 
-    def __init__(self, folder: Path, family: str) -> None:
-        self.bench: Bench = make_bench(folder, family)
+    def __init__(self, folder: Path, family: str, *, in_channels: int = 4) -> None:
+        self.bench: Bench = make_bench(folder, family, in_channels=in_channels)
         self.model = handle(self.bench.folder)
         self.context = RunContext(device="cpu", located={self.model.digest: self.bench.folder})
         self.latents = replace(self.bench.latents, vae_digest=self.model.vae_digest)
@@ -213,7 +213,7 @@ def test_cut_captions_are_told_of(tmp_path: Path) -> None:
     setting.captions = replace(setting.captions, captions=(("<new> " + "word " * 40,),) * 5)
     messages = Messages()
     textual_inversion(setting, replace(setting.context, reporter=messages))
-    assert any("too long and are cut" in text for text in messages.texts)
+    assert any("too long and were cut" in text for text in messages.texts)
 
 
 @pytest.mark.parametrize("learned", [True, False])

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { addTag, removeTag, replaceText } from "../src/graph/captions";
-import { lookOf, nameWords, typeWords } from "../src/graph/looks";
+import { lookOf, nameWords, oneOf, typeWords } from "../src/graph/looks";
 import { fieldsOf } from "../src/graph/palette";
 import { estimatedHeight, foldedFields, mainFields } from "../src/graph/size";
 import { smoothed } from "../src/graph/smoothing";
@@ -10,8 +10,10 @@ import { own } from "./graphs";
 test("every type has a look, always the same, and its own words", () => {
   for (const type of own.flatMap((node) => node.outputs.map((output) => output.type))) expect(lookOf(type)).toEqual(lookOf(type));
   expect(lookOf("Tomorrow").shape).toBeTruthy();
-  expect([typeWords("LatentDataset"), typeWords("int"), nameWords("learning_rate")]).toEqual([
+  expect(lookOf("Checkpoint or Tomorrow")).toEqual(lookOf("Checkpoint"));
+  expect([typeWords("LatentDataset"), oneOf("ImageDataset"), typeWords("int"), nameWords("learning_rate")]).toEqual([
     "latent dataset",
+    "an image dataset",
     "whole number",
     "learning rate",
   ]);

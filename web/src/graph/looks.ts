@@ -22,8 +22,9 @@ const KNOWN: Record<string, Look> = {
 };
 const SHAPES: Shape[] = ["circle", "square", "diamond", "triangle", "hexagon", "pentagon"];
 
-/** A type of another package gets a look made from its name. */
-export function lookOf(type: string): Look {
+/** A type of another package gets a look made from its name; where several types fit, the first counts. */
+export function lookOf(types: string): Look {
+  const type = types.split(" or ")[0] ?? types;
   const known = KNOWN[type];
   if (known) return known;
   let hash = 7;
@@ -35,6 +36,12 @@ export function lookOf(type: string): Look {
 export function typeWords(type: string): string {
   const plain: Record<string, string> = { int: "whole number", float: "number", str: "text", bool: "switch", Literal: "choice" };
   return plain[type] ?? type.replace(/([a-z])([A-Z])/g, "$1 $2").toLowerCase();
+}
+
+/** `ImageDataset` becomes `an image dataset`. */
+export function oneOf(type: string): string {
+  const words = typeWords(type);
+  return `${/^[aeiou]/.test(words) ? "an" : "a"} ${words}`;
 }
 
 /** `learning_rate` becomes `learning rate`. */

@@ -1,6 +1,6 @@
 /** Every word on the screen, in one place, so that it can be translated; words about nodes come from their Python docstrings. */
 
-import { typeWords } from "../graph/looks";
+import { oneOf } from "../graph/looks";
 import type { FieldFault } from "../graph/palette";
 import type { Refusal } from "../graph/verdicts";
 
@@ -81,7 +81,7 @@ export const text = {
       case "fieldRefuses":
         return refusal.reason;
       case "type":
-        return `This carries a ${typeWords(refusal.offered)}; a ${typeWords(refusal.needed)} is needed.`;
+        return `This carries ${oneOf(refusal.offered)}; ${oneOf(refusal.needed)} is needed.`;
     }
   },
   fault: (fault: FieldFault): string => {
