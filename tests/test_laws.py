@@ -1,4 +1,4 @@
-"""The three laws, held against every node while the demo runs: inputs unchanged, same result twice, effects declared."""
+"""The three laws, held against every node of the demo while it runs: inputs unchanged, same result twice, effects declared."""
 
 import hashlib
 import os
@@ -103,7 +103,7 @@ RICH = {
 
 
 @pytest.mark.parametrize("changes", [PLAIN, RICH], ids=["plain", "rich"])
-def test_every_node_keeps_the_laws(witness: dict[str, list[str]], tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_every_node_of_the_demo_keeps_the_laws(witness: dict[str, list[str]], tmp_path: Path, changes: dict[str, Any]) -> None:
     loading._resident.clear()
     assert run_small(tmp_path / "one", **changes).status == 0
     loading._resident.clear()
