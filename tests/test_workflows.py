@@ -121,7 +121,10 @@ TINY = {
     "max_steps": 2, "num_inference_steps": 2, "inner_steps": 1, "num_class_images": 2, "batch_size": 2, "steps": 1,
     "validation_every": 1, "cell_size": 32, "scenes_per_picture": 1,
 }  # fmt: skip
-FEW = {"train_base_model": {"all__folder": "tests/data/emoji", "base__folder": "tests/data/emoji/base"}}
+FEW = {
+    "train_base_model": {"all__folder": "tests/data/emoji", "base__folder": "tests/data/emoji/base"},
+    "train_base_variations": {"base__folder": "tests/data/emoji/base"},
+}
 """Few pictures for workflows that have thousands."""
 
 
