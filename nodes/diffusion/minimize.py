@@ -112,16 +112,10 @@ class Trainer:
         if self.average:
             self.average.swap(self.parameters)
 
-    @property
-    def last_learning_rate(self) -> float:
-        """The first group's, in the step after the last one made."""
-        return float(self.lr_scheduler.get_last_lr()[0])
-
-    def state_dict(self, step: int, loss: float) -> dict[str, object]:
-        """Return everything that the next step depends on, and the loss of the last one."""
+    def state_dict(self, step: int) -> dict[str, object]:
+        """Return everything that the next step depends on."""
         return {
             "step": step,
-            "loss": loss,
             "parameters": {name: parameter.detach() for name, parameter in self.parameters.items()},
             "optimizer": self.optimizer.state_dict(),
             "lr_scheduler": self.lr_scheduler.state_dict(),
@@ -175,18 +169,16 @@ def minimize(
     trainer = Trainer(parameters, settings, device, precision)
     found = checkpoint.load() if checkpoint else None
     first = trainer.load_state_dict(found) if found else 0
-    if found:  # a measurement of that step may have been cut off
-        report(StepDone(first, float(found["loss"]), trainer.last_learning_rate, trainer))  # pyright: ignore[reportArgumentType]
     with companions(parameters, partial(trainer.micro_step, loss), _companions_wanted(settings, device)) as beside:
         for done in range(first + 1, settings.max_steps + 1):
             value = trainer.step(done - 1, loss, beside)
             if checkpoint and done % settings.checkpoint_every == 0:
-                checkpoint.save(trainer.state_dict(done, value))
+                checkpoint.save(trainer.state_dict(done))
             try:
-                report(StepDone(done, value, trainer.last_learning_rate, trainer))
+                report(StepDone(done, value, float(trainer.lr_scheduler.get_last_lr()[0]), trainer))
             except BaseException:
                 if checkpoint:
-                    checkpoint.save(trainer.state_dict(done, value))
+                    checkpoint.save(trainer.state_dict(done))
                 raise
     trainer.finish()
 
