@@ -45,7 +45,7 @@ class _HiddenPicture:
 
     def _grey(self, height: int, width: int) -> Tensor:
         """The mean of the VAE's posterior for a grey picture, scaled, computed once for each size."""
-        from nodes.diffusion.latents import encode_pictures  # which imports the module that imports this one
+        from nodes.diffusion.latents import encode_pictures, without_overflow  # which imports the module that imports this one
 
         model = self._model()
         assert model is not None
@@ -56,7 +56,8 @@ class _HiddenPicture:
         if (height, width) not in self._latents:
             factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
             picture = torch.zeros(1, 3, factor * height, factor * width)
-            with torch.autocast(model.device.type, enabled=False):  # the same numbers in training and in drawing
+            # the same numbers in training and in drawing
+            with without_overflow(vae), torch.autocast(model.device.type, enabled=False):
                 mean, _ = encode_pictures(model, picture, ["a grey picture"])
             self._latents[height, width] = mean.to(model.device)
         return self._latents[height, width]

@@ -1,6 +1,7 @@
 """Pictures to latent distributions."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ def _moments(model: StableDiffusion, pictures: Tensor) -> Tensor:
     vae: Any = model.vae
 
     def encode(shown: Tensor) -> Tensor:
-        return vae.encode(shown.to(model.device, model.dtype)).latent_dist.parameters
+        return vae.encode(shown.to(model.device, vae.dtype)).latent_dist.parameters
 
     if is_large(*pictures.shape[2:]):
         factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
@@ -45,3 +46,16 @@ def _moments(model: StableDiffusion, pictures: Tensor) -> Tensor:
     # CPUs convolve a lone picture by another algorithm, with other last bits: it goes in twice
     shown = pictures if len(pictures) > 1 else pictures.repeat(2, 1, 1, 1)
     return encode(shown)[: len(pictures)]
+
+
+@contextmanager
+def without_overflow(vae: torch.nn.Module) -> Generator[None]:
+    """Hold an fp16 VAE in fp32, where SDXL's does not overflow; the way there and back is exact."""
+    half = next(vae.parameters()).dtype == torch.float16
+    try:
+        if half:
+            vae.float()
+        yield
+    finally:
+        if half:
+            vae.half()

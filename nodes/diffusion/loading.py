@@ -194,7 +194,7 @@ _resident: OrderedDict[tuple[str, str, str], StableDiffusion] = OrderedDict()
 
 def load(model: DiffusionModel, folder: Path, *, device: torch.device, precision: Precision = "fp32") -> StableDiffusion:
     """Return the model in memory: the same object for every node that asks for the same weights, device and precision."""
-    identity = f"{model.digest} {model.prediction_type} {model.initial_seed} {model.moving_average}"
+    identity = f"{model.digest} {model.prediction_type} {model.initial_seed} {model.moving_average} {_stamp(folder)}"
 
     def made() -> StableDiffusion:
         stated = inspect_folder(folder, weights=model.initial_seed is None)
@@ -205,6 +205,14 @@ def load(model: DiffusionModel, folder: Path, *, device: torch.device, precision
     loaded.folder = folder  # the same content may have moved
     loaded.max_token_length = model.max_token_length
     return loaded
+
+
+def _stamp(place: Path) -> str:
+    """What changes when a single file is written over: weights in memory are mapped from it."""
+    if not is_single_file(place):
+        return ""
+    facts = place.stat()
+    return f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ino}"
 
 
 def resident(key: tuple[str, str, str], make: Callable[[], StableDiffusion]) -> StableDiffusion:

@@ -1,7 +1,7 @@
 """Reading LoRA files of other programs: whatever is in them becomes tensors that `weight_change` takes, unscaled."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,8 @@ TUCKER = (("hada_w1", "hada_t1"), ("hada_w2", "hada_t2"), ("lokr_w2", "lokr_t2")
 """Pairs [rank, out] and [rank, in] with a middle [rank, rank, kernel] between them."""
 SCALED = ("lora_B.weight", "hada_w1_a", "lokr_w1", "lokr_w1_a")
 """The factor of each product that takes up alpha / rank."""
+OTHER_KINDS = {"oft_": "OFT", "ia3_": "(IA)3", ".on_input": "(IA)3", "vera_": "VeRA", "w_norm": "changes of norms alone"}
+"""Adapters that are none of ours, by a part of their tensors' names."""
 OTHERS = "LoadModel opens whole models, LoadEmbedding embeddings, LoadHypernetwork hypernetworks."
 ANOTHER = "Choose a LoRA that was trained on a model of this family."
 
@@ -73,12 +75,9 @@ def read_lora(path: Path, shapes: Mapping[str, torch.Size], config: Path | None 
             unknown.append(name)
         else:
             found.setdefault(layer, {})[match["other"] or OURS[str(match.lastgroup)]] = tensor.float()
+    found = {layer: leaves for layer, leaves in found.items() if leaves.keys() - {"alpha"}}
     if not found:
-        which = f", such as {unknown[0][:100]}" if unknown else ""
-        if unknown and not any(LEAF.fullmatch(name) for name in unknown):
-            raise InputError(f"{path.name} holds no LoRA, but tensors{which}.", field="file", remedy=OTHERS)
-        message = f"none of the {len(tensors)} tensors in {path.name} belongs to a layer of this model{which}."
-        raise InputError(message, field="file", remedy=ANOTHER)
+        raise _nothing_in(path.name, unknown)
     stated = PeftConfig.by_part(path.name, metadata.get("lora_adapter_metadata"), config)
     layers: Layers = {}
     for layer, leaves in found.items():
@@ -88,9 +87,26 @@ def read_lora(path: Path, shapes: Mapping[str, torch.Size], config: Path | None 
             message = f"{path.name} is incomplete: {layer} has no {error.args[0]}."
             raise InputError(message, field="file", remedy="Copy or download it again.") from None
         except (RuntimeError, IndexError):  # torch's, where shapes do not go together
+            if layer == "unet.conv_in" and len(found) > 1:  # inpainting models take more channels there
+                unknown.append(layer)
+                continue
             message = f"what {path.name} holds for {layer} does not fit this model's {list(shapes[layer])}."
             raise InputError(message, field="file", remedy=ANOTHER) from None
+        if not all(tensor.isfinite().all() for tensor in layers[layer].values()):
+            message = f"{path.name} holds numbers for {layer} that are not finite."
+            raise InputError(message, field="file", remedy="Choose another file, or save it again as fp32.")
     return LoraFile(layers, tuple(unknown))
+
+
+def _nothing_in(name: str, unknown: Sequence[str]) -> InputError:
+    """What a file is that changes no layer of the model."""
+    which = f", such as {unknown[0][:100]}" if unknown else ""
+    for mark, kind in OTHER_KINDS.items():
+        if any(mark in tensor for tensor in unknown):
+            return InputError(f"{name} holds {kind}{which}.", field="file", remedy="Read are LoRA, LoCon, LoHa, LoKr and DoRA.")
+    if unknown and not any(LEAF.fullmatch(tensor) for tensor in unknown):
+        return InputError(f"{name} holds no LoRA, but tensors{which}.", field="file", remedy=OTHERS)
+    return InputError(f"{name} holds nothing for a layer of this model{which}.", field="file", remedy=ANOTHER)
 
 
 def _opened(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -106,8 +122,7 @@ def _opened(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _complete(leaves: Leaves, shape: torch.Size, scale: float) -> dict[str, Tensor]:
     """A layer's tensors with scale and middles multiplied in; KeyError or RuntimeError where they are no change of it."""
     folded = _folded(leaves)
-    if rank_of(folded):
-        folded |= {leaf: folded[leaf] * scale for leaf in SCALED if leaf in folded}
+    folded |= {leaf: folded[leaf] * scale for leaf in SCALED if leaf in folded}
     if "lora_A.weight" in folded:  # a linear layer's may be written as a 1x1 convolution's, and the other way round
         rank = rank_of(folded)
         folded["lora_A.weight"] = folded["lora_A.weight"].reshape(rank, *shape[1:])
@@ -118,8 +133,6 @@ def _complete(leaves: Leaves, shape: torch.Size, scale: float) -> dict[str, Tens
         folded["diff"] = torch.zeros(shape)
     if not fits(folded, shape):
         raise RuntimeError
-    if not all(tensor.isfinite().all() for tensor in folded.values()):
-        raise InputError("the file holds numbers that are not finite.", field="file", remedy="Choose another file.")
     return {leaf: tensor.contiguous() for leaf, tensor in folded.items()}
 
 

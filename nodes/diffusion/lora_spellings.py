@@ -1,4 +1,4 @@
-"""How files of other programs spell the names of layers: kohya, LyCORIS, diffusers, PEFT, and Stability's own UNet."""
+"""How files of other programs spell the names of layers: kohya, LyCORIS, diffusers, PEFT, ComfyUI, Stability."""
 
 import itertools
 import re
@@ -22,7 +22,13 @@ WITHIN_RESNETS = {
 MIDDLE = {"mid_block.resnets.0": "0", "mid_block.attentions.0": "1", "mid_block.resnets.1": "2"}
 UNET = ("lora_unet", "lycoris", "unet", "base_model_model", "base_model_model_unet", "")
 STABILITY_UNET = ("lora_unet", "diffusion_model")
-ENCODERS = (("lora_te", "lora_te1", "text_encoder", "base_model_model"), ("lora_te2", "text_encoder_2"))
+ENCODERS = (
+    (
+        "lora_te", "lora_te1", "text_encoder", "base_model_model",
+        "text_encoders.clip_l.transformer", "text_encoders.clip_h.transformer",
+    ),
+    ("lora_te2", "text_encoder_2", "text_encoders.clip_g.transformer"),
+)  # fmt: skip
 OLD_ATTENTION = {"q_proj": "to_q", "k_proj": "to_k", "v_proj": "to_v", "out_proj": "to_out", "to_out.0": "to_out"}
 """Endings of names in files of diffusers' first years."""
 

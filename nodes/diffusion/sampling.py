@@ -1,7 +1,6 @@
 """Drawing pictures: a loop over a diffusers scheduler with classifier-free guidance (Ho and Salimans 2022, eq. 6)."""
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import diffusers
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from nodes.diffusion.aesthetic import tuned_hidden
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.latents import without_overflow
 from nodes.diffusion.loading import StableDiffusion
 from nodes.diffusion.pictures import as_picture
 from nodes.diffusion.text import TextEmbeddings, encode_prompts
@@ -171,7 +171,7 @@ def decode(model: StableDiffusion, latents: Tensor) -> list[Image.Image]:
     def draw(latent: Tensor) -> Tensor:
         return vae.decode(latent.to(vae.dtype)).sample
 
-    with _without_overflow(vae):
+    with without_overflow(vae):
         for latent in scaled[:, None]:
             if not latent.isfinite().all():
                 remedy = "Choose fp32 or bf16, or lower guidance_scale; a damaged file and a model trained too far do it too."
@@ -182,16 +182,3 @@ def decode(model: StableDiffusion, latents: Tensor) -> list[Image.Image]:
                 raise InputError("the picture that the VAE draws is not finite.", field="model", remedy=remedy)
             pictures.append(as_picture(decoded[0]))
     return pictures
-
-
-@contextmanager
-def _without_overflow(vae: torch.nn.Module) -> Generator[None]:
-    """Hold an fp16 VAE in fp32, where SDXL's does not overflow; the way there and back is exact."""
-    half = next(vae.parameters()).dtype == torch.float16
-    try:
-        if half:
-            vae.float()
-        yield
-    finally:
-        if half:
-            vae.half()

@@ -26,9 +26,10 @@ def encode_prompts(model: StableDiffusion, prompts: Sequence[str], *, clip_skip:
 
     Each tokenizer pads with its own token (SD1 with end-of-text, SD2 and SDXL's second with "!"). With a
     `model.max_token_length` of n times 75, every prompt goes through the encoder as n chunks, framed and padded each, whose
-    states follow one another: 77 n tokens, as AUTOMATIC1111 and ComfyUI give them to the UNet; kohya's trainer leaves out
-    the inner ends. What is longer is cut. SDXL's pooled state is the first chunk's, in all of these programs.
-    A placeholder of `model.words` becomes all of its vectors. The caller decides about gradients.
+    states follow one another: 77 n tokens. AUTOMATIC1111 and ComfyUI give the UNet the same of a text that fills all chunks,
+    and fewer chunks of a shorter one; kohya's trainer always gives n, without the inner ends. What is longer is cut. SDXL's
+    pooled state is the first chunk's, in all of these programs. A placeholder of `model.words` becomes all of its vectors.
+    The caller decides about gradients.
     """
     hidden, pooled = [], None
     encoder: Any

@@ -1,7 +1,9 @@
 """LoadModel."""
 
+import re
 from collections import Counter
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePath
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -16,6 +18,7 @@ from nodes.diffusion.values import DiffusionModel
 
 BUNDLED = {"loom-emoji": Path(__file__).parent / "loom_emoji"}
 PARTS = (".json", ".txt", ".safetensors")
+PARAMETERIZATION = re.compile(r"^\s*parameterization:\s*[\"']?(v|eps)\b", re.MULTILINE)
 SHOWN: dict[Purpose, str] = {
     "inpainting": "it is for inpainting (9 input channels): in training and drawing the mask hides the whole picture.",
     "instruct-pix2pix": "it is InstructPix2Pix (8 input channels): in training and drawing there is no picture to edit.",
@@ -47,11 +50,12 @@ class LoadModel(Node):
     """Layers dropped from the end of the text encoder; 0 is what the model was trained with."""
     max_token_length: Annotated[int, Field(ge=75, le=225, multiple_of=75)] = 75
     """Tokens that captions and prompts may have: 75, 150 or 225. A text encoder sees 75 at once; with more, every text goes
-    through it in chunks of 75, as in AUTOMATIC1111 and ComfyUI, and each step takes a little longer."""
+    through it in that many chunks of 75, short ones too, as kohya trains; each step takes a little longer."""
     prediction_type: Annotated[
         Literal["automatic", "epsilon", "v_prediction"], Field(json_schema_extra={"group": "Single file"})
     ] = "automatic"
-    """What the UNet predicts: noise or velocity. Files do not always say it; when pictures are only noise, say it here."""
+    """What the UNet predicts: noise or velocity. Files do not always say it, nor has every one a .yaml file beside it that does;
+    when pictures are only noise, say it here."""
     moving_average: Annotated[bool, Field(json_schema_extra={"group": "Single file"})] = False
     """Use the moving average of the UNet's weights that some single files hold beside them (EMA)."""
 
@@ -69,7 +73,8 @@ class LoadModel(Node):
         name = self.model if self.model in BUNDLED else place.stem if place.is_file() else place.name
         if place.is_file():
             digest = files.digest_file(reference)
-            return {"name": name, "folder": digest, "vae": f"{digest} vae", "text": [f"{digest} text"]}
+            said = _said_beside(files.resolve(str(PurePath(reference).with_suffix(".yaml"))))
+            return {"name": name, "folder": digest, "vae": f"{digest} vae", "text": [f"{digest} text"], "said_beside": said}
         return {
             "name": name,
             "folder": files.digest_folder(reference, PARTS),
@@ -93,8 +98,10 @@ class LoadModel(Node):
         place = context.locate(digests["folder"])
         facts = self._checked(place)
         vae_digest = digests["vae"]
+        if said := digests.get("said_beside"):
+            facts = replace(facts, prediction_type=said)
         if place.is_file():
-            context.message(_found(read_single_file(place), facts))
+            context.message(_found(read_single_file(place), facts, "the .yaml file beside it says so" if said else ""))
             vae_digest = vae_identity(place) or vae_digest
         if facts.purpose in SHOWN:
             context.message(SHOWN[facts.purpose])
@@ -113,11 +120,20 @@ class LoadModel(Node):
         )
 
 
-def _found(file: SingleFile, facts: ModelFacts) -> str:
+def _said_beside(config: Path) -> str | None:
+    """What a model predicts by the configuration that AUTOMATIC1111 takes from beside a checkpoint, if there is one."""
+    if not config.is_file():
+        return None
+    with config.open(encoding="utf-8", errors="replace") as file:
+        found = PARAMETERIZATION.search(file.read(100_000))
+    return {"v": "v_prediction", "eps": "epsilon"}[found[1]] if found else None
+
+
+def _found(file: SingleFile, facts: ModelFacts, said_beside: str) -> str:
     """What a single file turned out to be."""
     numbers = " and ".join(kind for kind, _ in Counter(file.dtypes.values()).most_common(2)).lower()
     numbers += ", fp8 weights with scales" if file.scales else ""
-    _, reason = prediction_in(file, facts.family)
+    reason = said_beside or prediction_in(file, facts.family)[1]
     kind = "velocity" if facts.prediction_type == "v_prediction" else "noise"
     average = ", with a moving average of the UNet" if file.has_moving_average else ""
     return f"{NAMES[facts.family]}, {facts.resolution} pixels, {numbers}{average}; it predicts {kind}: {reason}."

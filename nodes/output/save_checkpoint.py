@@ -54,11 +54,13 @@ class SaveCheckpoint(Node):
         place = context.locate(model.digest)
         changed = {in_folder(name): tensor for change in changes for name, tensor in tensors_of(change).items()}
         precision = None if self.precision == "as loaded" else DTYPES[self.precision]
-        scaled = not precision and not changed
+        scaled = not precision and not changed and not model.moving_average
         metadata = self._metadata(model, place, context) | (_of_scales(place) if scaled else {})
         with ExitStack() as stack:
             whole, layout = _whole(model, place, stack, changed.keys(), scaled=scaled)
             written = with_changes(whole, changed, layout)
+            if not precision and any(own.dtype != whole[name].dtype for name, own in written.items()):
+                context.message("fp8 is too coarse for what was trained: those tensors are written as fp16.")
             written = marked(written, model.family, model.prediction_type, zero_snr=model.zero_terminal_snr)
             file = context.add_file(
                 ".safetensors", lambda path: write_checkpoint(written, precision, metadata, path, context.progress)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nodes.diffusion.adapters import WeightChange
+from nodes.diffusion.filled_channels import _HiddenPicture
 from nodes.diffusion.latents import encode_pictures
 from nodes.diffusion.loading import StableDiffusion
 from nodes.diffusion.losses import denoising_loss
@@ -163,3 +164,17 @@ def test_a_model_that_fills_channels_is_freed_at_once(tmp_path: Path) -> None:
         assert unet() is None
     finally:
         gc.enable()
+
+
+def test_the_grey_picture_of_a_half_precision_vae_does_not_overflow(tmp_path: Path) -> None:
+    model: Any = opened(tmp_path / "m", "sd1", 9)
+    model.vae.encoder.conv_in.bias.fill_(60_000)  # twice as much is beyond fp16
+    model.vae.encoder.conv_in.weight.fill_(0)
+    first = model.vae.encoder.down_blocks[0].resnets[0]
+    first.conv2.weight.fill_(0)
+    first.conv2.bias.fill_(60_000)
+    model.vae.save_pretrained(model.folder / "vae")
+    half = StableDiffusion(model.folder, CPU, "fp16")
+    channels = [_HiddenPicture(one).channels(torch.zeros(1, 4, 8, 8)) for one in (model, half)]
+    torch.testing.assert_close(*channels, rtol=1e-2, atol=1e-2)
+    assert half.vae.dtype == torch.float16

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,8 +16,11 @@ from torch import Tensor
 from nodes.adapters.load_lora import LoadLoRA
 from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.folders import inspect_folder
 from nodes.diffusion.lora import adapter_tensors, by_layer
 from nodes.diffusion.lora_deltas import weight_change
+from nodes.diffusion.lora_reading import read_lora
+from nodes.diffusion.lora_targets import layer_shapes
 from nodes.diffusion.overlays import applied
 from nodes.diffusion.values import text_identity
 from nodes.output.save_safetensors import SaveSafetensors
@@ -146,10 +150,13 @@ LORA_SPELLINGS = {
         ("text_encoder.text_model." + TEXT, ".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight"),
         ("text_encoder.text_model." + TEXT.replace("q_proj", "to_q"), "_lora.down.weight", "_lora.up.weight"),
         ("base_model.model.text_model." + TEXT, ".lora_A.weight", ".lora_B.weight"),
+        ("text_encoders.clip_l.transformer.text_model." + TEXT, ".lora_down.weight", ".lora_up.weight"),
+        ("text_encoders.clip_h.transformer.text_model." + TEXT, ".lora_down.weight", ".lora_up.weight"),
     ],
     f"text_encoder_1.{TEXT}": [
         ("lora_te2_text_model_" + TEXT.replace(".", "_"), ".lora_down.weight", ".lora_up.weight"),
         ("text_encoder_2.text_model." + TEXT, ".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight"),
+        ("text_encoders.clip_g.transformer.text_model." + TEXT, ".lora_down.weight", ".lora_up.weight"),
     ],
 }
 
@@ -157,7 +164,7 @@ LORA_SPELLINGS = {
 @pytest.mark.parametrize("layer", LORA_SPELLINGS)
 def test_every_spelling_of_a_lora_is_the_same_change(place: Place, layer: str) -> None:
     if layer.startswith("text_encoder_1") and place.model.family != "sdxl":
-        return
+        pytest.skip("has one text encoder")
     width = 32 if layer.startswith("unet") or place.model.family != "sdxl" else 16
     down, up = place.random(3, width), place.random(width, 3)
     for prefix, down_name, up_name in LORA_SPELLINGS[layer]:
@@ -312,6 +319,8 @@ def test_peft_s_magnitude_is_along_outputs(sd1: Place) -> None:
         ({"lora_alpha": 3, "use_rslora": True}, 3**0.5),
         ({"lora_alpha": 6, "alpha_pattern": {"attn1.to_q": 12}}, 4.0),
         ({"lora_alpha": 6, "alpha_pattern": {"attn2.to_q": 12}}, 2.0),
+        ({"lora_alpha": 6, "alpha_pattern": {"q": 12}}, 2.0),
+        ({"lora_alpha": 6, "alpha_pattern": {r"^mid_block\..*attn1\.to_q": 12}}, 4.0),
     ],
 )
 def test_alpha_of_peft_s_configurations_counts(sd1: Place, settings: dict[str, Any], scale: float) -> None:
@@ -456,6 +465,41 @@ def test_a_whole_model_is_told_from_a_lora_of_another_family(sd1: Place) -> None
             {"first_stage_model.decoder.conv_in.weight": sd1.random(2, 2), "model.diffusion_model.out.2.bias": sd1.random(2)}
         )
     assert "LoadModel" in caught.value.remedy
+
+
+@pytest.mark.parametrize("layers", [{}, {"decompose_factor": 4, "r": 8}, {"rank_pattern": {".*": 2}}])
+@pytest.mark.parametrize("kind", ["LoHaConfig", "LoKrConfig"])
+def test_loha_and_lokr_of_peft_change_what_peft_changes(sd1: Place, kind: str, layers: dict[str, Any]) -> None:
+    if kind == "LoHaConfig" and "decompose_factor" in layers:
+        layers = {"r": 8}
+    unet = open_model(sd1.folder).unet
+    own = unet.get_submodule(ATTENTION).weight.detach().clone()
+    config = getattr(peft, kind)(**{"r": 4, "alpha": 16, "target_modules": [ATTENTION], "init_weights": False, **layers})
+    wrapped = peft.get_peft_model(unet, config)
+    wrapped.save_pretrained(sd1.desk.root / "peft")
+    wrapped.merge_and_unload()
+    change = sd1.change(sd1.read("peft/adapter_model.safetensors"), f"unet.{ATTENTION}")
+    torch.testing.assert_close(change, unet.get_submodule(ATTENTION).weight - own, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("leaf", "kind"), [("oft_blocks", "OFT"), ("on_input", "(IA)3"), ("w_norm", "norms")])
+def test_adapters_of_other_kinds_are_named(sd1: Place, leaf: str, kind: str) -> None:
+    prefix = f"lora_unet_{ATTENTION.replace('.', '_')}"
+    with pytest.raises(InputError) as caught:
+        sd1.load({f"{prefix}.{leaf}": sd1.random(4, 8, 8), f"{prefix}.alpha": torch.tensor(1.0)})
+    assert kind in str(caught.value)
+    assert "LoHa" in caught.value.remedy
+
+
+def test_a_lora_of_four_channels_is_laid_over_an_inpainting_model_without_its_first_layer(tmp_path: Path) -> None:
+    folder = make_model_folder(tmp_path / "folder", "sd1", in_channels=9)
+    shapes = layer_shapes(folder, inspect_folder(folder))
+    held = {"unet.conv_in": (shapes["unet.conv_in"][0], 4, 3, 3), f"unet.{ATTENTION}": shapes[f"unet.{ATTENTION}"]}
+    spelled = {f"lora_{name.replace('.', '_')}.diff": torch.ones(shape) for name, shape in held.items()}
+    save_file(spelled, tmp_path / "l.safetensors")
+    read = read_lora(tmp_path / "l.safetensors", shapes)
+    assert list(read.layers) == [f"unet.{ATTENTION}"]
+    assert read.unknown == ("unet.conv_in",)
 
 
 def test_every_algorithm_has_a_test() -> None:

@@ -1,10 +1,13 @@
 """Checkpoints in one file: LoadModel and SaveCheckpoint, against the same models as folders."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -16,11 +19,12 @@ from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import inspect_folder
 from nodes.diffusion.layouts import descriptions
-from nodes.diffusion.layouts.places import UNET, moving_average_name
-from nodes.diffusion.layouts.single_files import NAMES
+from nodes.diffusion.layouts.places import SGM_SD2, UNET, moving_average_name
+from nodes.diffusion.layouts.reading import pickled_tensors
+from nodes.diffusion.layouts.single_files import NAMES, prediction_in, read_single_file
 from nodes.diffusion.overlays import applied
 from nodes.diffusion.text import encode_prompts
-from nodes.diffusion.values import DiffusionModel
+from nodes.diffusion.values import DiffusionModel, PredictionType
 from nodes.merging.as_checkpoint import AsCheckpoint
 from nodes.merging.merge_weighted import MergeWeighted
 from nodes.models.load_checkpoint import LoadCheckpoint
@@ -186,15 +190,33 @@ def test_numbers_are_cast_on_the_way(desk: Desk, tmp_path: Path, dtype: torch.dt
     assert torch.equal(loaded.unet.conv_in.weight, low[f"{UNET}input_blocks.0.0.weight"].float())
 
 
-def test_a_pickle_of_tensors_is_read_and_one_of_code_is_not(desk: Desk, tmp_path: Path) -> None:
+def test_a_pickle_of_tensors_is_read_and_one_of_code_is_not(desk: Desk, lightning: type) -> None:
     file = saved(BUNDLED, desk.root / "m.safetensors")
     tensors = {name: tensor.clone() for name, tensor in load_file(file).items()}
     torch.save({"state_dict": tensors, "global_step": 3}, desk.root / "m.ckpt")
     with pytest.raises(InputError, match=r"has the names of SD 1\.x, but 64 channels"):  # a pickle has no metadata
         opened(desk, "m.ckpt")
+    for old, beside in ((True, {}), (False, {lightning: {"best": np.float64(1)}})):
+        torch.save({"state_dict": tensors, "callbacks": beside}, desk.root / "m.ckpt", _use_new_zipfile_serialization=not old)
+        found = pickled_tensors(desk.root / "m.ckpt")
+        assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+    torch.save({"state_dict": [torch.ones(1)]}, desk.root / "list.ckpt")
+    with pytest.raises(InputError, match="no Stable Diffusion UNet"):
+        opened(desk, "list.ckpt")
     torch.save({"state_dict": print}, desk.root / "code.ckpt")
     with pytest.raises(InputError, match="tensors alone"):
         opened(desk, "code.ckpt")
+
+
+@pytest.fixture
+def lightning(monkeypatch: pytest.MonkeyPatch) -> type:
+    """A class that is pickled under the name of Lightning's, which SD 1.x's first files hold."""
+    module = ModuleType("pytorch_lightning.callbacks.model_checkpoint")
+    made = type("ModelCheckpoint", (), {"__module__": module.__name__})
+    vars(module)["ModelCheckpoint"] = made
+    for name in ("pytorch_lightning", "pytorch_lightning.callbacks", module.__name__):
+        monkeypatch.setitem(sys.modules, name, module)
+    return made
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -342,15 +364,81 @@ def test_a_merge_of_our_own_files_opens(desk: Desk) -> None:
     assert (model.prediction_type, model.resolution) == ("v_prediction", 128)
 
 
-def test_zero_terminal_snr_of_a_folder_reaches_its_file(desk: Desk, tmp_path: Path) -> None:
+@pytest.mark.parametrize("predicts", ["epsilon", "v_prediction"])
+def test_zero_terminal_snr_of_a_folder_reaches_its_file(desk: Desk, tmp_path: Path, predicts: PredictionType) -> None:
     folder = make_model_folder(desk.root / "folder", "sd1")
     place = folder / "scheduler" / "scheduler_config.json"
-    scheduler = json.loads(place.read_text()) | {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}
+    scheduler = json.loads(place.read_text()) | {"rescale_betas_zero_snr": True, "prediction_type": predicts}
     place.write_text(json.dumps(scheduler))
     model = desk.run(LoadModel(model="folder"))
     assert model.zero_terminal_snr
     (artifact,) = desk.run(SaveCheckpoint(), model=model)
-    assert "ztsnr" in load_file(artifact.file)
+    tensors = load_file(artifact.file)
+    assert "ztsnr" in tensors
+    save_file(tensors, tmp_path / "without_metadata.safetensors")
+    assert prediction_in(read_single_file(tmp_path / "without_metadata.safetensors"), "sd1")[0] == predicts
+
+
+@pytest.mark.parametrize(
+    ("marks", "said", "predicts"),
+    [
+        ({}, {"modelspec.predict_key": "v"}, "v_prediction"),
+        ({}, {"modelspec.predict_key": "epsilon"}, "epsilon"),
+        ({"v_pred"}, {"modelspec.prediction_type": "epsilon"}, "v_prediction"),
+        ({"ztsnr"}, {}, "epsilon"),
+    ],
+)
+def test_what_a_file_predicts_is_told_by_what_programs_write(
+    tmp_path: Path, marks: set[str], said: dict[str, str], predicts: str
+) -> None:
+    save_file({f"{UNET}x": torch.ones(1)} | dict.fromkeys(marks, torch.zeros(0)), tmp_path / "m.safetensors", said or None)
+    assert prediction_in(read_single_file(tmp_path / "m.safetensors"), "sdxl")[0] == predicts
+
+
+def test_a_yaml_beside_a_file_says_what_it_predicts(desk: Desk, tmp_path: Path) -> None:
+    saved(make_model_folder(tmp_path / "folder", "sd1"), desk.root / "m.safetensors")
+    plain = opened(desk, "m.safetensors")[0].prediction_type
+    told = {"eps": "epsilon", "v": "v_prediction"}
+    for short, predicts in told.items():
+        (desk.root / "m.yaml").write_text(f'model:\n  params:\n    parameterization: "{short}"\n')
+        assert opened(desk, "m.safetensors")[0].prediction_type == predicts
+        assert "the .yaml file beside it says so" in desk.messages.texts[-1]
+    (desk.root / "m.yaml").write_text("model:\n  params:\n    linear_start: 0.00085\n")
+    assert opened(desk, "m.safetensors")[0].prediction_type == plain
+
+
+def test_sd2_s_text_encoder_may_lie_where_sdxl_s_first_one_does(desk: Desk, tmp_path: Path) -> None:
+    folder = make_model_folder(tmp_path / "folder", "sd2")
+    file = saved(folder, desk.root / "m.safetensors")
+    moved = {name.replace("cond_stage_model.model.", SGM_SD2): tensor for name, tensor in load_file(file).items()}
+    save_file(moved, file, said(file))
+    model, loaded = opened(desk, "m.safetensors")
+    assert model.family == "sd2"
+    assert torch.equal(forward(loading.StableDiffusion(folder, CPU, "fp32")), forward(loaded))
+    (artifact,) = desk.run(SaveCheckpoint(), model=model)
+    assert load_file(artifact.file).keys() == moved.keys()
+    moved[f"{SGM_SD2}ln_final.weight"] = torch.ones(1280)
+    save_file(moved, file, said(file))
+    with pytest.raises(InputError, match="the refiner of SDXL"):
+        opened(desk, "m.safetensors")
+
+
+def test_a_file_that_is_written_over_is_read_again(desk: Desk, tmp_path: Path) -> None:
+    file = saved(make_model_folder(tmp_path / "folder", "sd1"), desk.root / "m.safetensors")
+    model, before = opened(desk, "m.safetensors")
+    first = before.unet.conv_in.weight.clone()
+    saved(make_model_folder(tmp_path / "other", "sd1", seed=1), file)
+    assert not torch.equal(loading.load(model, file, device=CPU).unet.conv_in.weight, first)
+
+
+@pytest.mark.parametrize("name", ["time_embedding.cond_proj.weight", "add_embedding.image_proj.weight"])
+def test_a_folder_s_tensor_that_no_single_file_has_is_named(desk: Desk, tmp_path: Path, name: str) -> None:
+    folder = make_model_folder(desk.root / "folder", "sd1")
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({**load_file(file), name: torch.ones(2, 2)}, file, {"format": "pt"})
+    with pytest.raises(InputError, match=f"unet.{name} has no place") as caught:
+        desk.run(SaveCheckpoint(), model=desk.run(LoadModel(model="folder")))
+    assert "SavePipeline" in caught.value.remedy
 
 
 def test_files_with_the_same_vae_share_its_digest(desk: Desk, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from nodes.diffusion.errors import InputError
 from nodes.diffusion.layouts.places import AVERAGE, TEXT, UNET, Change, Layout, moving_average_name, single_file_place
 from nodes.diffusion.layouts.reading import DTYPE_NAMES, opened, unscaled
 from nodes.diffusion.layouts.scales import is_scaling
@@ -46,11 +47,18 @@ def of_file(file: SingleFile, stack: ExitStack, *, moving_average: bool, unet_tr
 
 
 def of_folder(tensors: Mapping[str, Tensor], layout: Layout) -> dict[str, Written]:
-    """Return a folder's tensors, by names with their part's, as a single file holds them, with what only that has."""
+    """Return a folder's tensors, by names with their part's, as a single file holds them, with what only that has.
+
+    Raises InputError for a tensor that has no place in a single file.
+    """
     groups: dict[str, dict[Change, Tensor]] = {}
     for name, tensor in tensors.items():
-        if (place := single_file_place(name, layout)) and not place.name.endswith("position_ids"):
-            groups.setdefault(place.name, {})[place.change] = tensor
+        if name.endswith("position_ids"):
+            continue
+        if (place := single_file_place(name, layout)) is None:
+            message = f"the folder's {name} has no place in a single file."
+            raise InputError(message, field="model", remedy="Save it with SavePipeline.")
+        groups.setdefault(place.name, {})[place.change] = tensor
     found = {name: _group(group) for name, group in groups.items()}
     return found | _only_in_files(found, layout.family)
 

@@ -28,6 +28,8 @@ TEXT: dict[Family, dict[str, tuple[str, bool]]] = {
     },
 }
 """Where the text encoders of a family lie in a single file, and whether they are named as OpenCLIP names them."""
+SGM_SD2 = "conditioner.embedders.0.model."
+"""Where SD2's lies in files of the code that trained SDXL, such as SD-Turbo's."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,15 @@ def single_file_place(name: str, layout: Layout) -> Place | None:
 
 
 def in_file(name: str, layout: Layout, names: Container[str]) -> Place | None:
-    """Return where a folder's tensor lies in one very file; older merges name SD1's text encoder without `text_model.`"""
-    place = single_file_place(name, layout)
-    if place and place.name not in names:
-        place = Place(place.name.replace(".text_model.", "."), place.change)
-    return place if place and place.name in names else None
+    """Return where a folder's tensor lies in one very file.
+
+    Older merges name SD1's text encoder without `text_model.`; SD2's may have the place that SDXL's first one has.
+    """
+    if not (place := single_file_place(name, layout)):
+        return None
+    prefix, _ = TEXT["sd2"]["text_encoder"]
+    known = (place.name, place.name.replace(".text_model.", "."), place.name.replace(prefix, SGM_SD2))
+    return next((Place(spelled, place.change) for spelled in known if spelled in names), None)
 
 
 def folder_places(name: str, layout: Layout) -> tuple[Place, ...]:
@@ -91,7 +97,10 @@ def folder_places(name: str, layout: Layout) -> tuple[Place, ...]:
         found = vae_from_ldm(name.removeprefix(VAE), layout.vae_blocks)
         change: Change = "conv" if is_attention_weight(name) else ""
         return (Place(f"vae.{found}", change),) if found else ()
-    for part, (prefix, fused) in TEXT[layout.family].items():
+    parts = TEXT[layout.family]
+    if layout.family == "sd2" and name.startswith(SGM_SD2):
+        parts = {"text_encoder": (SGM_SD2, True)}
+    for part, (prefix, fused) in parts.items():
         if name.startswith(prefix):
             inner = name.removeprefix(prefix)
             if fused:

@@ -5,10 +5,12 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
+from torch.serialization import safe_globals
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.layouts.places import UNET, Place, in_file, layout_of, moving_average_name
@@ -22,6 +24,14 @@ DTYPE_NAMES = {
     torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
 }  # fmt: skip
 
+PASSED = (
+    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "numpy.dtype",
+)
+"""What trainers leave in checkpoints beside tensors, SD 1.x's own too; nothing of it is called."""
+
 
 def pickled_tensors(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a `.ckpt`, mapped into memory; raise InputError for one that holds more than data."""
@@ -32,12 +42,22 @@ def pickled_tensors(path: Path) -> dict[str, Tensor]:
 @lru_cache(maxsize=1)
 def _pickled(path: Path, _modified: int) -> dict[str, Tensor]:
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with safe_globals([(_Passed, name) for name in PASSED]):
+            content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
     except Exception as error:  # the unpickler raises what the file makes it raise
         remedy = "Use the .safetensors file of the same model; a pickle that holds programs is not opened."
         raise InputError(f"{path.name} cannot be read as a checkpoint of tensors alone.", field="model", remedy=remedy) from error
     inner: Any = content.get("state_dict", content) if isinstance(content, dict) else {}
-    return {str(name): value for name, value in inner.items() if isinstance(value, Tensor)}
+    found = inner.items() if isinstance(inner, dict) else ()
+    return {str(name): value.detach() for name, value in found if isinstance(value, Tensor)}
+
+
+class _Passed:
+    """What a pickle makes of names that are no tensors: nothing."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __setstate__(self, _: object) -> None: ...
 
 
 @contextmanager
@@ -82,6 +102,7 @@ def fill(
     Raises InputError when the file lacks one of them, in the shape that the module has, or when its UNet has more layers.
     """
     place_of, file = part_places(path, part, moving_average=moving_average), read_single_file(path)
+    own_place = part_places(path, part)
     filled: dict[str, Tensor] = {}
     missing: list[str] = []
     used: set[str] = set()
@@ -89,7 +110,7 @@ def fill(
         for name, empty in module.state_dict().items():
             place = place_of(name)
             tensor = to_folder(unscaled(tensor_of, place.name, file.scales), place.change) if place else None
-            used |= {place.name} if place else set()
+            used |= {own.name} if (own := own_place(name)) else set()
             if tensor is None or tensor.shape != empty.shape:
                 missing.append(name)
             else:
@@ -98,8 +119,7 @@ def fill(
         message = f"{path.name}: {part} lacks {len(missing)} weights of the published shapes, such as {missing[0]}."
         raise InputError(message, field="model", remedy="It is another architecture, or holds only a part of a model.")
     unet = [name for name in file.shapes if part == "unet" and name.startswith(UNET) and not is_scaling(name)]
-    more = [name for name in unet if name not in used]
-    if more and not moving_average:
+    if more := [name for name in unet if name not in used]:
         message = f"{path.name}: the UNet holds {len(more)} tensors more than the published one, such as {more[0]}."
         raise InputError(message, field="model", remedy="It is another architecture, such as unCLIP or GLIGEN.")
     module.load_state_dict(filled, assign=True)

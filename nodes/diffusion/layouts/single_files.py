@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import pstdev
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.layouts.places import TEXT, UNET, VAE
+from nodes.diffusion.layouts.places import SGM_SD2, TEXT, UNET, VAE
 from nodes.diffusion.layouts.scales import check_scale, scales_among
 from nodes.diffusion.values import Family, PredictionType
 
@@ -22,7 +22,6 @@ STRANGERS = {
     "lora_te": "a LoRA",
     "control_model.": "a ControlNet",
     "embedder.model.visual.": "an unCLIP model of SD 2.x, whose diffusers folder LoadImageVariation opens",
-    "conditioner.embedders.0.model.": "the refiner of SDXL",
     "edm_vpred.sigma": "a model of EDM's noise levels (CosXL)",
     "edm_mean": "a model of EDM's noise levels (Playground)",
 }
@@ -30,7 +29,8 @@ STRANGERS = {
 NAMES = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL"}
 USED = "SD 1.x, SD 2.x and SDXL can be read, as single files with UNet, VAE and text encoders, or as diffusers folders."
 TELLING = "model.diffusion_model.output_blocks.11.1.transformer_blocks.0.norm1.bias"
-"""The tensor in which SD2's two kinds differ: its deviation is above 0.09 only where velocity is predicted."""
+"""The tensor in which SD2's two kinds of 4 channels differ: its deviation is above 0.09 only where velocity is predicted."""
+FIRST = f"{UNET}input_blocks.0.0.weight"
 
 
 @dataclass(frozen=True)
@@ -101,17 +101,22 @@ def _read_pickle(path: Path) -> SingleFile:
 
 def family_in(file: SingleFile) -> Family:
     """Return the family that the names tell; raise InputError naming what else it is, or what is missing."""
-    for mark, kind in STRANGERS.items():
-        if any(mark in name for name in file.shapes):
-            raise InputError(f"{file.path.name} is {kind}.", field="model", remedy=USED)
+    kinds = [kind for mark, kind in STRANGERS.items() if any(mark in name for name in file.shapes)]
+    if file.shapes.get(f"{SGM_SD2}ln_final.weight") == (1280,):
+        kinds.append("the refiner of SDXL")
+    if kinds:
+        raise InputError(f"{file.path.name} is {kinds[0]}.", field="model", remedy=USED)
     if not file.has(UNET):
         kind = "only a VAE" if file.has(VAE) or file.has("decoder.") else "no Stable Diffusion UNet"
         raise InputError(f"{file.path.name} holds {kind}.", field="model", remedy=USED)
     families: list[Family] = [family for family, parts in TEXT.items() if file.has(next(iter(parts.values()))[0])]
+    if file.has(SGM_SD2):
+        families = ["sd2"]
     if not families:
         raise InputError(f"{file.path.name} holds no text encoder of a known family.", field="model", remedy=USED)
     family = families[0]
-    missing = [prefix for prefix in (VAE, *(prefix for prefix, _ in TEXT[family].values())) if not file.has(prefix)]
+    text = (SGM_SD2,) if file.has(SGM_SD2) else (prefix for prefix, _ in TEXT[family].values())
+    missing = [prefix for prefix in (VAE, *text) if not file.has(prefix)]
     if missing:
         message = f"{file.path.name} is {NAMES[family]} and holds no tensors {missing[0]}*."
         raise InputError(message, field="model", remedy="Use a file that has all parts: UNet, VAE and text encoders.")
@@ -128,22 +133,30 @@ def _check_scales(file: SingleFile) -> None:
 
 def prediction_in(file: SingleFile, family: Family) -> tuple[PredictionType, str]:
     """Return what a checkpoint predicts, and how that is known."""
-    said = file.metadata.get("modelspec.prediction_type", "")
-    if said:
-        return ("v_prediction" if said.startswith("v") else "epsilon"), "its metadata says so"
-    if "v_pred" in file.shapes or "ztsnr" in file.shapes:
-        return "v_prediction", "it has the tensor v_pred or ztsnr"
-    if family == "sd2" and len(file.shapes.get(TELLING, ())) == 1 and file.starts:
+    if "v_pred" in file.shapes:
+        return "v_prediction", "it has the tensor v_pred"
+    for key in ("modelspec.prediction_type", "modelspec.predict_key"):
+        if said := file.metadata.get(key, ""):
+            return ("v_prediction" if said.startswith("v") else "epsilon"), "its metadata says so"
+    text_to_image = len(first := file.shapes.get(FIRST, ())) == 4 and first[1] == 4
+    if family == "sd2" and text_to_image and len(file.shapes.get(TELLING, ())) == 1:
         return ("v_prediction" if pstdev(_numbers(file, TELLING)) > 0.09 else "epsilon"), "its weights tell"
     return "epsilon", "nothing in it says otherwise"
 
 
 def _numbers(file: SingleFile, name: str) -> list[float]:
     """Return the numbers of one tensor, read without torch."""
+    if not file.starts:
+        from nodes.diffusion.layouts.reading import pickled_tensors
+
+        return pickled_tensors(file.path)[name].tolist()
     count, kind = file.shapes[name][0], file.dtypes[name]
     with file.path.open("rb") as opened:
         opened.seek(file.starts[name])
-        data = opened.read(count * {"F32": 4, "F16": 2, "BF16": 2}.get(kind, 1))
+        size = count * {"F32": 4, "F16": 2, "BF16": 2}.get(kind, 1)
+        data = opened.read(size)
+    if len(data) < size:
+        raise InputError(f"{file.path.name} is cut off in {name}.", field="model", remedy="Copy or download it again.")
     if kind == "F32":
         return list(struct.unpack(f"<{count}f", data))
     if kind == "F16":

@@ -59,7 +59,8 @@ def unet_to_ldm(name: str, shape: UNetShape) -> str | None:
     if owner in FIXED:
         return f"{FIXED[owner]}.{last}"
     if owner.startswith(("add_embedding.", "class_embedding.")):
-        return f"{LABELS[owner.partition('.')[2]]}.{last}"
+        found = LABELS.get(owner.partition(".")[2])
+        return f"{found}.{last}" if found else None
     if found := MIDDLE.match(name):
         place = 2 * int(found[2]) if found[1] == "resnets" else 2 * int(found[2]) + 1
         return _inside(f"middle_block.{place}", found[1], found[3])

@@ -34,7 +34,7 @@ Checkpoint = Mapping[str, Written]
 
 
 def with_changes(checkpoint: Checkpoint, changed: Mapping[str, Tensor], layout: Layout) -> dict[str, Written]:
-    """Return a checkpoint in which trained tensors, by their names in a folder, stand in their places.
+    """Return a checkpoint in which trained tensors, by their names in a folder, stand in their places, fp16 where fp8 was.
 
     Raises InputError for one that has no place of its size. What no single file holds (a CLIP's image side) is left out.
     """
@@ -57,7 +57,8 @@ def _changed(own: Written, parts: list[tuple[Change, Tensor]]) -> Written:
             laid_in(copy, part, change)
         return copy
 
-    return Written(own.shape, own.dtype, tensor)
+    # the steps of fp8 are larger than what a training changes
+    return Written(own.shape, torch.float16 if own.dtype.itemsize == 1 else own.dtype, tensor)
 
 
 def write_checkpoint(

@@ -4,17 +4,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.layouts.places import AVERAGE, TEXT, UNET, VAE, moving_average_name
+from nodes.diffusion.layouts.places import AVERAGE, SGM_SD2, TEXT, UNET, VAE, moving_average_name
 from nodes.diffusion.layouts.vae_names import is_attention_weight, vae_blocks, vae_from_ldm, vae_to_ldm
 from nodes.diffusion.merging.headers import Entry, Header, read_header, with_changes
 from nodes.diffusion.merging.values import Source, Spelling
 
 FOLDER_VAE = "vae."
 VAES = (VAE, FOLDER_VAE)
+_in_files = (prefix for parts in TEXT.values() for prefix, _ in parts.values())
 PREFIXES = {
     "unet": (UNET, "unet."),
     "vae": VAES,
-    "text_encoder": ("text_encoder.", "text_encoder_2.", *(prefix for parts in TEXT.values() for prefix, _ in parts.values())),
+    "text_encoder": ("text_encoder.", "text_encoder_2.", SGM_SD2, *_in_files),
 }
 """How the tensors of each part begin, in every layout."""
 MARKS = ("v_pred", "ztsnr")
