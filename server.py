@@ -97,6 +97,7 @@ async def _say_goodbye(app: web.Application) -> None:
 
 async def serve(options: argparse.Namespace, settings: Settings) -> None:
     """Serve until asked to stop."""
+    stop = _stop_signal()  # before anybody is told the address, and may ask
     guard = Guard(options.host, options.port, settings.token)
     runner = web.AppRunner(
         make_app(make_services(settings), guard), access_log=None, keepalive_timeout=IDLE_SECONDS, shutdown_timeout=5.0
@@ -109,7 +110,7 @@ async def serve(options: argparse.Namespace, settings: Settings) -> None:
         LOG.warning("Latent Loom serves %s at %s%s", settings.root, address_at(reachable, guard), caution)
         if options.open:
             webbrowser.open(address_at(LOOPBACK.get(guard.host, guard.host), guard))
-        await _stop_signal()
+        await stop.wait()
     finally:
         await runner.cleanup()
 
@@ -120,12 +121,13 @@ def address_at(host: str, guard: Guard) -> str:
     return f"http://{name}:{guard.port}/" + ("" if guard.is_local else f"?{urlencode({'token': guard.token})}")
 
 
-async def _stop_signal() -> None:
+def _stop_signal() -> asyncio.Event:
+    """An event that is set when the process is asked to stop."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await stop.wait()
+    return stop
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -101,12 +101,12 @@ def read_lora(path: Path, shapes: Mapping[str, torch.Size], config: Path | None 
 def _nothing_in(name: str, unknown: Sequence[str]) -> InputError:
     """What a file is that changes no layer of the model."""
     which = f", such as {unknown[0][:100]}" if unknown else ""
+    if not unknown or any((match := LEAF.fullmatch(tensor)) and match["other"] != "alpha" for tensor in unknown):
+        return InputError(f"{name} holds nothing for a layer of this model{which}.", field="file", remedy=ANOTHER)
     for mark, kind in OTHER_KINDS.items():
         if any(mark in tensor for tensor in unknown):
             return InputError(f"{name} holds {kind}{which}.", field="file", remedy="Read are LoRA, LoCon, LoHa, LoKr and DoRA.")
-    if unknown and not any(LEAF.fullmatch(tensor) for tensor in unknown):
-        return InputError(f"{name} holds no LoRA, but tensors{which}.", field="file", remedy=OTHERS)
-    return InputError(f"{name} holds nothing for a layer of this model{which}.", field="file", remedy=ANOTHER)
+    return InputError(f"{name} holds no LoRA, but tensors{which}.", field="file", remedy=OTHERS)
 
 
 def _opened(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -11,11 +11,11 @@ from nodes.diffusion.merging.values import Source, Spelling
 
 FOLDER_VAE = "vae."
 VAES = (VAE, FOLDER_VAE)
-_in_files = (prefix for parts in TEXT.values() for prefix, _ in parts.values())
+IN_FILES = (SGM_SD2, *(prefix for parts in TEXT.values() for prefix, _ in parts.values()))
 PREFIXES = {
     "unet": (UNET, "unet."),
     "vae": VAES,
-    "text_encoder": ("text_encoder.", "text_encoder_2.", SGM_SD2, *_in_files),
+    "text_encoder": ("text_encoder.", "text_encoder_2.", *IN_FILES),
 }
 """How the tensors of each part begin, in every layout."""
 MARKS = ("v_pred", "ztsnr")
