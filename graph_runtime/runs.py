@@ -19,7 +19,8 @@ from graph_runtime.locks import FileLock
 from graph_runtime.workflow import Workflow, save_workflow
 
 EVENTS, LOCK = "events.jsonl", "events.lock"
-METRICS = ("loss", "learning_rate", "validation_loss")
+METRICS = ("loss", "learning_rate", "validation_loss", "fixed_noise_loss", "recall_at_1", "psnr")
+"""What a training tells of a step, the columns of `loss.csv`."""
 
 
 class RunFolder:
@@ -70,7 +71,7 @@ class RunFolder:
 
     def _write(self, event: ev.Event) -> None:
         self._events.write(event.model_dump_json() + "\n")
-        if isinstance(event, ev.NodeMetric):
+        if isinstance(event, ev.NodeMetric) and not event.values.keys().isdisjoint(METRICS):
             self._rows.writerow((event.node, event.step, *(event.values.get(name, "") for name in METRICS)))
             self._loss.flush()
         self._events.flush()  # who hears of an event may at once ask for the log up to it

@@ -1,11 +1,13 @@
 """Run folders: going on in an earlier one, and file systems without links."""
 
+import csv
 import errno
 import os
 from pathlib import Path
 
 import pytest
 
+from graph_runtime import events as ev
 from graph_runtime import files
 from graph_runtime.cache import MISS, Cache, digest_file
 from graph_runtime.context import Artifact, Sha256
@@ -31,6 +33,20 @@ def test_a_resumed_run_publishes_again_what_it_had_published(tmp_path: Path) -> 
     source.write_text("made again")
     assert published(tmp_path / "out", source, name) == (name, first)
     assert (tmp_path / "out" / "runs" / name / "artifacts" / "a.txt").read_text() == "made again"
+
+
+def test_the_table_of_losses_has_every_measure_of_a_training_and_no_empty_row(tmp_path: Path) -> None:
+    record = RunFolder(tmp_path, DOCUMENT, {})
+    for step, values in enumerate([{"loss": 0.5, "learning_rate": 0.1}, {"recall_at_1": 0.7}, {"psnr": 26.5}, {"clip_i": 0.9}]):
+        record.listen(ev.NodeMetric(seq=step, node="clip", step=step, values=values))
+    record.close()
+    rows = list(csv.DictReader((record.folder / "loss.csv").read_text().splitlines()))
+    told = [{name: value for name, value in row.items() if value} for row in rows]
+    assert told == [
+        {"node": "clip", "step": "0", "loss": "0.5", "learning_rate": "0.1"},
+        {"node": "clip", "step": "1", "recall_at_1": "0.7"},
+        {"node": "clip", "step": "2", "psnr": "26.5"},
+    ]
 
 
 def test_without_links_a_file_is_copied_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
