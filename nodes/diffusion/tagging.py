@@ -12,7 +12,7 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 from nodes.diffusion.clip_images import load_image_embedder
 from nodes.diffusion.loading import load_part
 
-TEMPLATES = ("flat style {}", "3d style {}", "line art style {}", "glossy style {}")
+TEMPLATES = ("flat style {}", "3d style {}", "line style {}", "noto style {}")
 """A word counts as near as the nearest of these: averaged over styles, a word fits no style well."""
 
 
