@@ -123,6 +123,7 @@ def run_in(
             located=prepared.files.located,
             provenance=prepared.provenance,
             stop_requested=stop_requested,
+            contents=prepared.files.contents,
         )
         return execute(prepared.graph, prepared.targets, around, folder.name)
     finally:

@@ -81,11 +81,11 @@ class CaptionDataset(Node):
         keys = [self._key(context.fingerprint, images, picture) for picture in images.pictures]
         missing = [(key, p) for key, p in zip(keys, images.pictures, strict=True) if context.find_item(key) is None]
         if missing:
-            from nodes.diffusion.pictures import open_picture
+            from nodes.diffusion.pictures import picture_of
 
             see = self._eye(context)
             for number, (key, picture) in enumerate(missing, 1):
-                opened = open_picture(picture.file or context.locate(picture.digest), images.background, picture.name)
+                opened = picture_of(picture, context.open, images.background)
                 context.keep_item(key, see(opened))
                 context.progress(number, len(missing))
         return [context.find_item(key) for key in keys]

@@ -1,8 +1,7 @@
 """LoadImages."""
 
 import re
-from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import IO, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -77,7 +76,8 @@ class LoadImages(Node):
             context.message(f"{name} is left out: it is a link out of the workspace.", "warning")
         for number, (name, digest) in enumerate(found.items(), 1):
             try:
-                size = _size(context.locate(digest), name)
+                with context.open(digest) as file:
+                    size = _size(file, name)
                 pictures.append(Picture(digest, name, *size, self._views(size, digest), texts.get(name), _repeats(name)))
             except InputError as error:
                 context.message(f"{name} is left out: {error}", "warning")
@@ -104,11 +104,11 @@ class LoadImages(Node):
         return plan_views(size, target, flip=self.flip, seed=f"{self.seed} {digest}", **chosen)
 
 
-def _size(path: Path, name: str) -> tuple[int, int]:
+def _size(file: IO[bytes], name: str) -> tuple[int, int]:
     """Decode the whole picture, so that damage shows here and not in the middle of the work."""
     from nodes.diffusion.pictures import open_picture
 
-    return open_picture(path, name=name).size
+    return open_picture(file, name=name).size
 
 
 def _repeats(name: str) -> int:

@@ -10,6 +10,7 @@ from pydantic import AliasChoices, BaseModel, Field, field_validator
 from nodes.diffusion.adapters import ENCODERS
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.lora_deltas import Leaves, rank_of
+from nodes.diffusion.opening import read_regular
 
 PARTS = {"unet": "unet", **ENCODERS}
 """Our names of the parts by diffusers' own."""
@@ -31,7 +32,7 @@ class PeftConfig(BaseModel):
             if metadata:
                 return {ours: cls.model_validate(_within(json.loads(metadata), part)) for part, ours in PARTS.items()}
             if config:
-                return dict.fromkeys(PARTS.values(), cls.model_validate_json(config.read_bytes()))
+                return dict.fromkeys(PARTS.values(), cls.model_validate_json(read_regular(config)))
         except (ValueError, RecursionError):
             message = f"the LoRA configuration of {name} cannot be read."
             raise InputError(message, field="file", remedy="Save it again with diffusers or PEFT.") from None

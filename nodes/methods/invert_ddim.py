@@ -41,11 +41,9 @@ class InvertDDIM(Node):
 
         from nodes.diffusion.devices import choose_device
         from nodes.diffusion.loading import load
-        from nodes.diffusion.pictures import open_picture, render, save_png
+        from nodes.diffusion.pictures import picture_of, render, save_png
 
-        shown = render(
-            open_picture(picture.file or context.locate(picture.digest), images.background, picture.name), picture.views[0]
-        )
+        shown = render(picture_of(picture, context.open, images.background), picture.views[0])
         loaded = load(model, context.locate(model.digest), device=choose_device(context.device))
         path = self._path(loaded, model, shown, picture.name, prompt, context).cpu()
         tensors = {"ddim_latents": path, "latent": path[-1:].clone()}

@@ -95,11 +95,11 @@ def _given(embeddings: list[ImageEmbedding]) -> list[Row]:
 
 def _seen(images: ImageDataset, loaded: Any, context: RunContext) -> list[Row]:
     """Each picture's own embedding [1, d], of its first view."""
-    from nodes.diffusion.pictures import open_picture, render
+    from nodes.diffusion.pictures import picture_of, render
 
     rows: list[Row] = []
     for picture in images.pictures:
-        opened = open_picture(picture.file or context.locate(picture.digest), images.background, picture.name)
+        opened = picture_of(picture, context.open, images.background)
         rows.append((picture.name, loaded.embed(render(opened, picture.views[0]))[None]))
         context.stop_if_asked()
     return rows
