@@ -25,6 +25,10 @@ class Source(NamedTuple):
     output: str
 
 
+Passes = dict[str, Source | None]
+"""What a bypassed node hands on, by output."""
+
+
 @dataclass
 class Step:
     """One node of the graph, ready to run once its inputs are there."""
@@ -81,7 +85,7 @@ def build_graph(workflow: Workflow, palette: Mapping[str, NodeType]) -> Graph:
     if "bypassed" in modes:
         _bypass(workflow, steps)
     if modes != {"active"}:
-        _drop_muted(steps)
+        steps = _without_muted(steps)
     for step in steps.values():
         if not any(step.type.inputs[name].is_field for name in step.inputs):
             step.node = step.type.cls.model_validate(step.fields)
@@ -120,7 +124,7 @@ def _bypass(workflow: Workflow, steps: dict[str, Step]) -> None:
         del steps[id]
 
 
-def _passed(step: Step) -> dict[str, Source | None]:
+def _passed(step: Step) -> Passes:
     candidates = [(step.type.inputs[name].type, sources[0]) for name, sources in step.inputs.items() if sources]
     return {
         output: next((source for type_, source in candidates if accepts(type_, kind)), None)
@@ -128,28 +132,27 @@ def _passed(step: Step) -> dict[str, Source | None]:
     }
 
 
-def _followed(source: Source, passes: Mapping[str, Mapping[str, Source | None]]) -> Source | None:
-    while source.node in passes:
-        beyond = passes[source.node].get(source.output)
-        if beyond is None:
-            return None
-        source = beyond
-    return source
+def _followed(source: Source, passes: Mapping[str, Passes]) -> Source | None:
+    """Return what lies beyond bypassed nodes, and note it in `passes`, so that a long row of them is walked once."""
+    way: list[Source] = []
+    beyond: Source | None = source
+    while beyond and beyond.node in passes:
+        way.append(beyond)
+        beyond = passes[beyond.node].get(beyond.output)
+    for passed in way:
+        passes[passed.node][passed.output] = beyond
+    return beyond
 
 
-def _drop_muted(steps: dict[str, Step]) -> None:
-    """Remove wires from muted nodes, and the nodes that cannot run without them."""
-    while True:
-        for step in steps.values():
-            for name, sources in step.inputs.items():
-                step.inputs[name] = [source for source in sources if source.node in steps]
-        broken = [step.id for step in steps.values() if any(not step.inputs.get(n) for n in _required(step.type))]
-        if not broken:
-            break
-        for id in broken:
-            del steps[id]
-    for step in steps.values():
-        step.inputs = {name: sources for name, sources in step.inputs.items() if sources}
+def _without_muted(steps: Mapping[str, Step]) -> dict[str, Step]:
+    """Return the steps without wires from muted nodes, and without those that cannot run for want of them."""
+    left: set[str] = set()
+    for step in (steps[id] for id in _ordered(steps) if id in steps):
+        came = {name: [source for source in sources if source.node in left] for name, sources in step.inputs.items()}
+        step.inputs = {name: sources for name, sources in came.items() if sources}
+        if all(name in step.inputs for name in _required(step.type)):
+            left.add(step.id)
+    return {id: step for id, step in steps.items() if id in left}
 
 
 def _required(node_type: NodeType) -> list[str]:
