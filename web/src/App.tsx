@@ -1,6 +1,6 @@
 import { ReactFlowProvider } from "@xyflow/react";
 import { useEffect } from "react";
-import { Boundary } from "./Boundary";
+import { Part } from "./Boundary";
 import { Canvas } from "./canvas/Canvas";
 import { Dialogs } from "./dialogs/Dialogs";
 import { Breadcrumbs } from "./panels/Breadcrumbs";
@@ -46,16 +46,22 @@ export function App() {
           for (const file of event.dataTransfer.files) void openFile(file);
         }}
       >
-        <TopBar />
-        <Rail />
+        <Part>
+          <TopBar />
+        </Part>
+        <Part>
+          <Rail />
+        </Part>
         <main className="canvas">
           <Breadcrumbs />
-          <Boundary key={tab}>
+          <Part key={tab}>
             <Canvas />
-          </Boundary>
+          </Part>
         </main>
         <SidePanel />
-        <Toasts />
+        <Part>
+          <Toasts />
+        </Part>
         <Dialogs />
       </div>
     </ReactFlowProvider>

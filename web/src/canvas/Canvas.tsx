@@ -51,7 +51,9 @@ export function Canvas() {
   const [nodes, setNodes] = useState<FlowNode[]>([]);
   const flow = useReactFlow<FlowNode, WireEdge>();
 
-  useEffect(() => setNodes((before) => flowNodes(document, palette, selected, before)), [document, palette, selected]);
+  useEffect(() => {
+    setNodes((before) => flowNodes(document, palette, selected, before));
+  }, [document, palette, selected]);
   const groups = useMemo(() => groupNodes(document, nodes, selected), [document, nodes, selected]);
   const all = useMemo(() => (groups.length > 0 ? [...groups, ...nodes] : nodes), [groups, nodes]);
   const edges = useMemo(() => flowEdges(document, palette, selectedWires), [document, palette, selectedWires]);

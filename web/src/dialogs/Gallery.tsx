@@ -102,6 +102,8 @@ async function removeFile(path: string): Promise<void> {
 function useList(load: () => Promise<{ workflows: WorkflowSummary[] }>, version = 0): WorkflowSummary[] | undefined {
   const [list, setList] = useState<WorkflowSummary[]>();
   // biome-ignore lint/correctness/useExhaustiveDependencies: a new version means that the list has changed
-  useEffect(() => void attempt(load()).then((reply) => setList(reply?.workflows ?? [])), [load, version]);
+  useEffect(() => {
+    void attempt(load()).then((reply) => setList(reply?.workflows ?? []));
+  }, [load, version]);
   return list;
 }

@@ -270,6 +270,8 @@ export const text = {
   runEnded: (name: string, state: string) =>
     state === "succeeded" ? `${name} is done.` : state === "failed" ? `${name} has failed.` : `${name} was stopped.`,
   crashed: "The page has met an error. Your work is kept in a draft; reload to go on.",
+  partCrashed: "This part of the page has met an error. The rest goes on, and your work is kept.",
+  tryAgain: "Try again",
   reload: "Reload",
 
   commands: {
