@@ -259,7 +259,7 @@ export const text = {
   saved: (path: string) => `Saved as ${path}.`,
   rounded: (places: string[]) =>
     `The page cannot hold whole numbers above ${Number.MAX_SAFE_INTEGER}: ${places.join(", ")} is not exactly what the file says. ` +
-    "Saving or running the graph from here would use the rounded number; the command line uses the exact one.",
+    "Saving or running the graph from here would use the rounded number.",
   opened: (name: string) => `Opened the graph of ${name}.`,
   carriesNothing: (name: string) => `${name} carries no workflow. Workflows, and pictures and safetensors made here, do.`,
   notAWorkflow: (name: string, reason: string) => `${name} is not a workflow of this program. ${reason}`,
