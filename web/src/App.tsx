@@ -8,11 +8,12 @@ import { Rail } from "./panels/Rail";
 import { SidePanel } from "./panels/SidePanel";
 import { Toasts } from "./panels/Toasts";
 import { TopBar } from "./panels/TopBar";
-import { openFile } from "./state/actions";
 import { handleKey } from "./state/commands";
+import { droppedFiles, takeDropped } from "./state/dropping";
 import { useEditor } from "./state/editor";
 import { pasteText } from "./state/graphActions";
 import { useUi } from "./state/ui";
+import { view } from "./state/view";
 
 /** The whole page. */
 export function App() {
@@ -43,7 +44,9 @@ export function App() {
         onDrop={(event) => {
           event.preventDefault();
           if (useUi.getState().dialog) return;
-          for (const file of event.dataTransfer.files) void openFile(file);
+          const on = (event.target as Element).closest<HTMLElement>(".react-flow__node")?.dataset.id ?? null;
+          const at = view.at({ x: event.clientX, y: event.clientY });
+          void droppedFiles(event.dataTransfer).then((files) => takeDropped(files, at, on));
         }}
       >
         <Part>

@@ -289,6 +289,10 @@ function useView(nodes: FlowNode[], flow: ReturnType<typeof useReactFlow<FlowNod
         });
         return [at.x, at.y];
       },
+      at: (point) => {
+        const { x, y } = flow.screenToFlowPosition(point);
+        return [Math.round(x), Math.round(y)];
+      },
       boxes: (ids) =>
         Object.fromEntries(ids.flatMap((id) => (box(id) ? [[id, box(id) as NonNullable<ReturnType<typeof box>>]] : []))),
       fit: () => void flow.setViewport(viewportFor(nodes, 0.12), { duration: 200 }),

@@ -5,6 +5,7 @@ import { CommandPalette, FindInGraph, Shortcuts } from "./Commands";
 import { DatasetView } from "./DatasetView";
 import { Files } from "./Files";
 import { Templates, Workflows } from "./Gallery";
+import { NewDataSet } from "./NewDataSet";
 import { Pictures } from "./Pictures";
 import { Conflict, SaveAs } from "./Saving";
 import { Search } from "./Search";
@@ -42,6 +43,8 @@ function Shown({ dialog }: { dialog: Dialog }) {
       return <Conflict path={dialog.path} />;
     case "files":
       return <Files {...dialog} />;
+    case "newDataSet":
+      return <NewDataSet files={dialog.files} use={dialog.use} />;
     case "dataset":
       return <DatasetView node={dialog.node} folder={dialog.folder} />;
     case "pictures":

@@ -3,7 +3,7 @@ import { useEffect, useState } from "react";
 import { api } from "../api/client";
 import type { WorkflowSummary } from "../api/types";
 import { ago } from "../panels/words";
-import { attempt, openFile, openTemplate, openWorkflow } from "../state/actions";
+import { attempt, openFiles, openTemplate, openWorkflow } from "../state/actions";
 import { openDialog } from "../state/ui";
 import { text } from "../text/en";
 import { Frame } from "./Frame";
@@ -58,7 +58,7 @@ export function Workflows() {
             onChange={(event) => {
               const file = event.target.files?.[0];
               openDialog(null);
-              if (file) void openFile(file);
+              if (file) void openFiles([file]);
             }}
           />
         </label>
