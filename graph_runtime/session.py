@@ -130,4 +130,6 @@ def run_in(
 
 
 def _unwritable(output: Path, error: OSError) -> Problem:
-    return Problem(f"The output folder {output} cannot be written: {error.strerror}.", remedy="Choose another with --output.")
+    return Problem(
+        f"The output folder {output} cannot be written: {error.strerror}.", remedy="Make it writable, or choose another."
+    )

@@ -37,6 +37,10 @@ class Session(_Message):
     workspace: str
     """Name of the workspace folder."""
     devices: list[str]
+    picture_suffixes: list[str]
+    """Ends of the names of pictures, such as `.png`, that can be uploaded and trained on."""
+    text_suffixes: list[str]
+    """Ends of the names of texts that can be uploaded beside them."""
 
 
 class InputSocket(_Message):

@@ -839,6 +839,14 @@ export interface Session {
    */
   workspace: string;
   devices: string[];
+  /**
+   * Ends of the names of pictures, such as `.png`, that can be uploaded and trained on.
+   */
+  picture_suffixes: string[];
+  /**
+   * Ends of the names of texts that can be uploaded beside them.
+   */
+  text_suffixes: string[];
 }
 /**
  * Where an uploaded file lies now.

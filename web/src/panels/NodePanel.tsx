@@ -91,7 +91,7 @@ function IdInput({ id }: { id: string }) {
   const rename = (wanted: string) => {
     const tab = currentTab();
     if (!tab || wanted === id) return;
-    if (!/^[\w-]{1,64}$/.test(wanted) || wanted in nodesOf(shownDocument(tab))) return toast(text.badId(wanted), "warning");
+    if (!/^[\w-]{1,64}$/.test(wanted) || wanted in nodesOf(shownDocument(tab))) return void toast(text.badId(wanted), "warning");
     edit((now) => renameNode(now, id, wanted));
     select([wanted]);
   };
