@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from graph_runtime.discovery import Palette
 from graph_runtime.errors import Problem, Suggestions, readable
-from graph_runtime.graph import dependencies
+from graph_runtime.graph import build_graph, dependencies
+from graph_runtime.modes import refused_bypasses
 from graph_runtime.node import Node, NodeType, Socket, accepts, type_name
 from graph_runtime.subgraphs import expand
 from graph_runtime.sweep_reading import read_sweeps
@@ -45,7 +46,18 @@ def validate(workflow: Workflow, palette: Palette, workspace: Workspace) -> list
         problems += _field_problems(id, entry, node_type, set(wired.get(id, ())), suggestions)
         problems += _path_problems(id, entry, node_type, workspace)
         problems += _socket_problems(id, node_type, wired.get(id, {}))
-    return problems + list(_cycles(workflow))
+    problems += _cycles(workflow)
+    if not problems and any(entry.mode == "bypassed" for entry in workflow.nodes.values()):
+        problems += refused_bypasses(workflow, build_graph(workflow, palette.types).left_out)
+    return problems
+
+
+def warnings(workflow: Workflow, palette: Palette) -> list[Problem]:
+    """Return what a workflow without problems leaves out because nodes in it are muted or bypassed."""
+    flat = expand(workflow).workflow
+    if all(entry.mode == "active" for entry in flat.nodes.values()):
+        return []
+    return list(build_graph(flat, palette.types).left_out.warnings())
 
 
 def _sweep_problems(workflow: Workflow, types: Mapping[str, NodeType], workspace: Workspace) -> Iterator[Problem]:

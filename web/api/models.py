@@ -28,6 +28,13 @@ class Problems(_Message):
     problems: list[ProblemReport]
 
 
+class ValidationReply(_Message):
+    """Everything that is wrong with a document, and what it leaves out although nothing is wrong."""
+
+    problems: list[ProblemReport]
+    warnings: list[ProblemReport]
+
+
 class Session(_Message):
     """What a page needs before anything else."""
 
@@ -189,6 +196,8 @@ class PlanReply(_Message):
     targets: list[str]
     nodes: dict[str, Literal["run", "cached", "skipped"]]
     problems: list[ProblemReport]
+    warnings: list[ProblemReport] = []
+    """Nodes that will not run, or run without a wire of theirs, because others are muted or bypassed."""
 
 
 class RunRequest(_Message):
@@ -217,6 +226,8 @@ class RunSummary(_Message):
     problems: list[ProblemReport]
     """Why it failed, when that is no matter of one node's own error."""
     artifacts: list[PublishedArtifact]
+    not_run: dict[str, str]
+    """Nodes that were wanted and did not run, each with the reason."""
 
 
 class RunList(_Message):

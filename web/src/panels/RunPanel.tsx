@@ -10,6 +10,7 @@ import { openDialog } from "../state/ui";
 import { text } from "../text/en";
 import type { Curve } from "./Chart";
 import { Log } from "./Log";
+import { NotRun } from "./NotRun";
 import { ago, baseName, duration } from "./words";
 
 const Chart = lazy(() => import("./Chart"));
@@ -32,6 +33,7 @@ export function RunPanel() {
           {problem.message} {problem.remedy}
         </p>
       ))}
+      <NotRun run={run} />
       {trained.map((id) => (
         <Curves key={id} run={run.id} node={id} view={view} />
       ))}

@@ -53,7 +53,9 @@ export const text = {
     waiting: "Waiting",
     muted: "Muted: does not run, nor does what needs it",
     bypassed: "Bypassed: hands its inputs on",
+    dropped: "does not run",
   },
+  sentence: (words: string) => words.charAt(0).toUpperCase() + words.slice(1),
   seconds: (seconds: number) => (seconds < 10 ? `${seconds.toFixed(1)} s` : `${Math.round(seconds)} s`),
   step: (step: number) => `step ${step}`,
   previewAt: (step: number) => `Preview at step ${step}`,
@@ -113,6 +115,9 @@ export const text = {
   },
   problems: (number: number) => count(number, "problem", "problems"),
   noProblems: "No problems",
+  leftOut: "What is left out",
+  notRun: (nodes: string, reason: string) => `Did not run: ${nodes} (${reason}).`,
+  noBypass: (titles: string) => `${titles}: nothing that arrives can stand for what comes out. Mute instead.`,
 
   // top bar and rail
   tabs: "Open workflows",
