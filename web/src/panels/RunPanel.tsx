@@ -2,7 +2,7 @@ import { lazy, Suspense, useEffect, useMemo, useState } from "react";
 import { address } from "../api/client";
 import { Previews } from "../canvas/CardResult";
 import type { RunView } from "../graph/runView";
-import { cancel, openFile, retry, sampleFile } from "../state/actions";
+import { cancel, openFiles, retry, sampleFile } from "../state/actions";
 import { goTo } from "../state/graphActions";
 import { inOrder, isOpen, useRuns, useShownRun, useShownView } from "../state/runs";
 import { follow } from "../state/sync";
@@ -10,6 +10,7 @@ import { openDialog } from "../state/ui";
 import { text } from "../text/en";
 import type { Curve } from "./Chart";
 import { Log } from "./Log";
+import { NotRun } from "./NotRun";
 import { ago, baseName, duration } from "./words";
 
 const Chart = lazy(() => import("./Chart"));
@@ -32,6 +33,7 @@ export function RunPanel() {
           {problem.message} {problem.remedy}
         </p>
       ))}
+      <NotRun run={run} />
       {trained.map((id) => (
         <Curves key={id} run={run.id} node={id} view={view} />
       ))}
@@ -231,5 +233,5 @@ function Files({ run, view }: { run: string; view: RunView }) {
 /** The graph that an artifact carries, opened as if the file had been dropped on the canvas. */
 async function openMadeBy(run: string, name: string): Promise<void> {
   const response = await fetch(address.artifact(run, name));
-  await openFile(new File([await response.blob()], name));
+  await openFiles([new File([await response.blob()], name)]);
 }
