@@ -2,10 +2,12 @@
 
 import codecs
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.opening import read_regular
 
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -30,9 +32,9 @@ class TextFile:
     """The encoding, where the file does not show it for certain."""
 
 
-def read_text(path: Path, *, field: str) -> TextFile:
+def read_text(path: Path, *, field: str, read: Callable[[Path], bytes] = read_regular) -> TextFile:
     """Return the text of a file; raise InputError, naming the file, when its encoding cannot be told."""
-    content = path.read_bytes()
+    content = read(path)
     mark, encoding = next(((mark, name) for mark, name in MARKS if content.startswith(mark)), (b"", ""))
     guess = "" if encoding else _guessed(content)
     try:
