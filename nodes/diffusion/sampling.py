@@ -13,6 +13,7 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.latents import without_overflow
 from nodes.diffusion.loading import StableDiffusion
 from nodes.diffusion.pictures import as_picture
+from nodes.diffusion.prompt_syntax import Emphasis
 from nodes.diffusion.text import TextEmbeddings, encode_prompts
 from nodes.diffusion.tiles import in_tiles, is_large
 
@@ -36,13 +37,15 @@ def sample(
     size: tuple[int, int] | None = None,
     sampler: Sampler = "dpm++ 2m",
     clip_skip: int = 0,
+    emphasis: Emphasis = "none",
     zero_terminal_snr: bool = False,
     on_step: Callable[[int], object] = lambda step: None,
 ) -> list[Image.Image]:
     """Draw one picture of `size` (w, h) pixels per prompt and seed.
 
     A seed's noise is the same in any batch; sums over batches of another size may differ in their last bits.
-    `on_step` is called with the number of steps done and may raise to stop. Guidance 1 spares the unconditional pass.
+    `emphasis` says whose weights brackets are. `on_step` is called with the number of steps done and may raise to stop.
+    Guidance 1 spares the unconditional pass.
     """
     latents = denoise(
         model,
@@ -54,6 +57,7 @@ def sample(
         size=size or (model.facts.resolution, model.facts.resolution),
         scheduler=make_scheduler(model, sampler, zero_terminal_snr=zero_terminal_snr),
         clip_skip=clip_skip,
+        emphasis=emphasis,
         on_step=on_step,
     )
     return decode(model, latents)
@@ -85,13 +89,15 @@ def denoise(
     size: tuple[int, int],
     scheduler: Any,
     clip_skip: int = 0,
+    emphasis: Emphasis = "none",
     on_step: Callable[[int], object] = lambda step: None,
 ) -> Tensor:
     """Return the final latents [n, c, h, w] of one sampling."""
     count, guided = len(prompts), guidance_scale != 1
-    text = encode_prompts(model, [*([negative_prompt] * count if guided else []), *prompts], clip_skip=clip_skip)
+    texts = [*([negative_prompt] * count if guided else []), *prompts]
+    text = encode_prompts(model, texts, clip_skip=clip_skip, emphasis=emphasis)
     if model.aesthetic:
-        positive = tuned_hidden(model, model.aesthetic, prompts, text.hidden[-count:], clip_skip, lambda: on_step(0))
+        positive = tuned_hidden(model, model.aesthetic, prompts, text.hidden[-count:], clip_skip, lambda: on_step(0), emphasis)
         text.hidden[-count:] = positive
     if text.pooled is not None and guided and not negative_prompt:
         text.hidden[:count], text.pooled[:count] = 0, 0  # SDXL learned zeros, not the empty caption

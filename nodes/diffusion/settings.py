@@ -2,11 +2,17 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from nodes.diffusion.prompt_checks import without_networks, without_schedules
 
 
 def _group(name: str) -> dict[str, Any]:
     return {"group": name}
+
+
+def _readable_preview(prompt: str) -> str:
+    return without_networks(without_schedules(prompt))
 
 
 class TrainingSettings(BaseModel):
@@ -70,5 +76,7 @@ class DenoisingSettings(TrainingSettings):
 
     preview_every: Annotated[int, Field(ge=0, json_schema_extra=_group("Watching"))] = 0
     """Steps between two preview pictures; 0 draws none."""
-    preview_prompt: Annotated[str, Field(json_schema_extra={**_group("Watching"), "widget": "prompt"})] = ""
+    preview_prompt: Annotated[
+        str, AfterValidator(_readable_preview), Field(json_schema_extra={**_group("Watching"), "widget": "prompt"})
+    ] = ""
     """What previews show, one prompt per line."""

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
+from nodes.diffusion.prompt_checks import without_networks
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel, Picture, View
 from nodes.methods.training import check_trained
 
@@ -28,7 +29,7 @@ class GenerateClassImages(Node):
 
     synonyms: ClassVar[tuple[str, ...]] = ("regularization images", "reg images", "prior preservation", "DreamBooth")
 
-    class_prompt: Annotated[str, AfterValidator(_not_blank)] = "a photo of a dog"
+    class_prompt: Annotated[str, AfterValidator(_not_blank), AfterValidator(without_networks)] = "a photo of a dog"
     """What the class looks like, without the subject's rare word; several prompts, one per line, take turns."""
     num_class_images: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Pictures; 100 to 300 are usual."""

@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Prompt
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.prompt_checks import without_networks
 from nodes.diffusion.values import DiffusionModel, ImageDataset, Inversion, Picture, inversion_conditions
 
 
@@ -22,7 +23,7 @@ class InvertDDIM(Node):
 
     picture: str = ""
     """Name of the picture in its folder; empty takes the first."""
-    prompt: Prompt = ""
+    prompt: Annotated[Prompt, AfterValidator(without_networks)] = ""
     """What the picture shows, in words that the model knows; empty takes the text that came with the picture."""
     num_inference_steps: Annotated[int, Field(ge=1, le=500)] = 50
     """Steps to the noise, and as many back; more follow the way more closely."""

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Prompt
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.prompt_checks import without_networks, without_schedules
 from nodes.diffusion.values import DiffusionModel, GeneratedImage, ImageSet
 
 KNOWN_SAMPLERS = {"ddim": "DDIM", "euler": "Euler", "euler ancestral": "Euler a", "dpm++ 2m": "DPM++ 2M"}
@@ -26,9 +27,11 @@ class SampleImages(Node):
 
     synonyms: ClassVar[tuple[str, ...]] = ("KSampler", "txt2img", "generate", "prompt", "VAE decode")
 
-    prompts: Annotated[Prompt, AfterValidator(_not_blank)] = "a red apple"
+    version: ClassVar[int] = 2
+
+    prompts: Annotated[Prompt, AfterValidator(_not_blank), AfterValidator(without_networks)] = "a red apple"
     """What to draw, one prompt per line."""
-    negative_prompt: Prompt = ""
+    negative_prompt: Annotated[Prompt, AfterValidator(without_networks)] = ""
     """What to stay away from."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Chooses the first noise; each further picture of a prompt takes the next number."""
@@ -48,11 +51,18 @@ class SampleImages(Node):
     """Arithmetic of the model."""
     batch_size: Annotated[int, Field(ge=1, le=256)] = 8
     """Pictures drawn at once; less needs less memory."""
+    prompt_weights: Literal["a1111", "comfyui", "none"] = "a1111"
+    """What brackets in prompts mean. `a1111`: `(apple:1.4)` multiplies, `(apple)` by 1.1, `[apple]` by 1/1.1, `BREAK` begins the
+    next 75 tokens, and the mean stays as it was. `comfyui`: the weight leads from the empty prompt through the word, and `[ ]`
+    and `BREAK` are letters. `none`: all are letters. Brackets that are meant are written `\\(` and `\\)`."""
 
     def run(self, models: list[DiffusionModel], context: RunContext) -> ImageSet:
         prompts = [line.strip() for line in self.prompts.splitlines() if line.strip()]
         if any(adapter.weights is None for model in models for adapter in model.adapters):
             raise InputError("a model has an adapter that is not trained.", field="models", remedy="Wire the trained model here.")
+        if self.prompt_weights == "a1111":
+            for prompt in (self.negative_prompt, *prompts):
+                without_schedules(prompt)
         jobs = [(prompt, self.seed + n) for prompt in prompts for n in range(self.images_per_prompt)]
         images, warned = list[GeneratedImage](), set[int]()
         for row, model in enumerate(models):
@@ -74,7 +84,7 @@ class SampleImages(Node):
         total = place[1] * len(batches) * self.num_inference_steps
         images: list[GeneratedImage] = []
         with applied(model.adapters, loaded):
-            cut = cut_prompts(loaded, [self.negative_prompt, *(prompt for prompt, _ in jobs)])
+            cut = cut_prompts(loaded, [self.negative_prompt, *(prompt for prompt, _ in jobs)], self.prompt_weights)
             if cut and model.max_token_length not in warned:
                 context.message(cut_told("prompts", cut, model.max_token_length), "warning")
                 warned.add(model.max_token_length)
@@ -99,6 +109,7 @@ class SampleImages(Node):
             size=(self.width or model.resolution, self.height or model.resolution),
             sampler=self.sampler,
             clip_skip=model.clip_skip,
+            emphasis=self.prompt_weights,
             zero_terminal_snr=model.zero_terminal_snr,
             on_step=on_step,
         )
