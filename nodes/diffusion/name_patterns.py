@@ -1,6 +1,6 @@
 """Patterns of layer names from files, matched in bounded time: a regular expression of Python's can be made to run for years.
 
-Known are letters, `.`, `\\d \\w \\s`, escaped signs, `[a-z]`, groups, `|`, `* + ?`, `^` and `$`, which is what people write. A name
+Known are letters, `.`, `\\d \\w \\s`, escaped signs, `[a-z]`, groups, `|`, `* + ?`, `^` and `$`: what people write. A name
 is followed by the set of places that a pattern may have reached in it, so nothing is tried twice.
 """
 

@@ -55,7 +55,7 @@ def test_what_people_write_is_taken(pattern: str) -> None:
     "pattern", ["(", "a)", "*a", "a**", "(?=a)", r"(a)\1", "a{2}", "[", "[z-a]", "a" * 1001, "((((((a))))))", r"\b", "a++"]
 )
 def test_what_is_not_known_is_refused(pattern: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         name_pattern(pattern)
 
 
