@@ -5,7 +5,7 @@ import { addNode, setField } from "../graph/document";
 import { type Dropped, dataSetOf } from "../graph/dropped";
 import { text } from "../text/en";
 import { edit, select, useEditor } from "./editor";
-import { kinds } from "./kinds";
+import { kinds } from "./facts";
 import { checkCurrent } from "./sync";
 import { type DataSetUse, dismiss, retell, toast } from "./ui";
 import { view } from "./view";

@@ -185,7 +185,10 @@ export const text = {
     `${label}: ${first.toPrecision(3)} at first, ${last.toPrecision(3)} at step ${step}`,
   files: "Files",
   sample: "Sample",
-  cannotSample: "Nothing is wired to the node that saved this file.",
+  cannotSample: "No node draws with this file.",
+  outsideWorkspace: (path: string) => `${path} lies outside the workspace. Upload it, then choose it in a node that loads it.`,
+  otherBase:
+    "The file was trained on a model that its graph had trained too. Choose that one's file in Load Model to draw as the graph did.",
   openGraph: "Open its graph",
   queue: "Queue",
   queueEmpty: "Nothing is waiting.",
