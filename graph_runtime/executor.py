@@ -15,7 +15,8 @@ from graph_runtime.context import Artifact, Provenance, RunContext
 from graph_runtime.emitter import Emitter, NodeReporter
 from graph_runtime.errors import Interrupted
 from graph_runtime.failures import explained
-from graph_runtime.graph import Graph, Source, Step
+from graph_runtime.graph import Graph
+from graph_runtime.steps import Source, Step
 
 FROM_CACHE = ev.NodeOutcome(state="cached")
 
@@ -76,6 +77,9 @@ def execute(graph: Graph, targets: list[str], around: Surroundings, run_name: st
     around.cache.flush()  # from now on other processes know what this run uses, and leave it
     run = _Run(graph, plan, around)
     around.emitter.emit(ev.RunStarted(run=run_name, workflow=graph.workflow.name, targets=targets, nodes=plan.needed))
+    for warning in graph.left_out.warnings():
+        text = f"{warning.field}: {warning.message}" if warning.field else warning.message
+        around.emitter.emit(ev.NodeMessage(node=warning.node, level="warning", text=text))
     finished = run.finish(run.walk())
     try:
         around.cache.flush()
@@ -92,7 +96,7 @@ class _Run:
         self.plan = plan
         self.around = around
         self.values = dict(plan.at_hand)
-        self.outcomes: dict[str, ev.NodeOutcome] = {}
+        self.outcomes = {id: _skipped(reason) for id, reason in graph.left_out.dropped.items()}
         self.artifacts: list[ev.PublishedArtifact] = []
         self.made = set[str]()
         """The keys of what this run has computed."""
@@ -115,7 +119,9 @@ class _Run:
 
     def finish(self, status: ev.RunStatus) -> ev.RunFinished:
         """Return the closing event; what was not reached counts as skipped."""
-        nodes = {id: self.outcomes.get(id, ev.NodeOutcome(state="skipped")) for id in self.graph.workflow.nodes}
+        stopped = set(self.plan.needed if status == "interrupted" else ())
+        rest = {id: _skipped("the run was stopped" if id in stopped else "") for id in self.graph.workflow.nodes}
+        nodes = {id: self.outcomes.get(id, otherwise) for id, otherwise in rest.items()}
         return ev.RunFinished(status=status, nodes=nodes, artifacts=self.artifacts)
 
     def _serve_from_cache(self, id: str, *, is_target: bool) -> None:
@@ -129,8 +135,8 @@ class _Run:
         self._free_if_unused(id)
 
     def _run_or_skip(self, step: Step, *, is_target: bool) -> None:
-        if any(source.node not in self.values for source in _sources(step)):
-            self.outcomes[step.id] = ev.NodeOutcome(state="skipped")
+        if lacking := next((source.node for source in _sources(step) if source.node not in self.values), None):
+            self.outcomes[step.id] = _skipped(self.outcomes[lacking].reason or f"{lacking} failed")
         else:
             started = time.perf_counter()
             self.around.emitter.emit(ev.NodeStarted(node=step.id, node_type=step.type.name))
@@ -236,6 +242,10 @@ class _Run:
     def _free_if_unused(self, id: str) -> None:
         if self.uses[id] <= 0:
             self.values.pop(id, None)
+
+
+def _skipped(reason: str) -> ev.NodeOutcome:
+    return ev.NodeOutcome(state="skipped", reason=reason)
 
 
 def _sources(step: Step) -> Iterator[Source]:

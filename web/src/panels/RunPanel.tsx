@@ -8,6 +8,7 @@ import { follow } from "../state/sync";
 import { text } from "../text/en";
 import type { Curve } from "./Chart";
 import { Log } from "./Log";
+import { NotRun } from "./NotRun";
 import { RunFiles } from "./RunFiles";
 import { ago, duration } from "./words";
 
@@ -31,6 +32,7 @@ export function RunPanel() {
           {problem.message} {problem.remedy}
         </p>
       ))}
+      <NotRun run={run} />
       {trained.map((id) => (
         <Curves key={id} run={run.id} node={id} view={view} />
       ))}

@@ -23,6 +23,8 @@ export interface Tab {
   selectedWires: ReadonlySet<string>;
   run: string;
   problems: ProblemReport[];
+  /** Nodes that will not run, or (with a field) run without a wire, because others are muted or bypassed. */
+  warnings: ProblemReport[];
   plan: Record<string, "run" | "cached" | "skipped">;
 }
 
@@ -59,6 +61,7 @@ export function makeTab(document: Document, change: Partial<Tab> = {}): Tab {
     selectedWires: NONE,
     run: "",
     problems: [],
+    warnings: [],
     plan: {},
     ...change,
   };

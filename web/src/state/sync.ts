@@ -60,8 +60,8 @@ export async function checkCurrent(): Promise<void> {
   const document = tab.history.present;
   const isCurrent = () => useEditor.getState().tabs.find((each) => each.id === tab.id)?.history.present === document;
   try {
-    const { problems } = await api.validate(document);
-    if (isCurrent()) changeTab(tab.id, { problems, ...(problems.length > 0 && { plan: {} }) });
+    const { problems, warnings } = await api.validate(document);
+    if (isCurrent()) changeTab(tab.id, { problems, warnings, ...(problems.length > 0 && { plan: {} }) });
     if (problems.length > 0 || Object.keys(document.nodes ?? {}).length === 0) return;
     const plan = await api.plan(document, []);
     if (isCurrent()) changeTab(tab.id, { plan: plan.nodes, problems: plan.problems });

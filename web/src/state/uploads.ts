@@ -56,7 +56,7 @@ export async function upload(files: Dropped[], folder: string, left: string[] = 
   if (arrived > 0) retell(message, text.uploaded(arrived, folder), "info");
   else dismiss(message);
   if (failed.length > 0) toast(text.notUploaded(failed), "error");
-  if (left.length > 0) toast(text.leftOut(left), "warning");
+  if (left.length > 0) toast(text.leftBehind(left), "warning");
   return arrived;
 }
 

@@ -53,7 +53,9 @@ export const text = {
     waiting: "Waiting",
     muted: "Muted: does not run, nor does what needs it",
     bypassed: "Bypassed: hands its inputs on",
+    dropped: "does not run",
   },
+  sentence: (words: string) => words.charAt(0).toUpperCase() + words.slice(1),
   seconds: (seconds: number) => (seconds < 10 ? `${seconds.toFixed(1)} s` : `${Math.round(seconds)} s`),
   step: (step: number) => `step ${step}`,
   previewAt: (step: number) => `Preview at step ${step}`,
@@ -113,6 +115,9 @@ export const text = {
   },
   problems: (number: number) => count(number, "problem", "problems"),
   noProblems: "No problems",
+  leftOut: "What is left out",
+  notRun: (nodes: string, reason: string) => `Did not run: ${nodes} (${reason}).`,
+  noBypass: (titles: string) => `${titles}: nothing that arrives can stand for what comes out. Mute instead.`,
 
   // top bar and rail
   tabs: "Open workflows",
@@ -238,7 +243,7 @@ export const text = {
   tooLarge: (name: string) => `${name} is larger than 2 GB; copy it into the workspace yourself.`,
   uploaded: (number: number, folder: string) => `${count(number, "file", "files")} uploaded to ${folder || "the workspace"}.`,
   notUploaded: (reasons: string[]) => `${count(reasons.length, "file was", "files were")} not taken. ${some(reasons, "\n")}`,
-  leftOut: (names: string[]) =>
+  leftBehind: (names: string[]) =>
     `${count(names.length, "file is", "files are")} neither picture nor text and ${names.length === 1 ? "was" : "were"} left out: ${some(names, ", ")}`,
   newDataSet: (pictures: number) =>
     pictures > 0 ? `Make a data set of ${count(pictures, "picture", "pictures")}` : "No pictures",
@@ -272,6 +277,9 @@ export const text = {
   saveCaptions: (number: number) => (number > 0 ? `Save ${count(number, "caption", "captions")}` : "Saved"),
   captionsSaved: (number: number) => `${count(number, "caption", "captions")} written beside the pictures.`,
   loseCaptions: (number: number) => `Close without saving ${count(number, "caption", "captions")}?`,
+  withRepeats: (number: number) => `${number} in an epoch, with repeats`,
+  repeated: (number: number) => `${number} times`,
+  datasetNotes: "What to know of this folder",
   withoutCaption: (number: number) => `${number} without a caption file`,
   choosePicture: (name: string) => `Choose ${name}`,
   captionOf: (name: string) => `Caption of ${name}`,
