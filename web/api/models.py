@@ -48,6 +48,10 @@ class Session(_Message):
     """Ends of the names of pictures, such as `.png`, that can be uploaded and trained on."""
     text_suffixes: list[str]
     """Ends of the names of texts that can be uploaded beside them."""
+    output_folder: str
+    """Where finished files lie, as their paths begin."""
+    output: str | None
+    """The same as a path in the workspace; null when it is outside."""
 
 
 class InputSocket(_Message):
