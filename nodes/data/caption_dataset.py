@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Json, Node, OutsideFiles, WorkspaceFile, WorkspaceFolder
+from graph_runtime.node import Json, Node, OutsideFiles, Wired, WorkspaceFile, WorkspaceFolder
 from nodes.diffusion.captions import caption_from_name, checked_template, fill, shuffled
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import CaptionedDataset, ImageDataset, Picture
@@ -48,13 +48,15 @@ class CaptionDataset(Node):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Chooses the orders of shuffled tags."""
 
+    def check(self, wired: Wired) -> None:
+        if self.source == "captioner" and not self.captioner:
+            raise InputError("no captioner is chosen.", field="captioner", remedy="Give the folder of a BLIP-like model.")
+
     def fingerprint(self, files: OutsideFiles) -> Json:
         if self.source == "tags":
             words = self.word_list or str(WORDS)
             return {"clip": files.digest_folder(str(CLIP), CLIP_FILES), "words": files.digest_file(words)}
         if self.source == "captioner":
-            if not self.captioner:
-                raise InputError("no captioner is chosen.", field="captioner", remedy="Give the folder of a BLIP-like model.")
             return {"captioner": files.digest_folder(self.captioner, CLIP_FILES)}
         return None
 

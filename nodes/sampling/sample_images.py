@@ -5,8 +5,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node, Prompt
+from graph_runtime.node import Node, Prompt, Wired
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.sources import refuse_untrained
 from nodes.diffusion.values import DiffusionModel, GeneratedImage, ImageSet
 
 KNOWN_SAMPLERS = {"ddim": "DDIM", "euler": "Euler", "euler ancestral": "Euler a", "dpm++ 2m": "DPM++ 2M"}
@@ -48,6 +49,9 @@ class SampleImages(Node):
     """Arithmetic of the model."""
     batch_size: Annotated[int, Field(ge=1, le=256)] = 8
     """Pictures drawn at once; less needs less memory."""
+
+    def check(self, wired: Wired) -> None:
+        refuse_untrained(wired["models"], "models")
 
     def run(self, models: list[DiffusionModel], context: RunContext) -> ImageSet:
         prompts = [line.strip() for line in self.prompts.splitlines() if line.strip()]

@@ -30,6 +30,8 @@ export const text = {
   unknown: "unknown",
   unknownType: (type: string) => `There is no node type ${type}. Install the package that brings it.`,
   optional: "optional",
+  oneOfThese: (number: number) => `one of these ${number === 2 ? "two" : number}`,
+  oneOf: (names: string[]) => `one of ${names.join(" and ")} is needed`,
   many: "several",
   fromWire: "from a wire",
   moreFields: "More",
