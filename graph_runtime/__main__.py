@@ -24,6 +24,7 @@ from graph_runtime.workspace import Workspace
 
 DONE, NODE_FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 SERVER = Path(__file__).resolve().parent.parent / "server.py"
+REACH = "Copy it into the workspace, choose another --workspace, or name the path with --set."
 STATUS = {"succeeded": DONE, "failed": NODE_FAILED, "interrupted": INTERRUPTED}
 
 
@@ -80,7 +81,7 @@ def _prepared(options: argparse.Namespace) -> Generator[tuple[Prepared, Cache]]:
         raise WorkflowError(Problem(f"The workspace {workspace_root} is not a folder."))
     workflow = read_workflow(Path(options.file))
     workflow, trusted = apply_overrides(workflow, options.set, palette, workspace_root)
-    workspace = Workspace(workspace_root, packages=palette.folders, trusted=tuple(trusted))
+    workspace = Workspace(workspace_root, packages=palette.folders, trusted=tuple(trusted), remedy=REACH)
     with _cache(options) as cache:
         yield prepare(workflow, palette, workspace, cache, options.target), cache
 

@@ -59,7 +59,7 @@ def prepare(workflow: Workflow, palette: Palette, workspace: Workspace, cache: C
     if problems := validate(workflow, palette, workspace):
         raise WorkflowError(*problems)
     flat = expanded(workflow)
-    meant = {target: expanded_ids(workflow, target) for target in targets}
+    meant = expanded_ids(workflow, targets)
     whole = swept(flat, read_sweeps(flat, palette.types).found, keep=[id for ids in meant.values() for id in ids])
     graph = build_graph(whole, palette.types)
     inner = {target: [id for id in ids if id in graph.steps] for target, ids in meant.items()}
@@ -139,4 +139,6 @@ def run_in(
 
 
 def _unwritable(output: Path, error: OSError) -> Problem:
-    return Problem(f"The output folder {output} cannot be written: {error.strerror}.", remedy="Choose another with --output.")
+    return Problem(
+        f"The output folder {output} cannot be written: {error.strerror}.", remedy="Make it writable, or choose another."
+    )

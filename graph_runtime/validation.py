@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from pydantic import ValidationError
 
 from graph_runtime.discovery import Palette
-from graph_runtime.errors import Problem, did_you_mean, readable
+from graph_runtime.errors import Problem, Suggestions, readable
 from graph_runtime.graph import build_graph, dependencies, problem_of
 from graph_runtime.modes import refused_bypasses
 from graph_runtime.node import Node, NodeType, Socket, accepts, type_name
@@ -29,19 +30,20 @@ def validate(workflow: Workflow, palette: Palette, workspace: Workspace) -> list
     if not problems:
         problems += _sweep_problems(workflow, palette.types, workspace)
     known = {id: palette.types[entry.type] for id, entry in workflow.nodes.items() if entry.type in palette.types}
-    problems += _unknown_types(workflow, palette)
+    suggestions = Suggestions()
+    problems += _unknown_types(workflow, palette, suggestions)
     wired: dict[str, dict[str, int]] = {}
     for end in cut:
         node, name = end.split(".")
         wired.setdefault(node, {})[name] = 1
     for wire in workflow.wires:
-        problems += _wire_problems(wire, workflow, known)
+        problems += _wire_problems(wire, workflow, known, suggestions)
         node, name = wire.target.split(".")
         wired.setdefault(node, {})
         wired[node][name] = wired[node].get(name, 0) + 1
     for id, node_type in known.items():
         entry = workflow.nodes[id]
-        problems += _field_problems(id, entry, node_type, set(wired.get(id, ())))
+        problems += _field_problems(id, entry, node_type, set(wired.get(id, ())), suggestions)
         problems += _path_problems(id, entry, node_type, workspace)
         problems += _socket_problems(id, node_type, wired.get(id, {}))
     problems += _cycles(workflow)
@@ -82,31 +84,34 @@ def _sweep_problems(workflow: Workflow, types: Mapping[str, NodeType], workspace
                     yield replace(problem, node=sweep.node, field=axis.listed)
 
 
-def _unknown_types(workflow: Workflow, palette: Palette) -> Iterator[Problem]:
+def _unknown_types(workflow: Workflow, palette: Palette, suggestions: Suggestions) -> Iterator[Problem]:
     for id, entry in workflow.nodes.items():
         if entry.type not in palette.types:
-            remedy = did_you_mean(entry.type, palette.types, "Install the package that brings it.")
+            remedy = suggestions.did_you_mean(entry.type, palette.types, "Install the package that brings it.")
             yield Problem(f"there is no node type {entry.type[:60]!r}.", node=id, remedy=remedy)
 
 
-def _field_problems(id: str, entry: NodeEntry, node_type: NodeType, wired: set[str]) -> Iterator[Problem]:
+def _field_problems(
+    id: str, entry: NodeEntry, node_type: NodeType, wired: set[str], suggestions: Suggestions
+) -> Iterator[Problem]:
     try:
         node_type.cls.model_validate(entry.fields)
     except ValidationError as error:
         for details in error.errors(include_url=False):
             name = str(details["loc"][0]) if details["loc"] else ""
             if not (details["type"] == "missing" and name in wired):
-                yield _field_problem(id, ".".join(map(str, details["loc"])), details["type"], readable(details), node_type)
+                yield _field_problem(id, details, node_type, suggestions)
 
 
-def _field_problem(id: str, field: str, kind: str, message: str, node_type: NodeType) -> Problem:
+def _field_problem(id: str, details: Any, node_type: NodeType, suggestions: Suggestions) -> Problem:
+    field, kind = ".".join(map(str, details["loc"]))[:120], details["type"]
     if kind == "extra_forbidden":
         fields = node_type.cls.model_fields
-        remedy = did_you_mean(field, fields, f"Its fields are: {', '.join(fields) or 'none'}.")
+        remedy = suggestions.did_you_mean(field, fields, f"Its fields are: {', '.join(fields) or 'none'}.")
         return Problem(f"{node_type.name} has no field {field[:60]!r}.", node=id, field=field, remedy=remedy)
     if kind == "missing":
         return Problem("the field has no value.", node=id, field=field, remedy="Set it or wire something to it.")
-    return Problem(message, node=id, field=field)
+    return Problem(readable(details), node=id, field=field)
 
 
 def _path_problems(id: str, entry: NodeEntry, node_type: NodeType, workspace: Workspace) -> Iterator[Problem]:
@@ -130,11 +135,11 @@ def _path_problems(id: str, entry: NodeEntry, node_type: NodeType, workspace: Wo
                 )
 
 
-def _wire_problems(wire: Wire, workflow: Workflow, known: dict[str, NodeType]) -> Iterator[Problem]:
+def _wire_problems(wire: Wire, workflow: Workflow, known: dict[str, NodeType], suggestions: Suggestions) -> Iterator[Problem]:
     (source, output), (target, name) = wire.source.split("."), wire.target.split(".")
     for end in (source, target):
         if end not in workflow.nodes:
-            remedy = did_you_mean(end, workflow.nodes, "Add the node or remove the wire.")
+            remedy = suggestions.did_you_mean(end, workflow.nodes, "Add the node or remove the wire.")
             yield Problem(f"a wire from {wire.source} to {wire.target} names a node that is not there.", node=end, remedy=remedy)
     offered = known[source].outputs if source in known else None
     sockets = known[target].inputs if target in known else None
@@ -176,10 +181,11 @@ def _cycles(workflow: Workflow) -> Iterator[Problem]:
     graph = dependencies(workflow)
     if nx.is_directed_acyclic_graph(graph):
         return
+    places = {id: place for place, id in enumerate(workflow.nodes)}
     to_themselves = {source for source, target in graph.edges if source == target}
     for component in nx.strongly_connected_components(graph):
         if len(component) > 1 or component & to_themselves:
-            members = [id for id in workflow.nodes if id in component]
+            members = sorted(component & workflow.nodes.keys(), key=places.__getitem__)
             names = ", ".join(members[:12]) + (" ..." if len(members) > 12 else "")
             first = members[0] if members else ""
             yield Problem(f"these nodes depend on each other in a circle: {names}.", node=first, remedy="Remove one wire.")

@@ -18,8 +18,17 @@ class PathRefused(ValueError):
 class Workspace:
     """Confines paths to `root`, to the folders of installed node packages, and to what the person named on the command line."""
 
-    def __init__(self, root: Path, *, packages: tuple[Path, ...] = (), trusted: tuple[Path, ...] = ()) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        packages: tuple[Path, ...] = (),
+        trusted: tuple[Path, ...] = (),
+        remedy: str = "Copy it into the workspace, or upload it.",
+    ) -> None:
+        """`remedy` says how the person reaches what lies outside, in words for where they are told."""
         self.root = root.resolve()
+        self._remedy = remedy
         self._packages = packages
         self._allowed = (self.root, *packages, *(path.resolve() for path in trusted))
 
@@ -39,8 +48,7 @@ class Workspace:
         except (OSError, RuntimeError, ValueError):
             raise PathRefused(f"{path[:80]!r} is not a usable path.") from None
         if not any(resolved.is_relative_to(folder) for folder in self._allowed):
-            remedy = "Copy it into the workspace, choose another --workspace, or name the path with --set."
-            raise PathRefused(f"{path[:200]!r} lies outside the workspace.", remedy)
+            raise PathRefused(f"{path[:200]!r} lies outside the workspace.", self._remedy)
         return resolved
 
     def _shipped(self, path: str) -> Path | None:

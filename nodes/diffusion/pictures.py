@@ -13,6 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.picture_kinds import extra_formats
 from nodes.diffusion.values import View
 
 MAX_PIXELS = 256 * 2**20
@@ -38,6 +39,7 @@ def _opened(path: Path, name: str, convert: Callable[[Image.Image], Image.Image]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of oversized pictures; the next lines refuse them
+            extra_formats()
             with Image.open(path) as opened:
                 if opened.width * opened.height > MAX_PIXELS:
                     raise InputError(f"{name} has {opened.width} x {opened.height} pixels, which is too many.", field="folder")
@@ -89,7 +91,7 @@ def as_tensor(image: Image.Image) -> Tensor:
 def as_picture(tensor: Tensor) -> Image.Image:
     """Return a tensor [3, h, w] in -1..1 as an RGB picture."""
     values = ((tensor.detach().float().cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return Image.frombytes("RGB", (values.shape[2], values.shape[1]), bytes(values.permute(1, 2, 0).flatten().tolist()))
+    return Image.frombytes("RGB", (values.shape[2], values.shape[1]), values.permute(1, 2, 0).contiguous().numpy().tobytes())
 
 
 def save_png(image: Image.Image, path: Path, texts: Mapping[str, str] | None = None) -> None:

@@ -30,7 +30,7 @@ class SaveSafetensors(Node):
 
     synonyms: ClassVar[tuple[str, ...]] = ("save model", "save LoRA", "save merge", "export checkpoint")
     side_effects: ClassVar[bool] = True
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     filename: FileName = "lora.safetensors"
     """Name of the file."""
@@ -66,12 +66,13 @@ class SaveSafetensors(Node):
         from nodes.diffusion.devices import DTYPES
         from nodes.diffusion.lora import adapter_tensors
         from nodes.diffusion.lora_files import diffusers_tensors, kohya_tensors
+        from nodes.diffusion.lora_targets import unet_layers
         from nodes.diffusion.safetensors_writer import safetensors_bytes, tensor_bytes
 
         adapter = _only_lora(model)
         tensors, dtype = adapter_tensors(adapter), DTYPES[self.precision]
         if self.layout == "kohya":
-            written = kohya_tensors(adapter, tensors, model.family, dtype)
+            written = kohya_tensors(adapter, tensors, model.family, unet_layers(context.locate(model.digest)), dtype)
         else:
             written = diffusers_tensors(tensors, dtype)
         _check_finite(written)

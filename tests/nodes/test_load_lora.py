@@ -136,7 +136,10 @@ LORA_SPELLINGS = {
         ("unet." + ATTENTION.replace("to_q", "processor.to_q"), "_lora.down.weight", "_lora.up.weight"),
         (ATTENTION.replace("to_q", "processor.to_q"), "_lora.down.weight", "_lora.up.weight"),
         ("base_model.model." + ATTENTION, ".lora_A.weight", ".lora_B.weight"),
-        ("diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q", ".lora_A.weight", ".lora_B.weight"),
+        *(
+            (prefix + "middle_block.1.transformer_blocks.0.attn1.to_q", ".lora_A.weight", ".lora_B.weight")
+            for prefix in ("diffusion_model.", "model.diffusion_model.", "lora_unet.", "unet.", "")
+        ),
     ],
     f"unet.{OUT}": [
         ("lora_unet_" + OUT.replace(".", "_"), ".lora_down.weight", ".lora_up.weight"),
@@ -152,11 +155,14 @@ LORA_SPELLINGS = {
         ("base_model.model.text_model." + TEXT, ".lora_A.weight", ".lora_B.weight"),
         ("text_encoders.clip_l.transformer.text_model." + TEXT, ".lora_down.weight", ".lora_up.weight"),
         ("text_encoders.clip_h.transformer.text_model." + TEXT, ".lora_down.weight", ".lora_up.weight"),
+        ("clip_l.text_model." + TEXT, ".lora_down.weight", ".lora_up.weight"),
+        ("lora_te1.text_model." + TEXT, ".lora_down.weight", ".lora_up.weight"),
     ],
     f"text_encoder_1.{TEXT}": [
         ("lora_te2_text_model_" + TEXT.replace(".", "_"), ".lora_down.weight", ".lora_up.weight"),
         ("text_encoder_2.text_model." + TEXT, ".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight"),
         ("text_encoders.clip_g.transformer.text_model." + TEXT, ".lora_down.weight", ".lora_up.weight"),
+        ("clip_g.text_model." + TEXT, ".lora_down.weight", ".lora_up.weight"),
     ],
 }
 

@@ -9,7 +9,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
 from graph_runtime.workspace import PathRefused
-from nodes.diffusion.picture_folders import SUFFIXES as PICTURES
+from nodes.diffusion.picture_kinds import readable_suffixes
 from web.api.models import FileEntry, FileList
 from web.api.places import Places, as_text
 from web.api.refusal import refused
@@ -75,7 +75,7 @@ def _kind(place: Path) -> Kind:
     if place.is_dir():
         return "model" if (place / "model_index.json").is_file() else "folder"
     suffix = place.suffix.lower()
-    if suffix in PICTURES:
+    if suffix in readable_suffixes():
         return "image"
     if suffix in (".safetensors", ".ckpt"):
         return "model"

@@ -44,6 +44,10 @@ class Session(_Message):
     workspace: str
     """Name of the workspace folder."""
     devices: list[str]
+    picture_suffixes: list[str]
+    """Ends of the names of pictures, such as `.png`, that can be uploaded and trained on."""
+    text_suffixes: list[str]
+    """Ends of the names of texts that can be uploaded beside them."""
 
 
 class InputSocket(_Message):
@@ -326,6 +330,8 @@ class DatasetItem(_Message):
     """Null when the picture has none."""
     bucket: str
     """Size it is trained at, as `WIDTHxHEIGHT`; empty when the picture cannot be read."""
+    repeats: int
+    """How often it counts, as its folder's name says."""
     problem: str
     """Why the picture is left out; empty when it is fine."""
 
@@ -335,10 +341,12 @@ class Dataset(_Message):
 
     folder: str
     items: list[DatasetItem]
+    notes: list[str]
+    """What a person should know of how it was read: what is left out, repeated or guessed."""
 
 
 class CaptionsRequest(_Message):
-    """New captions by picture name; each is written to the `.txt` file beside its picture."""
+    """New captions by picture name; each is written to the file beside its picture, `.txt` where there is none."""
 
     folder: str
     captions: dict[str, str]

@@ -4,13 +4,20 @@ from importlib.metadata import version
 
 from aiohttp import web
 
+from nodes.diffusion.picture_folders import SUFFIXES as PICTURES
 from web.api.models import Session
 from web.api.services import Services
+from web.api.uploads import TEXTS
 
 
 async def show_session(services: Services, request: web.Request) -> Session:
     """Return the token for changes, which no page of another origin can read."""
     settings = services.settings
     return Session(
-        token=settings.token, version=version("latentloom"), workspace=settings.root.name, devices=["auto", *settings.devices]
+        token=settings.token,
+        version=version("latentloom"),
+        workspace=settings.root.name,
+        devices=["auto", *settings.devices],
+        picture_suffixes=sorted(PICTURES),
+        text_suffixes=sorted(TEXTS),
     )

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from graph_runtime.cache import digest_file
 from graph_runtime.files import write_atomic
+from nodes.diffusion.picture_kinds import extra_formats, picture_type
 from web.api.refusal import refused
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_PIXELS = 80 * 10**6
 """About 320 MB while decoding; a 45-megapixel photograph passes."""
 MAX_BYTES = 4 * MAX_PIXELS
@@ -18,15 +19,6 @@ MAX_KEPT_BYTES = 512 * 2**20
 MAX_DIGESTS = 50_000
 TIDIED_EVERY = 200
 SIDES = (64, 128, 256, 512, 1024)
-MAGIC = {
-    b"\x89PNG\r\n\x1a\n": "image/png",
-    b"\xff\xd8\xff": "image/jpeg",
-    b"GIF87a": "image/gif",
-    b"GIF89a": "image/gif",
-    b"BM": "image/bmp",
-    b"II*\0": "image/tiff",
-    b"MM\0*": "image/tiff",
-}
 
 
 class Thumbnails:
@@ -85,7 +77,7 @@ def make_thumbnail(picture: Path, side: int) -> bytes:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(picture, formats=FORMATS) as opened:
+        with Image.open(picture, formats=picture_formats()) as opened:
             if opened.width * opened.height > MAX_PIXELS:
                 raise refused(422, f"{picture.name} has {opened.width} x {opened.height} pixels, too many for a small picture.")
             opened.draft("RGB", (side, side))
@@ -100,10 +92,12 @@ def make_thumbnail(picture: Path, side: int) -> bytes:
         raise refused(422, f"{picture.name} is not a picture that can be shown.") from None
 
 
+def picture_formats() -> tuple[str, ...]:
+    """Return the kinds that are read, by Pillow's names, with those of packages that are installed."""
+    return (*FORMATS, *extra_formats())
+
+
 def raster_type(place: Path) -> str:
     """Return the media type of a raster picture by its first bytes, empty for anything else."""
     with place.open("rb") as file:
-        start = file.read(16)
-    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
-        return "image/webp"
-    return next((kind for magic, kind in MAGIC.items() if start.startswith(magic)), "")
+        return picture_type(file.read(16))

@@ -101,8 +101,8 @@ export const api = {
     return (await response.json()) as Uploaded;
   },
   models: () => get<ModelList>("/api/models"),
-  dataset: (folder: string, resolution: number, buckets: boolean, bucketStep: number) =>
-    get<Dataset>(`/api/dataset?${query({ folder, resolution, buckets, bucket_step: bucketStep })}`),
+  dataset: (folder: string, resolution: number, buckets: boolean, bucketStep: number, maxRepeats: number) =>
+    get<Dataset>(`/api/dataset?${query({ folder, resolution, buckets, bucket_step: bucketStep, max_repeats: maxRepeats })}`),
   saveCaptions: (folder: string, captions: Record<string, string>, seen: Record<string, string | null>) =>
     send<void>("PUT", "/api/dataset/captions", { folder, captions, seen }),
 };

@@ -54,7 +54,7 @@ export interface ArtifactList {
   artifacts: ArtifactEntry[];
 }
 /**
- * New captions by picture name; each is written to the `.txt` file beside its picture.
+ * New captions by picture name; each is written to the file beside its picture, `.txt` where there is none.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "CaptionsRequest".
@@ -80,6 +80,10 @@ export interface CaptionsRequest {
 export interface Dataset {
   folder: string;
   items: DatasetItem[];
+  /**
+   * What a person should know of how it was read: what is left out, repeated or guessed.
+   */
+  notes: string[];
 }
 /**
  * A picture of a dataset with its caption.
@@ -106,6 +110,10 @@ export interface DatasetItem {
    * Size it is trained at, as `WIDTHxHEIGHT`; empty when the picture cannot be read.
    */
   bucket: string;
+  /**
+   * How often it counts, as its folder's name says.
+   */
+  repeats: number;
   /**
    * Why the picture is left out; empty when it is fine.
    */
@@ -846,6 +854,14 @@ export interface Session {
    */
   workspace: string;
   devices: string[];
+  /**
+   * Ends of the names of pictures, such as `.png`, that can be uploaded and trained on.
+   */
+  picture_suffixes: string[];
+  /**
+   * Ends of the names of texts that can be uploaded beside them.
+   */
+  text_suffixes: string[];
 }
 /**
  * Where an uploaded file lies now.

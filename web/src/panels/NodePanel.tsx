@@ -88,7 +88,7 @@ function IdInput({ id }: { id: string }) {
   const rename = (wanted: string) => {
     const tab = currentTab();
     if (!tab || wanted === id) return;
-    if (!/^[\w-]{1,64}$/.test(wanted) || wanted in nodesOf(shownDocument(tab))) return toast(text.badId(wanted), "warning");
+    if (!/^[\w-]{1,64}$/.test(wanted) || wanted in nodesOf(shownDocument(tab))) return void toast(text.badId(wanted), "warning");
     edit((now) => renameNode(now, id, wanted));
     select([wanted]);
   };
@@ -188,7 +188,7 @@ function WorkflowFacts() {
       <ProblemList problems={problems} />
       {warnings.length > 0 && (
         <>
-          <h3>{text.leftOut}</h3>
+          <h3>{text.notRunning}</h3>
           <ProblemList problems={warnings} kind="warnings" />
         </>
       )}

@@ -2,7 +2,7 @@ import { lazy, Suspense, useEffect, useMemo, useState } from "react";
 import { address } from "../api/client";
 import { Previews } from "../canvas/CardResult";
 import type { RunView } from "../graph/runView";
-import { cancel, openFile, retry, sampleFile } from "../state/actions";
+import { cancel, openFiles, retry, sampleFile } from "../state/actions";
 import { goTo } from "../state/graphActions";
 import { inOrder, isOpen, useRuns, useShownRun, useShownView } from "../state/runs";
 import { follow } from "../state/sync";
@@ -233,5 +233,5 @@ function Files({ run, view }: { run: string; view: RunView }) {
 /** The graph that an artifact carries, opened as if the file had been dropped on the canvas. */
 async function openMadeBy(run: string, name: string): Promise<void> {
   const response = await fetch(address.artifact(run, name));
-  await openFile(new File([await response.blob()], name));
+  await openFiles([new File([await response.blob()], name)]);
 }

@@ -30,7 +30,7 @@ export async function attempt<T>(work: Promise<T>): Promise<T | undefined> {
 export async function runCurrent(targets: string[] = []): Promise<void> {
   const tab = currentTab();
   if (!tab) return;
-  if (Object.keys(nodesOf(tab.history.present)).length === 0) return toast(text.nothingToRun, "warning");
+  if (Object.keys(nodesOf(tab.history.present)).length === 0) return void toast(text.nothingToRun, "warning");
   askToNotify();
   try {
     const run = await api.startRun(tab.history.present, targets);
@@ -39,7 +39,7 @@ export async function runCurrent(targets: string[] = []): Promise<void> {
     changeTab(tab.id, { run: run.id });
     follow(run.id);
   } catch (error) {
-    if (!(error instanceof Refused)) return toast(text.serverAway, "error");
+    if (!(error instanceof Refused)) return void toast(text.serverAway, "error");
     changeTab(tab.id, { problems: error.problems });
     toast(text.problems(error.problems.length), "error", { label: text.show, run: () => prefer({ side: "node" }) });
   }
@@ -48,7 +48,7 @@ export async function runCurrent(targets: string[] = []): Promise<void> {
 /** Queue a run of what the selected nodes need. */
 export async function runToSelected(): Promise<void> {
   const targets = selectedNodes().map((id) => runId(currentTab(), id));
-  if (targets.length === 0) return toast(text.nothingSelected, "warning");
+  if (targets.length === 0) return void toast(text.nothingSelected, "warning");
   await runCurrent(targets);
 }
 
@@ -195,18 +195,22 @@ export function closeWithUndo(id: string): void {
     toast(text.tabClosed(tab.history.present.name ?? ""), "info", { label: text.bringBack, run: () => openTab(tab) });
 }
 
-/** Open the graph that a dropped file holds or was made by. */
-export async function openFile(file: File): Promise<void> {
-  const carried = await carriedWorkflow(file, file.name).catch(() => null);
-  if (carried === null) return toast(text.carriesNothing(file.name), "warning");
-  await openForeign(carried, file.name);
+/** Open the graphs that files hold or were made by; one message names those that carry none. */
+export async function openFiles(files: File[]): Promise<void> {
+  const without: string[] = [];
+  for (const file of files) {
+    const carried = await carriedWorkflow(file, file.name).catch(() => null);
+    if (carried === null) without.push(file.name);
+    else await openForeign(carried, file.name);
+  }
+  if (without.length > 0) toast(text.carriesNothing(without), "warning");
 }
 
 /** Open a document from outside if the server can read its form; problems inside it are shown on its nodes. */
 export async function openForeign(carried: unknown, name: string): Promise<void> {
   const reply = await attempt(api.validate(carried));
   const document = parsedDocument(JSON.stringify(carried));
-  if (reply && !document) return toast(text.notAWorkflow(name, reply.problems[0]?.message ?? ""), "error");
+  if (reply && !document) return void toast(text.notAWorkflow(name, reply.problems[0]?.message ?? ""), "error");
   if (!reply || !document) return;
   openDocument(document);
   toast(text.opened(name));
