@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Json, Node, OutsideFiles, WorkspaceFile, WorkspaceFolder
+from graph_runtime.node import Json, Node, OutsideFiles, Wired, WorkspaceFile, WorkspaceFolder
 from nodes.diffusion.captions import caption_from_name, checked_template, fill, shuffled, words_of_folder
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.prompt_checks import network_in, weighted_among
@@ -54,13 +54,15 @@ class CaptionDataset(Node):
     """Read `(red:1.3)`, `(red)` and `[red]` as weights, as kohya's trainer does with the option of this name: it multiplies what
     the text encoder made of a word, and no more. Off, brackets are letters, also there."""
 
+    def check(self, wired: Wired) -> None:
+        if self.source == "captioner" and not self.captioner:
+            raise InputError("no captioner is chosen.", field="captioner", remedy="Give the folder of a BLIP-like model.")
+
     def fingerprint(self, files: OutsideFiles) -> Json:
         if self.source == "tags":
             words = self.word_list or str(WORDS)
             return {"clip": files.digest_folder(str(CLIP), CLIP_FILES), "words": files.digest_file(words)}
         if self.source == "captioner":
-            if not self.captioner:
-                raise InputError("no captioner is chosen.", field="captioner", remedy="Give the folder of a BLIP-like model.")
             return {"captioner": files.digest_folder(self.captioner, CLIP_FILES)}
         return None
 

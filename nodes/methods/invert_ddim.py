@@ -7,9 +7,10 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node, Prompt
+from graph_runtime.node import Node, Prompt, Wired
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.prompt_checks import without_networks
+from nodes.diffusion.sources import refuse_untrained
 from nodes.diffusion.values import DiffusionModel, ImageDataset, Inversion, Picture, inversion_conditions
 
 
@@ -27,6 +28,9 @@ class InvertDDIM(Node):
     """What the picture shows, in words that the model knows; empty takes the text that came with the picture."""
     num_inference_steps: Annotated[int, Field(ge=1, le=500)] = 50
     """Steps to the noise, and as many back; more follow the way more closely."""
+
+    def check(self, wired: Wired) -> None:
+        refuse_untrained(wired["model"])
 
     def run(self, model: DiffusionModel, images: ImageDataset, context: RunContext) -> Inversion:
         picture = _named(images, self.picture)

@@ -17,6 +17,7 @@ class SampleVariation(Node):
     """Draw pictures from CLIP image embeddings, and variations of given pictures: one row each, from the same noise."""
 
     synonyms: ClassVar[tuple[str, ...]] = ("image variations", "unCLIP", "reimagine", "KSampler", "img2img")
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("embeddings", "images"),)
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Chooses the first noise; each further picture of a row takes the next number."""

@@ -93,6 +93,8 @@ class NodeDescription(_Message):
     description: str
     synonyms: list[str]
     side_effects: bool
+    one_of: list[list[str]]
+    """Groups of optional inputs of which one at least must be wired."""
     inputs: list[InputSocket]
     field_sockets: list[FieldSocket]
     outputs: list[OutputSocket]

@@ -618,6 +618,10 @@ export interface NodeDescription {
   description: string;
   synonyms: string[];
   side_effects: boolean;
+  /**
+   * Groups of optional inputs of which one at least must be wired.
+   */
+  one_of: string[][];
   inputs: InputSocket[];
   field_sockets: FieldSocket[];
   outputs: OutputSocket[];

@@ -35,6 +35,8 @@ export const text = {
   unknown: "unknown",
   unknownType: (type: string) => `There is no node type ${type}. Install the package that brings it.`,
   optional: "optional",
+  oneOfThese: (number: number) => `one of these ${number === 2 ? "two" : number}`,
+  oneOf: (names: string[]) => `one of ${names.join(" and ")} is needed`,
   many: "several",
   fromWire: "from a wire",
   moreFields: "More",
@@ -115,7 +117,7 @@ export const text = {
   },
   problems: (number: number) => count(number, "problem", "problems"),
   noProblems: "No problems",
-  leftOut: "What is left out",
+  notRunning: "What does not run",
   notRun: (nodes: string, reason: string) => `Did not run: ${nodes} (${reason}).`,
   noBypass: (titles: string) => `${titles}: nothing that arrives can stand for what comes out. Mute instead.`,
 
