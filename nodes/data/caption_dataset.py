@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Json, Node, OutsideFiles, WorkspaceFile, WorkspaceFolder
+from graph_runtime.node import Json, Node, OutsideFiles, Wired, WorkspaceFile, WorkspaceFolder
 from nodes.diffusion.captions import caption_from_name, checked_template, fill, shuffled, words_of_folder
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.prompt_checks import letters_told, network_in
@@ -54,13 +54,15 @@ class CaptionDataset(Node):
     """Read `(red:1.3)`, `(red)` and `[red]` as weights, as kohya's trainer does with the option of this name: it multiplies what
     the text encoder made of a word, and no more. Off, brackets are letters, also there."""
 
+    def check(self, wired: Wired) -> None:
+        if self.source == "captioner" and not self.captioner:
+            raise InputError("no captioner is chosen.", field="captioner", remedy="Give the folder of a BLIP-like model.")
+
     def fingerprint(self, files: OutsideFiles) -> Json:
         if self.source == "tags":
             words = self.word_list or str(WORDS)
             return {"clip": files.digest_folder(str(CLIP), CLIP_FILES), "words": files.digest_file(words)}
         if self.source == "captioner":
-            if not self.captioner:
-                raise InputError("no captioner is chosen.", field="captioner", remedy="Give the folder of a BLIP-like model.")
             return {"captioner": files.digest_folder(self.captioner, CLIP_FILES)}
         return None
 
@@ -110,11 +112,11 @@ class CaptionDataset(Node):
         keys = [self._key(context.fingerprint, images, picture) for picture in images.pictures]
         missing = [(key, p) for key, p in zip(keys, images.pictures, strict=True) if context.find_item(key) is None]
         if missing:
-            from nodes.diffusion.pictures import open_picture
+            from nodes.diffusion.pictures import picture_of
 
             see = self._eye(context)
             for number, (key, picture) in enumerate(missing, 1):
-                opened = open_picture(picture.file or context.locate(picture.digest), images.background, picture.name)
+                opened = picture_of(picture, context.open, images.background)
                 context.keep_item(key, see(opened))
                 context.progress(number, len(missing))
         return [context.find_item(key) for key in keys]

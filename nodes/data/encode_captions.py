@@ -5,10 +5,11 @@ import json
 from typing import Any, ClassVar
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node
+from graph_runtime.node import Node, Wired
 from nodes.diffusion.chunks import cut_told
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.prompt_syntax import Emphasis
+from nodes.diffusion.sources import untrained_lora
 from nodes.diffusion.values import CaptionedDataset, CaptionItem, DiffusionModel, EmbeddingDataset, text_identity
 
 BATCH = 8
@@ -20,13 +21,13 @@ class EncodeCaptions(Node):
     synonyms: ClassVar[tuple[str, ...]] = ("CLIP text encode", "prompt", "text encoder", "conditioning")
     version: ClassVar[int] = 2
 
+    def check(self, wired: Wired) -> None:
+        if getattr(untrained_lora(wired["model"]), "text_encoder", False):
+            raise _going_stale()
+
     def run(self, model: DiffusionModel, captions: CaptionedDataset, context: RunContext) -> EmbeddingDataset:
         if any(adapter.text_identity() and adapter.weights is None for adapter in model.adapters):
-            raise InputError(
-                "this model is about to train its text encoder, so its embeddings would go stale.",
-                field="model",
-                remedy="Wire the captions to the training node instead.",
-            )
+            raise _going_stale()
         identity = text_identity(model)
         wanted = list(dict.fromkeys(["", *(text for variants in captions.captions for text in variants)]))
         keys = {text: _key(identity, text, captions.emphasis) for text in wanted}
@@ -87,3 +88,8 @@ def _kept_before(identity: str, text: str, emphasis: Emphasis, context: RunConte
 
 def _digest(facts: list[Any]) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _going_stale() -> InputError:
+    message = "this model is about to train its text encoder, so its embeddings would go stale."
+    return InputError(message, field="model", remedy="Wire the captions to the training node instead.")

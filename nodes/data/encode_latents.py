@@ -59,14 +59,11 @@ class EncodeLatents(Node):
         from nodes.diffusion.latents import encode_pictures
         from nodes.diffusion.loading import load
         from nodes.diffusion.overlays import applied
-        from nodes.diffusion.pictures import as_tensor, open_picture, render
+        from nodes.diffusion.pictures import as_tensor, picture_of, render
 
         device = choose_device(context.device)
         loaded = load(model, context.locate(model.digest), device=device, precision=self.precision)
-        shown = [
-            render(open_picture(p.file or context.locate(p.digest), images.background, p.name), view, images.background)
-            for _, p, view in group
-        ]
+        shown = [render(picture_of(p, context.open, images.background), view, images.background) for _, p, view in group]
         pictures = torch.stack([as_tensor(picture) for picture in shown])
         changes = [adapter for adapter in model.adapters if isinstance(adapter, WeightChange) and adapter.vae]
         with applied(changes, loaded):

@@ -20,10 +20,10 @@ def choose_device(name: str = "auto") -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         raise InputError(
-            f"this machine has {count} CUDA devices, so there is no {name}.", field="device", remedy="Use --device cpu."
+            f"this machine has {count} CUDA devices, so there is no {name}.", field="device", remedy="Run on the cpu."
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError("this machine has no MPS device.", field="device", remedy="Use --device cpu.")
+        raise InputError("this machine has no MPS device.", field="device", remedy="Run on the cpu.")
     return device
 
 

@@ -26,8 +26,8 @@ class TrainingSettings(BaseModel):
     """Pictures per forward pass."""
     gradient_accumulation_steps: Annotated[int, Field(ge=1, le=1024)] = 1
     """Forward passes per optimizer step, whose gradients are averaged, as a batch that many times as large has them. On a
-    CPU as many processes can share them (`LATENTLOOM_PROCESSES=2 OMP_NUM_THREADS=1` before the command): quicker, with the
-    bytes that one process with one thread gives."""
+    CPU as many processes share them as the environment variable `LATENTLOOM_PROCESSES` says when the program starts:
+    quicker, with the bytes that one process with one thread gives."""
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-4
     """Step size: 1e-4 is usual for a LoRA on Stable Diffusion, 1e-3 for the bundled model, 1 for prodigy."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0

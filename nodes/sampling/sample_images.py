@@ -5,9 +5,10 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node, Prompt
+from graph_runtime.node import Node, Prompt, Wired
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.prompt_checks import without_networks, without_schedules
+from nodes.diffusion.sources import refuse_untrained
 from nodes.diffusion.values import DiffusionModel, GeneratedImage, ImageSet
 
 KNOWN_SAMPLERS = {"ddim": "DDIM", "euler": "Euler", "euler ancestral": "Euler a", "dpm++ 2m": "DPM++ 2M"}
@@ -55,6 +56,9 @@ class SampleImages(Node):
     """What brackets in prompts mean. `a1111`: `(apple:1.4)` multiplies, `(apple)` by 1.1, `[apple]` by 1/1.1, `BREAK` begins the
     next 75 tokens, and the mean stays as it was. `comfyui`: the weight leads from the empty prompt through the word, and `[ ]`
     and `BREAK` are letters. `none`: all are letters. Brackets that are meant are written `\\(` and `\\)`."""
+
+    def check(self, wired: Wired) -> None:
+        refuse_untrained(wired["models"], "models")
 
     def run(self, models: list[DiffusionModel], context: RunContext) -> ImageSet:
         prompts = [line.strip() for line in self.prompts.splitlines() if line.strip()]

@@ -17,6 +17,7 @@ class SampleVariation(Node):
     """Draw pictures from CLIP image embeddings, and variations of given pictures: one row each, from the same noise."""
 
     synonyms: ClassVar[tuple[str, ...]] = ("image variations", "unCLIP", "reimagine", "KSampler", "img2img")
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("embeddings", "images"),)
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Chooses the first noise; each further picture of a row takes the next number."""
@@ -95,11 +96,11 @@ def _given(embeddings: list[ImageEmbedding]) -> list[Row]:
 
 def _seen(images: ImageDataset, loaded: Any, context: RunContext) -> list[Row]:
     """Each picture's own embedding [1, d], of its first view."""
-    from nodes.diffusion.pictures import open_picture, render
+    from nodes.diffusion.pictures import picture_of, render
 
     rows: list[Row] = []
     for picture in images.pictures:
-        opened = open_picture(picture.file or context.locate(picture.digest), images.background, picture.name)
+        opened = picture_of(picture, context.open, images.background)
         rows.append((picture.name, loaded.embed(render(opened, picture.views[0]))[None]))
         context.stop_if_asked()
     return rows

@@ -136,7 +136,10 @@ LORA_SPELLINGS = {
         ("unet." + ATTENTION.replace("to_q", "processor.to_q"), "_lora.down.weight", "_lora.up.weight"),
         (ATTENTION.replace("to_q", "processor.to_q"), "_lora.down.weight", "_lora.up.weight"),
         ("base_model.model." + ATTENTION, ".lora_A.weight", ".lora_B.weight"),
-        ("diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q", ".lora_A.weight", ".lora_B.weight"),
+        *(
+            (prefix + "middle_block.1.transformer_blocks.0.attn1.to_q", ".lora_A.weight", ".lora_B.weight")
+            for prefix in ("diffusion_model.", "model.diffusion_model.", "lora_unet.", "unet.", "")
+        ),
     ],
     f"unet.{OUT}": [
         ("lora_unet_" + OUT.replace(".", "_"), ".lora_down.weight", ".lora_up.weight"),
@@ -152,11 +155,14 @@ LORA_SPELLINGS = {
         ("base_model.model.text_model." + TEXT, ".lora_A.weight", ".lora_B.weight"),
         ("text_encoders.clip_l.transformer.text_model." + TEXT, ".lora_down.weight", ".lora_up.weight"),
         ("text_encoders.clip_h.transformer.text_model." + TEXT, ".lora_down.weight", ".lora_up.weight"),
+        ("clip_l.text_model." + TEXT, ".lora_down.weight", ".lora_up.weight"),
+        ("lora_te1.text_model." + TEXT, ".lora_down.weight", ".lora_up.weight"),
     ],
     f"text_encoder_1.{TEXT}": [
         ("lora_te2_text_model_" + TEXT.replace(".", "_"), ".lora_down.weight", ".lora_up.weight"),
         ("text_encoder_2.text_model." + TEXT, ".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight"),
         ("text_encoders.clip_g.transformer.text_model." + TEXT, ".lora_down.weight", ".lora_up.weight"),
+        ("clip_g.text_model." + TEXT, ".lora_down.weight", ".lora_up.weight"),
     ],
 }
 
@@ -339,6 +345,14 @@ def test_alpha_of_peft_s_configurations_counts(sd1: Place, settings: dict[str, A
     )
     model = sd1.read("peft/adapter_model.safetensors")
     torch.testing.assert_close(sd1.change(model, prefix), scale * up @ down, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("pattern", ["(?=a)b", "(" * 9 + "a" + ")*" * 9, "a*" * 300])
+def test_a_pattern_that_cannot_be_matched_in_good_time_is_named(sd1: Place, pattern: str) -> None:
+    tensors = {f"unet.{ATTENTION}.lora_A.weight": sd1.random(3, 32), f"unet.{ATTENTION}.lora_B.weight": sd1.random(32, 3)}
+    with pytest.raises(InputError, match="pattern") as caught:
+        sd1.load(tensors, {"lora_adapter_metadata": json.dumps({"unet.alpha_pattern": {pattern: 4}})})
+    assert caught.value.remedy
 
 
 def test_each_layer_may_have_its_own_rank_and_alpha(sd1: Place) -> None:

@@ -28,6 +28,13 @@ class Problems(_Message):
     problems: list[ProblemReport]
 
 
+class ValidationReply(_Message):
+    """Everything that is wrong with a document, and what it leaves out although nothing is wrong."""
+
+    problems: list[ProblemReport]
+    warnings: list[ProblemReport]
+
+
 class Session(_Message):
     """What a page needs before anything else."""
 
@@ -37,6 +44,14 @@ class Session(_Message):
     workspace: str
     """Name of the workspace folder."""
     devices: list[str]
+    picture_suffixes: list[str]
+    """Ends of the names of pictures, such as `.png`, that can be uploaded and trained on."""
+    text_suffixes: list[str]
+    """Ends of the names of texts that can be uploaded beside them."""
+    output_folder: str
+    """Where finished files lie, as their paths begin."""
+    output: str | None
+    """The same as a path in the workspace; null when it is outside."""
 
 
 class InputSocket(_Message):
@@ -78,6 +93,8 @@ class NodeDescription(_Message):
     description: str
     synonyms: list[str]
     side_effects: bool
+    one_of: list[list[str]]
+    """Groups of optional inputs of which one at least must be wired."""
     inputs: list[InputSocket]
     field_sockets: list[FieldSocket]
     outputs: list[OutputSocket]
@@ -185,6 +202,8 @@ class PlanReply(_Message):
     targets: list[str]
     nodes: dict[str, Literal["run", "cached", "skipped"]]
     problems: list[ProblemReport]
+    warnings: list[ProblemReport] = []
+    """Nodes that will not run, or run without a wire of theirs, because others are muted or bypassed."""
 
 
 class RunRequest(_Message):
@@ -213,6 +232,8 @@ class RunSummary(_Message):
     problems: list[ProblemReport]
     """Why it failed, when that is no matter of one node's own error."""
     artifacts: list[PublishedArtifact]
+    not_run: dict[str, str]
+    """Nodes that were wanted and did not run, each with the reason."""
 
 
 class RunList(_Message):

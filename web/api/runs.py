@@ -46,7 +46,8 @@ async def start_run(services: Services, request: web.Request, body: RunRequest) 
 def _unknown_targets(wanted: RunRequest) -> list[Problem]:
     """Return a problem for every target that a document without any other problem has nowhere, not in a subgraph either."""
     known = expanded(wanted.document).nodes.keys()
-    missing = [id for id in wanted.targets if not known >= set(expanded_ids(wanted.document, id))]
+    meant = expanded_ids(wanted.document, wanted.targets)
+    missing = [id for id, inside in meant.items() if not known >= set(inside)]
     return [Problem("this target is not in the workflow.", node=id) for id in missing]
 
 

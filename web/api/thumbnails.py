@@ -5,8 +5,8 @@ import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from graph_runtime.cache import digest_file
 from graph_runtime.files import write_atomic
+from graph_runtime.reading import digest_file
 from nodes.diffusion.picture_kinds import extra_formats, picture_type
 from web.api.refusal import refused
 

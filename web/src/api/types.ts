@@ -469,7 +469,7 @@ export interface RunFinished {
   artifacts: PublishedArtifact[];
 }
 /**
- * How a node ended, and the seconds it took.
+ * How a node ended, the seconds it took, and why it did not run although it was wanted, such as `latents is muted`.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "NodeOutcome".
@@ -477,6 +477,7 @@ export interface RunFinished {
 export interface NodeOutcome {
   state: "executed" | "cached" | "failed" | "skipped";
   seconds: number;
+  reason: string;
 }
 /**
  * A finished file in the output folder.
@@ -617,6 +618,10 @@ export interface NodeDescription {
   description: string;
   synonyms: string[];
   side_effects: boolean;
+  /**
+   * Groups of optional inputs of which one at least must be wired.
+   */
+  one_of: string[][];
   inputs: InputSocket[];
   field_sockets: FieldSocket[];
   outputs: OutputSocket[];
@@ -671,6 +676,10 @@ export interface PlanReply {
     [k: string]: "run" | "cached" | "skipped";
   };
   problems: ProblemReport[];
+  /**
+   * Nodes that will not run, or run without a wire of theirs, because others are muted or bypassed.
+   */
+  warnings: ProblemReport[];
 }
 /**
  * A document and the nodes that are wanted; without any, those that save something.
@@ -731,6 +740,12 @@ export interface RunSummary {
    */
   problems: ProblemReport[];
   artifacts: PublishedArtifact[];
+  /**
+   * Nodes that were wanted and did not run, each with the reason.
+   */
+  not_run: {
+    [k: string]: string;
+  };
 }
 /**
  * A run with the document it runs.
@@ -839,6 +854,22 @@ export interface Session {
    */
   workspace: string;
   devices: string[];
+  /**
+   * Ends of the names of pictures, such as `.png`, that can be uploaded and trained on.
+   */
+  picture_suffixes: string[];
+  /**
+   * Ends of the names of texts that can be uploaded beside them.
+   */
+  text_suffixes: string[];
+  /**
+   * Where finished files lie, as their paths begin.
+   */
+  output_folder: string;
+  /**
+   * The same as a path in the workspace; null when it is outside.
+   */
+  output: string | null;
 }
 /**
  * Where an uploaded file lies now.
@@ -857,6 +888,16 @@ export interface Uploaded {
  */
 export interface ValidateRequest {
   document: unknown;
+}
+/**
+ * Everything that is wrong with a document, and what it leaves out although nothing is wrong.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "ValidationReply".
+ */
+export interface ValidationReply {
+  problems: ProblemReport[];
+  warnings: ProblemReport[];
 }
 /**
  * Saved workflows, or templates.

@@ -51,7 +51,9 @@ export function Canvas() {
   const [nodes, setNodes] = useState<FlowNode[]>([]);
   const flow = useReactFlow<FlowNode, WireEdge>();
 
-  useEffect(() => setNodes((before) => flowNodes(document, palette, selected, before)), [document, palette, selected]);
+  useEffect(() => {
+    setNodes((before) => flowNodes(document, palette, selected, before));
+  }, [document, palette, selected]);
   const groups = useMemo(() => groupNodes(document, nodes, selected), [document, nodes, selected]);
   const all = useMemo(() => (groups.length > 0 ? [...groups, ...nodes] : nodes), [groups, nodes]);
   const edges = useMemo(() => flowEdges(document, palette, selectedWires), [document, palette, selectedWires]);
@@ -286,6 +288,10 @@ function useView(nodes: FlowNode[], flow: ReturnType<typeof useReactFlow<FlowNod
           y: (pane?.top ?? 0) + (pane?.height ?? 0) / 2 - 80,
         });
         return [at.x, at.y];
+      },
+      at: (point) => {
+        const { x, y } = flow.screenToFlowPosition(point);
+        return [Math.round(x), Math.round(y)];
       },
       boxes: (ids) =>
         Object.fromEntries(ids.flatMap((id) => (box(id) ? [[id, box(id) as NonNullable<ReturnType<typeof box>>]] : []))),

@@ -2,6 +2,7 @@
 
 import { type Alignment, align, type Box, distribute } from "../graph/arrange";
 import { copyOf, duplicate, paste } from "../graph/clipboard";
+import { describe } from "../graph/describe";
 import {
   addGroup,
   addNode,
@@ -24,7 +25,7 @@ import { expandedIds } from "../graph/expandedIds";
 import { replaceNode } from "../graph/replace";
 import { estimatedHeight } from "../graph/size";
 import { collapse, expand, SUBGRAPH } from "../graph/subgraph";
-import { matchingSocket, verdict } from "../graph/verdicts";
+import { handsOn, matchingSocket, verdict } from "../graph/verdicts";
 import { text } from "../text/en";
 import { readClipboard, writeClipboard } from "./clipboard";
 import { changeTab, currentTab, edit, enter, select, shownDocument, useEditor } from "./editor";
@@ -156,9 +157,22 @@ export function duplicateSelected(withIncomingWires: boolean): void {
 
 /** Mute or bypass the selection, or make it active again when it is so already. */
 export function toggleMode(mode: "muted" | "bypassed"): void {
-  const ids = selectedNodes();
+  setMode(selectedNodes(), mode, true);
+}
+
+/** Give nodes a mode; those that could hand nothing on refuse to be bypassed. */
+export function setMode(wanted: string[], mode: "active" | "muted" | "bypassed", isToggled = false): void {
+  const { palette } = useEditor.getState();
+  const before = shown();
+  if (!before) return;
+  const refused = mode === "bypassed" ? wanted.filter((id) => !handsOn(describe(before, palette, id))) : [];
+  if (refused.length > 0) {
+    const titles = refused.map((id) => nodesOf(before)[id]?.title || describe(before, palette, id)?.title || id);
+    toast(text.noBypass(titles.join(", ")), "warning");
+  }
+  const ids = wanted.filter((id) => !refused.includes(id));
   edit((document) => {
-    const all = ids.every((id) => nodesOf(document)[id]?.mode === mode);
+    const all = isToggled && ids.every((id) => nodesOf(document)[id]?.mode === mode);
     return changeNodes(document, ids, { mode: all ? "active" : mode });
   });
 }
