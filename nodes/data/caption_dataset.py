@@ -12,7 +12,7 @@ from graph_runtime.context import RunContext
 from graph_runtime.node import Json, Node, OutsideFiles, Wired, WorkspaceFile, WorkspaceFolder
 from nodes.diffusion.captions import caption_from_name, checked_template, fill, shuffled, words_of_folder
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.prompt_checks import network_in, weighted_among
+from nodes.diffusion.prompt_checks import letters_told, network_in
 from nodes.diffusion.text_files import guesses_told, read_text, some
 from nodes.diffusion.values import CaptionedDataset, ImageDataset, Picture
 
@@ -95,10 +95,9 @@ class CaptionDataset(Node):
         for picture, variants in zip(images.pictures, captions, strict=True):
             if problem := network_in(variants[0]):
                 raise InputError(f"the caption of {picture.name}: {problem}.", field="source")
-        weighted = weighted_among(variants[0] for variants in captions)
-        if weighted and not self.weighted_captions:
-            text = f"{len(weighted)} captions hold weights, such as {weighted[0][:80]!r}, which are letters to this training:"
-            context.message(f"{text} turn weighted_captions on if they are meant.", "warning")
+        told = "" if self.weighted_captions else letters_told("captions", (variants[0] for variants in captions))
+        if told:
+            context.message(f"{told} Turn weighted_captions on if they are meant.", "warning")
 
     def _check_folders(self, images: ImageDataset) -> None:
         """Raise InputError when the template wants the name of a folder that is not there."""

@@ -37,6 +37,7 @@ def without_schedules(prompt: str) -> str:
     return prompt
 
 
-def weighted_among(texts: Iterable[str]) -> list[str]:
-    """Return the texts that hold weights, as `(red:1.3)`."""
-    return [text for text in texts if WEIGHTED.search(text)]
+def letters_told(kind: str, texts: Iterable[str]) -> str:
+    """Return what to say of texts, `kind` such as `captions`, whose weights `(red:1.3)` are not read; empty when none has any."""
+    found = [text for text in texts if WEIGHTED.search(text)]
+    return f"{len(found)} {kind} hold weights, such as {found[0][:80]!r}, which are letters here." if found else ""

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
-from nodes.diffusion.prompt_checks import without_networks
+from nodes.diffusion.prompt_checks import letters_told, without_networks
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel, Picture, View
 from nodes.methods.training import check_trained
 
@@ -45,6 +45,8 @@ class GenerateClassImages(Node):
     def run(self, model: DiffusionModel, context: RunContext) -> CaptionedDataset:
         check_trained(model.adapters)
         prompts = [line.strip() for line in self.class_prompt.splitlines() if line.strip()]
+        if told := letters_told("prompts", prompts):
+            context.message(told, "warning")
         jobs = [(prompts[number % len(prompts)], self.seed + number) for number in range(self.num_class_images)]
         pictures: list[Picture] = []
         for start in range(0, self.num_class_images, self.batch_size):

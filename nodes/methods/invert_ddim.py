@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Prompt, Wired
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.prompt_checks import without_networks
+from nodes.diffusion.prompt_checks import letters_told, without_networks
 from nodes.diffusion.sources import refuse_untrained
 from nodes.diffusion.values import DiffusionModel, ImageDataset, Inversion, Picture, inversion_conditions
 
@@ -38,6 +38,8 @@ class InvertDDIM(Node):
         if not prompt:
             remedy = "Say what the picture shows."
             raise InputError(f"{picture.name} has no text of its own, and the prompt is empty.", field="prompt", remedy=remedy)
+        if told := letters_told("prompts", [prompt]):
+            context.message(told, "warning")
         if any(adapter.weights is None for adapter in model.adapters):
             raise InputError(
                 "the model has an adapter that is not trained.", field="model", remedy="Wire the trained model here."

@@ -8,7 +8,7 @@ from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Prompt
 from nodes.diffusion.adapters import AestheticGradient
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.prompt_checks import without_networks
+from nodes.diffusion.prompt_checks import letters_told, without_networks
 from nodes.diffusion.values import DiffusionModel, GeneratedImage, ImageSet, Inversion, NullTextInversion
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -45,6 +45,8 @@ class SampleWithNullText(Node):
             context.message(warning, "warning")
         edits = [" ".join(line.split()) for line in self.prompts.splitlines() if line.strip()]
         known, drawn = self._draw(model, inversion, edits, context)
+        if told := letters_told("prompts", edits):
+            context.message(told, "warning")
         label = "null text" if isinstance(inversion, NullTextInversion) else "plain DDIM"
         if "picture" in known:
             label += f", {_compare(known, drawn[0], context):.1f} dB"

@@ -3,7 +3,7 @@
 import pytest
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.prompt_checks import weighted_among, without_networks, without_schedules
+from nodes.diffusion.prompt_checks import letters_told, without_networks, without_schedules
 from nodes.diffusion.prompt_syntax import Emphasis, read_prompt
 
 
@@ -92,4 +92,6 @@ def test_other_brackets_change_nothing_between_steps() -> None:
 
 
 def test_weights_are_found_in_captions() -> None:
-    assert weighted_among(["(red:1.3) apple", r"saber \(fate:1\)", "(red)", "a: 1.3"]) == ["(red:1.3) apple"]
+    told = letters_told("captions", ["(red:1.3) apple", r"saber \(fate:1\)", "(red)", "a: 1.3"])
+    assert told == "1 captions hold weights, such as '(red:1.3) apple', which are letters here."
+    assert letters_told("captions", ["(red)"]) == ""

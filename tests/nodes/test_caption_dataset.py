@@ -54,7 +54,7 @@ def test_weights_in_captions_are_letters_unless_they_are_asked_for(desk: Desk) -
     desk.picture("p/a.png", text="(red:1.3) apple")
     loaded = images(desk)
     assert captions(desk, loaded).emphasis == "none"
-    assert desk.messages.texts[0].startswith("1 captions hold weights, such as '(red:1.3) apple', which are letters")
+    assert desk.messages.texts[0].startswith("1 captions hold weights, such as '(red:1.3) apple', which are letters here.")
     assert captions(desk, loaded, weighted_captions=True).emphasis == "kohya"
     assert desk.messages.texts == []
     desk.picture("p/a.png", text="apple <lora:x:1>")
