@@ -89,10 +89,10 @@ def _check_cuts(texts: Texts, loaded: Any, max_token_length: int, context: RunCo
 
     captions = list(dict.fromkeys(caption for variants in texts.captions for caption in variants))
     for caption in captions:
-        if lost := cut_words(loaded, caption):
+        if lost := cut_words(loaded, caption, texts.emphasis):
             remedy = "Write it earlier, shorten the captions, take fewer vectors, or raise max_token_length of LoadModel."
             raise InputError(f"{lost} does not fit into the caption {caption[:80]!r}.", field="captions", remedy=remedy)
-    if cut := cut_prompts(loaded, captions):
+    if cut := cut_prompts(loaded, captions, texts.emphasis):
         context.message(cut_told("captions", cut, max_token_length), "warning")
 
 
@@ -135,6 +135,7 @@ def _preview(step: int, settings: DenoisingSettings, task: Task, model: Diffusio
         prompts,
         seeds=[settings.seed] * len(prompts),
         clip_skip=model.clip_skip,
+        emphasis="a1111",
         zero_terminal_snr=model.zero_terminal_snr or settings.zero_terminal_snr,
         on_step=lambda step: context.stop_if_asked(),
     )
@@ -160,17 +161,31 @@ def choose_texts(
 
     `before` is the model without what is to be trained; `prefix` begins the names of the inputs in errors.
     """
-    if text_changes:
-        if captions is None:
-            remedy = f"Wire captions to `{prefix}captions`: this training changes how text is encoded."
-            raise InputError("the captions are missing.", field=f"{prefix}captions", remedy=remedy)
+    check_texts_are_there(embeddings, captions, text_changes=text_changes, prefix=prefix)
+    if text_changes and captions:
         return captions
-    if embeddings is None:
-        raise InputError("the text embeddings are missing.", field=f"{prefix}embeddings", remedy="Wire EncodeCaptions to it.")
+    assert embeddings
     if embeddings.text_digest != text_identity(before):
         remedy = "Wire EncodeCaptions to the same model, with the same clip_skip and max_token_length."
         raise InputError("these embeddings were made by another text encoder.", field=f"{prefix}embeddings", remedy=remedy)
     return embeddings
+
+
+def check_texts_are_there(embeddings: object, captions: object, *, text_changes: bool, prefix: str = "") -> None:
+    """Raise InputError when the one of the two that the training needs is missing."""
+    if text_changes and not captions:
+        remedy = f"Wire captions to `{prefix}captions`: this training changes how text is encoded."
+        raise InputError("the captions are missing.", field=f"{prefix}captions", remedy=remedy)
+    if not text_changes and not embeddings:
+        remedy = f"Wire EncodeCaptions to `{prefix}embeddings`: this training does not change how text is encoded."
+        raise InputError("the text embeddings are missing.", field=f"{prefix}embeddings", remedy=remedy)
+
+
+def check_class_latents(latents: object) -> None:
+    """Raise InputError when a training that keeps the class as it was has no pictures of it."""
+    if not latents:
+        remedy = "Wire GenerateClassImages through EncodeLatents to it, or set prior_loss_weight to 0."
+        raise InputError("the class pictures are missing.", field="class_latents", remedy=remedy)
 
 
 def check_pairs(model: DiffusionModel, latents: LatentDataset, texts: Texts, prefix: str = "") -> None:

@@ -88,16 +88,15 @@ def _captions(found: PictureFolder) -> Captions:
 
 def _item(places: Places, wanted: Wanted, found: PictureFolder, file: Path, sizes: list[Size], captions: Captions) -> DatasetItem:
     name = found.name(file)
-    shown = as_text(name)
-    size, problem = (0, 0), "" if shown == name else "Its name is not text (UTF-8): rename it."
+    size, problem = (0, 0), ""
     try:
         with places.open(str(file)) as opened:
             size = picture_size(opened)
     except (OSError, SyntaxError, ValueError) as error:
         problem = f"It cannot be read: {error}."[:200]
     return DatasetItem(
-        name=shown,
-        path=f"{wanted.folder.rstrip('/')}/{shown}",
+        name=name,
+        path=f"{wanted.folder.rstrip('/')}/{name}",
         width=size[0],
         height=size[1],
         caption=None if (caption := captions.texts.get(name)) is None else as_text(caption),

@@ -48,6 +48,10 @@ class Session(_Message):
     """Ends of the names of pictures, such as `.png`, that can be uploaded and trained on."""
     text_suffixes: list[str]
     """Ends of the names of texts that can be uploaded beside them."""
+    output_folder: str
+    """Where finished files lie, as their paths begin."""
+    output: str | None
+    """The same as a path in the workspace; null when it is outside."""
 
 
 class InputSocket(_Message):
@@ -89,6 +93,8 @@ class NodeDescription(_Message):
     description: str
     synonyms: list[str]
     side_effects: bool
+    one_of: list[list[str]]
+    """Groups of optional inputs of which one at least must be wired."""
     inputs: list[InputSocket]
     field_sockets: list[FieldSocket]
     outputs: list[OutputSocket]

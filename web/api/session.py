@@ -20,4 +20,6 @@ async def show_session(services: Services, request: web.Request) -> Session:
         devices=["auto", *settings.devices],
         picture_suffixes=sorted(readable_suffixes()),
         text_suffixes=sorted(TEXTS),
+        output_folder=str(settings.output),
+        output=settings.output.relative_to(settings.root).as_posix() if settings.output.is_relative_to(settings.root) else None,
     )

@@ -618,6 +618,10 @@ export interface NodeDescription {
   description: string;
   synonyms: string[];
   side_effects: boolean;
+  /**
+   * Groups of optional inputs of which one at least must be wired.
+   */
+  one_of: string[][];
   inputs: InputSocket[];
   field_sockets: FieldSocket[];
   outputs: OutputSocket[];
@@ -858,6 +862,14 @@ export interface Session {
    * Ends of the names of texts that can be uploaded beside them.
    */
   text_suffixes: string[];
+  /**
+   * Where finished files lie, as their paths begin.
+   */
+  output_folder: string;
+  /**
+   * The same as a path in the workspace; null when it is outside.
+   */
+  output: string | null;
 }
 /**
  * Where an uploaded file lies now.
