@@ -1,6 +1,6 @@
 """Memory tier and disk tier: content-addressed files, values by key, atomic, size-capped, safe for several processes."""
 
-import contextlib
+import math
 import os
 import shutil
 import tempfile
@@ -46,8 +46,8 @@ class Cache:
         self._digests: dict[tuple[str, str], str] = {}
         self._verified: dict[str, tuple[int, int]] = {}
         self._flushed = time.monotonic()
-        if any((self.folder / "temporary").iterdir()):
-            self._sweep_temporary(self._oldest_session())
+        self._sweep_temporary(self._oldest_session())
+        self._sweep_locks()
 
     def get(self, key: str, kind: Any = Any) -> Any:
         """Return the value of type `kind` under `key`, or MISS; what is damaged counts as a miss."""
@@ -129,7 +129,7 @@ class Cache:
             folder.mkdir(exist_ok=True)
             yield folder
         finally:
-            lock.release()
+            _done_with(lock, self.folder / "progress" / key)
 
     def forget_progress(self, key: str) -> None:
         """Drop the progress of a node that has its result."""
@@ -152,8 +152,7 @@ class Cache:
         if self._index.total()[1] > self.max_bytes:
             self.prune(self.max_bytes)
         self._index.close()
-        self._session.release()
-        self._session.path.unlink(missing_ok=True)
+        self._session.remove()
 
     def info(self) -> dict[str, Any]:
         """Return folder, entries, bytes and cap."""
@@ -196,29 +195,36 @@ class Cache:
         """Remove files that no entry names and leftovers of killed processes, if written before then."""
         self._sweep_temporary(before)
         for file in (self.folder / "files").glob("*/*"):
-            if file.name not in named and file.stat().st_mtime < before:
+            if file.name not in named and _mtime(file) < before:
                 file.unlink(missing_ok=True)
 
     def _sweep_temporary(self, before: float) -> None:
         """Remove leftovers of killed processes: a merge's is as large as a model."""
         for file in (self.folder / "temporary").iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                if file.stat().st_mtime < before:
-                    file.unlink()
+            if _mtime(file) < before:
+                file.unlink(missing_ok=True)
 
     def _sweep_progress(self, before: float) -> None:
         """Remove the progress of trainings that nobody runs and that nobody has touched since then."""
         for folder in [path for path in (self.folder / "progress").iterdir() if path.is_dir()]:
             lock = FileLock(folder.with_name(f"{folder.name}.lock"))
-            if folder.stat().st_mtime < before and lock.acquire():
+            if _mtime(folder) < before and lock.acquire():
                 shutil.rmtree(folder, ignore_errors=True)
-                lock.release()
+                _done_with(lock, folder)
+
+    def _sweep_locks(self) -> None:
+        """Remove the locks that nobody holds and that guard nothing."""
+        for path in (self.folder / "progress").glob("*.lock"):
+            lock, folder = FileLock(path), path.with_suffix("")
+            if not folder.exists() and lock.acquire():
+                _done_with(lock, folder)
 
     def _begin_session(self) -> FileLock:
         handle, name = tempfile.mkstemp(dir=self.folder / "sessions")
         os.close(handle)
         session = FileLock(Path(name))
-        session.acquire()
+        while not session.acquire():  # a process that has just begun takes it for a dead one's, and removes it
+            time.sleep(0.001)
         return session
 
     def _oldest_session(self) -> float:
@@ -229,10 +235,9 @@ class Cache:
             if path == self._session.path:
                 continue
             if lock.acquire():
-                lock.release()
-                path.unlink(missing_ok=True)
+                lock.remove()
             else:
-                living.append(path.stat().st_mtime)
+                living.append(_mtime(path))
         return min(living)
 
     def _remember(self, key: str, value: Any, text: str) -> None:
@@ -270,4 +275,23 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _mtime(path: Path) -> float:
+    """When a file was written; of one that another process has removed meanwhile, never to be removed by this one."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
+
+
+def _done_with(lock: FileLock, folder: Path) -> None:
+    """Let go of a lock, and remove it when what it guards is gone."""
+    if folder.exists():
+        lock.release()
+    else:
+        lock.remove()
