@@ -86,10 +86,21 @@ def build_graph(workflow: Workflow, palette: Mapping[str, NodeType]) -> Graph:
         _bypass(workflow, steps)
     if modes != {"active"}:
         steps = _without_muted(steps)
+    _make_nodes(steps)
+    return Graph(workflow, {id: steps[id] for id in _ordered(steps)})
+
+
+def _make_nodes(steps: Mapping[str, Step]) -> None:
+    """Make every node whose fields are all known; raise WorkflowError naming those whose fields are wrong without a muted one."""
+    problems: list[Problem] = []
     for step in steps.values():
         if not any(step.type.inputs[name].is_field for name in step.inputs):
-            step.node = step.type.cls.model_validate(step.fields)
-    return Graph(workflow, {id: steps[id] for id in _ordered(steps)})
+            try:
+                step.node = step.type.cls.model_validate(step.fields)
+            except ValidationError as error:
+                problems.append(problem_of(error, step))
+    if problems:
+        raise WorkflowError(*problems)
 
 
 def dependencies(workflow: Workflow) -> "nx.DiGraph[str]":
@@ -150,13 +161,15 @@ def _without_muted(steps: Mapping[str, Step]) -> dict[str, Step]:
     for step in (steps[id] for id in _ordered(steps) if id in steps):
         came = {name: [source for source in sources if source.node in left] for name, sources in step.inputs.items()}
         step.inputs = {name: sources for name, sources in came.items() if sources}
-        if all(name in step.inputs for name in _required(step.type)):
+        if all(name in step.inputs for name in _required(step)):
             left.add(step.id)
     return {id: step for id, step in steps.items() if id in left}
 
 
-def _required(node_type: NodeType) -> list[str]:
-    return [socket.name for socket in node_type.inputs.values() if socket.required]
+def _required(step: Step) -> list[str]:
+    """Return the inputs that must have a wire: those for values, and fields without any value of their own."""
+    fields = [name for name, info in step.type.cls.model_fields.items() if info.is_required() and name not in step.fields]
+    return fields + [socket.name for socket in step.type.inputs.values() if socket.required]
 
 
 def compute_keys(graph: Graph, files: OutsideFiles, carried: Mapping[str, Any]) -> None:
