@@ -71,4 +71,4 @@ class DenoisingSettings(TrainingSettings):
     preview_every: Annotated[int, Field(ge=0, json_schema_extra=_group("Watching"))] = 0
     """Steps between two preview pictures; 0 draws none."""
     preview_prompt: Annotated[str, Field(json_schema_extra={**_group("Watching"), "widget": "prompt"})] = ""
-    """What previews show, one prompt per line."""
+    """What previews show, one prompt per line; left empty, two of the captions."""
