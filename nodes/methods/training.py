@@ -18,6 +18,7 @@ from nodes.diffusion.values import (
     text_identity,
 )
 from nodes.methods.costs import Costs
+from nodes.methods.reports import tell_step
 
 PREVIEW_CAPTIONS = 2
 """Captions that previews show when no prompts are set."""
@@ -121,8 +122,7 @@ def _reporter(
 
     def report(done: Any) -> None:
         costs.after_step()
-        context.metric(done.step, loss=done.loss, learning_rate=done.learning_rate)
-        context.progress(done.step, settings.max_steps)
+        tell_step(done, settings, context)
         last = done.step == settings.max_steps
         if task.validation and (last or done.step % settings.validation_every == 0):
             with done.trainer.weights_for_use(), done.trainer.autocast():
