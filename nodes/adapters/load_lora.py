@@ -12,6 +12,8 @@ from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import DiffusionModel
 
+PEFT_CONFIG = "adapter_config.json"
+"""Where folders of PEFT keep alpha, beside `adapter_model.safetensors`."""
 Strength = Annotated[float, Field(ge=-10, le=10)]
 
 
@@ -31,12 +33,11 @@ class LoadLoRA(Node):
         path = files.resolve(self.file)
         if not path.is_file():
             raise InputError(f"there is no file {self.file!r}.", field="file", remedy="Choose a LoRA's .safetensors file.")
-        config = path.with_name("adapter_config.json")  # where folders of PEFT keep alpha
-        beside = path.name == "adapter_model.safetensors" and config.is_file()
+        of_peft = path.name == "adapter_model.safetensors"
         return {
             "file": files.digest_file(self.file),
             "name": PurePath(self.file).stem,
-            "config": files.digest_file(str(config)) if beside else None,
+            "config": files.digest_beside(self.file, PEFT_CONFIG) if of_peft else None,
         }
 
     def run(self, model: DiffusionModel, context: RunContext) -> DiffusionModel:

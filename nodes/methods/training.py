@@ -94,10 +94,10 @@ def _check_cuts(texts: Texts, loaded: Any, max_token_length: int, context: RunCo
 
     captions = list(dict.fromkeys(caption for variants in texts.captions for caption in variants))
     for caption in captions:
-        if lost := cut_words(loaded, caption):
+        if lost := cut_words(loaded, caption, texts.emphasis):
             remedy = "Write it earlier, shorten the captions, take fewer vectors, or raise max_token_length of LoadModel."
             raise InputError(f"{lost} does not fit into the caption {caption[:80]!r}.", field="captions", remedy=remedy)
-    if cut := cut_prompts(loaded, captions):
+    if cut := cut_prompts(loaded, captions, texts.emphasis):
         context.message(cut_told("captions", cut, max_token_length), "warning")
 
 
@@ -157,6 +157,7 @@ def _preview(
         prompts,
         seeds=[settings.seed] * len(prompts),
         clip_skip=model.clip_skip,
+        emphasis="a1111",
         zero_terminal_snr=model.zero_terminal_snr or settings.zero_terminal_snr,
         on_step=lambda step: context.stop_if_asked(),
     )

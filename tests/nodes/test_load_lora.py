@@ -347,6 +347,14 @@ def test_alpha_of_peft_s_configurations_counts(sd1: Place, settings: dict[str, A
     torch.testing.assert_close(sd1.change(model, prefix), scale * up @ down, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("pattern", ["(?=a)b", "(" * 9 + "a" + ")*" * 9, "a*" * 300])
+def test_a_pattern_that_cannot_be_matched_in_good_time_is_named(sd1: Place, pattern: str) -> None:
+    tensors = {f"unet.{ATTENTION}.lora_A.weight": sd1.random(3, 32), f"unet.{ATTENTION}.lora_B.weight": sd1.random(32, 3)}
+    with pytest.raises(InputError, match="pattern") as caught:
+        sd1.load(tensors, {"lora_adapter_metadata": json.dumps({"unet.alpha_pattern": {pattern: 4}})})
+    assert caught.value.remedy
+
+
 def test_each_layer_may_have_its_own_rank_and_alpha(sd1: Place) -> None:
     """diffusers gives the second layer a quarter of its scale here."""
     tensors: dict[str, Tensor] = {}

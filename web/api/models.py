@@ -8,6 +8,9 @@ from graph_runtime.events import AnyEvent, PublishedArtifact
 from graph_runtime.queue import RunState
 from graph_runtime.workflow import Workflow
 
+MAX_NUMBER = 2**31 - 1
+"""Nothing that is counted here goes so far; beyond, numbers no longer fit where C keeps them."""
+
 
 class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True)
@@ -48,6 +51,10 @@ class Session(_Message):
     """Ends of the names of pictures, such as `.png`, that can be uploaded and trained on."""
     text_suffixes: list[str]
     """Ends of the names of texts that can be uploaded beside them."""
+    output_folder: str
+    """Where finished files lie, as their paths begin."""
+    output: str | None
+    """The same as a path in the workspace; null when it is outside."""
 
 
 class InputSocket(_Message):
@@ -248,7 +255,7 @@ class RunDetails(_Message):
 class MoveRequest(_Message):
     """The wanted place in the queue, counted from 0."""
 
-    position: Annotated[int, Field(ge=0)]
+    position: Annotated[int, Field(ge=0, le=MAX_NUMBER)]
 
 
 class EventList(_Message):
@@ -411,5 +418,5 @@ ServerMessage = Annotated[RunEvent | RunChanged | RunRemoved | DeviceChanged | F
 class Follow(_Message):
     """What the page sends on the socket: send me this run's events after `seq` (-1: all), and those to come."""
 
-    follow: str
-    after: int = -1
+    follow: Annotated[str, Field(max_length=64)]
+    after: Annotated[int, Field(le=MAX_NUMBER)] = -1

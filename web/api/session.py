@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 from aiohttp import web
 
-from nodes.diffusion.picture_folders import SUFFIXES as PICTURES
+from nodes.diffusion.picture_kinds import readable_suffixes
 from web.api.models import Session
 from web.api.services import Services
 from web.api.uploads import TEXTS
@@ -18,6 +18,8 @@ async def show_session(services: Services, request: web.Request) -> Session:
         version=version("latentloom"),
         workspace=settings.root.name,
         devices=["auto", *settings.devices],
-        picture_suffixes=sorted(PICTURES),
+        picture_suffixes=sorted(readable_suffixes()),
         text_suffixes=sorted(TEXTS),
+        output_folder=str(settings.output),
+        output=settings.output.relative_to(settings.root).as_posix() if settings.output.is_relative_to(settings.root) else None,
     )

@@ -1,13 +1,22 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { nodesOf } from "../src/graph/document";
 import { makeTab, openEmpty, openTab, useEditor } from "../src/state/editor";
-import { setKinds } from "../src/state/kinds";
+import { setFacts } from "../src/state/facts";
 import { useUi } from "../src/state/ui";
 import { makeDataSet } from "../src/state/uploads";
 import { graph, palette } from "./graphs";
 import { answer, server } from "./server";
 
-const SESSION = { token: "", version: "", workspace: "", devices: [], picture_suffixes: [".png"], text_suffixes: [".txt"] };
+const SESSION = {
+  token: "",
+  version: "",
+  workspace: "",
+  devices: [],
+  picture_suffixes: [".png"],
+  text_suffixes: [".txt"],
+  output_folder: "",
+  output: null,
+};
 const dropped = (...paths: string[]) => paths.map((path) => ({ path, file: new File(["x"], path.split("/").at(-1) ?? "") }));
 const messages = () => useUi.getState().toasts.map(({ text }) => text);
 const uploads = (asked: { path: string }[]) => asked.flatMap(({ path }) => (path.startsWith("/api/files") ? [path] : []));
@@ -21,7 +30,7 @@ function tabWith(type: string) {
 }
 
 beforeEach(() => {
-  setKinds(SESSION);
+  setFacts(SESSION);
   useEditor.setState({ tabs: [], current: "", palette });
   useUi.setState({ toasts: [] });
 });

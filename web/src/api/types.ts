@@ -862,6 +862,14 @@ export interface Session {
    * Ends of the names of texts that can be uploaded beside them.
    */
   text_suffixes: string[];
+  /**
+   * Where finished files lie, as their paths begin.
+   */
+  output_folder: string;
+  /**
+   * The same as a path in the workspace; null when it is outside.
+   */
+  output: string | null;
 }
 /**
  * Where an uploaded file lies now.

@@ -5,7 +5,7 @@ import type { FileEntry, FileList } from "../api/types";
 import { type Dropped, dataSetOf } from "../graph/dropped";
 import { attempt } from "../state/actions";
 import { askForDataSet, droppedFiles } from "../state/dropping";
-import { kinds } from "../state/kinds";
+import { kinds } from "../state/facts";
 import { type FilesRequest, openDialog } from "../state/ui";
 import { upload } from "../state/uploads";
 import { text } from "../text/en";

@@ -1,7 +1,7 @@
 import { useEffect, useState } from "react";
 import { type Dropped, dataSetOf, freeName, isFolderName } from "../graph/dropped";
 import { pictureNodes } from "../state/dropping";
-import { kinds } from "../state/kinds";
+import { kinds } from "../state/facts";
 import { type DataSetUse, openDialog } from "../state/ui";
 import { DATA_SETS, dataSetNames, makeDataSet } from "../state/uploads";
 import { text } from "../text/en";

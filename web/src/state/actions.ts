@@ -1,7 +1,7 @@
 /** What a person can do with whole documents and runs. */
 
 import { api, Refused } from "../api/client";
-import type { RunSummary } from "../api/types";
+import type { PublishedArtifact, RunSummary } from "../api/types";
 import { carriedWorkflow } from "../graph/carried";
 import { type Document, nodesOf } from "../graph/document";
 import { parsedDocument } from "../graph/documentText";
@@ -10,6 +10,7 @@ import { roundedNumbers } from "../graph/numbers";
 import { samplingDocument } from "../graph/sampling";
 import { text } from "../text/en";
 import { changeTab, closeTab, currentTab, isDirty, makeTab, openTab, runId, showTab, type Tab, useEditor } from "./editor";
+import { placeOf } from "./facts";
 import { selectedNodes } from "./graphActions";
 import { askToNotify } from "./notify";
 import { dropRun, isOpen, keepRuns, useRuns } from "./runs";
@@ -99,12 +100,17 @@ export async function reopenRun(id: string): Promise<void> {
   if (details) openDocument(details.document, { run: id });
 }
 
-/** Open a graph that draws with a file a run has saved; its training comes from the cache. */
-export async function sampleFile(run: string, node: string): Promise<void> {
+/** Open a graph that loads a file which a run has saved, and draws with it. */
+export async function sampleFile(run: string, { node, path }: PublishedArtifact): Promise<void> {
   const details = await attempt(api.readRun(run));
-  const document = details && samplingDocument(details.document, node);
+  if (!details) return;
+  const place = placeOf(path);
+  if (place === null) return void toast(text.outsideWorkspace(path), "warning");
+  const beside = details.run.artifacts.filter((each) => each.node === node).flatMap((each) => placeOf(each.path) ?? []);
+  const { palette } = useEditor.getState();
+  const document = samplingDocument(details.document, palette, { node, path: place, paths: beside }, text.otherBase);
   if (document) openDocument(document);
-  else if (details) toast(text.cannotSample, "warning");
+  else toast(text.cannotSample, "warning");
 }
 
 /** Show a document that comes from outside the page in a new tab. */

@@ -6,7 +6,7 @@ import { type Dropped, isPicture } from "../graph/dropped";
 import { pictureFolderOf } from "../graph/palette";
 import { openFiles } from "./actions";
 import { currentTab, shownDocument, useEditor } from "./editor";
-import { kinds } from "./kinds";
+import { kinds } from "./facts";
 import { openDialog } from "./ui";
 
 /** The files of a drop, with those in folders; hidden ones are left out. */

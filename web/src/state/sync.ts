@@ -6,7 +6,7 @@ import { EMPTY_RUN } from "../graph/runView";
 import { text } from "../text/en";
 import { draftRemoved, keepDrafts, restoredTabs, saveDraftsNow } from "./drafts";
 import { changeTab, currentTab, openEmpty, setPalette, useEditor } from "./editor";
-import { setKinds } from "./kinds";
+import { setFacts } from "./facts";
 import { notifyWhenDone } from "./notify";
 import { dropRun, isOpen, keepEvents, keepRuns, refreshRuns, useRuns } from "./runs";
 import { dismissSaying, toast } from "./ui";
@@ -17,7 +17,7 @@ const UNSEEN_MS = 500;
 
 /** Load what the page needs, bring the drafts back, and begin to listen. */
 export async function start(): Promise<void> {
-  setKinds(await openSession());
+  setFacts(await openSession());
   const [palette, drafts, runs] = await Promise.all([api.palette(), api.drafts(), api.runs()]);
   setPalette(palette);
   for (const problem of palette.problems) toast(problem.message, "warning");

@@ -5,7 +5,7 @@ import { addNode, setField } from "../graph/document";
 import { type Dropped, dataSetOf } from "../graph/dropped";
 import { text } from "../text/en";
 import { edit, select, useEditor } from "./editor";
-import { kinds } from "./kinds";
+import { kinds } from "./facts";
 import { checkCurrent } from "./sync";
 import { type DataSetUse, dismiss, retell, toast } from "./ui";
 import { view } from "./view";
@@ -56,7 +56,7 @@ export async function upload(files: Dropped[], folder: string, left: string[] = 
   if (arrived > 0) retell(message, text.uploaded(arrived, folder), "info");
   else dismiss(message);
   if (failed.length > 0) toast(text.notUploaded(failed), "error");
-  if (left.length > 0) toast(text.leftOut(left), "warning");
+  if (left.length > 0) toast(text.leftBehind(left), "warning");
   return arrived;
 }
 

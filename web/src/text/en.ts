@@ -192,7 +192,10 @@ export const text = {
     `${label}: ${first.toPrecision(3)} at first, ${last.toPrecision(3)} at step ${step}`,
   files: "Files",
   sample: "Sample",
-  cannotSample: "Nothing is wired to the node that saved this file.",
+  cannotSample: "No node draws with this file.",
+  outsideWorkspace: (path: string) => `${path} lies outside the workspace. Upload it, then choose it in a node that loads it.`,
+  otherBase:
+    "The file was trained on a model that its graph had trained too. Choose that one's file in Load Model to draw as the graph did.",
   openGraph: "Open its graph",
   queue: "Queue",
   queueEmpty: "Nothing is waiting.",
@@ -242,7 +245,7 @@ export const text = {
   tooLarge: (name: string) => `${name} is larger than 2 GB; copy it into the workspace yourself.`,
   uploaded: (number: number, folder: string) => `${count(number, "file", "files")} uploaded to ${folder || "the workspace"}.`,
   notUploaded: (reasons: string[]) => `${count(reasons.length, "file was", "files were")} not taken. ${some(reasons, "\n")}`,
-  leftOut: (names: string[]) =>
+  leftBehind: (names: string[]) =>
     `${count(names.length, "file is", "files are")} neither picture nor text and ${names.length === 1 ? "was" : "were"} left out: ${some(names, ", ")}`,
   newDataSet: (pictures: number) =>
     pictures > 0 ? `Make a data set of ${count(pictures, "picture", "pictures")}` : "No pictures",
