@@ -82,4 +82,4 @@ class DenoisingSettings(TrainingSettings):
     preview_prompt: Annotated[
         str, AfterValidator(_readable_preview), Field(json_schema_extra={**_group("Watching"), "widget": "prompt"})
     ] = ""
-    """What previews show, one prompt per line."""
+    """What previews show, one prompt per line; left empty, two of the captions."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from graph_runtime.errors import Problem
 from graph_runtime.queue import Run, RunStateError
 from graph_runtime.subgraphs import expanded, expanded_ids
-from web.api.models import MoveRequest, RunDetails, RunList, RunRequest, RunSummary
+from web.api.models import MAX_NUMBER, MoveRequest, RunDetails, RunList, RunRequest, RunSummary
 from web.api.places import open_inside
 from web.api.refusal import Refused, not_found, refused, report
 from web.api.sending import Thumbnail, send_file
@@ -30,7 +30,7 @@ class After(BaseModel):
     """The last event that is known already."""
 
     model_config = ConfigDict(extra="forbid")
-    after: int = Field(default=-1, ge=-1)
+    after: int = Field(default=-1, ge=-1, le=MAX_NUMBER)
 
 
 async def start_run(services: Services, request: web.Request, body: RunRequest) -> RunSummary:
