@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nodes.diffusion.opening import open_regular
 from nodes.diffusion.picture_kinds import picture_type, readable_suffixes, unread_because
 from nodes.diffusion.text_files import some
 
@@ -91,7 +92,7 @@ def _unnamed(path: Path, suffix: str) -> str:
     if suffix in NO_PICTURES:
         return ""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             kind = picture_type(file.read(16))
     except PermissionError:
         return ""

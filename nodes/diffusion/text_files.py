@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.opening import open_regular
 
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -33,10 +34,11 @@ class TextFile:
 
 def read_text(path: Path, *, field: str) -> TextFile:
     """Return the text of a file; raise InputError, naming the file, when its encoding cannot be told."""
-    if path.stat().st_size > MAX_BYTES:
+    with open_regular(path) as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
         message = f"{path.name} has more than {MAX_BYTES / 2**20:.0f} MB, which is too much for text."
         raise InputError(message, field=field, remedy="Move it elsewhere.")
-    content = path.read_bytes()
     mark, encoding = next(((mark, name) for mark, name in MARKS if content.startswith(mark)), (b"", ""))
     guess = "" if encoding else _guessed(content)
     try:
