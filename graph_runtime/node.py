@@ -60,6 +60,14 @@ class OutsideFiles(Protocol):
         """Return where a workspace path lies."""
         ...
 
+    def beside(self, path: str, name: str) -> Path | None:
+        """Return a companion of a file: what lies beside it, or beside what it is a link to, as `name`; None without one."""
+        ...
+
+    def digest_beside(self, path: str, name: str) -> str | None:
+        """Return the sha256 of a companion of a file, None when there is none."""
+        ...
+
 
 Wired = Mapping[str, Sequence["Node"]]
 """By the name of each input, the nodes wired to it, in order; one with wired fields is a bare `Node`."""

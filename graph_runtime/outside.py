@@ -1,6 +1,5 @@
 """Whether what a run reads from outside the cache is still that whose digest its keys hold."""
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -10,7 +9,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import NamedTuple
 
-from graph_runtime.reading import Stamp, digest_file, open_regular, stamp_from, stamp_of
+from graph_runtime.reading import Stamp, digest_file, digest_of, open_regular, stamp_from, stamp_of
 
 GLANCE_SECONDS = 1.0
 
@@ -145,7 +144,7 @@ class Watch:
 def _confirmed(file: BufferedReader, content: Content, path: Path) -> Stamp:
     known, stamp = content.files[path], stamp_from(os.fstat(file.fileno()))
     if stamp != known.stamp:
-        if hashlib.file_digest(file, "sha256").hexdigest() != known.digest:
+        if digest_of(file) != known.digest:
             raise ContentChanged(path, content.place)
         file.seek(0)
     return stamp

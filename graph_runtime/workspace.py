@@ -4,10 +4,12 @@ import hashlib
 import os
 import time
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path, PureWindowsPath
 
+from graph_runtime.hub_cache import snapshots_in
 from graph_runtime.outside import Content, Known, Listing
-from graph_runtime.reading import stamp_of
+from graph_runtime.reading import open_below, stamp_of
 
 FileDigest = Callable[[Path], str]
 YOUNG_NS = 50 * 10**6
@@ -26,7 +28,10 @@ class PathRefused(ValueError):
 
 
 class Workspace:
-    """Confines paths to `root`, to the folders of installed node packages, and to what the person named on the command line."""
+    """Confines paths to `root`, to the folders of installed node packages, and to what the person named on the command line.
+
+    Such a file or folder is trusted with what belongs to it: what links in it lead to, and what lies beside it for its sake.
+    """
 
     def __init__(
         self,
@@ -40,7 +45,8 @@ class Workspace:
         self.root = root.resolve()
         self._remedy = remedy
         self._packages = packages
-        self._allowed = (self.root, *packages, *(path.resolve() for path in trusted))
+        self._trusted = tuple({form for path in trusted for form in (path, path.resolve())})
+        self._allowed = (self.root, *packages, *self._trusted)
 
     def resolve(self, path: str) -> Path:
         """Return where `path` lies, symlinks followed; raise PathRefused when that is outside.
@@ -57,9 +63,26 @@ class Workspace:
                 resolved = self._shipped(path) or resolved
         except (OSError, RuntimeError, ValueError):
             raise PathRefused(f"{path[:80]!r} is not a usable path.") from None
-        if not any(resolved.is_relative_to(folder) for folder in self._allowed):
+        if not any(resolved.is_relative_to(folder) for folder in self._allowed) and not self._is_trusted(self.root / path):
             raise PathRefused(f"{path[:200]!r} lies outside the workspace.", self._remedy)
         return resolved
+
+    def open(self, path: str) -> BufferedReader:
+        """Open a regular file where `resolve` finds it; links that have been put into its way since then are not followed."""
+        place = self.resolve(path)
+        return open_below(next(folder for folder in self._allowed if place.is_relative_to(folder)), place)
+
+    def beside(self, path: str, name: str) -> Path | None:
+        """Return what lies as `name` beside a file, or beside what that is a link to; None when there is no such file."""
+        for place in (self.root / path, self.resolve(path)):
+            found = place.with_name(name)
+            if found.is_file():
+                return found if self._is_trusted(place) else self.resolve(str(found))
+        return None
+
+    def _is_trusted(self, place: Path) -> bool:
+        """Whether a path begins, as it is written, with one that a person named on the command line."""
+        return ".." not in place.parts and any(place.is_relative_to(trusted) for trusted in self._trusted)
 
     def _shipped(self, path: str) -> Path | None:
         candidates = (((package.parent / path).resolve(), package) for package in self._packages)
@@ -76,18 +99,35 @@ class OutsideReader:
         self.contents: dict[str, Content] = {}
 
     def resolve(self, path: str) -> Path:
-        return self._workspace.resolve(path)
+        """Return where a path lies: a link to a file by its own name, a repository of a Hugging Face cache by its files."""
+        place, named = self._workspace.resolve(path), self._workspace.root / path
+        if named.is_symlink() and place.is_file():
+            return named.parent.resolve() / named.name
+        if len(snapshots := snapshots_in(place)) > 1:
+            message = f"{place.name} holds {len(snapshots)} snapshots, and refs/main names none of them."
+            raise PathRefused(message, "Name one of the folders in its folder snapshots.")
+        return self._workspace.resolve(str(snapshots[0])) if snapshots else place
+
+    def beside(self, path: str, name: str) -> Path | None:
+        return self._workspace.beside(path, name)
 
     def digest_file(self, path: str) -> str:
-        file = self._workspace.resolve(path)
+        file = self.resolve(path)
         if not file.is_file():
             raise PathRefused(f"there is no file {path!r}.")
+        return self._digested(file)
+
+    def digest_beside(self, path: str, name: str) -> str | None:
+        file = self._workspace.beside(path, name)
+        return self._digested(file) if file else None
+
+    def _digested(self, file: Path) -> str:
         known = self._known(file)
         self._remember(known.digest, Content(file, {file: known}))
         return known.digest
 
     def digest_folder(self, path: str, suffixes: tuple[str, ...] = ()) -> str:
-        folder = self._workspace.resolve(path)
+        folder = self.resolve(path)
         if not folder.is_dir():
             raise PathRefused(f"there is no folder {path!r}.")
         files = {file: self._known(file) for file in self._listing(folder, suffixes).files}

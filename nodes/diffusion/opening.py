@@ -6,7 +6,7 @@ import stat
 from io import BufferedReader
 from pathlib import Path
 
-AT_ONCE = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+AT_ONCE = getattr(os, "O_NONBLOCK", 0)
 """How a file is opened so that nobody waits: a pipe without a writer would hold its reader for ever."""
 Stamp = tuple[int, int, int, int, int]
 """Device, inode, size and both times: a file that takes another's place, or is written over, has another one."""
@@ -21,13 +21,13 @@ def stamp_of(path: Path) -> Stamp:
 def open_regular(path: Path) -> BufferedReader:
     """Open a regular file; raise OSError at once for a pipe, a device or a folder."""
     _check_regular(os.stat(path), path)  # opening a device may already do something
-    handle = os.open(path, AT_ONCE)
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | AT_ONCE))  # noqa: SIM115 (the caller closes it)
     try:
-        _check_regular(os.fstat(handle), path)
-        return os.fdopen(handle, "rb")
+        _check_regular(os.fstat(file.fileno()), path)
     except BaseException:
-        os.close(handle)
+        file.close()
         raise
+    return file
 
 
 def _check_regular(status: os.stat_result, path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nodes.diffusion.opening import open_regular
+from nodes.diffusion.opening import open_regular, read_regular
 from nodes.diffusion.picture_kinds import picture_type, readable_suffixes, unread_because
 from nodes.diffusion.text_files import some
 
@@ -30,6 +30,8 @@ class PictureFolder:
     """Captions and tables of them."""
     left_out: dict[str, str] = field(default_factory=dict[str, str])
     """What looks like a picture or a caption and is not read: the reason, by the path below the folder."""
+    read: Callable[[Path], bytes] = read_regular
+    """How captions are read."""
 
     def name(self, path: Path) -> str:
         """Return the path below the folder, with forward slashes."""
@@ -40,12 +42,12 @@ class PictureFolder:
         self.left_out[self.name(path).encode(errors="replace").decode()] = reason
 
 
-def read_folder(folder: Path, allowed: Callable[[Path], bool]) -> PictureFolder:
+def read_folder(folder: Path, allowed: Callable[[Path], bool], read: Callable[[Path], bytes] = read_regular) -> PictureFolder:
     """Find the pictures and captions of a folder and of the folders inside it, in order; hidden ones do not count.
 
     `allowed` says whether a link may be followed.
     """
-    found = PictureFolder(folder)
+    found = PictureFolder(folder, read=read)
     readable = readable_suffixes()
     for path in _files(folder, found, allowed, (folder.resolve(),)):
         suffix = path.suffix.lower()

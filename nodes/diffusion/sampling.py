@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nodes.diffusion.aesthetic import tuned_hidden
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.fitting import drawn_at_once
 from nodes.diffusion.latents import without_overflow
 from nodes.diffusion.loading import StableDiffusion
 from nodes.diffusion.pictures import as_picture
@@ -125,7 +126,41 @@ def denoise_from(
     scheduler: Any,
     on_step: Callable[[int], object] = lambda step: None,
 ) -> Tensor:
-    """Return the final latents [n, c, h, w] for n seeds; with guidance, the first n conditions are the unconditional ones."""
+    """Return the final latents [n, c, h, w] for n seeds; with guidance, the first n conditions are the unconditional ones.
+
+    What does not fit into a GPU's memory at once is drawn in several parts.
+    """
+    count, guided = len(seeds), guidance_scale != 1
+    share = drawn_at_once(model, size, count, guided=guided)
+    parts = [range(count)[start : start + share] for start in range(0, count, share)]
+    return torch.cat(
+        [
+            _denoise_part(
+                model,
+                text.of(part, guided=guided) if len(parts) > 1 else text,
+                seeds=[seeds[row] for row in part],
+                num_inference_steps=num_inference_steps,
+                guidance_scale=guidance_scale,
+                size=size,
+                scheduler=scheduler,
+                on_step=lambda step, n=number: on_step((n * num_inference_steps + step) // len(parts)),
+            )
+            for number, part in enumerate(parts)
+        ]
+    )
+
+
+def _denoise_part(
+    model: StableDiffusion,
+    text: TextEmbeddings,
+    *,
+    seeds: Sequence[int],
+    num_inference_steps: int,
+    guidance_scale: float,
+    size: tuple[int, int],
+    scheduler: Any,
+    on_step: Callable[[int], object],
+) -> Tensor:
     guided = guidance_scale != 1
     added = added_conditions(text, size, model)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]

@@ -1,6 +1,6 @@
 """What a person can set about any training; needs no torch."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -19,6 +19,9 @@ class TrainingSettings(BaseModel):
     """What can be set about any training: steps, optimizer, precision, validation and checkpoints."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    version: ClassVar[int] = 2
+    """Of the nodes that train, raised when the loop changes their results."""
 
     max_steps: Annotated[int, Field(ge=1, le=10_000_000)] = 300
     """Optimizer steps."""
@@ -79,4 +82,4 @@ class DenoisingSettings(TrainingSettings):
     preview_prompt: Annotated[
         str, AfterValidator(_readable_preview), Field(json_schema_extra={**_group("Watching"), "widget": "prompt"})
     ] = ""
-    """What previews show, one prompt per line."""
+    """What previews show, one prompt per line; left empty, two of the captions."""

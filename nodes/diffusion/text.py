@@ -22,6 +22,17 @@ class TextEmbeddings:
     pooled: Tensor | None
     class_labels: Tensor | None = None
 
+    def of(self, part: range, *, guided: bool) -> "TextEmbeddings":
+        """Return the conditioning of some of the pictures; with guidance the first half is the unconditional one of each."""
+        halves = 2 if guided else 1
+
+        def rows(tensor: Tensor) -> Tensor:
+            return torch.cat([half[part.start : part.stop] for half in tensor.chunk(halves)])
+
+        pooled = None if self.pooled is None else rows(self.pooled)
+        labels = None if self.class_labels is None else rows(self.class_labels)
+        return TextEmbeddings(rows(self.hidden), pooled, labels)
+
 
 def encode_prompts(
     model: StableDiffusion, prompts: Sequence[str], *, clip_skip: int = 0, emphasis: Emphasis = "none"

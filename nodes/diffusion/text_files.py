@@ -2,11 +2,12 @@
 
 import codecs
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.opening import open_regular
+from nodes.diffusion.opening import read_regular
 
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -32,13 +33,12 @@ class TextFile:
     """The encoding, where the file does not show it for certain."""
 
 
-def read_text(path: Path, *, field: str) -> TextFile:
+def read_text(path: Path, *, field: str, read: Callable[[Path], bytes] = read_regular) -> TextFile:
     """Return the text of a file; raise InputError, naming the file, when its encoding cannot be told."""
-    with open_regular(path) as file:
-        content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
+    if path.stat().st_size > MAX_BYTES:
         message = f"{path.name} has more than {MAX_BYTES / 2**20:.0f} MB, which is too much for text."
         raise InputError(message, field=field, remedy="Move it elsewhere.")
+    content = read(path)
     mark, encoding = next(((mark, name) for mark, name in MARKS if content.startswith(mark)), (b"", ""))
     guess = "" if encoding else _guessed(content)
     try:

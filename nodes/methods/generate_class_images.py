@@ -40,7 +40,7 @@ class GenerateClassImages(Node):
     guidance_scale: Annotated[float, Field(ge=1, le=50)] = 5.0
     """How strictly the prompt is followed."""
     batch_size: Annotated[int, Field(ge=1, le=256)] = 8
-    """Pictures drawn at once; less needs less memory."""
+    """Pictures drawn at once; less needs less memory. On a GPU no more are than its free memory holds."""
 
     def run(self, model: DiffusionModel, context: RunContext) -> CaptionedDataset:
         check_trained(model.adapters)

@@ -18,7 +18,10 @@ from nodes.diffusion.values import (
     text_identity,
 )
 from nodes.methods.costs import Costs
+from nodes.methods.reports import tell_step
 
+PREVIEW_CAPTIONS = 2
+"""Captions that previews show when no prompts are set."""
 Texts = EmbeddingDataset | CaptionedDataset
 
 WATCHING = frozenset({"preview_every", "preview_prompt", "validation_every", "checkpoint_every"})
@@ -64,7 +67,10 @@ def train_untrained(
         new = [number for number, adapter in enumerate(model.adapters) if adapter.weights is None]
         parameters = {f"{number}.{name}": tensor for number in new for name, tensor in laid[number].items()}
         costs = Costs(type(settings).__name__, settings.max_steps, context.progress_folder, device)
-        report = _reporter(settings, context, task, model, costs)
+        prompts = preview_prompts(settings, texts)
+        if settings.preview_every and not prompts:
+            context.message("no previews: preview_prompt is empty, and so are all captions.", "warning")
+        report = _reporter(settings, context, task, model, costs, prompts)
         trained = train(task, parameters, settings, precision=precision, report=report, checkpoint=checkpoint)
     adapters = list(model.adapters)
     for number in new:
@@ -105,31 +111,47 @@ def keep_tensors(tensors: dict[str, Any], context: RunContext) -> Path:
 
 
 def _reporter(
-    settings: DenoisingSettings, context: RunContext, task: Task, model: DiffusionModel, costs: Costs
+    settings: DenoisingSettings,
+    context: RunContext,
+    task: Task,
+    model: DiffusionModel,
+    costs: Costs,
+    prompts: list[str],
 ) -> Callable[[Any], None]:
     """What happens after each step: numbers, validation, previews, and the chance to stop."""
 
     def report(done: Any) -> None:
         costs.after_step()
-        context.metric(done.step, loss=done.loss, learning_rate=done.learning_rate)
-        context.progress(done.step, settings.max_steps)
+        tell_step(done, settings, context)
         last = done.step == settings.max_steps
         if task.validation and (last or done.step % settings.validation_every == 0):
             with done.trainer.weights_for_use(), done.trainer.autocast():
                 context.metric(done.step, validation_loss=task.validation_loss(context.stop_if_asked))
-        if settings.preview_every and settings.preview_prompt.strip() and (last or done.step % settings.preview_every == 0):
+        if prompts and (last or done.step % settings.preview_every == 0):
             with done.trainer.weights_for_use(), done.trainer.autocast():
-                _preview(done.step, settings, task, model, context)
+                _preview(done.step, prompts, settings, task, model, context)
         costs.resume()
 
     return report
 
 
-def _preview(step: int, settings: DenoisingSettings, task: Task, model: DiffusionModel, context: RunContext) -> None:
+def preview_prompts(settings: DenoisingSettings, texts: Texts) -> list[str]:
+    """Return what previews show: the prompts that are set, else a few captions, as a person would see them learned."""
+    if not settings.preview_every:
+        return []
+    given = [line.strip() for line in settings.preview_prompt.splitlines() if line.strip()]
+    every = texts.captions if isinstance(texts, CaptionedDataset) else [item.captions for item in texts.items]
+    captions = list(dict.fromkeys(variants[0].strip() for variants in every if variants and variants[0].strip()))
+    spread = range(0, len(captions), max(1, len(captions) // PREVIEW_CAPTIONS))
+    return given or [captions[index] for index in spread][:PREVIEW_CAPTIONS]
+
+
+def _preview(
+    step: int, prompts: list[str], settings: DenoisingSettings, task: Task, model: DiffusionModel, context: RunContext
+) -> None:
     from nodes.diffusion.pictures import in_a_row, save_png
     from nodes.diffusion.sampling import sample
 
-    prompts = [line.strip() for line in settings.preview_prompt.splitlines() if line.strip()]
     pictures = sample(
         task.model,
         prompts,

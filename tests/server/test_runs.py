@@ -219,12 +219,17 @@ def test_a_socket_that_talks_nonsense_is_closed(serve: Any, message: str) -> Non
     serve(check)
 
 
-def test_following_a_run_that_is_not_there_is_no_fault(serve: Any) -> None:
+def test_following_a_run_that_is_not_there_is_no_fault_and_leaves_nothing(serve: Any) -> None:
     async def check(editor: Editor) -> None:
         async with socket(editor) as opened:
             await opened.send_json({"follow": "none", "after": -9})
             await editor.send("PUT", "/api/workflows/w.json", {"document": document(), "revision": None})
             assert (await opened.receive_json())["type"] in ("workflow", "device")
+            (outbox,) = editor.services.hub.outboxes
+            await opened.send_str("and that is all")
+            while (await opened.receive()).type != WSMsgType.CLOSE:
+                pass
+            assert outbox.followed == set()
 
     serve(check)
 

@@ -89,7 +89,7 @@ export function Plug({ node, name, type, side, isWired }: PlugProps) {
         event.preventDefault();
         event.stopPropagation();
         const box = view.boxes([node])[node];
-        const at: [number, number] = box ? [side === "out" ? box.x + box.width + 72 : box.x - 344, box.y] : view.center();
+        const at: [number, number] = box ? [side === "out" ? box.x + box.width + 72 : box.x - 72, box.y] : view.center();
         openDialog({ kind: "search", request: { at, from: { node, name, isOutput: side === "out" } } });
       }}
     />

@@ -212,7 +212,7 @@ export const text = {
   close: "Close",
   nothingFound: "Nothing found.",
   addTitle: "Add a node",
-  wireTitle: (name: string) => `Wire ${name} to`,
+  wireTitle: (name: string, isOutput: boolean) => (isOutput ? `Wire ${name} to` : `Wire into ${name}`),
   replaceTitle: (id: string) => `Put in the place of ${id}`,
   isThere: "is there",
   commandPlaceholder: "Type a command",
