@@ -4,12 +4,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from graph_runtime.errors import Problem, WorkflowError, readable
-from graph_runtime.node import Json, Node, NodeType, OutsideFiles, accepts
+from graph_runtime.modes import LeftOut, apply_modes
+from graph_runtime.node import NodeType, OutsideFiles
+from graph_runtime.steps import Source, Step, ordered
 from graph_runtime.workflow import Workflow
 
 if TYPE_CHECKING:
@@ -18,42 +20,13 @@ if TYPE_CHECKING:
 KEY_FORMAT = 1
 
 
-class Source(NamedTuple):
-    """Where a value comes from: an output of a node."""
-
-    node: str
-    output: str
-
-
-Passes = dict[str, Source | None]
-"""What a bypassed node hands on, by output."""
-
-
-@dataclass
-class Step:
-    """One node of the graph, ready to run once its inputs are there."""
-
-    id: str
-    type: NodeType
-    fields: dict[str, Any]
-    """Field values from the document, those that arrive on wires left out."""
-    inputs: dict[str, list[Source]] = field(default_factory=dict[str, list[Source]])
-    node: Node | None = None
-    """The node; None when a field arrives on a wire, so that it can only be made when it runs."""
-    fingerprint: Json = None
-    key: str = ""
-
-    def make_node(self, wired: Mapping[str, Any]) -> Node:
-        """Return the node, its wired fields filled in."""
-        return self.node or self.type.cls.model_validate({**self.fields, **wired})
-
-
 @dataclass
 class Graph:
     """Steps in topological order, muted ones left out and bypassed ones wired through."""
 
     workflow: Workflow
     steps: dict[str, Step]
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     def default_targets(self) -> list[str]:
         """Return the nodes that save or show something; without any, the nodes that nothing depends on."""
@@ -81,13 +54,9 @@ def build_graph(workflow: Workflow, palette: Mapping[str, NodeType]) -> Graph:
         (source, output), (target, name) = wire.source.split("."), wire.target.split(".")
         if target in steps:
             steps[target].inputs.setdefault(name, []).append(Source(source, output))
-    modes = {entry.mode for entry in workflow.nodes.values()}
-    if "bypassed" in modes:
-        _bypass(workflow, steps)
-    if modes != {"active"}:
-        steps = _without_muted(steps)
+    left_out = apply_modes(workflow, steps, palette)
     _make_nodes(steps)
-    return Graph(workflow, {id: steps[id] for id in _ordered(steps)})
+    return Graph(workflow, {step.id: step for step in ordered(steps)}, left_out)
 
 
 def _make_nodes(steps: Mapping[str, Step]) -> None:
@@ -111,65 +80,6 @@ def dependencies(workflow: Workflow) -> "nx.DiGraph[str]":
     graph.add_nodes_from(workflow.nodes)
     graph.add_edges_from((wire.source.split(".")[0], wire.target.split(".")[0]) for wire in workflow.wires)
     return graph
-
-
-def _ordered(steps: Mapping[str, Step]) -> list[str]:
-    import networkx as nx
-
-    graph: nx.DiGraph[str] = nx.DiGraph()
-    graph.add_nodes_from(steps)
-    graph.add_edges_from(
-        (source.node, step.id) for step in steps.values() for sources in step.inputs.values() for source in sources
-    )
-    return list(nx.topological_sort(graph))
-
-
-def _bypass(workflow: Workflow, steps: dict[str, Step]) -> None:
-    """Replace every source that is a bypassed node's output by that node's first input of a fitting type."""
-    bypassed = {id for id, entry in workflow.nodes.items() if entry.mode == "bypassed"}
-    passes = {id: _passed(steps[id]) for id in bypassed}
-    for step in steps.values():
-        for name, sources in step.inputs.items():
-            step.inputs[name] = [found for source in sources if (found := _followed(source, passes))]
-    for id in bypassed:
-        del steps[id]
-
-
-def _passed(step: Step) -> Passes:
-    candidates = [(step.type.inputs[name].type, sources[0]) for name, sources in step.inputs.items() if sources]
-    return {
-        output: next((source for type_, source in candidates if accepts(type_, kind)), None)
-        for output, kind in step.type.outputs.items()
-    }
-
-
-def _followed(source: Source, passes: Mapping[str, Passes]) -> Source | None:
-    """Return what lies beyond bypassed nodes, and note it in `passes`, so that a long row of them is walked once."""
-    way: list[Source] = []
-    beyond: Source | None = source
-    while beyond and beyond.node in passes:
-        way.append(beyond)
-        beyond = passes[beyond.node].get(beyond.output)
-    for passed in way:
-        passes[passed.node][passed.output] = beyond
-    return beyond
-
-
-def _without_muted(steps: Mapping[str, Step]) -> dict[str, Step]:
-    """Return the steps without wires from muted nodes, and without those that cannot run for want of them."""
-    left: set[str] = set()
-    for step in (steps[id] for id in _ordered(steps) if id in steps):
-        came = {name: [source for source in sources if source.node in left] for name, sources in step.inputs.items()}
-        step.inputs = {name: sources for name, sources in came.items() if sources}
-        if all(name in step.inputs for name in _required(step)):
-            left.add(step.id)
-    return {id: step for id, step in steps.items() if id in left}
-
-
-def _required(step: Step) -> list[str]:
-    """Return the inputs that must have a wire: those for values, and fields without any value of their own."""
-    fields = [name for name, info in step.type.cls.model_fields.items() if info.is_required() and name not in step.fields]
-    return fields + [socket.name for socket in step.type.inputs.values() if socket.required]
 
 
 def compute_keys(graph: Graph, files: OutsideFiles, carried: Mapping[str, Any]) -> None:

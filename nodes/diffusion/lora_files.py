@@ -1,7 +1,7 @@
 """LoRA files in the spellings of other programs: kohya and LyCORIS (also A1111, ComfyUI), and diffusers."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -11,23 +11,26 @@ from nodes.diffusion.adapters import ENCODER_FOLDERS, LowRankAdapter
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.lora import by_layer
 from nodes.diffusion.lora_deltas import PLAIN, rank_of
+from nodes.diffusion.lora_spellings import stability_names
 from nodes.diffusion.values import Family
 
 KOHYA_LEAVES = {"lora_A.weight": "lora_down.weight", "lora_B.weight": "lora_up.weight"}
 
 
 def kohya_tensors(
-    adapter: LowRankAdapter, tensors: Mapping[str, Tensor], family: Family, dtype: torch.dtype
+    adapter: LowRankAdapter, tensors: Mapping[str, Tensor], family: Family, unet_layers: Collection[str], dtype: torch.dtype
 ) -> dict[str, Tensor]:
     """Return `lora_unet_...` and `lora_te...` tensors with LyCORIS' leaves, and `alpha` [] beside those that it scales.
 
-    Text-encoder names always hold `text_model_`, as those programs expect, however the encoder is laid out here.
+    kohya's SDXL has Stability's names of the UNet's layers, which follow from all of them: `unet_layers`. Text-encoder names
+    always hold `text_model_`, as those programs expect, however the encoder is laid out here.
     """
     written: dict[str, Tensor] = {}
+    stability = stability_names(unet_layers) if family == "sdxl" else {}
     for full, leaves in by_layer(tensors).items():
         part, _, layer = full.partition(".")
         if part == "unet":
-            key = f"lora_unet_{layer}"
+            key = f"lora_unet_{stability.get(layer, layer)}"
         else:
             encoder = f"lora_te{int(part[-1]) + 1}" if family == "sdxl" else "lora_te"
             key = f"{encoder}_text_model_{layer}"

@@ -21,10 +21,10 @@ LEAF = re.compile(
     r"(?P<down>lora_down|lora\.down|lora_linear_layer\.down|lora_A(?:\.\w+)?)\.weight|"
     r"(?P<up>lora_up|lora\.up|lora_linear_layer\.up|lora_B(?:\.\w+)?)\.weight|"
     r"(?P<middle>lora_mid)\.weight|"
-    r"(?P<magnitude>dora_scale|lora_magnitude_vector(?:\.\w+)*)|"
-    r"(?P<other>alpha|hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2|diff|diff_b))"
+    r"(?P<magnitude>lora_magnitude_vector(?:\.\w+)*)|"
+    r"(?P<other>alpha|dora_scale|hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2|diff|diff_b))"
 )
-OURS = {"down": "lora_A.weight", "up": "lora_B.weight", "middle": "lora_mid", "magnitude": "dora_scale"}
+OURS = {"down": "lora_A.weight", "up": "lora_B.weight", "middle": "lora_mid", "magnitude": "lora_magnitude_vector"}
 TUCKER = (("hada_w1", "hada_t1"), ("hada_w2", "hada_t2"), ("lokr_w2", "lokr_t2"))
 """Pairs [rank, out] and [rank, in] with a middle [rank, rank, kernel] between them."""
 SCALED = ("lora_B.weight", "hada_w1_a", "lokr_w1", "lokr_w1_a")
@@ -48,6 +48,11 @@ class LoraFile:
         return max([1, *(rank_of(leaves) for leaves in self.layers.values())])
 
     @property
+    def idle(self) -> list[str]:
+        """The layers that stay as they are: alpha, or one of the factors, is 0."""
+        return [layer for layer, leaves in self.layers.items() if _is_idle(leaves)]
+
+    @property
     def algorithm(self) -> Algorithm:
         """Whose tensors these are; of a file that mixes several, the first of these."""
         leaves = {leaf for found in self.layers.values() for leaf in found}
@@ -59,6 +64,13 @@ class LoraFile:
         if any(leaf.startswith("lokr") for leaf in leaves):
             return "lokr"
         return "locon" if wide or "diff" in leaves else "lora"
+
+
+def _is_idle(leaves: Mapping[str, Tensor]) -> bool:
+    added = [leaves[leaf] for leaf in ("diff", "diff_b") if leaf in leaves]
+    factors = [tensor for leaf, tensor in leaves.items() if leaf not in ("diff", "diff_b", "dora_scale")]
+    multiplied = bool(factors) and all(tensor.any() for tensor in factors)
+    return not ("dora_scale" in leaves or multiplied or any(tensor.any() for tensor in added))
 
 
 def read_lora(path: Path, shapes: Mapping[str, torch.Size], config: Path | None = None) -> LoraFile:
@@ -129,6 +141,8 @@ def _complete(leaves: Leaves, shape: torch.Size, scale: float) -> dict[str, Tens
         folded["lora_B.weight"] = folded["lora_B.weight"].reshape(shape[0], rank, *(1 for _ in shape[2:]))
     if "dora_scale" in folded:
         folded["dora_scale"] = _magnitude(folded["dora_scale"], shape)
+    if (vector := folded.pop("lora_magnitude_vector", None)) is not None:  # PEFT's runs along outputs in every shape it has
+        folded["dora_scale"] = vector.reshape(shape[0], *(1 for _ in shape[1:]))
     if "diff_b" in folded and len(folded) == 1:
         folded["diff"] = torch.zeros(shape)
     if not fits(folded, shape):
@@ -150,6 +164,6 @@ def _folded(leaves: Leaves) -> dict[str, Tensor]:
 
 
 def _magnitude(tensor: Tensor, shape: torch.Size) -> Tensor:
-    """A magnitude along the weight's inputs [1, in, ...] or outputs [out, 1, ...]; PEFT's [out] is along outputs."""
+    """LyCORIS' magnitude, along the weight's inputs [1, in, ...] or its outputs [out, 1, ...]."""
     axis = 0 if tensor.dim() == 1 or tensor.shape[0] == shape[0] else 1
     return tensor.reshape([size if number == axis else 1 for number, size in enumerate(shape)])

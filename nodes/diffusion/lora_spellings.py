@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 PLACE = re.compile(r"((?:(?:down|up)_blocks\.\d+|mid_block)\.(?:resnets|attentions|downsamplers|upsamplers)\.\d+)\.(.+)")
 OUTSIDE_BLOCKS = {
     "conv_in": "input_blocks.0.0",
+    "conv_norm_out": "out.0",
     "conv_out": "out.2",
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
@@ -14,20 +15,23 @@ OUTSIDE_BLOCKS = {
     "add_embedding.linear_2": "label_emb.0.2",
 }
 WITHIN_RESNETS = {
+    "norm1": "in_layers.0",
     "conv1": "in_layers.2",
+    "norm2": "out_layers.0",
     "conv2": "out_layers.3",
     "time_emb_proj": "emb_layers.1",
     "conv_shortcut": "skip_connection",
 }
 MIDDLE = {"mid_block.resnets.0": "0", "mid_block.attentions.0": "1", "mid_block.resnets.1": "2"}
 UNET = ("lora_unet", "lycoris", "unet", "base_model_model", "base_model_model_unet", "")
-STABILITY_UNET = ("lora_unet", "diffusion_model")
+STABILITY_UNET = ("lora_unet", "lycoris", "diffusion_model", "model_diffusion_model", "unet", "")
 ENCODERS = (
     (
-        "lora_te", "lora_te1", "text_encoder", "base_model_model",
+        "lora_te", "lora_te1", "text_encoder", "base_model_model", "clip_l", "clip_h",
         "text_encoders.clip_l.transformer", "text_encoders.clip_h.transformer",
+        "cond_stage_model.transformer", "conditioner.embedders.0.transformer",
     ),
-    ("lora_te2", "text_encoder_2", "text_encoders.clip_g.transformer"),
+    ("lora_te2", "text_encoder_2", "clip_g", "text_encoders.clip_g.transformer"),
 )  # fmt: skip
 OLD_ATTENTION = {"q_proj": "to_q", "k_proj": "to_k", "v_proj": "to_v", "out_proj": "to_out", "to_out.0": "to_out"}
 """Endings of names in files of diffusers' first years."""

@@ -60,6 +60,11 @@ def layer_shapes(folder: Path, facts: ModelFacts) -> dict[str, torch.Size]:
     }
 
 
+def unet_layers(folder: Path) -> list[str]:
+    """Return the names of all modules of a model's UNet that have weights of their own; none are read."""
+    return [name for name, module in empty_unet(folder / "unet").named_modules() if getattr(module, "weight", None) is not None]
+
+
 def empty_text_encoders(folder: Path, facts: ModelFacts) -> dict[str, Any]:
     """Return the text encoders that a folder describes, on the meta device, as `text_encoder_0`, ...; no weights are read."""
     return {f"text_encoder_{number}": _encoder(folder / part) for number, part in enumerate(_encoder_parts(facts))}

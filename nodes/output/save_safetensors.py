@@ -8,10 +8,11 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext, Sha256
-from graph_runtime.node import FileName, Node
+from graph_runtime.node import FileName, Node, Wired
 from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.merging.values import Checkpoint
+from nodes.diffusion.sources import refuse_bare, refuse_untrained
 from nodes.diffusion.values import DiffusionModel
 
 
@@ -29,7 +30,7 @@ class SaveSafetensors(Node):
 
     synonyms: ClassVar[tuple[str, ...]] = ("save model", "save LoRA", "save merge", "export checkpoint")
     side_effects: ClassVar[bool] = True
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     filename: FileName = "lora.safetensors"
     """Name of the file."""
@@ -51,6 +52,11 @@ class SaveSafetensors(Node):
     date: Annotated[str, Field(pattern=r"^(\d{4}-\d{2}-\d{2})?$"), AfterValidator(_is_date)] = ""
     """A date for those who want one, as 2026-01-31; left empty, the file has none."""
 
+    def check(self, wired: Wired) -> None:
+        refuse_untrained(wired["model"])
+        remedy = "Wire the model as TrainLoRA returns it; SaveCheckpoint and SavePipeline write whole models."
+        refuse_bare(wired["model"], "this model has no LoRA.", remedy)
+
     def run(self, model: DiffusionModel | Checkpoint, context: RunContext) -> tuple[Artifact, ...]:
         name = self.filename if PurePath(self.filename).suffix == ".safetensors" else f"{self.filename}.safetensors"
         file = self._checkpoint(model, context) if isinstance(model, Checkpoint) else self._lora(model, context)
@@ -60,12 +66,13 @@ class SaveSafetensors(Node):
         from nodes.diffusion.devices import DTYPES
         from nodes.diffusion.lora import adapter_tensors
         from nodes.diffusion.lora_files import diffusers_tensors, kohya_tensors
+        from nodes.diffusion.lora_targets import unet_layers
         from nodes.diffusion.safetensors_writer import safetensors_bytes, tensor_bytes
 
         adapter = _only_lora(model)
         tensors, dtype = adapter_tensors(adapter), DTYPES[self.precision]
         if self.layout == "kohya":
-            written = kohya_tensors(adapter, tensors, model.family, dtype)
+            written = kohya_tensors(adapter, tensors, model.family, unet_layers(context.locate(model.digest)), dtype)
         else:
             written = diffusers_tensors(tensors, dtype)
         _check_finite(written)

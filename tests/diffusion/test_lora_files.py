@@ -13,6 +13,7 @@ from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.loading import StableDiffusion
 from nodes.diffusion.lora import adapter_tensors
 from nodes.diffusion.lora_files import diffusers_config, diffusers_tensors, kohya_tensors
+from nodes.diffusion.lora_targets import unet_layers
 from nodes.diffusion.overlays import applied
 from nodes.diffusion.safetensors_writer import safetensors_bytes, tensor_bytes
 from nodes.diffusion.sampling import denoise, make_scheduler
@@ -21,13 +22,15 @@ from tests.diffusion.test_sampling import CPU, each_family, pipeline
 from tests.models import make_model_folder, random_adapter
 
 ATTENTIONS = ("down_blocks_1_attentions_0", "mid_block_attentions_0", "up_blocks_0_attentions_0", "up_blocks_0_attentions_1")
+STABILITY = ("input_blocks_3_1", "middle_block_1", "output_blocks_0_1", "output_blocks_1_1")
 DEPTH = {"sd1": (1, 1, 1, 1), "sd2": (1, 1, 1, 1), "sdxl": (2, 2, 2, 2)}
 ENCODERS = {"sd1": ("lora_te",), "sd2": ("lora_te",), "sdxl": ("lora_te1", "lora_te2")}
 
 
 def kohya_names(family: str) -> Iterator[str]:
     """Layer names by kohya's rules, spelled out."""
-    for attention, depth in zip(ATTENTIONS, DEPTH[family], strict=True):
+    places = STABILITY if family == "sdxl" else ATTENTIONS
+    for attention, depth in zip(places, DEPTH[family], strict=True):
         yield from (f"lora_unet_{attention}_{layer}" for layer in ("proj_in", "proj_out"))
         for block in range(depth):
             place = f"lora_unet_{attention}_transformer_blocks_{block}"
@@ -44,28 +47,42 @@ def kohya_names(family: str) -> Iterator[str]:
 
 @each_family
 def test_kohya_names_are_exact(tmp_path: Path, family: str) -> None:
-    adapter = random_adapter(make_model_folder(tmp_path / "m", family), tmp_path / "w.safetensors")
-    written = kohya_tensors(adapter, adapter_tensors(adapter), family, torch.float16)
+    folder = make_model_folder(tmp_path / "m", family)
+    adapter = random_adapter(folder, tmp_path / "w.safetensors")
+    written = kohya_tensors(adapter, adapter_tensors(adapter), family, unet_layers(folder), torch.float16)
     parts = ("lora_down.weight", "lora_up.weight", "alpha")
     assert set(written) == {f"{name}.{part}" for name in kohya_names(family) for part in parts}
-    down = written["lora_unet_down_blocks_1_attentions_0_proj_in.lora_down.weight"]
+    first, middle = (STABILITY if family == "sdxl" else ATTENTIONS)[:2]
+    down = written[f"lora_unet_{first}_proj_in.lora_down.weight"]
     assert down.shape == ((2, 32, 1, 1) if family == "sd1" else (2, 32))
-    assert written["lora_unet_mid_block_attentions_0_proj_out.lora_up.weight"].shape[:2] == (32, 2)
+    assert written[f"lora_unet_{middle}_proj_out.lora_up.weight"].shape[:2] == (32, 2)
     assert all(tensor.shape == () for name, tensor in written.items() if name.endswith(".alpha"))
 
 
 def test_a_large_alpha_survives_half_precision(tmp_path: Path) -> None:
     adapter = random_adapter(make_model_folder(tmp_path / "m", "sd1"), tmp_path / "w.safetensors", alpha=100_000.0)
-    written = kohya_tensors(adapter, adapter_tensors(adapter), "sd1", torch.float16)
+    written = kohya_tensors(adapter, adapter_tensors(adapter), "sd1", (), torch.float16)
     alphas = [tensor.item() for name, tensor in written.items() if name.endswith(".alpha")]
     assert alphas
     assert set(alphas) == {100_000.0}
 
 
-def write(adapter: LowRankAdapter, family: str, layout: str, path: Path) -> None:
+@pytest.mark.parametrize("algorithm", ["locon", "loha", "lokr", "dora"])
+def test_sdxl_s_convolutions_have_stability_s_names(tmp_path: Path, algorithm: str) -> None:
+    folder = make_model_folder(tmp_path / "m", "sdxl")
+    adapter = family_adapter(folder, algorithm, tmp_path / "w.safetensors")
+    written = kohya_tensors(adapter, adapter_tensors(adapter), "sdxl", unet_layers(folder), torch.float32)
+    layers = {name.partition(".")[0].removeprefix("lora_unet_") for name in written if name.startswith("lora_unet")}
+    assert len(layers) == len(adapter.unet_targets)
+    assert all(layer.startswith(("input_blocks_", "middle_block_", "output_blocks_")) for layer in layers)
+    places = {"input_blocks_1_0_in_layers_2", "middle_block_2_out_layers_3", "input_blocks_2_0_op", "output_blocks_1_2_conv"}
+    assert places <= layers
+
+
+def write(adapter: LowRankAdapter, folder: Path, family: str, layout: str, path: Path) -> None:
     tensors, metadata = adapter_tensors(adapter), {"format": "pt"}
     if layout == "kohya":
-        written = kohya_tensors(adapter, tensors, family, torch.float32)
+        written = kohya_tensors(adapter, tensors, family, unet_layers(folder), torch.float32)
     else:
         written = diffusers_tensors(tensors, torch.float32)
         metadata["lora_adapter_metadata"] = diffusers_config(adapter)
@@ -99,7 +116,7 @@ def test_diffusers_draws_the_same_from_the_file(tmp_path: Path, family: str, lay
     before = drawn(model)
     with applied([adapter], model):
         ours = drawn(model)
-    write(adapter, family, layout, tmp_path / "lora.safetensors")
+    write(adapter, folder, family, layout, tmp_path / "lora.safetensors")
     pipeline(model, "ddim").load_lora_weights(str(tmp_path), weight_name="lora.safetensors")
     theirs = drawn(model)
     assert (ours - before).abs().max() > 0.05

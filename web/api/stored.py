@@ -2,12 +2,15 @@
 
 import asyncio
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from graph_runtime.files import write_atomic
+from graph_runtime.reading import NotRegular
+from graph_runtime.workspace import PathRefused, Workspace
 from web.api.places import as_text
 from web.api.refusal import not_found, refused
 
@@ -73,12 +76,10 @@ class StoredFolder:
         return sorted(name for name in names if not name.startswith(".") and name == as_text(name))
 
     def _read(self, name: str) -> Content | None:
-        path = self.folder / name
-        if not path.resolve().is_relative_to(self.folder.resolve()):
-            return None
         try:
-            return Content(name, path.read_bytes(), path.stat().st_mtime)
-        except (FileNotFoundError, IsADirectoryError):
+            with Workspace(self.folder).open(name) as file:
+                return Content(name, file.read(), os.fstat(file.fileno()).st_mtime)
+        except (PathRefused, FileNotFoundError, NotRegular):
             return None
 
     def _replace(self, name: str, content: bytes) -> None:

@@ -51,7 +51,7 @@ ROUTES = (
         planning.validate_workflow,
         "Name every problem of a document.",
         body=models.ValidateRequest,
-        reply=models.Problems,
+        reply=models.ValidationReply,
     ),
     Route(
         "POST",

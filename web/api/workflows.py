@@ -6,6 +6,7 @@ from aiohttp import web
 
 from graph_runtime.discovery import TEMPLATES
 from graph_runtime.errors import WorkflowError
+from graph_runtime.reading import open_regular
 from graph_runtime.workflow import parse_workflow, workflow_bytes
 from web.api.models import FileChanged, Saved, SavedWorkflow, SaveRequest, WorkflowList, WorkflowSummary
 from web.api.places import check_name
@@ -62,7 +63,7 @@ async def template_picture(services: Services, request: web.Request, query: Thum
     picture = _picture(Path(_file_name(request.match_info["name"])).stem)
     if picture is None:
         raise not_found("picture of this template")
-    return await send_file(services, picture, query.thumbnail)
+    return await send_file(services, open_regular(picture), query.thumbnail)
 
 
 def _file_name(name: str) -> str:
