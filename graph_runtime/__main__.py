@@ -63,7 +63,7 @@ def _show(text: str) -> int:
 
 def _report(error: WorkflowError, *, as_json: bool) -> int:
     if as_json:
-        print(json.dumps({"problems": [problem.to_json() for problem in error.problems]}))
+        print(json.dumps({"message": str(error), "problems": [problem.to_json() for problem in error.problems]}))
     else:
         for problem in error.problems:
             print(problem, file=sys.stderr)

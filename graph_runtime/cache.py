@@ -1,7 +1,6 @@
 """Memory tier and disk tier: content-addressed files, values by key, atomic, size-capped, safe for several processes."""
 
 import contextlib
-import hashlib
 import os
 import shutil
 import tempfile
@@ -17,6 +16,7 @@ from graph_runtime.context import Sha256
 from graph_runtime.errors import DamagedCache
 from graph_runtime.index import Entry, Index
 from graph_runtime.locks import FileLock
+from graph_runtime.reading import digest_file
 
 MISS = object()
 """Returned by `get` for what the cache does not hold."""
@@ -261,12 +261,6 @@ class Cache:
         if path.parent.parent != self.folder / "files":
             raise codec.NotStorable(f"{path} is not a file of the cache")
         return path.name
-
-
-def digest_file(path: Path) -> str:
-    """Return the sha256 of a file's content in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -3,11 +3,14 @@
 import json
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from graph_runtime.errors import Interrupted
+from graph_runtime.outside import Watch
 
 Level = Literal["info", "warning"]
 METADATA_KEY = "latentloom"
@@ -103,9 +106,23 @@ class RunContext:
     progress_folder: Path | None = None
     """Where a long node keeps what it needs to go on after a crash; emptied when the node finishes. None: nowhere."""
     stop_requested: Callable[[], bool] = lambda: False
+    watch: Watch = field(default_factory=Watch)
+    """Sees to it that what is read from outside is what the run was planned with."""
 
     def locate(self, digest: str) -> Path:
-        """Return where outside content lies now; raise FileNotFoundError when this run has not seen it."""
+        """Return where outside content lies now, which nobody may change until the node ends.
+
+        Raises ContentChanged when it is another content now, FileNotFoundError when this run has not seen it.
+        """
+        place = self._place(digest)
+        self.watch.begin(digest)
+        return place
+
+    def open(self, digest: str) -> AbstractContextManager[BufferedReader]:
+        """Open an outside file that is read at once; raise ContentChanged when it is another one now. For many small ones."""
+        return self.watch.opened(digest, self._place(digest))
+
+    def _place(self, digest: str) -> Path:
         try:
             return self.located[digest]
         except KeyError:
@@ -113,6 +130,7 @@ class RunContext:
 
     def progress(self, step: int, total: int) -> None:
         """Report that `step` of `total` is done; raise Interrupted when the person asked to stop."""
+        self.watch.glance()
         self.reporter.progress(step, total)
         self.stop_if_asked()
 
@@ -143,4 +161,5 @@ class RunContext:
 
     def keep_item(self, key: str, value: Any) -> None:
         """Keep a per-item result (JSON values, and Paths of cache files) for every later run."""
+        self.watch.check()
         self.store.keep_item(key, value)

@@ -17,6 +17,7 @@ from graph_runtime.emitter import Emitter, NodeReporter
 from graph_runtime.errors import Interrupted
 from graph_runtime.failures import explained
 from graph_runtime.graph import Graph
+from graph_runtime.outside import Content, ContentChanged, Watch
 from graph_runtime.steps import Source, Step
 
 FROM_CACHE = ev.NodeOutcome(state="cached")
@@ -41,6 +42,8 @@ class Surroundings:
     located: Mapping[str, Path] = field(default_factory=dict[str, Path])
     provenance: Provenance = field(default_factory=Provenance)
     stop_requested: Callable[[], bool] = lambda: False
+    contents: Mapping[str, Content] = field(default_factory=dict[str, Content])
+    """What lies at `located`, to tell whether it still does."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,11 @@ class _Run:
                 return found
             if folder:
                 cache.flush()
-            result = self._call(step, folder)
+            try:
+                result = self._call(step, folder)
+            except ContentChanged:
+                cache.forget_progress(step.key)  # it may have come of the other content
+                raise
             cache.put(step.key, result)
             self.made.add(step.key)
             if folder:
@@ -193,10 +200,13 @@ class _Run:
         self._stop_if_asked()
         arguments = {name: self._argument(step, name, sources) for name, sources in step.inputs.items()}
         wired = {name: value for name, value in arguments.items() if step.type.inputs[name].is_field}
-        node = step.make_node(wired)
+        node, watch = step.make_node(wired), Watch(self.around.contents)
         if step.type.context_parameter:
-            arguments[step.type.context_parameter] = self._context(step, progress_folder)
-        return node.run(**{name: value for name, value in arguments.items() if name not in wired})
+            arguments[step.type.context_parameter] = self._context(step, progress_folder, watch)
+        try:
+            return node.run(**{name: value for name, value in arguments.items() if name not in wired})
+        finally:
+            watch.check()  # an error may have no other cause either
 
     def _argument(self, step: Step, name: str, sources: list[Source]) -> Any:
         found = [self._output(source) for source in sources]
@@ -215,7 +225,7 @@ class _Run:
         if step.type.cls.resumable and not self.around.emitter.goes_on:
             history.tell_of(step.key, self.around.cache, self._reporter(step))
 
-    def _context(self, step: Step, progress_folder: Path | None) -> RunContext:
+    def _context(self, step: Step, progress_folder: Path | None, watch: Watch) -> RunContext:
         around, reporter = self.around, self._reporter(step)
         return RunContext(
             device=around.device,
@@ -226,6 +236,7 @@ class _Run:
             fingerprint=step.fingerprint,
             progress_folder=progress_folder,
             stop_requested=around.stop_requested,
+            watch=watch,
         )
 
     def _provenance(self, step: Step) -> Provenance:

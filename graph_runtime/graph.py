@@ -55,10 +55,21 @@ def build_graph(workflow: Workflow, palette: Mapping[str, NodeType]) -> Graph:
         if target in steps:
             steps[target].inputs.setdefault(name, []).append(Source(source, output))
     left_out = apply_modes(workflow, steps, palette)
+    _make_nodes(steps)
+    return Graph(workflow, {step.id: step for step in ordered(steps)}, left_out)
+
+
+def _make_nodes(steps: Mapping[str, Step]) -> None:
+    """Make every node whose fields are all known; raise WorkflowError naming those whose fields are wrong without a muted one."""
+    problems: list[Problem] = []
     for step in steps.values():
         if not any(step.type.inputs[name].is_field for name in step.inputs):
-            step.node = step.type.cls.model_validate(step.fields)
-    return Graph(workflow, {step.id: step for step in ordered(steps)}, left_out)
+            try:
+                step.node = step.type.cls.model_validate(step.fields)
+            except ValidationError as error:
+                problems.append(problem_of(error, step))
+    if problems:
+        raise WorkflowError(*problems)
 
 
 def dependencies(workflow: Workflow) -> "nx.DiGraph[str]":

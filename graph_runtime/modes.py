@@ -74,7 +74,8 @@ def _lacking(step: Step) -> set[str]:
     fields = step.type.cls.model_fields
     unset = {name for name, info in fields.items() if info.is_required() and name not in step.fields}
     needed = unset | {socket.name for socket in step.type.inputs.values() if socket.required}
-    return needed - step.inputs.keys()
+    choices = [set(group) for group in step.type.cls.one_of if not step.inputs.keys() & set(group)]
+    return (needed - step.inputs.keys()).union(*choices)
 
 
 def _wire_through(workflow: Workflow, steps: Mapping[str, Step], palette: Mapping[str, NodeType]) -> None:

@@ -136,7 +136,7 @@ class RunQueue:
             self._need(id, "queued", "Only a run that waits can be moved.")
             order = [row[0] for row in self._rows("SELECT id FROM runs WHERE state = 'queued' ORDER BY place")]
             order.remove(id)
-            order.insert(max(position, 0), id)
+            order.insert(min(max(position, 0), len(order)), id)
             self._db.executemany("UPDATE runs SET place = ? WHERE id = ?", list(enumerate(order)))
 
     def cancel(self, id: str) -> None:

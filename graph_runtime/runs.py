@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from graph_runtime import events as ev
-from graph_runtime.cache import digest_file
 from graph_runtime.context import Artifact
 from graph_runtime.files import copy_or_share, numbered, place, same_content, write_atomic
 from graph_runtime.locks import FileLock
+from graph_runtime.reading import digest_file
 from graph_runtime.workflow import Workflow, save_workflow
 
 EVENTS, LOCK = "events.jsonl", "events.lock"

@@ -8,6 +8,7 @@ from pathlib import Path
 import platformdirs
 
 from graph_runtime import events as ev
+from graph_runtime.arguments import gigabytes
 from graph_runtime.cache import DEFAULT_MAX_BYTES, Cache
 from graph_runtime.context import Provenance
 from graph_runtime.discovery import Palette
@@ -34,9 +35,10 @@ def cache_limit() -> int:
     """Return the cache's cap in bytes: `LATENTLOOM_CACHE_GB` gigabytes, else 20 GiB."""
     text = os.environ.get("LATENTLOOM_CACHE_GB", "")
     try:
-        return int(float(text) * 1e9) if text else DEFAULT_MAX_BYTES
-    except ValueError:
-        raise WorkflowError(Problem(f"LATENTLOOM_CACHE_GB is {text!r}, which is not a number.")) from None
+        return int(gigabytes(text) * 1e9) if text else DEFAULT_MAX_BYTES
+    except ValueError as error:
+        remedy = "Set it to the size that the cache may have, as 20, or not at all."
+        raise WorkflowError(Problem(f"LATENTLOOM_CACHE_GB is {text[:40]!r}: {error}.", remedy=remedy)) from None
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ def run_in(
             located=prepared.files.located,
             provenance=prepared.provenance,
             stop_requested=stop_requested,
+            contents=prepared.files.contents,
         )
         return execute(prepared.graph, prepared.targets, around, folder.name)
     finally:

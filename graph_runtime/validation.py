@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from graph_runtime.discovery import Palette
 from graph_runtime.errors import Problem, Suggestions, readable
-from graph_runtime.graph import build_graph, dependencies
+from graph_runtime.graph import build_graph, dependencies, problem_of
 from graph_runtime.modes import refused_bypasses
 from graph_runtime.node import Node, NodeType, Socket, accepts, type_name
 from graph_runtime.subgraphs import expand
@@ -47,9 +47,21 @@ def validate(workflow: Workflow, palette: Palette, workspace: Workspace) -> list
         problems += _path_problems(id, entry, node_type, workspace)
         problems += _socket_problems(id, node_type, wired.get(id, {}))
     problems += _cycles(workflow)
-    if not problems and any(entry.mode == "bypassed" for entry in workflow.nodes.values()):
-        problems += refused_bypasses(workflow, build_graph(workflow, palette.types).left_out)
-    return problems
+    return problems or list(_graph_problems(workflow, palette.types))
+
+
+def _graph_problems(workflow: Workflow, types: Mapping[str, NodeType]) -> Iterator[Problem]:
+    """Yield what nodes themselves know to be wrong, and bypassed nodes that can hand nothing on."""
+    graph = build_graph(workflow, types)
+    yield from refused_bypasses(workflow, graph.left_out)
+    for step in graph.steps.values():
+        if step.node:
+            sources = {name: step.inputs.get(name, ()) for name in step.type.inputs}
+            wired = {name: [graph.steps[source.node].node or Node() for source in each] for name, each in sources.items()}
+            try:
+                step.node.check(wired)
+            except ValueError as error:
+                yield problem_of(error, step)
 
 
 def warnings(workflow: Workflow, palette: Palette) -> list[Problem]:
@@ -105,6 +117,8 @@ def _field_problem(id: str, details: Any, node_type: NodeType, suggestions: Sugg
 def _path_problems(id: str, entry: NodeEntry, node_type: NodeType, workspace: Workspace) -> Iterator[Problem]:
     for name, kind in node_type.path_fields.items():
         value = entry.fields.get(name)
+        if value == "" and node_type.cls.model_fields[name].is_required():
+            yield Problem("nothing is chosen.", node=id, field=name, remedy=f"Choose a {kind.rpartition('-')[2]}.")
         if isinstance(value, str) and value:
             try:
                 path = workspace.resolve(value)
@@ -156,6 +170,9 @@ def _socket_problems(id: str, node_type: NodeType, wired: dict[str, int]) -> Ite
             yield Problem("nothing is wired to this input.", id, socket.name, f"It needs {socket.type_name}.")
         if count > 1 and not socket.many:
             yield Problem(f"{count} wires end here, but the input takes one.", id, socket.name, "Remove all but one.")
+    for group in node_type.cls.one_of:
+        if not any(wired.get(name) for name in group):
+            yield Problem(f"one of {' and '.join(group)} needs a wire.", id, group[0], "Wire the one that this use calls for.")
 
 
 def _cycles(workflow: Workflow) -> Iterator[Problem]:

@@ -12,6 +12,9 @@ from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import DiffusionModel
 
+PEFT_CONFIG = "adapter_config.json"
+"""Where folders of PEFT keep alpha, beside `adapter_model.safetensors`."""
+IDLE = "their alpha, or one of their matrices, is 0."
 Strength = Annotated[float, Field(ge=-10, le=10)]
 
 
@@ -31,12 +34,11 @@ class LoadLoRA(Node):
         path = files.resolve(self.file)
         if not path.is_file():
             raise InputError(f"there is no file {self.file!r}.", field="file", remedy="Choose a LoRA's .safetensors file.")
-        config = path.with_name("adapter_config.json")  # where folders of PEFT keep alpha
-        beside = path.name == "adapter_model.safetensors" and config.is_file()
+        of_peft = path.name == "adapter_model.safetensors"
         return {
             "file": files.digest_file(self.file),
             "name": PurePath(self.file).stem,
-            "config": files.digest_file(str(config)) if beside else None,
+            "config": files.digest_beside(self.file, PEFT_CONFIG) if of_peft else None,
         }
 
     def run(self, model: DiffusionModel, context: RunContext) -> DiffusionModel:
@@ -51,6 +53,9 @@ class LoadLoRA(Node):
         if read.unknown:
             count, first = len(read.unknown), read.unknown[0][:100]
             context.message(f"{count} tensors have no place in this model and are left out, such as {first}.", "warning")
+        if read.idle:
+            count, first = len(read.idle), read.idle[0]
+            context.message(f"{count} of {len(read.layers)} layers change nothing, such as {first}: {IDLE}", "warning")
         adapter = self._adapter(read, len(facts.text_parts) // 2, context)
         return replace(model, adapters=(*model.adapters, adapter)) if adapter else model
 

@@ -9,9 +9,10 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Json, Node, OutsideFiles, WorkspaceFile, WorkspaceFolder
+from graph_runtime.node import Json, Node, OutsideFiles, Wired, WorkspaceFile, WorkspaceFolder
 from nodes.diffusion.captions import caption_from_name, checked_template, fill, shuffled, words_of_folder
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.prompt_checks import letters_told, network_in
 from nodes.diffusion.text_files import guesses_told, read_text, some
 from nodes.diffusion.values import CaptionedDataset, ImageDataset, Picture
 
@@ -49,14 +50,19 @@ class CaptionDataset(Node):
     """Share of draws that train without a caption, which keeps guidance strong; 0.05 to 0.1 is usual."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Chooses the orders of shuffled tags."""
+    weighted_captions: bool = False
+    """Read `(red:1.3)`, `(red)` and `[red]` as weights, as kohya's trainer does with the option of this name: it multiplies what
+    the text encoder made of a word, and no more. Off, brackets are letters, also there."""
+
+    def check(self, wired: Wired) -> None:
+        if self.source == "captioner" and not self.captioner:
+            raise InputError("no captioner is chosen.", field="captioner", remedy="Give the folder of a BLIP-like model.")
 
     def fingerprint(self, files: OutsideFiles) -> Json:
         if self.source == "tags":
             words = self.word_list or str(WORDS)
             return {"clip": files.digest_folder(str(CLIP), CLIP_FILES), "words": files.digest_file(words)}
         if self.source == "captioner":
-            if not self.captioner:
-                raise InputError("no captioner is chosen.", field="captioner", remedy="Give the folder of a BLIP-like model.")
             return {"captioner": files.digest_folder(self.captioner, CLIP_FILES)}
         return None
 
@@ -65,7 +71,9 @@ class CaptionDataset(Node):
         self._check_folders(images)
         captions = tuple(self._variants(picture, text) for picture, text in zip(images.pictures, said, strict=True))
         _tell_of_empty(images, captions, context)
-        return CaptionedDataset(images.pictures, images.background, captions, self.caption_dropout)
+        self._check_syntax(images, captions, context)
+        emphasis = "kohya" if self.weighted_captions else "none"
+        return CaptionedDataset(images.pictures, images.background, captions, self.caption_dropout, emphasis)
 
     def _said(self, images: ImageDataset, context: RunContext) -> list[str]:
         """What the source says of each picture; nothing when the template does not ask."""
@@ -82,6 +90,15 @@ class CaptionDataset(Node):
             return [picture.text or "" for picture in images.pictures]
         return self._seen(images, context)
 
+    def _check_syntax(self, images: ImageDataset, captions: tuple[tuple[str, ...], ...], context: RunContext) -> None:
+        """Refuse captions that name a LoRA, and tell of weights that are taken as letters."""
+        for picture, variants in zip(images.pictures, captions, strict=True):
+            if problem := network_in(variants[0]):
+                raise InputError(f"the caption of {picture.name}: {problem}.", field="source")
+        told = "" if self.weighted_captions else letters_told("captions", (variants[0] for variants in captions))
+        if told:
+            context.message(f"{told} Turn weighted_captions on if they are meant.", "warning")
+
     def _check_folders(self, images: ImageDataset) -> None:
         """Raise InputError when the template wants the name of a folder that is not there."""
         above = [picture.name for picture in images.pictures if "/" not in picture.name]
@@ -95,11 +112,11 @@ class CaptionDataset(Node):
         keys = [self._key(context.fingerprint, images, picture) for picture in images.pictures]
         missing = [(key, p) for key, p in zip(keys, images.pictures, strict=True) if context.find_item(key) is None]
         if missing:
-            from nodes.diffusion.pictures import open_picture
+            from nodes.diffusion.pictures import picture_of
 
             see = self._eye(context)
             for number, (key, picture) in enumerate(missing, 1):
-                opened = open_picture(picture.file or context.locate(picture.digest), images.background, picture.name)
+                opened = picture_of(picture, context.open, images.background)
                 context.keep_item(key, see(opened))
                 context.progress(number, len(missing))
         return [context.find_item(key) for key in keys]

@@ -1,7 +1,7 @@
 """LoadImages."""
 
 from pathlib import Path, PurePosixPath
-from typing import Annotated, ClassVar
+from typing import IO, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -77,7 +77,8 @@ class LoadImages(Node):
             context.message(text, "warning")
         for number, (name, digest) in enumerate(found.items(), 1):
             try:
-                size = _size(context.locate(digest), name)
+                with context.open(digest) as file:
+                    size = _size(file, name)
                 repeats, _ = folder_repeats(PurePosixPath(name).parent.name, self.max_repeats)
                 pictures.append(Picture(digest, name, *size, self._views(size, digest), texts.get(name), repeats))
             except InputError as error:
@@ -113,11 +114,11 @@ class LoadImages(Node):
         return plan_views(size, target, flip=self.flip, seed=f"{self.seed} {digest}", **chosen)
 
 
-def _size(path: Path, name: str) -> tuple[int, int]:
+def _size(file: IO[bytes], name: str) -> tuple[int, int]:
     """Decode the whole picture, so that damage shows here and not in the middle of the work."""
     from nodes.diffusion.pictures import open_picture
 
-    return open_picture(path, name=name).size
+    return open_picture(file, name=name).size
 
 
 def _is_inside(files: OutsideFiles, path: Path) -> bool:

@@ -64,7 +64,7 @@ def _place(wanted: Path, beside: dict[Path, Path]) -> Path | None:
 
 
 def _read(file: Path, found: PictureFolder, captions: Captions) -> TextFile:
-    read = read_text(file, field="folder")
+    read = read_text(file, field="folder", read=found.read)
     if read.guess:
         captions.guesses[found.name(file)] = read.guess
     return read

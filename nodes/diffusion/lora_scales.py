@@ -1,18 +1,22 @@
 """What a LoRA file says its products are multiplied by: alpha beside the tensors, or PEFT's configuration."""
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import AliasChoices, BaseModel, Field, field_validator
+from pydantic import AliasChoices, BaseModel, Field
 
 from nodes.diffusion.adapters import ENCODERS
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.lora_deltas import Leaves, rank_of
+from nodes.diffusion.name_patterns import is_plain, name_pattern
+from nodes.diffusion.opening import read_regular
 
 PARTS = {"unet": "unet", **ENCODERS}
 """Our names of the parts by diffusers' own."""
+MOST_PATTERNS = 4096
+MOST_WILD = 500
+"""Characters of all patterns that are more than a name."""
 
 
 class PeftConfig(BaseModel):
@@ -28,24 +32,32 @@ class PeftConfig(BaseModel):
     def by_part(cls, name: str, metadata: str | None, config: Path | None) -> dict[str, "PeftConfig"]:
         """Return the configurations in a file's metadata, by our names of parts; else the one beside the file, for all."""
         try:
-            if metadata:
-                return {ours: cls.model_validate(_within(json.loads(metadata), part)) for part, ours in PARTS.items()}
-            if config:
-                return dict.fromkeys(PARTS.values(), cls.model_validate_json(config.read_bytes()))
+            found = cls._by_part(metadata, config)
         except (ValueError, RecursionError):
             message = f"the LoRA configuration of {name} cannot be read."
             raise InputError(message, field="file", remedy="Save it again with diffusers or PEFT.") from None
-        return {}
+        return {part: config.checked() for part, config in found.items()}
 
-    @field_validator("alpha_pattern", "rank_pattern")
     @classmethod
-    def _compiled(cls, patterns: dict[str, float]) -> dict[str, float]:
-        try:
+    def _by_part(cls, metadata: str | None, config: Path | None) -> dict[str, "PeftConfig"]:
+        if metadata:
+            return {ours: cls.model_validate(_within(json.loads(metadata), part)) for part, ours in PARTS.items()}
+        return dict.fromkeys(PARTS.values(), cls.model_validate_json(read_regular(config))) if config else {}
+
+    def checked(self) -> "PeftConfig":
+        """Return it; raise InputError for patterns that cannot be matched in good time."""
+        remedy = "Save it with alpha beside its tensors (kohya), or with names of layers as patterns."
+        for patterns in (self.alpha_pattern, self.rank_pattern):
+            if len(patterns) > MOST_PATTERNS or sum(len(pattern) for pattern in patterns if not is_plain(pattern)) > MOST_WILD:
+                message = f"the LoRA's configuration holds {len(patterns)} patterns of names, too many or too long ones."
+                raise InputError(message, field="file", remedy=remedy)
             for pattern in patterns:
-                re.compile(pattern)
-        except re.error as error:
-            raise ValueError from error
-        return patterns
+                try:
+                    name_pattern(pattern)
+                except ValueError:
+                    message = f"the LoRA's configuration holds {pattern[:80]!r}, which is no pattern of names that is known."
+                    raise InputError(message, field="file", remedy=remedy) from None
+        return self
 
     def scale(self, layer: str, rank: float) -> float:
         """Return what a layer's product of this rank, 0 for whole factors, is multiplied by."""
@@ -57,7 +69,7 @@ class PeftConfig(BaseModel):
 def _matching(patterns: Mapping[str, float], layer: str, default: float | None) -> float | None:
     """The value of the first pattern that matches a layer's name or the end of it, as PEFT matches them."""
     names = (layer, f"text_model.{layer}")  # layers of text encoders are named without it here
-    found = (value for pattern, value in patterns.items() if any(re.fullmatch(rf"(.*\.)?({pattern})", name) for name in names))
+    found = (value for pattern, value in patterns.items() if any(name_pattern(pattern)(name) for name in names))
     return next(found, default)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from diffusers.optimization import get_scheduler
+from transformers.optimization import Adafactor
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.settings import TrainingSettings
@@ -20,7 +21,9 @@ def make_optimizer(parameters: Iterable[torch.nn.Parameter], settings: TrainingS
             fused = trained[0].device.type in ("cpu", "cuda")
             return torch.optim.AdamW(trained, lr=lr, weight_decay=decay, fused=fused)
         case "adafactor":
-            return torch.optim.Adafactor(trained, lr=lr, weight_decay=decay)
+            # torch's own scales each step by the tensor's size, so a matrix that begins at zero hardly moves
+            fixed = {"scale_parameter": False, "relative_step": False, "warmup_init": False}
+            return Adafactor(trained, lr=lr, weight_decay=decay, **fixed)
         case "adamw8bit":
             return _from("bitsandbytes", "optim.AdamW8bit")(trained, lr=lr, weight_decay=decay)
         case "prodigy":

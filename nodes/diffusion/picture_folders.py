@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nodes.diffusion.opening import open_regular, read_regular
 from nodes.diffusion.picture_kinds import picture_type, readable_suffixes, unread_because
 from nodes.diffusion.text_files import some
 
@@ -29,54 +30,74 @@ class PictureFolder:
     """Captions and tables of them."""
     left_out: dict[str, str] = field(default_factory=dict[str, str])
     """What looks like a picture or a caption and is not read: the reason, by the path below the folder."""
+    read: Callable[[Path], bytes] = read_regular
+    """How captions are read."""
 
     def name(self, path: Path) -> str:
         """Return the path below the folder, with forward slashes."""
         return path.relative_to(self.folder).as_posix()
 
+    def leave_out(self, path: Path, reason: str) -> None:
+        """Note why a file is not read, with question marks in its name for bytes that are no text and cannot be shown."""
+        self.left_out[self.name(path).encode(errors="replace").decode()] = reason
 
-def read_folder(folder: Path, allowed: Callable[[Path], bool]) -> PictureFolder:
+
+def read_folder(folder: Path, allowed: Callable[[Path], bool], read: Callable[[Path], bytes] = read_regular) -> PictureFolder:
     """Find the pictures and captions of a folder and of the folders inside it, in order; hidden ones do not count.
 
     `allowed` says whether a link may be followed.
     """
-    found = PictureFolder(folder)
+    found = PictureFolder(folder, read=read)
     readable = readable_suffixes()
     for path in _files(folder, found, allowed, (folder.resolve(),)):
         suffix = path.suffix.lower()
-        if suffix in readable:
+        if not _is_text(found.name(path)) and suffix in (*readable, *CAPTIONS):
+            found.leave_out(path, "its name is not text (UTF-8), so rename it")
+        elif suffix in readable:
             found.pictures.append(path)
         elif suffix in CAPTIONS or path.name in TABLES:
             found.texts.append(path)
         elif reason := unread_because(path.name) or _unnamed(path, suffix):
-            found.left_out[found.name(path)] = reason
+            found.leave_out(path, reason)
     return found
 
 
 def _files(folder: Path, found: PictureFolder, allowed: Callable[[Path], bool], above: tuple[Path, ...]) -> Iterator[Path]:
     """Yield the regular files, links followed where that is allowed and leads no way back."""
-    for path in sorted(folder.iterdir()):
+    try:
+        inside = sorted(folder.iterdir())
+    except PermissionError:
+        found.leave_out(folder, "it may not be read")
+        return
+    for path in inside:
         if path.name.startswith("."):
             continue
         if path.is_symlink() and not allowed(path):
-            found.left_out[found.name(path)] = "it is a link out of the workspace"
+            found.leave_out(path, "it is a link out of the workspace")
         elif path.is_dir():
-            if (inside := path.resolve()) in above:
-                found.left_out[found.name(path)] = "it is a link to a folder that it lies in"
+            if (real := path.resolve()) in above:
+                found.leave_out(path, "it is a link to a folder that it lies in")
             else:
-                yield from _files(path, found, allowed, (*above, inside))
+                yield from _files(path, found, allowed, (*above, real))
         elif path.is_file():
             yield path
         elif path.suffix.lower() in (*readable_suffixes(), *CAPTIONS) or path.is_symlink():
-            found.left_out[found.name(path)] = "it is no regular file, nor a link to one"
+            found.leave_out(path, "it is no regular file, nor a link to one")
+
+
+def _is_text(name: str) -> bool:
+    return name == name.encode(errors="replace").decode()
 
 
 def _unnamed(path: Path, suffix: str) -> str:
     """Why a file that is a picture by its content, and not by its name, is not read."""
     if suffix in NO_PICTURES:
         return ""
-    with path.open("rb") as file:
-        kind = picture_type(file.read(16))
+    try:
+        with open_regular(path) as file:
+            kind = picture_type(file.read(16))
+    except PermissionError:
+        return ""
     return f"it is a picture ({kind}) whose name does not say so, so rename it" if kind else ""
 
 

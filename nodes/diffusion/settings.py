@@ -1,18 +1,27 @@
 """What a person can set about any training; needs no torch."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from nodes.diffusion.prompt_checks import without_networks, without_schedules
 
 
 def _group(name: str) -> dict[str, Any]:
     return {"group": name}
 
 
+def _readable_preview(prompt: str) -> str:
+    return without_networks(without_schedules(prompt))
+
+
 class TrainingSettings(BaseModel):
     """What can be set about any training: steps, optimizer, precision, validation and checkpoints."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    version: ClassVar[int] = 2
+    """Of the nodes that train, raised when the loop changes their results."""
 
     max_steps: Annotated[int, Field(ge=1, le=10_000_000)] = 300
     """Optimizer steps."""
@@ -70,5 +79,7 @@ class DenoisingSettings(TrainingSettings):
 
     preview_every: Annotated[int, Field(ge=0, json_schema_extra=_group("Watching"))] = 0
     """Steps between two preview pictures; 0 draws none."""
-    preview_prompt: Annotated[str, Field(json_schema_extra={**_group("Watching"), "widget": "prompt"})] = ""
-    """What previews show, one prompt per line."""
+    preview_prompt: Annotated[
+        str, AfterValidator(_readable_preview), Field(json_schema_extra={**_group("Watching"), "widget": "prompt"})
+    ] = ""
+    """What previews show, one prompt per line; left empty, two of the captions."""

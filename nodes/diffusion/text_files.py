@@ -2,10 +2,12 @@
 
 import codecs
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.opening import read_regular
 
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -19,6 +21,7 @@ NAMES = {"utf-16-le": "UTF-16", "utf-16-be": "UTF-16", "cp1252": "Windows-1252"}
 CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f]")
 FOREIGN = re.compile(rb"[\x80-\xff]{4}")
 """Western words have accents here and there; Cyrillic, Chinese or Japanese ones in other encodings consist of such bytes."""
+MAX_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,12 @@ class TextFile:
     """The encoding, where the file does not show it for certain."""
 
 
-def read_text(path: Path, *, field: str) -> TextFile:
+def read_text(path: Path, *, field: str, read: Callable[[Path], bytes] = read_regular) -> TextFile:
     """Return the text of a file; raise InputError, naming the file, when its encoding cannot be told."""
-    content = path.read_bytes()
+    if path.stat().st_size > MAX_BYTES:
+        message = f"{path.name} has more than {MAX_BYTES / 2**20:.0f} MB, which is too much for text."
+        raise InputError(message, field=field, remedy="Move it elsewhere.")
+    content = read(path)
     mark, encoding = next(((mark, name) for mark, name in MARKS if content.startswith(mark)), (b"", ""))
     guess = "" if encoding else _guessed(content)
     try:

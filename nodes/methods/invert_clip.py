@@ -18,6 +18,7 @@ from nodes.diffusion.values import (
     ImageVariationModel,
     LatentDataset,
 )
+from nodes.methods.reports import tell_step
 from nodes.methods.shown_pictures import embed_views, encode_views
 from nodes.methods.training import settings_for
 
@@ -103,8 +104,7 @@ def _reporter(settings: DenoisingSettings, task: Any, context: RunContext) -> Ca
     """What happens after each step: numbers, and the chance to stop."""
 
     def report(done: Any) -> None:
-        context.metric(done.step, loss=done.loss, learning_rate=done.learning_rate)
-        context.progress(done.step, settings.max_steps)
+        tell_step(done, settings, context)
         if done.step % settings.validation_every == 0 and done.step < settings.max_steps:
             with done.trainer.weights_for_use():
                 context.metric(done.step, fixed_noise_loss=task.validation_loss(context.stop_if_asked))

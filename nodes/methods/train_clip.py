@@ -13,6 +13,7 @@ from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.settings import TrainingSettings
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel
+from nodes.methods.reports import tell_step
 from nodes.methods.shown_pictures import read_views, repeated
 from nodes.methods.training import check_trained, keep_tensors
 
@@ -29,7 +30,7 @@ class TrainCLIP(TrainingSettings, Node):
     display_name: ClassVar[str] = "Train CLIP"
     synonyms: ClassVar[tuple[str, ...]] = ("contrastive", "text encoder", "image encoder", "language-image pretraining")
     resumable: ClassVar[bool] = True
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     not_in_key: ClassVar[frozenset[str]] = frozenset({"checkpoint_every", "validation_every"})
 
     batch_size: Annotated[int, Field(ge=2, le=65536)] = 128
@@ -88,8 +89,7 @@ class TrainCLIP(TrainingSettings, Node):
 
     def _report(self, recall: Callable[[Sequence[int]], float], held: list[int], context: RunContext, done: Any) -> None:
         """Tell the numbers of a step, and let the person stop."""
-        context.metric(done.step, loss=done.loss, learning_rate=done.learning_rate)
-        context.progress(done.step, self.max_steps)
+        tell_step(done, self, context)
         if held and (done.step == self.max_steps or done.step % self.validation_every == 0):
             with done.trainer.weights_for_use(), done.trainer.autocast():
                 context.metric(done.step, recall_at_1=recall(held))

@@ -4,13 +4,23 @@ from dataclasses import replace
 from typing import ClassVar
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node
+from graph_runtime.node import Node, Wired
 from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.settings import DenoisingSettings
+from nodes.diffusion.sources import refuse_bare, untrained_lora
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel, EmbeddingDataset, LatentDataset
 from nodes.methods.kohya_facts import kohya_facts
-from nodes.methods.training import WATCHING, check_pairs, check_trained, choose_texts, train_untrained
+from nodes.methods.training import (
+    WATCHING,
+    check_pairs,
+    check_texts_are_there,
+    check_trained,
+    choose_texts,
+    train_untrained,
+)
+
+NOTHING_TO_TRAIN, INJECT = "this model has nothing to train.", "Put InjectLoRA before this node."
 
 
 class TrainLoRA(DenoisingSettings, Node):
@@ -22,6 +32,14 @@ class TrainLoRA(DenoisingSettings, Node):
     synonyms: ClassVar[tuple[str, ...]] = ("train network", "fine-tune", "training", "kohya")
     resumable: ClassVar[bool] = True
     not_in_key: ClassVar[frozenset[str]] = WATCHING
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("embeddings", "captions"),)
+
+    def check(self, wired: Wired) -> None:
+        refuse_bare(wired["model"], NOTHING_TO_TRAIN, INJECT)
+        injected = untrained_lora(wired["model"])
+        if injected:
+            changes_text = bool(getattr(injected, "text_encoder", False))
+            check_texts_are_there(wired["embeddings"], wired["captions"], text_changes=changes_text)
 
     def run(
         self,
@@ -31,7 +49,7 @@ class TrainLoRA(DenoisingSettings, Node):
         embeddings: EmbeddingDataset | None = None,
         captions: CaptionedDataset | None = None,
     ) -> DiffusionModel:
-        adapter = untrained_lora(model)
+        adapter = lora_to_train(model)
         before = replace(model, adapters=model.adapters[:-1])
         texts = choose_texts(before, embeddings, captions, text_changes=bool(adapter.text_encoder_targets))
         check_pairs(model, latents, texts)
@@ -48,10 +66,10 @@ class TrainLoRA(DenoisingSettings, Node):
         return replace(trained, adapters=(*trained.adapters[:-1], finished))
 
 
-def untrained_lora(model: DiffusionModel) -> LowRankAdapter:
+def lora_to_train(model: DiffusionModel) -> LowRankAdapter:
     """Return the LoRA that InjectLoRA attached last; raise InputError when there is none, or others wait under it."""
     adapter = model.adapters[-1] if model.adapters else None
     if not isinstance(adapter, LowRankAdapter) or adapter.weights is not None:
-        raise InputError("this model has nothing to train.", field="model", remedy="Put InjectLoRA before this node.")
+        raise InputError(NOTHING_TO_TRAIN, field="model", remedy=INJECT)
     check_trained(model.adapters[:-1])
     return adapter

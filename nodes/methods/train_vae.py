@@ -13,6 +13,7 @@ from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.settings import TrainingSettings
 from nodes.diffusion.values import DiffusionModel, ImageDataset
+from nodes.methods.reports import tell_step
 from nodes.methods.shown_pictures import read_views, repeated
 from nodes.methods.training import check_trained, keep_tensors
 
@@ -30,7 +31,7 @@ class TrainVAE(TrainingSettings, Node):
     display_name: ClassVar[str] = "Train VAE"
     synonyms: ClassVar[tuple[str, ...]] = ("autoencoder", "decoder", "latents", "first stage")
     resumable: ClassVar[bool] = True
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     not_in_key: ClassVar[frozenset[str]] = frozenset({"checkpoint_every", "validation_every"})
 
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-4
@@ -97,8 +98,7 @@ class TrainVAE(TrainingSettings, Node):
 
     def _report(self, psnr: Callable[[int], float], held: list[int], context: RunContext, done: Any) -> None:
         """Tell the numbers of a step, and let the person stop."""
-        context.metric(done.step, loss=done.loss, learning_rate=done.learning_rate)
-        context.progress(done.step, self.max_steps)
+        tell_step(done, self, context)
         if held and (done.step == self.max_steps or done.step % self.validation_every == 0):
             with done.trainer.weights_for_use(), done.trainer.autocast():
                 found: list[float] = []

@@ -5,9 +5,10 @@ from pathlib import PurePath
 from typing import ClassVar, Literal
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
-from graph_runtime.node import FileName, Node
+from graph_runtime.node import FileName, Node, Wired
 from nodes.diffusion.adapters import TokenEmbedding
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.sources import refuse_bare, refuse_untrained
 from nodes.diffusion.values import DiffusionModel
 
 SUFFIXES = {"safetensors": ".safetensors", "A1111": ".pt", "diffusers": ".safetensors"}
@@ -26,6 +27,10 @@ class SaveEmbedding(Node):
     """Name of the file, which other programs take as the word. Further words are named by their placeholder."""
     layout: Literal["safetensors", "A1111", "diffusers"] = "safetensors"
     """`safetensors` loads in AUTOMATIC1111, ComfyUI and kohya; `A1111` is the older .pt; `diffusers` is for diffusers."""
+
+    def check(self, wired: Wired) -> None:
+        refuse_untrained(wired["model"])
+        refuse_bare(wired["model"], "this model has learned no new word.", "Wire the model as TrainTI returns it.")
 
     def run(self, model: DiffusionModel, context: RunContext) -> tuple[Artifact, ...]:
         words = [adapter for adapter in model.adapters if isinstance(adapter, TokenEmbedding)]

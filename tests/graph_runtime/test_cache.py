@@ -1,6 +1,8 @@
 """The cache: content-addressed, capped, safe for two processes, and never fooled by damage."""
 
+import contextlib
 import errno
+import json
 import multiprocessing
 import os
 import sqlite3
@@ -11,6 +13,7 @@ import pytest
 
 from graph_runtime.cache import MISS, Cache
 from graph_runtime.errors import DamagedCache
+from graph_runtime.index import LARGE, Entry, Index, seal
 
 
 def filled(folder: Path) -> tuple[Path, Path]:
@@ -60,6 +63,54 @@ def test_a_damaged_row_is_a_miss(tmp_path: Path) -> None:
     cache = Cache(folder)
     assert cache.get("key") is MISS
     cache.close()
+
+
+def lengths(folder: Path) -> list[int]:
+    """How long the texts are in the rows that searches read."""
+    with contextlib.closing(sqlite3.connect(folder / "index.sqlite")) as db:
+        return [length for (length,) in db.execute("SELECT length(text) FROM entries ORDER BY key")]
+
+
+def test_a_large_value_lies_beside_the_rows_that_are_searched(tmp_path: Path) -> None:
+    for value in ("a" * 5000, "b" * 6000, "small", "c" * 7000):
+        cache = Cache(tmp_path)
+        cache.put("large", value)
+        cache.put("other", 1)
+        cache.close()
+        assert max(lengths(tmp_path)) <= LARGE
+        again = Cache(tmp_path)
+        assert (again.get("large", str), again.get("other", int)) == (value, 1)
+        again.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "index.sqlite")) as db, db:
+        db.execute("UPDATE texts SET text = replace(text, 'cc', 'cd')")
+    cache = Cache(tmp_path)
+    assert cache.get("large") is MISS
+    cache.close()
+
+
+def test_what_is_evicted_leaves_no_text(tmp_path: Path) -> None:
+    index = Index(tmp_path / "index.sqlite")
+    index.write([Entry("large", "a" * 5000, 0), Entry("small", "b", 0)], [])
+    assert [(key, len(text)) for key, text, _ in index.oldest_first()] == [("large", 5000), ("small", 1)]
+    index.delete(["large", "small"])
+    index.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "index.sqlite")) as db:
+        assert db.execute("SELECT count(*) FROM texts").fetchone() == (0,)
+
+
+def test_a_cache_of_an_earlier_version_keeps_its_large_values(tmp_path: Path) -> None:
+    Cache(tmp_path).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "index.sqlite")) as db, db:
+        for key, value in (("large", "a" * 5000), ("small", "b")):
+            text = json.dumps(value)
+            db.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", (key, text, seal(key, text), len(text), 1.0))
+        db.execute("DROP TABLE texts")
+        db.execute("PRAGMA user_version = 0")
+    assert lengths(tmp_path) == [5002, 3]
+    cache = Cache(tmp_path)
+    assert (cache.get("large", str), cache.get("small", str)) == ("a" * 5000, "b")
+    cache.close()
+    assert lengths(tmp_path) == [0, 3]
 
 
 def test_a_destroyed_index_is_set_aside(tmp_path: Path) -> None:

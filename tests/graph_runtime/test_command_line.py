@@ -13,6 +13,7 @@ import pytest
 
 from graph_runtime import __main__ as cli
 from graph_runtime import reports
+from graph_runtime.arguments import parse_arguments
 from graph_runtime.provenance import safetensors_header
 from tests.graph_runtime.conftest import document
 from tests.graph_runtime.toys import PALETTE
@@ -258,6 +259,20 @@ def test_the_cache_folder_can_come_from_the_environment(shell: Shell, monkeypatc
     monkeypatch.setenv("LATENTLOOM_CACHE", str(shell.folder / "elsewhere"))
     assert cli.main(["cache", "info"]) == 0
     assert (shell.folder / "elsewhere" / "index.sqlite").exists()
+
+
+@pytest.mark.parametrize("text", ["inf", "nan", "-5", "1e300", "much"])
+def test_a_cache_size_that_is_none_is_named(shell: Shell, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("LATENTLOOM_CACHE_GB", text)
+    status, _, said = shell("cache", "info")
+    assert (status, said.split(":")[0]) == (2, f"LATENTLOOM_CACHE_GB is '{text}'")
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "9" * 5000, "x", ""])
+def test_a_port_that_is_none_is_a_wrong_call(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_arguments(["serve", "--port", port])
+    assert "a whole number from 0 to 65535 is needed" in capsys.readouterr().err
 
 
 def test_python_m_graph_runtime_is_the_same_program() -> None:

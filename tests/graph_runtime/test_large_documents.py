@@ -61,7 +61,7 @@ def row(modes: dict[int, str], length: int) -> dict[str, Any]:
 def test_what_a_muted_node_takes_along_is_found_in_one_pass(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     needed = graph._required  # pyright: ignore[reportPrivateUsage]
-    monkeypatch.setattr(graph, "_required", lambda kind: asked.append(kind.name) or needed(kind))
+    monkeypatch.setattr(graph, "_required", lambda step: asked.append(step.id) or needed(step))
     content = row({3: "muted"}, 200)
     assert list(lab.prepare(content).graph.steps) == ["n0", "n1", "n2"]
     assert len(asked) == 199

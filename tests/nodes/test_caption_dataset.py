@@ -50,6 +50,18 @@ def test_empty_captions_are_told(desk: Desk) -> None:
     assert desk.messages.texts == ["1 of 2 captions are empty, such as that of a.png."]
 
 
+def test_weights_in_captions_are_letters_unless_they_are_asked_for(desk: Desk) -> None:
+    desk.picture("p/a.png", text="(red:1.3) apple")
+    loaded = images(desk)
+    assert captions(desk, loaded).emphasis == "none"
+    assert desk.messages.texts[0].startswith("1 captions hold weights, such as '(red:1.3) apple', which are letters here.")
+    assert captions(desk, loaded, weighted_captions=True).emphasis == "kohya"
+    assert desk.messages.texts == []
+    desk.picture("p/a.png", text="apple <lora:x:1>")
+    with pytest.raises(InputError, match=r"caption of a\.png: '<lora:x:1>' does nothing"):
+        captions(desk, images(desk))
+
+
 def test_a_word_list_may_be_utf_16(desk: Desk) -> None:
     desk.picture("p/a.png")
     (desk.root / "words.txt").write_bytes("star\r\n".encode("utf-16"))

@@ -124,6 +124,14 @@ def test_every_kind_of_picture_is_read_or_named(desk: Desk) -> None:
         images(desk, folder="only")
 
 
+def test_names_that_are_no_text_are_named_as_left_out(desk: Desk) -> None:
+    made = desk.picture("p/a.png")
+    for name in (b"\xff.png", b"\xff.heic"):
+        (made.parent / os.fsdecode(name)).write_bytes(made.read_bytes())
+    assert [p.name for p in images(desk).pictures] == ["a.png"]
+    assert sorted(text.split(":")[0] for text in desk.messages.texts) == ["?.heic is left out", "?.png is left out"]
+
+
 def test_links_inside_are_followed_and_lead_round_no_circle(desk: Desk, tmp_path: Path) -> None:
     desk.picture("p/sub/a.png")
     desk.picture("shared/b.png", text="shared")

@@ -105,6 +105,18 @@ def test_both_names_of_the_unet_s_blocks_are_known(place: Place, layer: str) -> 
         torch.testing.assert_close(place.change(model, f"unet.{layer}"), expected, rtol=0, atol=1e-5)
 
 
+def test_layers_that_change_nothing_are_told_of(sd1: Place) -> None:
+    down, up = sd1.random(2, 32), sd1.random(32, 2)
+    name, other = (layer.replace(".", "_") for layer in (ATTENTION, ATTENTION.replace("to_q", "to_v")))
+    pairs = {f"lora_unet_{n}.lora_{leaf}.weight": t.clone() for n in (name, other) for leaf, t in (("down", down), ("up", up))}
+    sd1.load(pairs)
+    assert sd1.desk.messages.texts == []
+    model = sd1.load({**pairs, f"lora_unet_{name}.alpha": torch.tensor(0.0)})
+    assert model.adapters
+    (text,) = sd1.desk.messages.texts
+    assert text.startswith(f"1 of 2 layers change nothing, such as unet.{ATTENTION}: their alpha")
+
+
 def test_sdxl_s_published_places() -> None:
     """Of the published SDXL base: two, two and two resnets, attention in the lower two blocks."""
     from nodes.diffusion.lora_spellings import stability_names
@@ -345,6 +357,14 @@ def test_alpha_of_peft_s_configurations_counts(sd1: Place, settings: dict[str, A
     )
     model = sd1.read("peft/adapter_model.safetensors")
     torch.testing.assert_close(sd1.change(model, prefix), scale * up @ down, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("pattern", ["(?=a)b", "(" * 9 + "a" + ")*" * 9, "a*" * 300])
+def test_a_pattern_that_cannot_be_matched_in_good_time_is_named(sd1: Place, pattern: str) -> None:
+    tensors = {f"unet.{ATTENTION}.lora_A.weight": sd1.random(3, 32), f"unet.{ATTENTION}.lora_B.weight": sd1.random(32, 3)}
+    with pytest.raises(InputError, match="pattern") as caught:
+        sd1.load(tensors, {"lora_adapter_metadata": json.dumps({"unet.alpha_pattern": {pattern: 4}})})
+    assert caught.value.remedy
 
 
 def test_each_layer_may_have_its_own_rank_and_alpha(sd1: Place) -> None:

@@ -3,10 +3,13 @@
 import json
 from typing import Any
 
+import pytest
+
 from graph_runtime.discovery import TEMPLATES, load_palette
 from graph_runtime.node import spelled_out
 from graph_runtime.validation import NO_WIRE
 from tests.server.conftest import TOKEN, Editor, document
+from web.api import workflows
 
 
 def test_the_session_says_what_a_page_needs(serve: Any) -> None:
@@ -93,6 +96,25 @@ def test_a_damaged_document_is_listed_with_its_problem(serve: Any) -> None:
         answer = await editor.get("/api/workflows/broken.json")
         assert answer.status == 422
         assert answer.problem
+
+    serve(check)
+
+
+def test_lists_remember_little_of_many_documents(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workflows, "MAX_REMEMBERED", 3)
+    remembered: dict[str, tuple[str, str, int]] = {}
+    monkeypatch.setattr(workflows, "REMEMBERED", remembered)
+
+    async def check(editor: Editor) -> None:
+        (folder := editor.root / "workflows").mkdir()
+        for n in range(5):
+            (folder / f"w{n}.json").write_text(json.dumps(document(f"named {n}", a="Text")))
+            listed = [found["name"] for found in (await editor.get("/api/workflows")).json["workflows"]]
+            assert listed == [f"named {m}" for m in range(n + 1)]
+            assert 0 < len(remembered) <= 3
+        (folder / "long.json").write_text(json.dumps({**document("long"), "description": "x" * 20_000}))
+        await editor.get("/api/workflows")
+        assert all(len(said[1]) < 20_000 for said in remembered.values())
 
     serve(check)
 

@@ -165,10 +165,9 @@ def test_a_name_that_is_no_text_breaks_no_list(serve: Any) -> None:
         (editor.root / "set" / "metadata.jsonl").write_text('{"file_name": "fine.png", "text": "a\\ud800"}')
         entries = (await editor.get("/api/files")).json["entries"]
         assert "set" in [entry["name"] for entry in entries]
-        items = (await editor.get("/api/dataset?folder=set")).json["items"]
-        assert [(item["name"], item["caption"], bool(item["problem"])) for item in items] == [
-            ("fine.png", "a?", False), ("?.png", None, True),
-        ]  # fmt: skip
+        shown = (await editor.get("/api/dataset?folder=set")).json
+        assert [(item["name"], item["caption"], item["problem"]) for item in shown["items"]] == [("fine.png", "a?", "")]
+        assert shown["notes"] == ["?.png is left out: its name is not text (UTF-8), so rename it."]
         assert (await editor.get("/api/workflows")).json == {"workflows": []}
         assert len((await editor.get("/api/models")).json["models"]) == 1
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
@@ -51,12 +52,21 @@ def _dataset(places: Places, wanted: Wanted) -> Dataset:
     sizes = [(wanted.resolution, wanted.resolution)]
     if wanted.buckets:
         sizes = bucket_sizes(wanted.resolution, min(wanted.bucket_step, wanted.resolution))
-    found = read_folder(folder, lambda path: _is_inside(places, path))
+    found = _found(places, folder)
     captions = _captions(found)
     items = [_item(places, wanted, found, file, sizes, captions) for file in found.pictures]
     told, warned = repeats_told([item.name for item in items], wanted.max_repeats)
     notes = [*left_out_told(found.left_out), *captions.told(), *warned, *told]
     return Dataset(folder=wanted.folder, items=items, notes=[as_text(note) for note in notes])
+
+
+def _found(places: Places, folder: Path) -> PictureFolder:
+    return read_folder(folder, lambda path: _is_inside(places, path), lambda path: _content(places, path))
+
+
+def _content(places: Places, path: Path) -> bytes:
+    with places.open(str(path)) as file:
+        return file.read()
 
 
 def _is_inside(places: Places, path: Path) -> bool:
@@ -78,15 +88,15 @@ def _captions(found: PictureFolder) -> Captions:
 
 def _item(places: Places, wanted: Wanted, found: PictureFolder, file: Path, sizes: list[Size], captions: Captions) -> DatasetItem:
     name = found.name(file)
-    shown = as_text(name)
-    size, problem = (0, 0), "" if shown == name else "Its name is not text (UTF-8): rename it."
+    size, problem = (0, 0), ""
     try:
-        size = picture_size(places.to_read(str(file)))
+        with places.open(str(file)) as opened:
+            size = picture_size(opened)
     except (OSError, SyntaxError, ValueError) as error:
         problem = f"It cannot be read: {error}."[:200]
     return DatasetItem(
-        name=shown,
-        path=f"{wanted.folder.rstrip('/')}/{shown}",
+        name=name,
+        path=f"{wanted.folder.rstrip('/')}/{name}",
         width=size[0],
         height=size[1],
         caption=None if (caption := captions.texts.get(name)) is None else as_text(caption),
@@ -96,7 +106,7 @@ def _item(places: Places, wanted: Wanted, found: PictureFolder, file: Path, size
     )
 
 
-def picture_size(file: Path) -> Size:
+def picture_size(file: IO[bytes]) -> Size:
     """Return width and height of an upright picture, from its header alone."""
     from PIL import Image
 
@@ -113,7 +123,7 @@ def picture_size(file: Path) -> Size:
 def _write(places: Places, body: CaptionsRequest) -> None:
     """Check everything before anything is written."""
     folder = places.to_read(body.folder)
-    found = read_folder(folder, lambda path: _is_inside(places, path))
+    found = _found(places, folder)
     pictures, now = {found.name(file): file for file in found.pictures}, _captions(found)
     changed = [name for name in body.captions if now.texts.get(name) != body.seen.get(name)]
     if changed:

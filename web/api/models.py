@@ -8,6 +8,9 @@ from graph_runtime.events import AnyEvent, PublishedArtifact
 from graph_runtime.queue import RunState
 from graph_runtime.workflow import Workflow
 
+MAX_NUMBER = 2**31 - 1
+"""Nothing that is counted here goes so far; beyond, numbers no longer fit where C keeps them."""
+
 
 class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True)
@@ -93,6 +96,8 @@ class NodeDescription(_Message):
     description: str
     synonyms: list[str]
     side_effects: bool
+    one_of: list[list[str]]
+    """Groups of optional inputs of which one at least must be wired."""
     inputs: list[InputSocket]
     field_sockets: list[FieldSocket]
     outputs: list[OutputSocket]
@@ -247,10 +252,26 @@ class RunDetails(_Message):
     document: Workflow
 
 
+class ComparableRun(_Message):
+    """A run whose curves can be laid beside another's."""
+
+    run: str
+    workflow: str
+    created: float
+    differs: list[str]
+    """Fields that it sets otherwise, as `learning_rate 0.001`."""
+
+
+class ComparableRuns(_Message):
+    """Runs with curves, newest first."""
+
+    runs: list[ComparableRun]
+
+
 class MoveRequest(_Message):
     """The wanted place in the queue, counted from 0."""
 
-    position: Annotated[int, Field(ge=0)]
+    position: Annotated[int, Field(ge=0, le=MAX_NUMBER)]
 
 
 class EventList(_Message):
@@ -413,5 +434,5 @@ ServerMessage = Annotated[RunEvent | RunChanged | RunRemoved | DeviceChanged | F
 class Follow(_Message):
     """What the page sends on the socket: send me this run's events after `seq` (-1: all), and those to come."""
 
-    follow: str
-    after: int = -1
+    follow: Annotated[str, Field(max_length=64)]
+    after: Annotated[int, Field(le=MAX_NUMBER)] = -1

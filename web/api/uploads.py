@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from graph_runtime.files import numbered, place
 from graph_runtime.provenance import safetensors_header
+from graph_runtime.reading import open_regular
 from nodes.diffusion.picture_kinds import readable_suffixes, unread_because
 from web.api.models import Uploaded
 from web.api.places import check_name
@@ -100,7 +101,9 @@ def _keep(temporary: Path, folder: Path, name: str) -> Path:
 
 def _check_content(file: Path, name: str) -> None:
     suffix = file.suffix.lower()
-    if suffix in readable_suffixes() and not raster_type(file):
+    with open_regular(file) as opened:
+        is_picture = bool(raster_type(opened))
+    if suffix in readable_suffixes() and not is_picture:
         raise refused(415, f"{name!r} is not the picture that its name says.")
     if suffix in MODELS:
         try:

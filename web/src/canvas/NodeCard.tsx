@@ -73,7 +73,13 @@ export const NodeCard = memo(function NodeCard({ id, data, selected, height }: N
         <div className="sockets">
           <ul>
             {description.inputs.map((socket) => (
-              <Socket key={socket.name} node={id} socket={socket} side="in" />
+              <Socket
+                key={socket.name}
+                node={id}
+                socket={socket}
+                side="in"
+                choice={description.one_of.find((group) => group.includes(socket.name))}
+              />
             ))}
           </ul>
           <ul>

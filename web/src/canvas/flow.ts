@@ -6,6 +6,7 @@ import type { Group, NodeEntry, Note, Wire } from "../graph/document";
 import { type Document, groupsOf, NODE_WIDTH, nodesOf, notesOf, wiresOf } from "../graph/document";
 import { lookOf } from "../graph/looks";
 import { type NodeDescription, outputOf, type Palette } from "../graph/palette";
+import { pushed } from "../graph/push";
 import { estimatedHeight, estimatedSockets, type Spot } from "../graph/size";
 import { SUBGRAPH } from "../graph/subgraph";
 import { wireId } from "../state/graphActions";
@@ -114,6 +115,21 @@ export function groupNodes(document: Document, nodes: readonly FlowNode[], selec
       selected: selected.has(id),
       zIndex: -2,
     };
+  });
+}
+
+/** The nodes where they are shown: pushed down by results that grow above them. */
+export function shownNodes(nodes: FlowNode[]): FlowNode[] {
+  const cards = nodes.map((node) => {
+    const { width, height } = sizeOf(node);
+    const usual = node.type === "card" ? estimatedHeight(node.data.description, node.data.entry) : height;
+    return { id: node.id, ...node.position, width, height, usual, isHeld: node.dragging ?? false };
+  });
+  const shifts = pushed(cards);
+  if (shifts.size === 0) return nodes;
+  return nodes.map((node) => {
+    const shift = shifts.get(node.id);
+    return shift ? { ...node, position: { x: node.position.x, y: node.position.y + shift } } : node;
   });
 }
 

@@ -125,7 +125,7 @@ function ColorInput({ id, color }: { id: string; color: string }) {
   );
 }
 
-function Sockets({ description: { inputs, outputs } }: { description: NodeDescription }) {
+function Sockets({ description: { inputs, outputs, one_of } }: { description: NodeDescription }) {
   if (inputs.length + outputs.length === 0) return null;
   return (
     <section className="field-group">
@@ -136,7 +136,7 @@ function Sockets({ description: { inputs, outputs } }: { description: NodeDescri
             <dt>{socket.name}</dt>
             <dd>
               {typeWords(socket.type)}
-              {socket.required ? "" : ` (${text.optional})`}
+              {socket.required ? "" : ` (${optionality(socket.name, one_of)})`}
               {socket.many ? ` (${text.many})` : ""}
             </dd>
           </div>
@@ -151,6 +151,11 @@ function Sockets({ description: { inputs, outputs } }: { description: NodeDescri
     </section>
   );
 }
+
+const optionality = (name: string, groups: string[][]) => {
+  const group = groups.find((each) => each.includes(name));
+  return group ? text.oneOf(group) : text.optional;
+};
 
 function WorkflowFacts() {
   const document = useDocument();
@@ -183,7 +188,7 @@ function WorkflowFacts() {
       <ProblemList problems={problems} />
       {warnings.length > 0 && (
         <>
-          <h3>{text.leftOut}</h3>
+          <h3>{text.notRunning}</h3>
           <ProblemList problems={warnings} kind="warnings" />
         </>
       )}
