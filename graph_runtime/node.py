@@ -88,6 +88,8 @@ class Node(BaseModel):
     """True for a node that keeps its progress in `context.progress_folder`; only one process at a time runs it."""
     not_in_key: ClassVar[frozenset[str]] = frozenset()
     """Fields that cannot change the result."""
+    continues: ClassVar[frozenset[str]] = frozenset()
+    """Fields of which a run may go on from what another value has made: `context.stem` is the node's key without them."""
     sweeps: ClassVar[tuple[tuple[str, str], ...]] = ()
     """Pairs of fields: one names a `node.field` above, the other lists values for it, one per line. What lies between is made
     once per combination and arrives, with the first pair's values changing fastest, at the inputs that take several wires."""
