@@ -16,7 +16,7 @@ from graph_runtime.context import Sha256
 from graph_runtime.errors import DamagedCache
 from graph_runtime.index import Entry, Index
 from graph_runtime.locks import FileLock
-from graph_runtime.reading import digest_file
+from graph_runtime.reading import NotRegular, digest_file
 
 MISS = object()
 """Returned by `get` for what the cache does not hold."""
@@ -36,6 +36,7 @@ class Cache:
             for part in ("files", "temporary", "progress", "sessions"):
                 (self.folder / part).mkdir(parents=True, exist_ok=True)
             self._session = self._begin_session()
+            self._begun = self._session.path.stat().st_mtime
         except OSError as error:
             raise DamagedCache(f"The cache folder {folder} cannot be used: {error.strerror}.") from None
         self._index = Index(self.folder / "index.sqlite")
@@ -61,7 +62,7 @@ class Cache:
             self._memory.move_to_end(key)
             return value
         pending = self._pending.get(key)
-        text = pending.text if pending else self._index.get(key)
+        text = pending.text if pending else self._index.get(key, self._begun)
         if text is None or not all(map(self._sound, codec.files_in(text))):
             return MISS
         try:
@@ -180,10 +181,10 @@ class Cache:
             doomed.append(key)
             users.subtract(names)
             excess -= sum(_size(self._path_of(name)) for name in names if not users[name])
-        self._index.delete(doomed)
+        self._index.delete(doomed, protected)
         self._memory.clear()
         self._memory_bytes = 0
-        self._sweep({name for name, count in users.items() if count}, protected)
+        self._sweep({name for _, text, _ in self._index.oldest_first() for name in codec.files_in(text)}, protected)
         self._sweep_progress(time.time() - ABANDONED_SECONDS)
         return before - self._disk_bytes()
 
@@ -255,13 +256,13 @@ class Cache:
     def _sound(self, name: str) -> bool:
         """Whether a store file is there and still has the content that names it."""
         path = self._path_of(name)
-        if not path.is_file():
-            return False
-        stamp = _stamp(path)
-        if self._verified.get(name) != stamp:
-            if digest_file(path) != name.split(".", 1)[0]:
+        try:
+            stamp = _stamp(path)
+            if self._verified.get(name) != stamp and digest_file(path) != name.split(".", 1)[0]:
                 return False
-            self._verified[name] = stamp
+        except (FileNotFoundError, NotRegular):
+            return False
+        self._verified[name] = stamp
         return True
 
     def _path_of(self, name: str) -> Path:
