@@ -50,6 +50,11 @@ class Cache:
         self._sweep_temporary(self._oldest_session())
         self._sweep_locks()
 
+    @property
+    def spare_bytes(self) -> int:
+        """What a file may weigh that is kept only because it could save time: it must not push all else out."""
+        return self.max_bytes // 4
+
     def get(self, key: str, kind: Any = Any) -> Any:
         """Return the value of type `kind` under `key`, or MISS; what is damaged counts as a miss."""
         value, text = self._memory.get(key, (MISS, None))
