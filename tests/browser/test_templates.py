@@ -63,5 +63,4 @@ def test_no_card_of_a_template_lies_on_another(open_page: Callable[..., Page]) -
         for one, other in combinations(boxes(template, sizes), 2)
         if one.is_over(other)
     ]
-    (ROOT / ".." / "page2-sizes.json").write_text(json.dumps(sizes))
     assert overlaps == []

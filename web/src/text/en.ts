@@ -35,6 +35,7 @@ export const text = {
   unknown: "unknown",
   unknownType: (type: string) => `There is no node type ${type}. Install the package that brings it.`,
   optional: "optional",
+  boundary: { in: "Comes from outside the subgraph", out: "Goes out of the subgraph" },
   oneOfThese: (number: number) => `one of these ${number === 2 ? "two" : number}`,
   oneOf: (names: string[]) => `one of ${names.join(" and ")} is needed`,
   many: "several",
