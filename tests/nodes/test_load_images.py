@@ -78,6 +78,14 @@ def test_of_two_captions_one_is_named_as_not_read(desk: Desk) -> None:
     assert desk.messages.texts == ["a.caption is not read: another file is the caption of the same picture."]
 
 
+def test_a_caption_without_a_picture_is_told(desk: Desk) -> None:
+    desk.picture("p/a.png", text="one")
+    desk.picture("p/sub/b.png")
+    (desk.root / "p" / "b.txt").write_text("two")
+    assert [p.text for p in images(desk).pictures] == ["one", None]
+    assert desk.messages.texts == ["b.txt is no caption: no picture has that name."]
+
+
 def test_captions_from_a_csv_table(desk: Desk) -> None:
     desk.picture("p/a.png")
     desk.picture("p/sub/b.png")
