@@ -5,19 +5,21 @@ Each changes the model's own weights W by strength * (W' - W), beside all others
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from nodes.diffusion.adapters import LowRankAdapter, leaf_of
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.lora_deltas import PLAIN, begin, empty_leaves, weight_change
+from nodes.diffusion.lora_deltas import begin, empty_leaves, is_plain, scale_of, weight_change
 from nodes.diffusion.randomness import generator_for
 
 Layers = dict[str, dict[str, Tensor]]
@@ -25,7 +27,7 @@ Layers = dict[str, dict[str, Tensor]]
 
 
 class ChangedLayer(nn.Module):
-    """A linear or convolutional layer, perhaps wrapped already, with a change of its weight beside it."""
+    """A linear or convolutional layer or a norm, perhaps wrapped already, with a change of its weight beside it."""
 
     def __init__(self, layer: nn.Module, leaves: Mapping[str, nn.Parameter], scale: float, strength: float) -> None:
         super().__init__()
@@ -39,11 +41,18 @@ class ChangedLayer(nn.Module):
             change = (self.strength * weight_change(self.leaves, layer.weight, self.scale)).to(hidden.dtype)
             bias = self.leaves.get("diff_b")
             bias = None if bias is None else (self.strength * bias).to(hidden.dtype)
-        if isinstance(layer, nn.Conv2d):
-            added = F.conv2d(hidden, change, bias, layer.stride, layer.padding, layer.dilation, layer.groups)  # pyright: ignore
-        else:
-            added = F.linear(hidden, change, bias)
-        return self.base_layer(hidden) + added
+        return self.base_layer(hidden) + _passed(layer, hidden, change, bias)
+
+
+def _passed(layer: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """What a layer would make of its input with another weight and bias; it is linear in both."""
+    if isinstance(layer, nn.Conv2d):
+        return F.conv2d(hidden, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)  # pyright: ignore
+    if isinstance(layer, nn.GroupNorm):
+        return F.group_norm(hidden, layer.num_groups, weight, bias, layer.eps)
+    if isinstance(layer, nn.LayerNorm):
+        return F.layer_norm(hidden, layer.normalized_shape, weight, bias, layer.eps)
+    return F.linear(hidden, weight, bias)
 
 
 def innermost(layer: Any) -> Any:
@@ -77,9 +86,11 @@ def _modules(model: StableDiffusion) -> dict[str, Any]:
 
 
 def _values(adapter: LowRankAdapter, modules: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The trained values of an adapter's tensors, or their first, from the seed."""
+    """The trained values of an adapter's tensors; or their first: those that it goes on from, or drawn from the seed."""
     if adapter.weights:
         return adapter_tensors(adapter)
+    if adapter.start:
+        return load_file(adapter.start)
     found: dict[str, Tensor] = {}
     for part, targets in adapter.targets():
         for target in targets:
@@ -104,7 +115,7 @@ def _lay_plain(adapter: LowRankAdapter, layers: Layers, modules: Mapping[str, An
     """Wrap the layers that have B A alone in peft's; return the new tensors."""
     ranks: dict[tuple[str, int], list[str]] = {}
     for full, leaves in layers.items():
-        if leaves.keys() == PLAIN:
+        if is_plain(leaves):
             part, _, target = full.partition(".")
             ranks.setdefault((part, leaves["lora_A.weight"].shape[0]), []).append(target)
     found: dict[str, nn.Parameter] = {}
@@ -113,7 +124,7 @@ def _lay_plain(adapter: LowRankAdapter, layers: Layers, modules: Mapping[str, An
         del modules[part].peft_config  # peft's own note; with it left there, the next adapter would bring a warning
         for target in targets:
             layer: Any = modules[part].get_submodule(target)
-            layer.scaling[name] = adapter.strength_on(part) * adapter.scale
+            layer.scaling[name] = adapter.strength_on(part) * scale_of(layers[f"{part}.{target}"], adapter.scale)
             for leaf, inner in (("lora_A.weight", layer.lora_A[name]), ("lora_B.weight", layer.lora_B[name])):
                 if adapter.weights is None:  # it is to be trained, and the half precision of a model would lose small updates
                     inner.float()
@@ -127,13 +138,14 @@ def _lay_others(adapter: LowRankAdapter, layers: Layers, modules: Mapping[str, A
     """Wrap the layers that have other tensors; return these."""
     found: dict[str, nn.Parameter] = {}
     for full, leaves in layers.items():
-        if leaves.keys() != PLAIN:
+        if not is_plain(leaves):
             part, _, target = full.partition(".")
             parent, _, child = target.rpartition(".")
             owner, layer = modules[part].get_submodule(parent), modules[part].get_submodule(target)
             device = innermost(layer).weight.device
-            own = {leaf: nn.Parameter(tensor.to(device), requires_grad=False) for leaf, tensor in leaves.items()}
-            setattr(owner, child, ChangedLayer(layer, own, adapter.scale, adapter.strength_on(part)))
+            trained = {leaf: tensor for leaf, tensor in leaves.items() if leaf != "alpha"}
+            own = {leaf: nn.Parameter(tensor.to(device), requires_grad=False) for leaf, tensor in trained.items()}
+            setattr(owner, child, ChangedLayer(layer, own, scale_of(leaves, adapter.scale), adapter.strength_on(part)))
             found |= {f"{full}.{leaf}": parameter for leaf, parameter in own.items()}
     return found
 
@@ -161,3 +173,9 @@ def adapter_tensors(adapter: LowRankAdapter) -> dict[str, Tensor]:
     if adapter.weights is None:
         raise InputError("this adapter has not been trained yet.", field="model", remedy="Wire the trained model here.")
     return load_file(adapter.weights)
+
+
+def stated_alphas(path: Path) -> dict[str, Tensor]:
+    """Return the alphas in a file of an adapter's tensors, which no training changes."""
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys() if leaf_of(name)[1] == "alpha"}  # noqa: SIM118
