@@ -20,8 +20,9 @@ from aiohttp import web
 
 from graph_runtime.arguments import add_serving
 from graph_runtime.discovery import TEMPLATES, load_palette
+from graph_runtime.errors import WorkflowError
 from graph_runtime.queue import RunStateError
-from graph_runtime.session import default_cache_folder
+from graph_runtime.session import cache_limit, default_cache_folder
 from graph_runtime.supervisor import Supervisor
 from web.api.device import available_devices
 from web.api.events import forward, watch_device
@@ -115,6 +116,14 @@ async def serve(options: argparse.Namespace, settings: Settings) -> None:
         await runner.cleanup()
 
 
+def free_port(host: str) -> int:
+    """Return a port at which nothing listens yet."""
+    family, _, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family) as probe:
+        probe.bind(address)
+        return probe.getsockname()[1]
+
+
 def address_at(host: str, guard: Guard) -> str:
     """Return the address that opens the page by way of `host`, with the token where it is asked for."""
     name = f"[{host}]" if ":" in host else host
@@ -139,6 +148,13 @@ def main(arguments: list[str] | None = None) -> int:
     root = Path(options.workspace).resolve()
     if not root.is_dir():
         parser.error(f"the workspace {root} is not a folder")
+    try:
+        options.port = options.port or free_port(options.host)
+        cache_limit()
+    except (OSError, UnicodeError) as error:
+        parser.error(f"nothing can be served at the host {options.host[:80]!r}: {getattr(error, 'strerror', None) or error}")
+    except WorkflowError as error:
+        parser.error(str(error))
     settings = _settings(options, root)
     if not Guard(options.host, options.port, settings.token).is_local and len(settings.token) < SHORTEST_TOKEN:
         parser.error(f"LATENTLOOM_TOKEN needs at least {SHORTEST_TOKEN} characters when others can reach the server")
@@ -149,8 +165,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(serve(options, settings))
-    except OSError as error:
-        LOG.error("%s:%s cannot be served: %s.", options.host, options.port, error.strerror)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        LOG.error("%s:%s cannot be served: %s.", options.host[:80], options.port, reason)
         return 1
     except RunStateError as error:
         LOG.error("%s %s", error, error.remedy)

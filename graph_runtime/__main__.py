@@ -1,6 +1,7 @@
 """The command line `latentloom`: run, validate, plan, nodes, cache, inspect, serve."""
 
 import argparse
+import io
 import json
 import os
 import signal
@@ -24,12 +25,15 @@ from graph_runtime.workspace import Workspace
 
 DONE, NODE_FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 SERVER = Path(__file__).resolve().parent.parent / "server.py"
+REACH = "Copy it into the workspace, choose another --workspace, or name the path with --set."
 STATUS = {"succeeded": DONE, "failed": NODE_FAILED, "interrupted": INTERRUPTED}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status; every expected failure is one clear message."""
     options = parse_arguments(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what files carry may be no text, such as half a surrogate pair
+        sys.stdout.reconfigure(errors="backslashreplace")
     commands = {
         "run": run_command,
         "validate": validate_command,
@@ -62,7 +66,7 @@ def _show(text: str) -> int:
 
 def _report(error: WorkflowError, *, as_json: bool) -> int:
     if as_json:
-        print(json.dumps({"problems": [problem.to_json() for problem in error.problems]}))
+        print(json.dumps({"message": str(error), "problems": [problem.to_json() for problem in error.problems]}))
     else:
         for problem in error.problems:
             print(problem, file=sys.stderr)
@@ -80,7 +84,7 @@ def _prepared(options: argparse.Namespace) -> Generator[tuple[Prepared, Cache]]:
         raise WorkflowError(Problem(f"The workspace {workspace_root} is not a folder."))
     workflow = read_workflow(Path(options.file))
     workflow, trusted = apply_overrides(workflow, options.set, palette, workspace_root)
-    workspace = Workspace(workspace_root, packages=palette.folders, trusted=tuple(trusted))
+    workspace = Workspace(workspace_root, packages=palette.folders, trusted=tuple(trusted), remedy=REACH)
     with _cache(options) as cache:
         yield prepare(workflow, palette, workspace, cache, options.target), cache
 
@@ -144,7 +148,11 @@ def validate_command(options: argparse.Namespace) -> int:
     """Name every problem of a workflow."""
     with _prepared(options) as (prepared, _):
         nodes = len(prepared.graph.workflow.nodes)
-    print(json.dumps({"problems": []}) if options.json else f"{options.file}: {nodes} nodes, no problems.")
+        warnings = list(prepared.graph.left_out.warnings())
+    if options.json:
+        print(json.dumps({"problems": [], "warnings": [warning.to_json() for warning in warnings]}))
+    else:
+        print("\n".join([f"{options.file}: {nodes} nodes, no problems.", *map(str, warnings)]))
     return DONE
 
 
@@ -152,16 +160,19 @@ def plan_command(options: argparse.Namespace) -> int:
     """Say which nodes would run and which would come from the cache."""
     with _prepared(options) as (prepared, cache):
         plan = prepared.plan(cache)
-    states = {id: "run" if id in set(plan.to_run) else "cached" for id in plan.needed}
+    warnings = list(prepared.graph.left_out.warnings())
+    to_run = set(plan.to_run)
+    states = {id: "run" if id in to_run else "cached" for id in plan.needed}
     states |= {id: "skipped" for id in prepared.graph.workflow.nodes if id not in states}
     if options.json:
         keys = {id: step.key for id, step in prepared.graph.steps.items()}
         rows = {id: {"state": state, "key": keys.get(id, "")} for id, state in states.items()}
-        print(json.dumps({"targets": prepared.targets, "nodes": rows}))
+        print(json.dumps({"targets": prepared.targets, "nodes": rows, "warnings": [each.to_json() for each in warnings]}))
     else:
         width = max(map(len, states), default=0)
         for id, state in states.items():
             print(f"{id:{width}}  {state:8}{prepared.graph.workflow.nodes[id].type}")
+        print("\n".join(map(str, warnings)), end="\n" if warnings else "")
     return DONE
 
 

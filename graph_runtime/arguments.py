@@ -1,7 +1,11 @@
 """The options of the command line."""
 
 import argparse
+import contextlib
 from importlib.metadata import version
+
+MAX_GIGABYTES = 1_000_000
+MAX_PORT = 65535
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -41,7 +45,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 def add_serving(parser: argparse.ArgumentParser) -> None:
     """Add the options of the server."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at; beyond this machine, a token is asked for")
-    parser.add_argument("--port", type=int, default=8199)
+    parser.add_argument("--port", type=_port, default=8199, help="0 takes any port that is free")
     parser.add_argument("--workspace", default=".", metavar="DIR", help="folder that the editor works in")
     parser.add_argument("--output", metavar="DIR", help="where files go (default: outputs/ in the workspace)")
     parser.add_argument("--device", default="auto", type=_device, help="auto, cpu, cuda, cuda:N or mps")
@@ -66,11 +70,25 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="machine-readable output")
 
 
+def gigabytes(text: str) -> float:
+    """Return the number that a text gives; raise ValueError when no disk has so many gigabytes."""
+    with contextlib.suppress(ValueError):
+        if 0 <= (value := float(text)) <= MAX_GIGABYTES:
+            return value
+    raise ValueError(f"a number of gigabytes from 0 to {MAX_GIGABYTES:,} is needed")
+
+
 def _gigabytes(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1e6:
-        raise argparse.ArgumentTypeError("a number of gigabytes is needed")
-    return value
+    try:
+        return gigabytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= MAX_PORT):
+        raise argparse.ArgumentTypeError(f"a whole number from 0 to {MAX_PORT} is needed; 0 takes any port that is free")
+    return int(text)
 
 
 def _device(text: str) -> str:

@@ -3,11 +3,14 @@
 import json
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from graph_runtime.errors import Interrupted
+from graph_runtime.outside import Watch
 
 Level = Literal["info", "warning"]
 METADATA_KEY = "latentloom"
@@ -43,6 +46,11 @@ class Reporter(Protocol):
 class FileStore(Protocol):
     """Keeps files by content, and remembers per-item results by key."""
 
+    @property
+    def spare_bytes(self) -> int:
+        """What a file may weigh that is kept only because it could save time."""
+        ...
+
     def add_file(self, suffix: str, write: Callable[[Path], object]) -> Path: ...
     def find_item(self, key: str) -> Any: ...
     def keep_item(self, key: str, value: Any) -> None: ...
@@ -59,6 +67,8 @@ class SilentReporter:
 
 class PlainFolder:
     """A file store without memory: every file is new, every item is unknown."""
+
+    spare_bytes = 0
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="latentloom-"))
@@ -100,12 +110,28 @@ class RunContext:
     provenance: Provenance = field(default_factory=Provenance)
     fingerprint: Any = None
     """What the node's `fingerprint` returned in this run."""
+    stem: str = ""
+    """The node's key without the fields that it `continues`: what is kept under it is of runs that differ in these alone."""
     progress_folder: Path | None = None
     """Where a long node keeps what it needs to go on after a crash; emptied when the node finishes. None: nowhere."""
     stop_requested: Callable[[], bool] = lambda: False
+    watch: Watch = field(default_factory=Watch)
+    """Sees to it that what is read from outside is what the run was planned with."""
 
     def locate(self, digest: str) -> Path:
-        """Return where outside content lies now; raise FileNotFoundError when this run has not seen it."""
+        """Return where outside content lies now, which nobody may change until the node ends.
+
+        Raises ContentChanged when it is another content now, FileNotFoundError when this run has not seen it.
+        """
+        place = self._place(digest)
+        self.watch.begin(digest)
+        return place
+
+    def open(self, digest: str) -> AbstractContextManager[BufferedReader]:
+        """Open an outside file that is read at once; raise ContentChanged when it is another one now. For many small ones."""
+        return self.watch.opened(digest, self._place(digest))
+
+    def _place(self, digest: str) -> Path:
         try:
             return self.located[digest]
         except KeyError:
@@ -113,6 +139,7 @@ class RunContext:
 
     def progress(self, step: int, total: int) -> None:
         """Report that `step` of `total` is done; raise Interrupted when the person asked to stop."""
+        self.watch.glance()
         self.reporter.progress(step, total)
         self.stop_if_asked()
 
@@ -143,4 +170,5 @@ class RunContext:
 
     def keep_item(self, key: str, value: Any) -> None:
         """Keep a per-item result (JSON values, and Paths of cache files) for every later run."""
+        self.watch.check()
         self.store.keep_item(key, value)

@@ -78,9 +78,13 @@ class Display:
             self._bars.remove_task(self._tasks.pop(node))
 
     def _finish(self, event: ev.RunFinished) -> None:
-        skipped = [id for id, outcome in event.nodes.items() if outcome.state == "skipped"]
-        if skipped:
-            self._print(f"{MARKS['skipped']} ", f"not run: {', '.join(skipped[:20])}")
+        skipped: dict[str, list[str]] = {}
+        for id, outcome in event.nodes.items():
+            if outcome.state == "skipped":
+                skipped.setdefault(outcome.reason, []).append(id)
+        for reason, ids in skipped.items():
+            because = f" ({reason})" if reason else ""
+            self._print(f"{MARKS['skipped']} ", f"not run: {', '.join(ids[:20])}{because}")
         for artifact in event.artifacts:
             self._print("[green]→[/] ", f"{artifact.path} ({artifact.bytes / 1e6:.2f} MB)")
         if event.status == "interrupted":

@@ -1,7 +1,7 @@
 """Problems, each naming the node, the field and the remedy."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,10 +24,28 @@ class Problem:
         return asdict(self)
 
 
-def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
-    """Return a remedy that suggests the known name most like `name`."""
-    nearest = difflib.get_close_matches(name, list(known), n=1)
-    return f"Did you mean {nearest[0]}?" if nearest else otherwise
+MAX_COMPARISONS = 20_000
+LONGEST_COMPARED = 64
+
+
+class Suggestions:
+    """Suggests known names for unknown ones, as long as that takes little: a workflow may have thousands of both."""
+
+    def __init__(self) -> None:
+        self._left = MAX_COMPARISONS
+
+    def did_you_mean(self, name: str, known: Collection[str], otherwise: str = "") -> str:
+        """Return a remedy that suggests the known name most like `name`."""
+        if len(name) > LONGEST_COMPARED or len(known) > self._left:
+            return otherwise
+        self._left -= len(known)
+        nearest = difflib.get_close_matches(name, known, n=1)
+        return f"Did you mean {nearest[0]}?" if nearest else otherwise
+
+
+def did_you_mean(name: str, known: Collection[str], otherwise: str = "") -> str:
+    """Return a remedy for a single unknown name."""
+    return Suggestions().did_you_mean(name, known, otherwise)
 
 
 def readable(details: Any) -> str:

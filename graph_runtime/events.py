@@ -98,11 +98,12 @@ class PublishedArtifact(BaseModel):
 
 
 class NodeOutcome(BaseModel):
-    """How a node ended, and the seconds it took."""
+    """How a node ended, the seconds it took, and why it did not run although it was wanted, such as `latents is muted`."""
 
     model_config = ConfigDict(frozen=True)
     state: NodeState
     seconds: float = 0.0
+    reason: str = ""
 
 
 class RunFinished(Event):
@@ -112,6 +113,10 @@ class RunFinished(Event):
     status: RunStatus
     nodes: dict[str, NodeOutcome]
     artifacts: list[PublishedArtifact]
+
+    def not_run(self) -> dict[str, str]:
+        """Return the nodes that were wanted and did not run, each with the reason."""
+        return {id: outcome.reason for id, outcome in self.nodes.items() if outcome.reason}
 
 
 AnyEvent = Annotated[

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from graph_runtime import events as ev
+from graph_runtime import history
 from graph_runtime.cache import MISS, Cache
 from graph_runtime.context import Artifact, Provenance, RunContext
 from graph_runtime.emitter import Emitter, NodeReporter
 from graph_runtime.errors import Interrupted
 from graph_runtime.failures import explained
-from graph_runtime.graph import Graph, Source, Step
+from graph_runtime.graph import Graph
+from graph_runtime.outside import Content, ContentChanged, Watch
+from graph_runtime.steps import Source, Step
 
 FROM_CACHE = ev.NodeOutcome(state="cached")
 
@@ -39,6 +42,8 @@ class Surroundings:
     located: Mapping[str, Path] = field(default_factory=dict[str, Path])
     provenance: Provenance = field(default_factory=Provenance)
     stop_requested: Callable[[], bool] = lambda: False
+    contents: Mapping[str, Content] = field(default_factory=dict[str, Content])
+    """What lies at `located`, to tell whether it still does."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +79,11 @@ def execute(graph: Graph, targets: list[str], around: Surroundings, run_name: st
     """Run what the targets need; return the last event, which says how every node ended."""
     plan = make_plan(graph, targets, around.cache)
     around.cache.flush()  # from now on other processes know what this run uses, and leave it
-    run = _Run(graph, plan, around)
+    run = _Run(graph, plan, around, run_name)
     around.emitter.emit(ev.RunStarted(run=run_name, workflow=graph.workflow.name, targets=targets, nodes=plan.needed))
+    for warning in graph.left_out.warnings():
+        text = f"{warning.field}: {warning.message}" if warning.field else warning.message
+        around.emitter.emit(ev.NodeMessage(node=warning.node, level="warning", text=text))
     finished = run.finish(run.walk())
     try:
         around.cache.flush()
@@ -87,12 +95,13 @@ def execute(graph: Graph, targets: list[str], around: Surroundings, run_name: st
 class _Run:
     """The state of one execution."""
 
-    def __init__(self, graph: Graph, plan: Plan, around: Surroundings) -> None:
+    def __init__(self, graph: Graph, plan: Plan, around: Surroundings, name: str) -> None:
+        self.name = name
         self.graph = graph
         self.plan = plan
         self.around = around
         self.values = dict(plan.at_hand)
-        self.outcomes: dict[str, ev.NodeOutcome] = {}
+        self.outcomes = {id: _skipped(reason) for id, reason in graph.left_out.dropped.items()}
         self.artifacts: list[ev.PublishedArtifact] = []
         self.made = set[str]()
         """The keys of what this run has computed."""
@@ -115,13 +124,16 @@ class _Run:
 
     def finish(self, status: ev.RunStatus) -> ev.RunFinished:
         """Return the closing event; what was not reached counts as skipped."""
-        nodes = {id: self.outcomes.get(id, ev.NodeOutcome(state="skipped")) for id in self.graph.workflow.nodes}
+        stopped = set(self.plan.needed if status == "interrupted" else ())
+        rest = {id: _skipped("the run was stopped" if id in stopped else "") for id in self.graph.workflow.nodes}
+        nodes = {id: self.outcomes.get(id, otherwise) for id, otherwise in rest.items()}
         return ev.RunFinished(status=status, nodes=nodes, artifacts=self.artifacts)
 
     def _serve_from_cache(self, id: str, *, is_target: bool) -> None:
         try:
             if is_target:
                 self._publish(id)
+            self._tell_of(self.graph.steps[id])
             self.outcomes[id] = FROM_CACHE
             self.around.emitter.emit(ev.NodeFinished(node=id, state="cached", seconds=0.0))
         except OSError as error:
@@ -129,8 +141,8 @@ class _Run:
         self._free_if_unused(id)
 
     def _run_or_skip(self, step: Step, *, is_target: bool) -> None:
-        if any(source.node not in self.values for source in _sources(step)):
-            self.outcomes[step.id] = ev.NodeOutcome(state="skipped")
+        if lacking := next((source.node for source in _sources(step) if source.node not in self.values), None):
+            self.outcomes[step.id] = _skipped(self.outcomes[lacking].reason or f"{lacking} failed")
         else:
             started = time.perf_counter()
             self.around.emitter.emit(ev.NodeStarted(node=step.id, node_type=step.type.name))
@@ -155,13 +167,19 @@ class _Run:
         with self._progress_folder(step) as folder:
             found = cache.get(step.key, step.type.result) if folder or step.key in self.made else MISS
             if found is not MISS:
+                self._tell_of(step)
                 return found
             if folder:
                 cache.flush()
-            result = self._call(step, folder)
+            try:
+                result = self._call(step, folder)
+            except ContentChanged:
+                cache.forget_progress(step.key)  # it may have come of the other content
+                raise
             cache.put(step.key, result)
             self.made.add(step.key)
             if folder:
+                history.keep_for(step.key, folder, cache)
                 cache.flush()
                 cache.forget_progress(step.key)
         return result
@@ -182,10 +200,13 @@ class _Run:
         self._stop_if_asked()
         arguments = {name: self._argument(step, name, sources) for name, sources in step.inputs.items()}
         wired = {name: value for name, value in arguments.items() if step.type.inputs[name].is_field}
-        node = step.make_node(wired)
+        node, watch = step.make_node(wired), Watch(self.around.contents)
         if step.type.context_parameter:
-            arguments[step.type.context_parameter] = self._context(step, progress_folder)
-        return node.run(**{name: value for name, value in arguments.items() if name not in wired})
+            arguments[step.type.context_parameter] = self._context(step, progress_folder, watch)
+        try:
+            return node.run(**{name: value for name, value in arguments.items() if name not in wired})
+        finally:
+            watch.check()  # an error may have no other cause either
 
     def _argument(self, step: Step, name: str, sources: list[Source]) -> Any:
         found = [self._output(source) for source in sources]
@@ -196,17 +217,27 @@ class _Run:
         outputs = self.graph.steps[source.node].type.outputs
         return value if list(outputs) == ["output"] else getattr(value, source.output)
 
-    def _context(self, step: Step, progress_folder: Path | None) -> RunContext:
-        around = self.around
+    def _reporter(self, step: Step) -> NodeReporter:
+        return NodeReporter(self.around.emitter, step.id, self.around.publisher.keep_preview)
+
+    def _tell_of(self, step: Step) -> None:
+        """Show the curve and the pictures of a node whose result is at hand; a run that goes on has shown them already."""
+        if step.type.cls.resumable and not self.around.emitter.goes_on:
+            history.tell_of(step.key, self.around.cache, self._reporter(step))
+
+    def _context(self, step: Step, progress_folder: Path | None, watch: Watch) -> RunContext:
+        around, reporter = self.around, self._reporter(step)
         return RunContext(
             device=around.device,
-            reporter=NodeReporter(around.emitter, step.id, around.publisher.keep_preview),
+            reporter=history.History(reporter, progress_folder, self.name) if progress_folder else reporter,
             store=around.cache,
             located=around.located,
             provenance=self._provenance(step),
             fingerprint=step.fingerprint,
+            stem=step.stem,
             progress_folder=progress_folder,
             stop_requested=around.stop_requested,
+            watch=watch,
         )
 
     def _provenance(self, step: Step) -> Provenance:
@@ -236,6 +267,10 @@ class _Run:
     def _free_if_unused(self, id: str) -> None:
         if self.uses[id] <= 0:
             self.values.pop(id, None)
+
+
+def _skipped(reason: str) -> ev.NodeOutcome:
+    return ev.NodeOutcome(state="skipped", reason=reason)
 
 
 def _sources(step: Step) -> Iterator[Source]:

@@ -5,7 +5,8 @@ import re
 import signal
 
 from graph_runtime.errors import Problem
-from graph_runtime.graph import Step, problem_of
+from graph_runtime.graph import problem_of
+from graph_runtime.steps import Step
 
 NO_MEMORY = "can't allocate memory"
 """What torch's allocator of a CPU says in a RuntimeError."""

@@ -4,12 +4,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from graph_runtime.errors import Problem, WorkflowError, readable
-from graph_runtime.node import Json, Node, NodeType, OutsideFiles, accepts
+from graph_runtime.modes import LeftOut, apply_modes
+from graph_runtime.node import NodeType, OutsideFiles
+from graph_runtime.steps import Source, Step, ordered
 from graph_runtime.workflow import Workflow
 
 if TYPE_CHECKING:
@@ -18,38 +20,13 @@ if TYPE_CHECKING:
 KEY_FORMAT = 1
 
 
-class Source(NamedTuple):
-    """Where a value comes from: an output of a node."""
-
-    node: str
-    output: str
-
-
-@dataclass
-class Step:
-    """One node of the graph, ready to run once its inputs are there."""
-
-    id: str
-    type: NodeType
-    fields: dict[str, Any]
-    """Field values from the document, those that arrive on wires left out."""
-    inputs: dict[str, list[Source]] = field(default_factory=dict[str, list[Source]])
-    node: Node | None = None
-    """The node; None when a field arrives on a wire, so that it can only be made when it runs."""
-    fingerprint: Json = None
-    key: str = ""
-
-    def make_node(self, wired: Mapping[str, Any]) -> Node:
-        """Return the node, its wired fields filled in."""
-        return self.node or self.type.cls.model_validate({**self.fields, **wired})
-
-
 @dataclass
 class Graph:
     """Steps in topological order, muted ones left out and bypassed ones wired through."""
 
     workflow: Workflow
     steps: dict[str, Step]
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     def default_targets(self) -> list[str]:
         """Return the nodes that save or show something; without any, the nodes that nothing depends on."""
@@ -77,15 +54,22 @@ def build_graph(workflow: Workflow, palette: Mapping[str, NodeType]) -> Graph:
         (source, output), (target, name) = wire.source.split("."), wire.target.split(".")
         if target in steps:
             steps[target].inputs.setdefault(name, []).append(Source(source, output))
-    modes = {entry.mode for entry in workflow.nodes.values()}
-    if "bypassed" in modes:
-        _bypass(workflow, steps)
-    if modes != {"active"}:
-        _drop_muted(steps)
+    left_out = apply_modes(workflow, steps, palette)
+    _make_nodes(steps)
+    return Graph(workflow, {step.id: step for step in ordered(steps)}, left_out)
+
+
+def _make_nodes(steps: Mapping[str, Step]) -> None:
+    """Make every node whose fields are all known; raise WorkflowError naming those whose fields are wrong without a muted one."""
+    problems: list[Problem] = []
     for step in steps.values():
         if not any(step.type.inputs[name].is_field for name in step.inputs):
-            step.node = step.type.cls.model_validate(step.fields)
-    return Graph(workflow, {id: steps[id] for id in _ordered(steps)})
+            try:
+                step.node = step.type.cls.model_validate(step.fields)
+            except ValidationError as error:
+                problems.append(problem_of(error, step))
+    if problems:
+        raise WorkflowError(*problems)
 
 
 def dependencies(workflow: Workflow) -> "nx.DiGraph[str]":
@@ -96,64 +80,6 @@ def dependencies(workflow: Workflow) -> "nx.DiGraph[str]":
     graph.add_nodes_from(workflow.nodes)
     graph.add_edges_from((wire.source.split(".")[0], wire.target.split(".")[0]) for wire in workflow.wires)
     return graph
-
-
-def _ordered(steps: Mapping[str, Step]) -> list[str]:
-    import networkx as nx
-
-    graph: nx.DiGraph[str] = nx.DiGraph()
-    graph.add_nodes_from(steps)
-    graph.add_edges_from(
-        (source.node, step.id) for step in steps.values() for sources in step.inputs.values() for source in sources
-    )
-    return list(nx.topological_sort(graph))
-
-
-def _bypass(workflow: Workflow, steps: dict[str, Step]) -> None:
-    """Replace every source that is a bypassed node's output by that node's first input of a fitting type."""
-    bypassed = {id for id, entry in workflow.nodes.items() if entry.mode == "bypassed"}
-    passes = {id: _passed(steps[id]) for id in bypassed}
-    for step in steps.values():
-        for name, sources in step.inputs.items():
-            step.inputs[name] = [found for source in sources if (found := _followed(source, passes))]
-    for id in bypassed:
-        del steps[id]
-
-
-def _passed(step: Step) -> dict[str, Source | None]:
-    candidates = [(step.type.inputs[name].type, sources[0]) for name, sources in step.inputs.items() if sources]
-    return {
-        output: next((source for type_, source in candidates if accepts(type_, kind)), None)
-        for output, kind in step.type.outputs.items()
-    }
-
-
-def _followed(source: Source, passes: Mapping[str, Mapping[str, Source | None]]) -> Source | None:
-    while source.node in passes:
-        beyond = passes[source.node].get(source.output)
-        if beyond is None:
-            return None
-        source = beyond
-    return source
-
-
-def _drop_muted(steps: dict[str, Step]) -> None:
-    """Remove wires from muted nodes, and the nodes that cannot run without them."""
-    while True:
-        for step in steps.values():
-            for name, sources in step.inputs.items():
-                step.inputs[name] = [source for source in sources if source.node in steps]
-        broken = [step.id for step in steps.values() if any(not step.inputs.get(n) for n in _required(step.type))]
-        if not broken:
-            break
-        for id in broken:
-            del steps[id]
-    for step in steps.values():
-        step.inputs = {name: sources for name, sources in step.inputs.items() if sources}
-
-
-def _required(node_type: NodeType) -> list[str]:
-    return [socket.name for socket in node_type.inputs.values() if socket.required]
 
 
 def compute_keys(graph: Graph, files: OutsideFiles, carried: Mapping[str, Any]) -> None:
@@ -169,15 +95,23 @@ def compute_keys(graph: Graph, files: OutsideFiles, carried: Mapping[str, Any]) 
         except (OSError, ValueError) as error:
             problems.append(problem_of(error, step))
         step.key = _digest(_identity(step, graph, document))
+        if continued := step.type.cls.continues:
+            step.stem = _digest(_identity(step, graph, document, without=continued))
     if problems:
         raise WorkflowError(*problems)
 
 
-def _identity(step: Step, graph: Graph, document: str) -> str:
-    """Return everything that a result depends on, as one text; control characters separate what could run together."""
-    fields = step.node.model_dump_json(exclude=step.type.not_in_key) if step.node else _canonical(step.fields)
+def _identity(step: Step, graph: Graph, document: str, without: frozenset[str] = frozenset()) -> str:
+    """Return everything that a result depends on, as one text; control characters separate what could run together.
+
+    What some fields say, or what arrives at them, is left out if asked for.
+    """
+    if step.node:
+        fields = step.node.model_dump_json(exclude=step.type.not_in_key | without)
+    else:
+        fields = _canonical({name: value for name, value in step.fields.items() if name not in without})
     parts = [f"{KEY_FORMAT} {step.type.identity} {step.type.cls.version}", fields, _canonical(step.fingerprint)]
-    for name in sorted(step.inputs):
+    for name in sorted(step.inputs.keys() - without):
         parts += (f"{name} {graph.steps[source.node].key} {source.output}" for source in step.inputs[name])
     if step.type.cls.side_effects:
         parts.append(document)

@@ -18,8 +18,19 @@ CREATE TABLE IF NOT EXISTS entries (
     key TEXT PRIMARY KEY, text TEXT NOT NULL, seal BLOB NOT NULL, bytes INTEGER NOT NULL, last_used REAL NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS entries_by_use ON entries (last_used);
+CREATE TABLE IF NOT EXISTS texts (key TEXT PRIMARY KEY, text TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, digest TEXT NOT NULL) WITHOUT ROWID;
 """
+LARGE = 800
+"""A longer text lies in `texts`, and `entries` has an empty one: a search for any key reads whole rows, and those longer than
+a quarter of SQLite's page piece by piece."""
+VERSION = 1
+MOVE = f"""
+INSERT OR REPLACE INTO texts SELECT key, text FROM entries WHERE length(text) > {LARGE};
+UPDATE entries SET text = '' WHERE length(text) > {LARGE};
+PRAGMA user_version = {VERSION};
+"""
+TEXT = "CASE text WHEN '' THEN (SELECT text FROM texts WHERE texts.key = entries.key) ELSE text END"
 
 
 class Entry(NamedTuple):
@@ -80,30 +91,53 @@ class Index:
         db = sqlite3.connect(self._path, timeout=30, isolation_level=None)
         with _alone(self._path.with_suffix(".lock")):  # SQLite does not wait for others when it changes the journal mode
             db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=NORMAL")
-        db.executescript(SCHEMA)
+            db.execute("PRAGMA synchronous=NORMAL")
+            db.executescript(SCHEMA)
+            if db.execute("PRAGMA user_version").fetchone()[0] < VERSION:
+                db.executescript(f"BEGIN IMMEDIATE; {MOVE} COMMIT;")
         return db
 
-    def get(self, key: str) -> str | None:
-        """Return the text stored under `key`; a damaged row counts as absent."""
-        row = self._row("SELECT text, seal FROM entries WHERE key = ?", key)
-        return row[0] if row and row[1] == seal(key, row[0]) else None
+    def get(self, key: str, since: float = 0.0) -> str | None:
+        """Return the text stored under `key`; a damaged row counts as absent.
+
+        One that was used last before `since` counts as used from now on, so that nobody evicts it between this and `write`.
+        """
+        row = self._row(f"SELECT {TEXT}, seal, last_used FROM entries WHERE key = ?", key)
+        if not row or not row[0] or row[1] != seal(key, row[0]):
+            return None
+        return row[0] if row[2] >= since or self._still_there(key) else None
+
+    def _still_there(self, key: str) -> bool:
+        """Mark an entry as used; False when it has been evicted meanwhile."""
+        try:
+            with self._transaction():
+                return self._db.execute("UPDATE entries SET last_used = ? WHERE key = ?", (time.time(), key)).rowcount > 0
+        except OSError:  # a full disk keeps nobody from reading
+            return True
 
     def write(self, entries: Iterable[Entry], used: Iterable[str]) -> None:
         """Store entries and mark others as used, in one transaction."""
         now = time.time()
         with self._transaction():
-            rows = [(e.key, e.text, seal(e.key, e.text), e.bytes + len(e.text), now) for e in entries]
-            self._db.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", rows)
+            for e in entries:
+                large = len(e.text) > LARGE
+                row = (e.key, "" if large else e.text, seal(e.key, e.text), e.bytes + len(e.text), now)
+                self._db.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", row)
+                self._db.execute("DELETE FROM texts WHERE key = ?", (e.key,))
+                if large:
+                    self._db.execute("INSERT INTO texts VALUES (?, ?)", (e.key, e.text))
             self._db.executemany("UPDATE entries SET last_used = ? WHERE key = ?", [(now, key) for key in used])
 
     def oldest_first(self) -> Iterator[tuple[str, str, float]]:
         """Yield (key, text, last use), least recently used first."""
-        yield from self._db.execute("SELECT key, text, last_used FROM entries ORDER BY last_used").fetchall()
+        yield from self._db.execute(f"SELECT key, coalesce({TEXT}, ''), last_used FROM entries ORDER BY last_used")
 
-    def delete(self, keys: Iterable[str]) -> None:
+    def delete(self, keys: Iterable[str], before: float) -> None:
+        """Evict entries, but none that has been used since `before`."""
         with self._transaction():
-            self._db.executemany("DELETE FROM entries WHERE key = ?", [(key,) for key in keys])
+            for key in keys:
+                if self._db.execute("DELETE FROM entries WHERE key = ? AND last_used < ?", (key, before)).rowcount:
+                    self._db.execute("DELETE FROM texts WHERE key = ?", (key,))
 
     def total(self) -> tuple[int, int]:
         """Return the number of entries and at most how many bytes they fill; a shared file counts for each of them."""

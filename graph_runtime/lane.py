@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,7 @@ class _Ending:
     state: RunState | None
     problems: Sequence[Problem] = ()
     artifacts: Sequence[ev.PublishedArtifact] = ()
+    not_run: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class Lane:
@@ -191,10 +192,11 @@ class Lane:
 
     async def _orderly(self, current: _Current, status: str) -> _Ending:
         artifacts = current.finished.artifacts if current.finished else []
+        not_run = current.finished.not_run() if current.finished else {}
         if status != "interrupted":
-            return _Ending(STATES.get(status, "failed"), current.problems, artifacts)
+            return _Ending(STATES.get(status, "failed"), current.problems, artifacts, not_run)
         if current.cancelled:
-            return _Ending("cancelled", artifacts=artifacts)
+            return _Ending("cancelled", artifacts=artifacts, not_run=not_run)
         await self._dismiss()  # somebody told it to end
         return _Ending(None)
 
@@ -225,7 +227,7 @@ class Lane:
                 if ending.state is None:
                     self._desk.queue.requeue(id, orderly=True)
                 else:
-                    self._desk.queue.finish(id, ending.state, ending.problems, ending.artifacts)
+                    self._desk.queue.finish(id, ending.state, ending.problems, ending.artifacts, ending.not_run)
                     self._desk.logs.pop(id, None)
             except OSError:
                 if self._stopping:

@@ -3,10 +3,11 @@
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from inspect import cleandoc, signature
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
@@ -59,6 +60,18 @@ class OutsideFiles(Protocol):
         """Return where a workspace path lies."""
         ...
 
+    def beside(self, path: str, name: str) -> Path | None:
+        """Return a companion of a file: what lies beside it, or beside what it is a link to, as `name`; None without one."""
+        ...
+
+    def digest_beside(self, path: str, name: str) -> str | None:
+        """Return the sha256 of a companion of a file, None when there is none."""
+        ...
+
+
+Wired = Mapping[str, Sequence["Node"]]
+"""By the name of each input, the nodes wired to it, in order; one with wired fields is a bare `Node`."""
+
 
 @dataclass(frozen=True)
 class Socket:
@@ -88,6 +101,10 @@ class Node(BaseModel):
     """True for a node that keeps its progress in `context.progress_folder`; only one process at a time runs it."""
     not_in_key: ClassVar[frozenset[str]] = frozenset()
     """Fields that cannot change the result."""
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    """Groups of inputs that are optional by themselves, of which one at least must be wired."""
+    continues: ClassVar[frozenset[str]] = frozenset()
+    """Fields of which a run may go on from what another value has made: `context.stem` is the node's key without them."""
     sweeps: ClassVar[tuple[tuple[str, str], ...]] = ()
     """Pairs of fields: one names a `node.field` above, the other lists values for it, one per line. What lies between is made
     once per combination and arrives, with the first pair's values changing fastest, at the inputs that take several wires."""
@@ -99,6 +116,9 @@ class Node(BaseModel):
     def fingerprint(self, files: OutsideFiles) -> Json:
         """Return the identity of everything `run` reads from outside the cache, None when it reads nothing."""
         return None
+
+    def check(self, wired: Wired) -> None:
+        """Raise, as `run` would, what the fields and the nodes that are wired to the inputs already show to be wrong."""
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the outputs; never change an input."""
@@ -152,6 +172,7 @@ class NodeType:
             "description": self.description,
             "synonyms": list(self.cls.synonyms),
             "side_effects": self.cls.side_effects,
+            "one_of": [list(group) for group in self.cls.one_of],
             "inputs": [
                 {"name": s.name, "type": s.type_name, "many": s.many, "required": s.required}
                 for s in self.inputs.values()
@@ -192,6 +213,9 @@ def describe(cls: type[Node], category: str = "", package: str = "") -> NodeType
             raise TypeError(f"{cls.__name__}: {name} is both a field and a parameter of run.")
         else:
             inputs[name] = _wire_socket(name, hints[name], optional=parameter.default is not parameter.empty)
+    for name in chain.from_iterable(cls.one_of):
+        if name not in inputs or inputs[name].required or inputs[name].is_field:
+            raise TypeError(f"{cls.__name__}: {name}, of which one_of speaks, is no optional input.")
     if "return" not in hints:
         raise TypeError(f"{cls.__name__}.run has no return type.")
     return NodeType(

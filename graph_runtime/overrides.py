@@ -71,12 +71,13 @@ def parse_value(text: str, annotation: Any) -> Any:
 def _path(text: str, workspace: Path, trusted: list[Path]) -> str:
     """Trust a path that exists from where the person stands; write it relative to the workspace when it lies inside.
 
-    A plain name is left as it is: it may be a model's, or lie in the workspace. Empty when there is nothing at the path.
+    A link keeps its own name, which says what kind of file it is. A plain name is left as it is: it may be a model's, or lie
+    in the workspace. Empty when there is nothing at the path.
     """
     path = Path(text).expanduser()
     if not path.exists():
         return text if (workspace / text).exists() or len(path.parts) < 2 else ""
-    resolved = path.resolve()
-    trusted.append(resolved)
+    named = path.parent.resolve() / path.name if path.is_symlink() else path.resolve()
+    trusted.append(named)
     root = workspace.resolve()
-    return resolved.relative_to(root).as_posix() if resolved.is_relative_to(root) else str(resolved)
+    return named.relative_to(root).as_posix() if named.is_relative_to(root) else str(named)

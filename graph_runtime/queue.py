@@ -7,9 +7,10 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from graph_runtime import events as ev
@@ -23,12 +24,13 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
     id TEXT PRIMARY KEY, workflow TEXT NOT NULL, document TEXT NOT NULL, targets TEXT NOT NULL, device TEXT NOT NULL,
     state TEXT NOT NULL, place INTEGER NOT NULL, created REAL NOT NULL, started REAL, finished REAL, folder TEXT,
-    problems TEXT NOT NULL DEFAULT '[]', artifacts TEXT NOT NULL DEFAULT '[]', attempts INTEGER NOT NULL DEFAULT 0
+    problems TEXT NOT NULL DEFAULT '[]', artifacts TEXT NOT NULL DEFAULT '[]', attempts INTEGER NOT NULL DEFAULT 0,
+    not_run TEXT NOT NULL DEFAULT '{}'
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS runs_by_state ON runs (state, place);
 CREATE INDEX IF NOT EXISTS runs_by_end ON runs (finished);
 """
-COLUMNS = """id, workflow, targets, device, state, created, started, finished, folder, problems, artifacts, attempts,
+COLUMNS = """id, workflow, targets, device, state, created, started, finished, folder, problems, artifacts, attempts, not_run,
     CASE state WHEN 'queued' THEN (SELECT count(*) FROM runs q WHERE q.state = 'queued' AND q.place < runs.place) END"""
 
 
@@ -52,6 +54,8 @@ class Run:
     """Name of the run folder; None before there is one."""
     attempts: int
     """How often a worker took it since it last stopped in an orderly way."""
+    not_run: dict[str, str]
+    """Nodes that were wanted and did not run, each with the reason."""
 
 
 class RunStateError(Exception):
@@ -80,6 +84,8 @@ class RunQueue:
         try:
             db.execute("PRAGMA journal_mode=WAL")
             db.executescript(SCHEMA)
+            if "not_run" not in [row[1] for row in db.execute("PRAGMA table_info(runs)")]:  # an earlier version's file
+                db.execute("ALTER TABLE runs ADD COLUMN not_run TEXT NOT NULL DEFAULT '{}'")
             if db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
                 raise sqlite3.DatabaseError("the file is damaged")
         except BaseException:
@@ -130,7 +136,7 @@ class RunQueue:
             self._need(id, "queued", "Only a run that waits can be moved.")
             order = [row[0] for row in self._rows("SELECT id FROM runs WHERE state = 'queued' ORDER BY place")]
             order.remove(id)
-            order.insert(max(position, 0), id)
+            order.insert(min(max(position, 0), len(order)), id)
             self._db.executemany("UPDATE runs SET place = ? WHERE id = ?", list(enumerate(order)))
 
     def cancel(self, id: str) -> None:
@@ -145,15 +151,17 @@ class RunQueue:
         state: RunState,
         problems: Sequence[Problem] = (),
         artifacts: Sequence[ev.PublishedArtifact] = (),
+        not_run: Mapping[str, str] = MappingProxyType({}),
         *,
         was: RunState = "running",
     ) -> bool:
         """End a run that `was` in that state; False, and no change, when it is not (any more)."""
         said = json.dumps([problem.to_json() for problem in problems])
         made = json.dumps([artifact.model_dump() for artifact in artifacts])
-        change = "UPDATE runs SET state = ?, finished = ?, problems = ?, artifacts = ? WHERE id = ? AND state = ?"
+        change = "UPDATE runs SET state = ?, finished = ?, problems = ?, artifacts = ?, not_run = ? WHERE id = ? AND state = ?"
+        values = (state, time.time(), said, made, json.dumps(dict(not_run)), id, was)
         with self._transaction():
-            return self._db.execute(change, (state, time.time(), said, made, id, was)).rowcount == 1
+            return self._db.execute(change, values).rowcount == 1
 
     def requeue(self, id: str, *, orderly: bool) -> bool:
         """Put a running run at the front of the queue; an attempt that stopped in an orderly way is not held against it."""
@@ -238,7 +246,8 @@ class RunQueue:
 
 
 def _run_of(row: Sequence[Any]) -> Run:
-    id, workflow, targets, device, state, created, started, finished, folder, problems, artifacts, attempts, position = row
+    id, workflow, targets, device, state, created, started, finished, folder, problems, artifacts, *rest = row
+    attempts, not_run, position = rest
     return Run(
         id=id,
         workflow=workflow,
@@ -253,4 +262,5 @@ def _run_of(row: Sequence[Any]) -> Run:
         artifacts=[ev.PublishedArtifact(**artifact) for artifact in json.loads(artifacts)],
         folder=folder,
         attempts=attempts,
+        not_run=json.loads(not_run),
     )

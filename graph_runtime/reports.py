@@ -33,6 +33,7 @@ def _help_page(node_type: NodeType) -> str:
     shown = node_type.to_json()
     lines = [f"{node_type.title} ({node_type.name}, {node_type.category})", "", node_type.description, "", "Inputs"]
     lines += [_input_line(socket) for socket in shown["inputs"]] or ["  none"]
+    lines += [f"  one of {' and '.join(group)} is needed" for group in shown["one_of"]]
     lines += ["", "Outputs", *([f"  {o['name']}: {o['type']}" for o in shown["outputs"]] or ["  files"])]
     fields = shown["fields"].get("properties", {})
     lines += ["", "Fields"] if fields else []

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import platformdirs
 
 from graph_runtime import events as ev
+from graph_runtime.arguments import gigabytes
 from graph_runtime.cache import DEFAULT_MAX_BYTES, Cache
 from graph_runtime.context import Provenance
 from graph_runtime.discovery import Palette
@@ -34,9 +35,10 @@ def cache_limit() -> int:
     """Return the cache's cap in bytes: `LATENTLOOM_CACHE_GB` gigabytes, else 20 GiB."""
     text = os.environ.get("LATENTLOOM_CACHE_GB", "")
     try:
-        return int(float(text) * 1e9) if text else DEFAULT_MAX_BYTES
-    except ValueError:
-        raise WorkflowError(Problem(f"LATENTLOOM_CACHE_GB is {text!r}, which is not a number.")) from None
+        return int(gigabytes(text) * 1e9) if text else DEFAULT_MAX_BYTES
+    except ValueError as error:
+        remedy = "Set it to the size that the cache may have, as 20, or not at all."
+        raise WorkflowError(Problem(f"LATENTLOOM_CACHE_GB is {text[:40]!r}: {error}.", remedy=remedy)) from None
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,15 @@ def prepare(workflow: Workflow, palette: Palette, workspace: Workspace, cache: C
     if problems := validate(workflow, palette, workspace):
         raise WorkflowError(*problems)
     flat = expanded(workflow)
-    meant = {target: expanded_ids(workflow, target) for target in targets}
+    meant = expanded_ids(workflow, targets)
     whole = swept(flat, read_sweeps(flat, palette.types).found, keep=[id for ids in meant.values() for id in ids])
     graph = build_graph(whole, palette.types)
     inner = {target: [id for id in ids if id in graph.steps] for target, ids in meant.items()}
-    missing = [target for target, ids in inner.items() if not ids]
-    if missing:
-        raise WorkflowError(*(Problem("this target is not in the workflow, or it is muted.", node=id) for id in missing))
+    if missing := [_missing(target, ids, graph) for target, ids in meant.items() if not inner[target]]:
+        raise WorkflowError(*missing)
+    if targets:
+        wanted = graph.with_upstream([id for ids in inner.values() for id in ids])
+        graph = replace(graph, left_out=graph.left_out.within(set(wanted)))
     files = OutsideReader(workspace, cache.digest)
     carried = carried_document(workflow, palette.types)
     compute_keys(graph, files, {"workflow": carried, "versions": library_versions()})
@@ -73,6 +77,13 @@ def prepare(workflow: Workflow, palette: Palette, workspace: Workspace, cache: C
     provenance = Provenance(carried, inputs, library_versions())
     targets = [id for ids in inner.values() for id in ids]
     return Prepared(workflow, graph, targets or graph.default_targets(), files, provenance)
+
+
+def _missing(target: str, inside: list[str], graph: Graph) -> Problem:
+    reasons = [reason for id in inside if (reason := graph.left_out.dropped.get(id))]
+    if reasons:
+        return Problem(f"this target does not run: {reasons[0]}.", node=target)
+    return Problem("this target is not in the workflow, or it is muted or bypassed.", node=target)
 
 
 def run(
@@ -123,6 +134,7 @@ def run_in(
             located=prepared.files.located,
             provenance=prepared.provenance,
             stop_requested=stop_requested,
+            contents=prepared.files.contents,
         )
         return execute(prepared.graph, prepared.targets, around, folder.name)
     finally:
@@ -130,4 +142,6 @@ def run_in(
 
 
 def _unwritable(output: Path, error: OSError) -> Problem:
-    return Problem(f"The output folder {output} cannot be written: {error.strerror}.", remedy="Choose another with --output.")
+    return Problem(
+        f"The output folder {output} cannot be written: {error.strerror}.", remedy="Make it writable, or choose another."
+    )

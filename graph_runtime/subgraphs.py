@@ -1,17 +1,19 @@
 """Subgraph nodes replaced by what lies inside them, so that everything after this knows plain nodes only."""
 
-import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import islice
 from typing import NamedTuple
 
-from graph_runtime.errors import Problem, WorkflowError, did_you_mean
-from graph_runtime.workflow import NodeEntry, Subgraph, Wire, Workflow
+from graph_runtime.errors import Problem, Suggestions, WorkflowError
+from graph_runtime.workflow import MAX_PARTS, NodeEntry, Subgraph, Wire, Workflow
 
 SUBGRAPH = "Subgraph"
 MAX_ID = 64
+DIGEST_DIGITS = 32
 MAX_DEPTH = 32
-MAX_PARTS = 100_000
+MAX_LISTED = 30
 
 
 def expanded(workflow: Workflow) -> Workflow:
@@ -45,46 +47,48 @@ class Expanded(NamedTuple):
     """Inputs, as `NODE.NAME`, whose wire comes from what is missing."""
 
 
-def expanded_ids(workflow: Workflow, id: str) -> list[str]:
-    """Return the ids that a node at any depth has once its workflow, which has no problem, is expanded: its own, or all in it."""
-    entry = _entry(id, "", workflow.nodes, workflow.subgraphs)
-    return _ids_inside(id, entry, workflow.subgraphs) if entry else [id]
+def expanded_ids(workflow: Workflow, ids: Collection[str]) -> dict[str, list[str]]:
+    """Return the ids that nodes at any depth have once their workflow is expanded: their own, or all in them.
+
+    The workflow has no problem.
+    """
+    found: dict[str, list[str]] = {id: [] for id in ids}
+    for path in _paths(workflow.nodes, workflow.subgraphs, ()):
+        for above in path:
+            if above in found:
+                found[above].append(path[-1])
+    return {id: inside or [id] for id, inside in found.items()}
 
 
 def joined(outer: str, inner: str) -> str:
-    """Return the id of a node inside a subgraph; what would be too long ends in a checksum of itself."""
+    """Return the id of a node inside a subgraph; what would be too long ends in a digest of itself, so that no two are alike."""
     id = f"{outer}--{inner}" if outer else inner
-    return id if len(id) <= MAX_ID else f"{id[: MAX_ID - 9]}-{zlib.crc32(id.encode()):08x}"
+    return id if len(id) <= MAX_ID else f"{id[: MAX_ID - DIGEST_DIGITS - 1]}-{sha256(id.encode()).hexdigest()[:DIGEST_DIGITS]}"
 
 
-def _entry(id: str, outer: str, nodes: Mapping[str, NodeEntry], subgraphs: Mapping[str, Subgraph]) -> NodeEntry | None:
-    """Return the node, Subgraph nodes among them, that has this id once all levels are joined."""
+def _paths(
+    nodes: Mapping[str, NodeEntry], subgraphs: Mapping[str, Subgraph], above: tuple[str, ...]
+) -> Iterator[tuple[str, ...]]:
+    """Yield for every plain node its expanded id, those of the Subgraph nodes around it before it."""
     for name, entry in nodes.items():
-        here = joined(outer, name)
-        inner = subgraphs[str(entry.fields["subgraph"])].nodes if entry.type == SUBGRAPH else {}
-        if found := entry if here == id else _entry(id, here, inner, subgraphs):
-            return found
-    return None
-
-
-def _ids_inside(id: str, entry: NodeEntry, subgraphs: Mapping[str, Subgraph]) -> list[str]:
-    if entry.type != SUBGRAPH:
-        return [id]
-    inner = subgraphs[str(entry.fields["subgraph"])].nodes
-    return [deep for name, each in inner.items() for deep in _ids_inside(joined(id, name), each, subgraphs)]
+        here = (*above, joined(above[-1] if above else "", name))
+        if entry.type == SUBGRAPH:
+            yield from _paths(subgraphs[str(entry.fields["subgraph"])].nodes, subgraphs, here)
+        else:
+            yield here
 
 
 @dataclass
 class _Expansion:
     subgraphs: Mapping[str, Subgraph]
     nodes: dict[str, NodeEntry] = field(default_factory=dict[str, NodeEntry])
-    inputs: dict[str, str] = field(default_factory=dict[str, str])
-    """What stands for an input of a Subgraph node, which may itself be an input of such a node."""
-    outputs: dict[str, str] = field(default_factory=dict[str, str])
-    placed: set[str] = field(default_factory=set[str])
+    inputs: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
+    """For each Subgraph node, by name, what stands for an input of it, which may itself be an input of such a node."""
+    outputs: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     parts: int = 0
     """Nodes, wires and sockets inside subgraphs so far: few definitions can stand for very many."""
     problems: list[Problem] = field(default_factory=list[Problem])
+    suggestions: Suggestions = field(default_factory=Suggestions)
     cut: set[str] = field(default_factory=set[str])
     """Inputs whose wire comes from what cannot be expanded."""
 
@@ -96,7 +100,7 @@ class _Expansion:
         for name, entry in nodes.items():
             id = joined(outer, name)
             changed = entry if mode == "active" else entry.model_copy(update={"mode": mode})
-            if id in self.nodes or id in self.placed:
+            if id in self.nodes or id in self.inputs:
                 self._problem("another node has this id once subgraphs are taken apart.", id, "Rename one of them.", "")
             elif entry.type == SUBGRAPH:
                 inner += self._enter(id, changed, within)
@@ -105,10 +109,12 @@ class _Expansion:
         return inner + [found for wire in wires if (found := self._rewired(wire, outer))]
 
     def _enter(self, id: str, entry: NodeEntry, within: tuple[str, ...]) -> list[Wire]:
-        self.placed.add(id)
+        self.inputs[id], self.outputs[id] = {}, {}
         name = entry.fields.get("subgraph")
         if not isinstance(name, str) or name not in self.subgraphs:
-            remedy = did_you_mean(str(name), self.subgraphs, "Remove the node, or bring the subgraph with the document.")
+            remedy = self.suggestions.did_you_mean(
+                str(name), self.subgraphs, "Remove the node, or bring the subgraph with the document."
+            )
             self._problem(f"there is no subgraph {str(name)[:60]!r}.", id, remedy)
         elif name in within:
             self._problem(f"the subgraph {name!r} contains itself.", id, "Remove this node from inside it.")
@@ -116,8 +122,8 @@ class _Expansion:
             self._problem(f"more than {MAX_DEPTH} subgraphs lie inside each other.", id)
         elif self._has_room(id, self.subgraphs[name]):
             subgraph = self.subgraphs[name]
-            self.inputs |= {f"{id}.{outer}": _below(id, end) for outer, end in subgraph.inputs.items()}
-            self.outputs |= {f"{id}.{outer}": _below(id, end) for outer, end in subgraph.outputs.items()}
+            self.inputs[id] = {outer: _below(id, end) for outer, end in subgraph.inputs.items()}
+            self.outputs[id] = {outer: _below(id, end) for outer, end in subgraph.outputs.items()}
             return self.add(subgraph.nodes, subgraph.wires, id, entry.mode, (*within, name))
         return []
 
@@ -138,16 +144,20 @@ class _Expansion:
         unchanged = (source, target) == (wire.source, wire.target)
         return wire if unchanged else Wire(source=source, target=target, via=wire.via)
 
-    def _followed(self, end: str, sockets: Mapping[str, str], kind: str) -> str | None:
-        """Return the end at a plain node that an end at a Subgraph node stands for."""
-        while (place := end.split("."))[0] in self.placed:
-            if end not in sockets:
-                names = [key.split(".")[1] for key in sockets if key.startswith(f"{place[0]}.")]
-                remedy = f"Its {kind}s are: {', '.join(names) or 'none'}."
-                self.problems.append(Problem(f"the subgraph has no {kind} {place[1]!r}.", place[0], place[1], remedy))
+    def _followed(self, end: str, sockets: Mapping[str, Mapping[str, str]], kind: str) -> str | None:
+        """Return the end at a plain node that an end at a Subgraph node stands for; each step leads one level down."""
+        for _ in range(MAX_DEPTH + 1):
+            node, name = end.split(".")
+            if node not in sockets:
+                return end
+            if name not in sockets[node]:
+                remedy = f"Its {kind}s are: {listed(sockets[node])}."
+                self.problems.append(Problem(f"the subgraph has no {kind} {name!r}.", node, name, remedy))
                 return None
-            end = sockets[end]
-        return end
+            end = sockets[node][name]
+        node, name = end.split(".")
+        self.problems.append(Problem(f"this {kind} leads through more than {MAX_DEPTH} subgraphs.", node, name))
+        return None
 
     def _problem(self, message: str, id: str, remedy: str = "", field: str = "subgraph") -> None:
         self.problems.append(Problem(message, id, field, remedy))
@@ -156,3 +166,8 @@ class _Expansion:
 def _below(outer: str, end: str) -> str:
     node, _, name = end.partition(".")
     return f"{joined(outer, node)}.{name}"
+
+
+def listed(names: Collection[str]) -> str:
+    """Return names as a remedy lists them: the first few."""
+    return ", ".join(list(islice(names, MAX_LISTED))) + (", ..." if len(names) > MAX_LISTED else "") or "none"

@@ -9,14 +9,16 @@ from typing import Any, NamedTuple, NoReturn
 from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
-from graph_runtime.errors import Problem, did_you_mean, readable
+from graph_runtime.errors import Problem, Suggestions, readable
 from graph_runtime.node import NodeType
 from graph_runtime.overrides import parse_value
-from graph_runtime.subgraphs import MAX_PARTS, joined
+from graph_runtime.subgraphs import joined
 from graph_runtime.sweeps import Axis, Sweep, choices, lines_of, node_of, reached, upstream, wires_into
-from graph_runtime.workflow import NodeEntry, Wire, Workflow
+from graph_runtime.workflow import MAX_PARTS, NodeEntry, Wire, Workflow
 
 MAX_COMBINATIONS = 100
+MAX_SWEEPS = 100
+"""Each looks at the whole workflow."""
 
 
 class Sweeps(NamedTuple):
@@ -29,12 +31,11 @@ class Sweeps(NamedTuple):
 def read_sweeps(workflow: Workflow, types: Mapping[str, NodeType]) -> Sweeps:
     """Read a workflow without subgraphs; muted and bypassed nodes sweep nothing."""
     sweeping = [id for id, entry in workflow.nodes.items() if entry.mode == "active" and _pairs(entry, types)]
+    if len(sweeping) > MAX_SWEEPS:
+        message = f"{len(sweeping)} nodes of the workflow sweep fields; at most {MAX_SWEEPS} can."
+        return Sweeps([], [Problem(message, sweeping[MAX_SWEEPS], remedy="Remove some, or mute them.")])
     reading = _Reading(workflow, types, sweeping)
-    found = [sweep for id in sweeping if (sweep := reading.sweep(id))]
-    if sum(prod(len(axis.values) for axis in axes) for sweep in found for axes in sweep.between.values()) > MAX_PARTS:
-        message = f"all sweeps together take more than {MAX_PARTS} copies of nodes."
-        return Sweeps([], [*reading.problems, Problem(message, sweeping[0], remedy="Sweep fewer values.")])
-    return Sweeps(found, reading.problems)
+    return Sweeps([sweep for id in sweeping if (sweep := reading.sweep(id))], reading.problems)
 
 
 class _Refused(Exception):
@@ -48,6 +49,8 @@ class _Reading:
         self.types = types
         self.sweeping = sweeping
         self.problems: list[Problem] = []
+        self.suggestions = Suggestions()
+        self.copies = 0
 
     @cached_property
     def into(self) -> dict[str, list[Wire]]:
@@ -115,12 +118,12 @@ class _Reading:
     def _why_not(self, node: str, field: str, above: Collection[str]) -> tuple[str, str] | None:
         """Return why a field cannot be swept, and what to do."""
         if node not in self.nodes:
-            return f"there is no node {node[:60]!r}.", did_you_mean(node, above, _choice_of(above))
+            return f"there is no node {node[:60]!r}.", self.suggestions.did_you_mean(node, above, _choice_of(above))
         node_type = self.types.get(self.nodes[node].type)
         if not node_type:
             return f"the type of {node} is not known.", "Install the package that brings it."
         if field not in (fields := node_type.cls.model_fields):
-            remedy = did_you_mean(field, fields, f"Its fields are: {', '.join(fields) or 'none'}.")
+            remedy = self.suggestions.did_you_mean(field, fields, f"Its fields are: {', '.join(fields) or 'none'}.")
             return f"{node_type.name} has no field {field[:60]!r}.", remedy
         if node not in above:
             return f"nothing leads from {node} to this node, so its fields change nothing here.", _choice_of(above)
@@ -155,7 +158,13 @@ class _Reading:
         return {id: own for id, own in found.items() if own}
 
     def _check_copies(self, sweep: Sweep) -> None:
-        """Refuse what is in the way of the copies."""
+        """Refuse too many copies, and what is in their way."""
+        numbers = {node: prod(len(axis.values) for axis in axes) for node, axes in sweep.between.items()}
+        self.copies += sum(number * (1 + len(self.into.get(node, ()))) for node, number in numbers.items())
+        self.copies += len(sweep.ends) * prod(len(axis.values) for axis in sweep.axes)
+        if self.copies > MAX_PARTS:
+            message = f"all sweeps together take more than {MAX_PARTS} copies of nodes and wires."
+            self._refuse(message, sweep.node, "", "Sweep fewer values.")
         for node, axes in sweep.between.items():
             if node in self.sweeping:
                 message = f"{node}, which lies between this node and {axes[0].node}, sweeps fields itself."

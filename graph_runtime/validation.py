@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from pydantic import ValidationError
 
 from graph_runtime.discovery import Palette
-from graph_runtime.errors import Problem, did_you_mean, readable
-from graph_runtime.graph import dependencies
+from graph_runtime.errors import Problem, Suggestions, readable
+from graph_runtime.graph import build_graph, dependencies, problem_of
+from graph_runtime.modes import refused_bypasses
 from graph_runtime.node import Node, NodeType, Socket, accepts, type_name
 from graph_runtime.subgraphs import expand
 from graph_runtime.sweep_reading import read_sweeps
@@ -28,22 +30,46 @@ def validate(workflow: Workflow, palette: Palette, workspace: Workspace) -> list
     if not problems:
         problems += _sweep_problems(workflow, palette.types, workspace)
     known = {id: palette.types[entry.type] for id, entry in workflow.nodes.items() if entry.type in palette.types}
-    problems += _unknown_types(workflow, palette)
+    suggestions = Suggestions()
+    problems += _unknown_types(workflow, palette, suggestions)
     wired: dict[str, dict[str, int]] = {}
     for end in cut:
         node, name = end.split(".")
         wired.setdefault(node, {})[name] = 1
     for wire in workflow.wires:
-        problems += _wire_problems(wire, workflow, known)
+        problems += _wire_problems(wire, workflow, known, suggestions)
         node, name = wire.target.split(".")
         wired.setdefault(node, {})
         wired[node][name] = wired[node].get(name, 0) + 1
     for id, node_type in known.items():
         entry = workflow.nodes[id]
-        problems += _field_problems(id, entry, node_type, set(wired.get(id, ())))
+        problems += _field_problems(id, entry, node_type, set(wired.get(id, ())), suggestions)
         problems += _path_problems(id, entry, node_type, workspace)
         problems += _socket_problems(id, node_type, wired.get(id, {}))
-    return problems + list(_cycles(workflow))
+    problems += _cycles(workflow)
+    return problems or list(_graph_problems(workflow, palette.types))
+
+
+def _graph_problems(workflow: Workflow, types: Mapping[str, NodeType]) -> Iterator[Problem]:
+    """Yield what nodes themselves know to be wrong, and bypassed nodes that can hand nothing on."""
+    graph = build_graph(workflow, types)
+    yield from refused_bypasses(workflow, graph.left_out)
+    for step in graph.steps.values():
+        if step.node:
+            sources = {name: step.inputs.get(name, ()) for name in step.type.inputs}
+            wired = {name: [graph.steps[source.node].node or Node() for source in each] for name, each in sources.items()}
+            try:
+                step.node.check(wired)
+            except ValueError as error:
+                yield problem_of(error, step)
+
+
+def warnings(workflow: Workflow, palette: Palette) -> list[Problem]:
+    """Return what a workflow without problems leaves out because nodes in it are muted or bypassed."""
+    flat = expand(workflow).workflow
+    if all(entry.mode == "active" for entry in flat.nodes.values()):
+        return []
+    return list(build_graph(flat, palette.types).left_out.warnings())
 
 
 def _sweep_problems(workflow: Workflow, types: Mapping[str, NodeType], workspace: Workspace) -> Iterator[Problem]:
@@ -58,36 +84,41 @@ def _sweep_problems(workflow: Workflow, types: Mapping[str, NodeType], workspace
                     yield replace(problem, node=sweep.node, field=axis.listed)
 
 
-def _unknown_types(workflow: Workflow, palette: Palette) -> Iterator[Problem]:
+def _unknown_types(workflow: Workflow, palette: Palette, suggestions: Suggestions) -> Iterator[Problem]:
     for id, entry in workflow.nodes.items():
         if entry.type not in palette.types:
-            remedy = did_you_mean(entry.type, palette.types, "Install the package that brings it.")
+            remedy = suggestions.did_you_mean(entry.type, palette.types, "Install the package that brings it.")
             yield Problem(f"there is no node type {entry.type[:60]!r}.", node=id, remedy=remedy)
 
 
-def _field_problems(id: str, entry: NodeEntry, node_type: NodeType, wired: set[str]) -> Iterator[Problem]:
+def _field_problems(
+    id: str, entry: NodeEntry, node_type: NodeType, wired: set[str], suggestions: Suggestions
+) -> Iterator[Problem]:
     try:
         node_type.cls.model_validate(entry.fields)
     except ValidationError as error:
         for details in error.errors(include_url=False):
             name = str(details["loc"][0]) if details["loc"] else ""
             if not (details["type"] == "missing" and name in wired):
-                yield _field_problem(id, ".".join(map(str, details["loc"])), details["type"], readable(details), node_type)
+                yield _field_problem(id, details, node_type, suggestions)
 
 
-def _field_problem(id: str, field: str, kind: str, message: str, node_type: NodeType) -> Problem:
+def _field_problem(id: str, details: Any, node_type: NodeType, suggestions: Suggestions) -> Problem:
+    field, kind = ".".join(map(str, details["loc"]))[:120], details["type"]
     if kind == "extra_forbidden":
         fields = node_type.cls.model_fields
-        remedy = did_you_mean(field, fields, f"Its fields are: {', '.join(fields) or 'none'}.")
+        remedy = suggestions.did_you_mean(field, fields, f"Its fields are: {', '.join(fields) or 'none'}.")
         return Problem(f"{node_type.name} has no field {field[:60]!r}.", node=id, field=field, remedy=remedy)
     if kind == "missing":
         return Problem("the field has no value.", node=id, field=field, remedy="Set it or wire something to it.")
-    return Problem(message, node=id, field=field)
+    return Problem(readable(details), node=id, field=field)
 
 
 def _path_problems(id: str, entry: NodeEntry, node_type: NodeType, workspace: Workspace) -> Iterator[Problem]:
     for name, kind in node_type.path_fields.items():
         value = entry.fields.get(name)
+        if value == "" and node_type.cls.model_fields[name].is_required():
+            yield Problem("nothing is chosen.", node=id, field=name, remedy=f"Choose a {kind.rpartition('-')[2]}.")
         if isinstance(value, str) and value:
             try:
                 path = workspace.resolve(value)
@@ -104,11 +135,11 @@ def _path_problems(id: str, entry: NodeEntry, node_type: NodeType, workspace: Wo
                 )
 
 
-def _wire_problems(wire: Wire, workflow: Workflow, known: dict[str, NodeType]) -> Iterator[Problem]:
+def _wire_problems(wire: Wire, workflow: Workflow, known: dict[str, NodeType], suggestions: Suggestions) -> Iterator[Problem]:
     (source, output), (target, name) = wire.source.split("."), wire.target.split(".")
     for end in (source, target):
         if end not in workflow.nodes:
-            remedy = did_you_mean(end, workflow.nodes, "Add the node or remove the wire.")
+            remedy = suggestions.did_you_mean(end, workflow.nodes, "Add the node or remove the wire.")
             yield Problem(f"a wire from {wire.source} to {wire.target} names a node that is not there.", node=end, remedy=remedy)
     offered = known[source].outputs if source in known else None
     sockets = known[target].inputs if target in known else None
@@ -139,6 +170,9 @@ def _socket_problems(id: str, node_type: NodeType, wired: dict[str, int]) -> Ite
             yield Problem("nothing is wired to this input.", id, socket.name, f"It needs {socket.type_name}.")
         if count > 1 and not socket.many:
             yield Problem(f"{count} wires end here, but the input takes one.", id, socket.name, "Remove all but one.")
+    for group in node_type.cls.one_of:
+        if not any(wired.get(name) for name in group):
+            yield Problem(f"one of {' and '.join(group)} needs a wire.", id, group[0], "Wire the one that this use calls for.")
 
 
 def _cycles(workflow: Workflow) -> Iterator[Problem]:
@@ -147,10 +181,11 @@ def _cycles(workflow: Workflow) -> Iterator[Problem]:
     graph = dependencies(workflow)
     if nx.is_directed_acyclic_graph(graph):
         return
+    places = {id: place for place, id in enumerate(workflow.nodes)}
     to_themselves = {source for source, target in graph.edges if source == target}
     for component in nx.strongly_connected_components(graph):
         if len(component) > 1 or component & to_themselves:
-            members = [id for id in workflow.nodes if id in component]
+            members = sorted(component & workflow.nodes.keys(), key=places.__getitem__)
             names = ", ".join(members[:12]) + (" ..." if len(members) > 12 else "")
             first = members[0] if members else ""
             yield Problem(f"these nodes depend on each other in a circle: {names}.", node=first, remedy="Remove one wire.")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, JsonValue, ValidationError, model_validator
 from pydantic_core import to_json
 
 from graph_runtime.errors import Problem, WorkflowError, readable
@@ -13,6 +13,9 @@ from graph_runtime.files import write_atomic
 
 FORMAT = "latentloom/1"
 MAX_BYTES = 20 * 2**20
+MAX_PARTS = 100_000
+"""Nodes, wires, groups and notes that a document may have, in itself or once its subgraphs are taken apart."""
+PARTS = ("nodes", "wires", "groups", "notes", "inputs", "outputs")
 
 NodeId = Annotated[str, Field(pattern=r"^[\w-]{1,64}$")]
 SocketName = Annotated[str, Field(pattern=r"^\w{1,64}$")]
@@ -48,7 +51,7 @@ class Wire(_Part):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
     source: Annotated[str, Field(alias="from", pattern=r"^[\w-]{1,64}\.\w{1,64}$")]
     target: Annotated[str, Field(alias="to", pattern=r"^[\w-]{1,64}\.\w{1,64}$")]
-    via: list[Point] = []
+    via: Annotated[list[Point], FailFast()] = []
     """Where it bends on its way."""
 
 
@@ -56,7 +59,7 @@ class Group(_Part):
     """A titled frame around nodes."""
 
     title: str = ""
-    nodes: list[NodeId] = []
+    nodes: Annotated[list[NodeId], FailFast()] = []
     position: Point | None = None
     size: Point | None = None
     color: str = ""
@@ -97,10 +100,27 @@ class Workflow(_Part):
     notes: list[Note] = []
     subgraphs: dict[NodeId, Subgraph] = {}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _is_small(cls, document: Any) -> Any:
+        """Refuse what has too many parts before a problem is noted for each of them."""
+        if (count := _parts(document)) > MAX_PARTS:
+            raise ValueError(f"the document has {count} nodes, wires, groups and notes; at most {MAX_PARTS} are taken")
+        return document
+
     def to_json(self) -> dict[str, Any]:
         """Return the document as it is saved; what has its default value is left out."""
         document = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         return {"format": self.format, "name": self.name, "nodes": {}, **document}
+
+
+def _parts(document: Any) -> int:
+    """Count what a document, of whatever form, is made of."""
+    subgraphs = document.get("subgraphs") if isinstance(document, dict) else None
+    inner = list(subgraphs.values()) if isinstance(subgraphs, dict) else []
+    graphs = [graph for graph in (document, *inner) if isinstance(graph, dict)]
+    counted = [part for graph in graphs for name in PARTS if isinstance(part := graph.get(name), list | dict)]
+    return len(inner) + sum(map(len, counted))
 
 
 def read_workflow(path: Path) -> Workflow:

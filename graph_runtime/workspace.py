@@ -1,10 +1,22 @@
 """The one place where a path from outside becomes a path on the disk."""
 
 import hashlib
+import os
+import time
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path, PureWindowsPath
 
+from graph_runtime.hub_cache import snapshots_in
+from graph_runtime.outside import Content, Known, Listing
+from graph_runtime.reading import open_below, stamp_of
+
 FileDigest = Callable[[Path], str]
+YOUNG_NS = 50 * 10**6
+"""For so long after a file has changed it may change again without a new time: clocks of file systems tick that slowly."""
+ATTEMPTS = 3
+MAX_FILES = 100_000
+"""More than any model's folder holds, and than anybody waits for."""
 
 
 class PathRefused(ValueError):
@@ -16,12 +28,25 @@ class PathRefused(ValueError):
 
 
 class Workspace:
-    """Confines paths to `root`, to the folders of installed node packages, and to what the person named on the command line."""
+    """Confines paths to `root`, to the folders of installed node packages, and to what the person named on the command line.
 
-    def __init__(self, root: Path, *, packages: tuple[Path, ...] = (), trusted: tuple[Path, ...] = ()) -> None:
+    Such a file or folder is trusted with what belongs to it: what links in it lead to, and what lies beside it for its sake.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        packages: tuple[Path, ...] = (),
+        trusted: tuple[Path, ...] = (),
+        remedy: str = "Copy it into the workspace, or upload it.",
+    ) -> None:
+        """`remedy` says how the person reaches what lies outside, in words for where they are told."""
         self.root = root.resolve()
+        self._remedy = remedy
         self._packages = packages
-        self._allowed = (self.root, *packages, *(path.resolve() for path in trusted))
+        self._trusted = tuple({form for path in trusted for form in (path, path.resolve())})
+        self._allowed = (self.root, *packages, *self._trusted)
 
     def resolve(self, path: str) -> Path:
         """Return where `path` lies, symlinks followed; raise PathRefused when that is outside.
@@ -38,10 +63,26 @@ class Workspace:
                 resolved = self._shipped(path) or resolved
         except (OSError, RuntimeError, ValueError):
             raise PathRefused(f"{path[:80]!r} is not a usable path.") from None
-        if not any(resolved.is_relative_to(folder) for folder in self._allowed):
-            remedy = "Copy it into the workspace, choose another --workspace, or name the path with --set."
-            raise PathRefused(f"{path[:200]!r} lies outside the workspace.", remedy)
+        if not any(resolved.is_relative_to(folder) for folder in self._allowed) and not self._is_trusted(self.root / path):
+            raise PathRefused(f"{path[:200]!r} lies outside the workspace.", self._remedy)
         return resolved
+
+    def open(self, path: str) -> BufferedReader:
+        """Open a regular file where `resolve` finds it; links that have been put into its way since then are not followed."""
+        place = self.resolve(path)
+        return open_below(next(folder for folder in self._allowed if place.is_relative_to(folder)), place)
+
+    def beside(self, path: str, name: str) -> Path | None:
+        """Return what lies as `name` beside a file, or beside what that is a link to; None when there is no such file."""
+        for place in (self.root / path, self.resolve(path)):
+            found = place.with_name(name)
+            if found.is_file():
+                return found if self._is_trusted(place) else self.resolve(str(found))
+        return None
+
+    def _is_trusted(self, place: Path) -> bool:
+        """Whether a path begins, as it is written, with one that a person named on the command line."""
+        return ".." not in place.parts and any(place.is_relative_to(trusted) for trusted in self._trusted)
 
     def _shipped(self, path: str) -> Path | None:
         candidates = (((package.parent / path).resolve(), package) for package in self._packages)
@@ -49,39 +90,89 @@ class Workspace:
 
 
 class OutsideReader:
-    """Answers fingerprints, and remembers where each content lies."""
+    """Answers fingerprints, and remembers where each content lies and what it is made of."""
 
     def __init__(self, workspace: Workspace, digest: FileDigest) -> None:
         self._workspace = workspace
         self._digest = digest
         self.located: dict[str, Path] = {}
+        self.contents: dict[str, Content] = {}
 
     def resolve(self, path: str) -> Path:
-        return self._workspace.resolve(path)
+        """Return where a path lies: a link to a file by its own name, a repository of a Hugging Face cache by its files."""
+        place, named = self._workspace.resolve(path), self._workspace.root / path
+        if named.is_symlink() and place.is_file():
+            return named.parent.resolve() / named.name
+        if len(snapshots := snapshots_in(place)) > 1:
+            message = f"{place.name} holds {len(snapshots)} snapshots, and refs/main names none of them."
+            raise PathRefused(message, "Name one of the folders in its folder snapshots.")
+        return self._workspace.resolve(str(snapshots[0])) if snapshots else place
+
+    def beside(self, path: str, name: str) -> Path | None:
+        return self._workspace.beside(path, name)
 
     def digest_file(self, path: str) -> str:
-        file = self._workspace.resolve(path)
+        file = self.resolve(path)
         if not file.is_file():
             raise PathRefused(f"there is no file {path!r}.")
-        digest = self._digest(file)
-        self.located[digest] = file
-        return digest
+        return self._digested(file)
+
+    def digest_beside(self, path: str, name: str) -> str | None:
+        file = self._workspace.beside(path, name)
+        return self._digested(file) if file else None
+
+    def _digested(self, file: Path) -> str:
+        known = self._known(file)
+        self._remember(known.digest, Content(file, {file: known}))
+        return known.digest
 
     def digest_folder(self, path: str, suffixes: tuple[str, ...] = ()) -> str:
-        folder = self._workspace.resolve(path)
+        folder = self.resolve(path)
         if not folder.is_dir():
             raise PathRefused(f"there is no folder {path!r}.")
+        files = {file: self._known(file) for file in self._listing(folder, suffixes).files}
         hasher = hashlib.sha256()
-        for file in sorted(folder.rglob("*")):
-            name = file.relative_to(folder)
-            if file.is_file() and _wanted(name, suffixes):
-                inside = self._workspace.resolve(str(file))
-                hasher.update(f"{name.as_posix()}\0{self._digest(inside)}\n".encode())
+        for file, known in sorted(files.items()):
+            hasher.update(f"{file.relative_to(folder).as_posix()}\0{known.digest}\n".encode())
         digest = hasher.hexdigest()
-        self.located[digest] = folder
+        self._remember(digest, Content(folder, files, lambda: self._listing(folder, suffixes)))
         return digest
 
+    def _remember(self, digest: str, content: Content) -> None:
+        self.located[digest] = content.place
+        self.contents[digest] = content
 
-def _wanted(name: Path, suffixes: tuple[str, ...]) -> bool:
-    hidden = any(part.startswith(".") for part in name.parts)
-    return not hidden and (not suffixes or name.suffix.lower() in suffixes)
+    def _known(self, file: Path) -> Known:
+        """Digest a file, again when it changed meanwhile."""
+        for _ in range(ATTEMPTS):
+            now, stamp = time.time_ns(), stamp_of(file)
+            digest = self._digest(file)
+            if stamp_of(file) == stamp:
+                return Known(digest, stamp if now - stamp.changed > YOUNG_NS else None)
+        raise PathRefused(f"{file.name} is being written.", "Wait until it is whole.")
+
+    def _listing(self, folder: Path, suffixes: tuple[str, ...]) -> Listing:
+        """Find the wanted files of a folder and of the folders in it; links are followed, but not out of what is allowed."""
+        found = Listing([], [])
+        for name, folders, files in os.walk(folder, followlinks=True):
+            here = Path(name)
+            if here.is_symlink() and any(above.samefile(here) for above in self._above(here, folder)):
+                folders.clear()  # a link to a folder that it lies in
+                continue
+            found.folders.append(here)
+            folders[:] = [inner for inner in folders if not inner.startswith(".") and self._workspace.resolve(str(here / inner))]
+            found.files.extend(here / file for file in files if _wanted(file, suffixes))
+            if len(found.files) + len(found.folders) > MAX_FILES:
+                raise PathRefused(f"{folder.name} holds more than {MAX_FILES} files.", "Name the folder of one model.")
+        for file in found.files:
+            if not self._workspace.resolve(str(file)).is_file():
+                raise PathRefused(f"{file.relative_to(folder.parent)} is no regular file.", "Remove or replace it.")
+        return found
+
+    @staticmethod
+    def _above(here: Path, folder: Path) -> list[Path]:
+        return [parent for parent in here.parents if parent.is_relative_to(folder)]
+
+
+def _wanted(name: str, suffixes: tuple[str, ...]) -> bool:
+    return not name.startswith(".") and (not suffixes or Path(name).suffix.lower() in suffixes)

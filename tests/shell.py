@@ -18,6 +18,7 @@ SMALL = {
     "train.max_steps": 6,
     "train.batch_size": 2,
     "train.checkpoint_every": 2,
+    "train.preview_every": 0,
     "sample.prompts": "flat style owl",
     "sample.num_inference_steps": 2,
     "sample.width": 64,

@@ -119,7 +119,7 @@ METHODS = {
 }  # fmt: skip
 TINY = {
     "max_steps": 2, "num_inference_steps": 2, "inner_steps": 1, "num_class_images": 2, "batch_size": 2, "steps": 1,
-    "validation_every": 1, "cell_size": 32, "scenes_per_picture": 1,
+    "validation_every": 1, "preview_every": 0, "cell_size": 32, "scenes_per_picture": 1,
 }  # fmt: skip
 FEW = {
     "train_base_model": {"all__folder": "tests/data/emoji", "base__folder": "tests/data/emoji/base"},
@@ -130,6 +130,17 @@ FEW = {
 
 def test_there_is_a_workflow_for_every_method() -> None:
     assert {path.stem for path in WORKFLOWS} >= METHODS
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_every_training_that_can_shows_what_it_learns(path: Path) -> None:
+    palette = load_palette().types
+    trainings = [entry for entry in read_workflow(path).nodes.values() if "preview_every" in palette[entry.type].cls.model_fields]
+    for entry in trainings:
+        steps, every = entry.fields["max_steps"], entry.fields["preview_every"]
+        assert isinstance(steps, int)
+        assert isinstance(every, int)
+        assert 2 <= steps / every <= 6
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

@@ -6,8 +6,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node
+from graph_runtime.node import Node, Wired
 from nodes.diffusion.adapters import LowRankAdapter
+from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import DiffusionModel
 
 
@@ -43,6 +44,11 @@ class InjectLoRA(Node):
     """For `lokr`: how large the smaller matrix may be; smaller factors learn more and save a larger file."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Chooses the first values of the matrices."""
+
+    def check(self, wired: Wired) -> None:
+        if self.targets == "custom" and not self.custom_targets.strip(" ,"):
+            remedy = "Give endings of layer names, such as attn2.to_k, separated by commas."
+            raise InputError("no layers are named.", field="custom_targets", remedy=remedy)
 
     def run(self, model: DiffusionModel, context: RunContext) -> DiffusionModel:
         from nodes.diffusion.folders import inspect_folder

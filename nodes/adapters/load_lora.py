@@ -12,6 +12,9 @@ from nodes.diffusion.adapters import LowRankAdapter, TokenEmbedding
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import DiffusionModel
 
+PEFT_CONFIG = "adapter_config.json"
+"""Where folders of PEFT keep alpha, beside `adapter_model.safetensors`."""
+IDLE = "their alpha, or one of their matrices, is 0."
 Strength = Annotated[float, Field(ge=-10, le=10)]
 
 
@@ -37,8 +40,7 @@ class LoadLoRA(Node):
     """How much it changes what prompts mean, if it was trained for that; 0 leaves the text encoders as they are."""
 
     def fingerprint(self, files: OutsideFiles) -> Json:
-        path = files.resolve(self.file)
-        reference = self.file
+        path, reference = files.resolve(self.file), self.file
         if path.is_dir():
             within = next((name for name in FOLDER_FILES if (path / name).is_file()), None)
             if within is None:
@@ -47,12 +49,10 @@ class LoadLoRA(Node):
             path, reference = path / within, str(PurePath(self.file) / within)
         if not path.is_file():
             raise InputError(f"there is no file {self.file!r}.", field="file", remedy="Choose a LoRA's .safetensors file.")
-        config = path.with_name("adapter_config.json")  # where folders of PEFT keep alpha
-        beside = path.name == "adapter_model.safetensors" and config.is_file()
         return {
             "file": files.digest_file(reference),
             "name": PurePath(self.file).stem,
-            "config": files.digest_file(str(config)) if beside else None,
+            "config": files.digest_beside(reference, PEFT_CONFIG) if path.name == FOLDER_FILES[0] else None,
         }
 
     def run(self, model: DiffusionModel, context: RunContext) -> DiffusionModel:
@@ -100,9 +100,9 @@ def _tell_what_does_nothing(read: Any, context: RunContext) -> None:
     if read.unknown:
         count, first = len(read.unknown), read.unknown[0][:100]
         context.message(f"{count} tensors have no place in this model and are left out, such as {first}.", "warning")
-    if read.dead:
-        count, first = f"{len(read.dead)} of {len(read.layers)}", read.dead[0]
-        context.message(f"alpha is 0 in {count} layers, such as {first}: what they hold changes nothing.", "warning")
+    if read.idle:
+        count, first = len(read.idle), read.idle[0]
+        context.message(f"{count} of {len(read.layers)} layers change nothing, such as {first}: {IDLE}", "warning")
     if not read.layers:
         context.message("every layer of this LoRA has rank 0: it changes nothing.", "warning")
 

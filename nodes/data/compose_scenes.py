@@ -97,8 +97,8 @@ def _style(picture: Picture) -> str:
 
 
 def _cutout(picture: Picture, side: int, context: RunContext) -> Any:
-    from nodes.diffusion.pictures import open_cutout
+    from nodes.diffusion.pictures import cutout_of
     from nodes.diffusion.scenes import Cutout
 
-    image = open_cutout(picture.file or context.locate(picture.digest), side, picture.name)
+    image = cutout_of(picture, context.open, side)
     return Cutout(image, picture.text or "", _style(picture))

@@ -5,9 +5,11 @@ import json
 from typing import Any, ClassVar
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node
+from graph_runtime.node import Node, Wired
 from nodes.diffusion.chunks import cut_told
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.prompt_syntax import Emphasis
+from nodes.diffusion.sources import untrained_lora
 from nodes.diffusion.values import CaptionedDataset, CaptionItem, DiffusionModel, EmbeddingDataset, text_identity
 
 BATCH = 8
@@ -19,20 +21,22 @@ class EncodeCaptions(Node):
     synonyms: ClassVar[tuple[str, ...]] = ("CLIP text encode", "prompt", "text encoder", "conditioning")
     version: ClassVar[int] = 2
 
+    def check(self, wired: Wired) -> None:
+        if getattr(untrained_lora(wired["model"]), "text_encoder", False):
+            raise _going_stale()
+
     def run(self, model: DiffusionModel, captions: CaptionedDataset, context: RunContext) -> EmbeddingDataset:
         if any(adapter.text_identity() and adapter.weights is None for adapter in model.adapters):
-            raise InputError(
-                "this model is about to train its text encoder, so its embeddings would go stale.",
-                field="model",
-                remedy="Wire the captions to the training node instead.",
-            )
+            raise _going_stale()
         identity = text_identity(model)
         wanted = list(dict.fromkeys(["", *(text for variants in captions.captions for text in variants)]))
-        keys = {text: _key(identity, text) for text in wanted}
-        kept = {text: context.find_item(keys[text]) for text in wanted}
+        keys = {text: _key(identity, text, captions.emphasis) for text in wanted}
+        kept = {
+            text: context.find_item(keys[text]) or _kept_before(identity, text, captions.emphasis, context) for text in wanted
+        }
         missing = [text for text in wanted if kept[text] is None]
         for start in range(0, len(missing), BATCH):
-            kept |= self._encode(model, missing[start : start + BATCH], keys, context)
+            kept |= self._encode(model, missing[start : start + BATCH], keys, captions.emphasis, context)
             context.progress(min(start + BATCH, len(missing)), len(missing))
         if cut := {text: kept[text]["cut"] for text in wanted if kept[text]["cut"]}:
             context.message(cut_told("captions", cut, model.max_token_length), "warning")
@@ -44,7 +48,9 @@ class EncodeCaptions(Node):
         return EmbeddingDataset(items, files[""], captions.caption_dropout, identity)
 
     @staticmethod
-    def _encode(model: DiffusionModel, texts: list[str], keys: dict[str, str], context: RunContext) -> dict[str, Any]:
+    def _encode(
+        model: DiffusionModel, texts: list[str], keys: dict[str, str], emphasis: Emphasis, context: RunContext
+    ) -> dict[str, Any]:
         """Encode some captions; return what was kept, by caption."""
         import torch
         from safetensors.torch import save_file
@@ -58,8 +64,8 @@ class EncodeCaptions(Node):
         with torch.no_grad(), applied(model.adapters, loaded):
             # one fixed batch shape: matrix products of another height differ in their last bits
             padded = texts + [""] * (BATCH - len(texts))
-            encoded = encode_prompts(loaded, padded, clip_skip=model.clip_skip)
-            cut = cut_prompts(loaded, texts)
+            encoded = encode_prompts(loaded, padded, clip_skip=model.clip_skip, emphasis=emphasis)
+            cut = cut_prompts(loaded, texts, emphasis)
         kept: dict[str, Any] = {}
         for number, text in enumerate(texts):
             tensors = {"hidden": encoded.hidden[number].float().cpu().clone()}
@@ -71,5 +77,19 @@ class EncodeCaptions(Node):
         return kept
 
 
-def _key(identity: str, text: str) -> str:
-    return "caption:" + hashlib.sha256(json.dumps([EncodeCaptions.version, identity, text]).encode()).hexdigest()
+def _key(identity: str, text: str, emphasis: Emphasis) -> str:
+    return "text embedding:" + _digest([EncodeCaptions.version, identity, text, *([] if emphasis == "none" else [emphasis])])
+
+
+def _kept_before(identity: str, text: str, emphasis: Emphasis, context: RunContext) -> Any:
+    """What earlier versions kept under a name that captions had too: the same bytes."""
+    return context.find_item("caption:" + _digest([EncodeCaptions.version, identity, text])) if emphasis == "none" else None
+
+
+def _digest(facts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _going_stale() -> InputError:
+    message = "this model is about to train its text encoder, so its embeddings would go stale."
+    return InputError(message, field="model", remedy="Wire the captions to the training node instead.")

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,9 @@ from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.latent_views import latent_view
 from nodes.diffusion.values import DiffusionModel, ImageDataset, LatentDataset, LatentItem, Picture, View
 
+if TYPE_CHECKING:
+    from nodes.diffusion.devices import Precision
+
 Wanted = tuple[str, Picture, View]
 
 
@@ -22,21 +25,25 @@ class EncodeLatents(Node):
 
     synonyms: ClassVar[tuple[str, ...]] = ("VAE encode", "cache latents")
 
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of the VAE. SDXL's own VAE overflows in fp16."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the VAE; `auto` is bf16 on CUDA cards that multiply it and fp32 elsewhere. SDXL's own overflows in fp16."""
     batch_size: Annotated[int, Field(ge=1, le=256)] = 8
-    """Pictures encoded at once; less needs less memory. On CPUs the latents are the same bytes for every choice."""
+    """Pictures encoded at once; less needs less memory, and on a GPU no more are than its free memory holds. On CPUs the
+    latents are the same bytes for every choice."""
 
     not_in_key: ClassVar[frozenset[str]] = frozenset({"batch_size"})
 
     def run(self, model: DiffusionModel, images: ImageDataset, context: RunContext) -> LatentDataset:
-        keys = {(p.name, view): self._key(model, images, p, view) for p in images.pictures for view in p.views}
+        from nodes.diffusion.devices import choose_device, encoding_precision
+
+        precision = encoding_precision(choose_device(context.device), self.precision)
+        keys = {(p.name, view): self._key(model, images, p, view, precision) for p in images.pictures for view in p.views}
         kept = {key: context.find_item(key) for key in keys.values()}
         wanted = {keys[p.name, view]: (p, view) for p in images.pictures for view in p.views}
         missing = [(key, p, view) for key, (p, view) in wanted.items() if kept[key] is None]
         done, total = 0, len(missing)
         for group in _same_size(missing, self.batch_size):
-            kept |= self._encode(model, images, group, context)
+            kept |= self._encode(model, images, group, precision, context)
             done += len(group)
             context.progress(done, total)
         items = tuple(
@@ -45,12 +52,14 @@ class EncodeLatents(Node):
         )
         return LatentDataset(items, model.vae_digest)
 
-    def _key(self, model: DiffusionModel, images: ImageDataset, picture: Picture, view: View) -> str:
+    def _key(self, model: DiffusionModel, images: ImageDataset, picture: Picture, view: View, precision: "Precision") -> str:
         """Everything that the latents depend on."""
-        identity = [self.version, picture.digest, asdict(view), images.background, model.vae_digest, self.precision]
+        identity = [self.version, picture.digest, asdict(view), images.background, model.vae_digest, precision]
         return "latents:" + hashlib.sha256(json.dumps(identity).encode()).hexdigest()
 
-    def _encode(self, model: DiffusionModel, images: ImageDataset, group: list[Wanted], context: RunContext) -> dict[str, Any]:
+    def _encode(
+        self, model: DiffusionModel, images: ImageDataset, group: list[Wanted], precision: "Precision", context: RunContext
+    ) -> dict[str, Any]:
         """Encode pictures of one size; return what was kept, by key."""
         import torch
         from safetensors.torch import save_file
@@ -59,14 +68,10 @@ class EncodeLatents(Node):
         from nodes.diffusion.latents import encode_pictures
         from nodes.diffusion.loading import load
         from nodes.diffusion.overlays import applied
-        from nodes.diffusion.pictures import as_tensor, open_picture, render
+        from nodes.diffusion.pictures import as_tensor, picture_of, render
 
-        device = choose_device(context.device)
-        loaded = load(model, context.locate(model.digest), device=device, precision=self.precision)
-        shown = [
-            render(open_picture(p.file or context.locate(p.digest), images.background, p.name), view, images.background)
-            for _, p, view in group
-        ]
+        loaded = load(model, context.locate(model.digest), device=choose_device(context.device), precision=precision)
+        shown = [render(picture_of(p, context.open, images.background), view, images.background) for _, p, view in group]
         pictures = torch.stack([as_tensor(picture) for picture in shown])
         changes = [adapter for adapter in model.adapters if isinstance(adapter, WeightChange) and adapter.vae]
         with applied(changes, loaded):

@@ -1,29 +1,31 @@
 """LoadImages."""
 
-import re
-from pathlib import Path
-from typing import Annotated, ClassVar
+from pathlib import Path, PurePosixPath
+from typing import IO, Annotated, ClassVar
 
 from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, Node, OutsideFiles, WorkspaceFolder
+from nodes.diffusion.caption_files import read_captions
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.picture_folders import SUFFIXES, caption_texts, picture_files
+from nodes.diffusion.picture_folders import MAX_REPEATS, folder_repeats, left_out_told, read_folder, repeats_told
+from nodes.diffusion.picture_kinds import readable_suffixes
 from nodes.diffusion.values import ImageDataset, Picture, View
 
 ENLARGED = 4
 """How many times a picture may be enlarged before a person is told."""
-REPEATS = re.compile(r"(\d{1,4})_.+")
 
 
 class LoadImages(Node):
     """Find the pictures of a folder, with their captions, and say how each is cut to size.
 
-    Reads folders with `.txt` files beside the pictures, with a `metadata.jsonl` (Hugging Face imagefolder), and
-    `<repeats>_<name>` folders (kohya). Pictures that cannot be read are reported and left out;
-    of an animated picture the first frame is taken.
+    Reads folders with `.txt` or `.caption` files beside the pictures, with a `metadata.jsonl` or `metadata.csv` (Hugging Face
+    imagefolder), and `<repeats>_<name>` folders (kohya). Pictures that cannot be read are reported and left out;
+    of an animated picture the first frame is taken. HEIC and JPEG XL need the extra `latentloom[pictures]`.
     """
+
+    version: ClassVar[int] = 2
 
     synonyms: ClassVar[tuple[str, ...]] = ("dataset", "picture folder", "training images", "buckets")
 
@@ -46,26 +48,24 @@ class LoadImages(Node):
     """Color behind transparent pixels."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Chooses the random crops."""
+    max_repeats: Annotated[int, Field(ge=1, le=10_000)] = MAX_REPEATS
+    """A folder that begins with a larger number and `_` is taken for a name, such as `2019_summer`, and not for repeats."""
 
     def fingerprint(self, files: OutsideFiles) -> Json:
         folder = files.resolve(self.folder)
         if not folder.is_dir():
             raise InputError(f"there is no folder {self.folder!r}.", field="folder")
-        digests: dict[str, Json] = {}
-        outside: list[Json] = []
-        for path in picture_files(folder):
-            name = path.relative_to(folder).as_posix()
-            try:
-                digests[name] = files.digest_file(str(path))
-            except ValueError:  # a link that leads out of the workspace
-                outside.append(name)
-        if not digests:
-            kinds = ", ".join(sorted(SUFFIXES))
-            raise InputError(f"{self.folder!r} holds no pictures.", field="folder", remedy=f"Pictures end in {kinds}.")
+        found = read_folder(folder, lambda path: _is_inside(files, path))
+        left_out = left_out_told(found.left_out)
+        if not found.pictures:
+            kinds = ", ".join(sorted(readable_suffixes()))
+            message = " ".join([f"{self.folder!r} holds no pictures.", *left_out])
+            raise InputError(message, field="folder", remedy=f"Pictures end in {kinds}.")
+        captions = read_captions(found)
         return {
-            "pictures": digests,
-            "outside": outside,
-            "texts": dict(caption_texts(folder, [folder / name for name in digests])),
+            "pictures": {found.name(path): files.digest_file(str(path)) for path in found.pictures},
+            "texts": dict[str, Json](captions.texts),
+            "warnings": list[Json]([*left_out, *captions.told()]),
         }
 
     def run(self, context: RunContext) -> ImageDataset:
@@ -73,19 +73,29 @@ class LoadImages(Node):
         found: dict[str, str] = context.fingerprint["pictures"]
         texts: dict[str, str] = context.fingerprint["texts"]
         pictures: list[Picture] = []
-        for name in context.fingerprint["outside"]:
-            context.message(f"{name} is left out: it is a link out of the workspace.", "warning")
+        for text in context.fingerprint["warnings"]:
+            context.message(text, "warning")
         for number, (name, digest) in enumerate(found.items(), 1):
             try:
-                size = _size(context.locate(digest), name)
-                pictures.append(Picture(digest, name, *size, self._views(size, digest), texts.get(name), _repeats(name)))
+                with context.open(digest) as file:
+                    size = _size(file, name)
+                repeats, _ = folder_repeats(PurePosixPath(name).parent.name, self.max_repeats)
+                pictures.append(Picture(digest, name, *size, self._views(size, digest), texts.get(name), repeats))
             except InputError as error:
                 context.message(f"{name} is left out: {error}", "warning")
             context.progress(number, len(found))
+        self._tell_of_repeats(pictures, context)
         self._tell_of_small(pictures, context)
         if not pictures:
             raise InputError("none of the pictures can be read.", field="folder")
         return ImageDataset(tuple(pictures), background)  # pyright: ignore[reportArgumentType]
+
+    def _tell_of_repeats(self, pictures: list[Picture], context: RunContext) -> None:
+        told, warned = repeats_told([picture.name for picture in pictures], self.max_repeats)
+        for text in told:
+            context.message(text)
+        for text in warned:
+            context.message(text, "warning")
 
     def _tell_of_small(self, pictures: list[Picture], context: RunContext) -> None:
         small = [picture for picture in pictures if min(picture.width, picture.height) * ENLARGED < self.resolution]
@@ -104,14 +114,17 @@ class LoadImages(Node):
         return plan_views(size, target, flip=self.flip, seed=f"{self.seed} {digest}", **chosen)
 
 
-def _size(path: Path, name: str) -> tuple[int, int]:
+def _size(file: IO[bytes], name: str) -> tuple[int, int]:
     """Decode the whole picture, so that damage shows here and not in the middle of the work."""
     from nodes.diffusion.pictures import open_picture
 
-    return open_picture(path, name=name).size
+    return open_picture(file, name=name).size
 
 
-def _repeats(name: str) -> int:
-    """The count of a kohya folder `<repeats>_<name>`."""
-    match = REPEATS.fullmatch(name.split("/")[-2]) if "/" in name else None
-    return max(1, int(match[1])) if match else 1
+def _is_inside(files: OutsideFiles, path: Path) -> bool:
+    """Whether a link leads to where the run may read."""
+    try:
+        files.resolve(str(path))
+    except ValueError:
+        return False
+    return True

@@ -12,8 +12,9 @@ from nodes.diffusion.adapters import AestheticGradient
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.loading import StableDiffusion
 from nodes.diffusion.minimize import minimize
+from nodes.diffusion.prompt_syntax import Emphasis
 from nodes.diffusion.settings import TrainingSettings
-from nodes.diffusion.text import at_end_of_text, chunked, conditioning, framed
+from nodes.diffusion.text import at_end_of_text, chunked, conditioning, framed, weighed
 from nodes.diffusion.weights import replaced
 from nodes.diffusion.words import longer_table
 
@@ -52,25 +53,31 @@ def tuned_hidden(
     hidden: Tensor,
     clip_skip: int,
     stop_if_asked: Callable[[], object],
+    emphasis: Emphasis = "none",
 ) -> Tensor:
     """Return the conditioning [n, tokens, d] of prompts whose untouched one is `hidden`; each distinct prompt is tuned once.
 
     Every prompt starts from the untouched encoder, so that it does not matter which others are there.
     """
-    tuned = {prompt: _tuned(model, aesthetic, prompt, clip_skip, stop_if_asked) for prompt in dict.fromkeys(prompts)}
+    tuned = {prompt: _tuned(model, aesthetic, prompt, clip_skip, emphasis, stop_if_asked) for prompt in dict.fromkeys(prompts)}
     together = torch.cat([tuned[prompt] for prompt in prompts]).to(hidden.dtype)
     return torch.lerp(hidden, together, aesthetic.gradient.blend)
 
 
 def _tuned(
-    model: StableDiffusion, aesthetic: Aesthetic, prompt: str, clip_skip: int, stop_if_asked: Callable[[], object]
+    model: StableDiffusion,
+    aesthetic: Aesthetic,
+    prompt: str,
+    clip_skip: int,
+    emphasis: Emphasis,
+    stop_if_asked: Callable[[], object],
 ) -> Tensor:
     """Conditioning [1, tokens, d] of one prompt by a copy of the text encoder, in float32, after some steps of Adam."""
     encoder, losses = model.text_encoders[0], list[float]()
     with replaced(encoder, _copies(encoder)), torch.enable_grad():
         minimize(
             {name: parameter for name, parameter in encoder.named_parameters() if parameter.requires_grad},
-            lambda step, micro_step: 1 - _encoded(model, aesthetic, prompt, clip_skip)[1],
+            lambda step, micro_step: 1 - _encoded(model, aesthetic, prompt, clip_skip, emphasis)[1],
             TrainingSettings(
                 max_steps=aesthetic.gradient.steps,
                 learning_rate=aesthetic.gradient.learning_rate,
@@ -81,7 +88,7 @@ def _tuned(
             report=lambda done: (losses.append(done.loss), stop_if_asked()),
         )
         with torch.no_grad():
-            hidden, cosine = _encoded(model, aesthetic, prompt, clip_skip)
+            hidden, cosine = _encoded(model, aesthetic, prompt, clip_skip, emphasis)
     aesthetic.cosines[prompt] = (1 - losses[0], float(cosine))
     return hidden
 
@@ -97,14 +104,18 @@ def _copies(encoder: nn.Module) -> dict[str, nn.Parameter]:
     }
 
 
-def _encoded(model: StableDiffusion, aesthetic: Aesthetic, prompt: str, clip_skip: int) -> tuple[Tensor, Tensor]:
+def _encoded(
+    model: StableDiffusion, aesthetic: Aesthetic, prompt: str, clip_skip: int, emphasis: Emphasis
+) -> tuple[Tensor, Tensor]:
     """Conditioning [1, tokens, d] of a prompt, and the cosine of its first chunk's text embedding to the aesthetic."""
     tokenizer, encoder = model.tokenizers[0], model.text_encoders[0]
-    tokens = torch.tensor(framed(chunked(model, prompt, tokenizer), tokenizer), device=model.device)
+    chunks = chunked(model, prompt, tokenizer, emphasis)
+    tokens = torch.tensor(framed(chunks, tokenizer), device=model.device)
     words = [vectors[0].detach() for vectors in model.words.values()]
     with longer_table(encoder, words, len(tokenizer)):
         output = encoder(tokens, output_hidden_states=True)
     state = at_end_of_text(output.last_hidden_state, tokens, tokenizer)[0]
     weight = encoder.get_parameter("text_projection.weight") if aesthetic.projection is None else aesthetic.projection
     cosine = nn.functional.cosine_similarity(weight @ state, aesthetic.direction, dim=0)
-    return conditioning(output, encoder, False, clip_skip).flatten(0, 1)[None], cosine
+    states = conditioning(output, encoder, False, clip_skip)[None]
+    return weighed(model, states, [chunks], 0, emphasis, clip_skip).flatten(1, 2), cosine

@@ -5,8 +5,10 @@ import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
+from nodes.diffusion.picture_folders import folder_repeats
+
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-NAMES = ("caption", "name", "trigger")
+NAMES = ("caption", "name", "trigger", "folder")
 
 
 def checked_template(template: str) -> str:
@@ -22,6 +24,12 @@ def checked_template(template: str) -> str:
 def caption_from_name(name: str) -> str:
     """`animals/red_apple-2.png` becomes `red apple`."""
     return re.sub(r"[\s_-]+", " ", re.sub(r"[ _-]*\(?\d+\)?$", "", PurePosixPath(name).stem)).strip()
+
+
+def words_of_folder(name: str, repeats: int) -> str:
+    """`10_red_apples/1.png` becomes `red apples`: the folder that a picture lies in, without kohya's repeats before it."""
+    folder = folder_repeats(PurePosixPath(name).parent.name, repeats)[1]
+    return " ".join(folder.replace("_", " ").split())
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:

@@ -14,6 +14,8 @@ class Chunks:
     ids: tuple[tuple[int, ...], ...]
     cut: tuple[int, ...]
     """Tokens that found no place."""
+    weights: tuple[float, ...] = ()
+    """Of each token, those that found no place at the end; none when all are 1."""
 
     @property
     def kept(self) -> list[int]:
@@ -23,14 +25,28 @@ class Chunks:
         """Return where each kept token stands when every chunk is framed to `length` tokens."""
         return [number * length + 1 + place for number, chunk in enumerate(self.ids) for place in range(len(chunk))]
 
+    def weight_rows(self, length: int) -> list[list[float]]:
+        """Return the weights of every chunk's tokens, framed to `length` of them: what is no token of the prompt weighs 1."""
+        rows = [[1.0] * length for _ in self.ids]
+        for place, weight in zip(self.places(length), self.weights, strict=False):
+            rows[place // length][place % length] = weight
+        return rows
+
 
 def in_chunks(pieces: Sequence[Sequence[int]], room: int, count: int) -> Chunks:
     """Lay a prompt's pieces out in `count` chunks of `room` tokens, each filled before the next begins, as kohya's are.
 
-    A piece of several tokens, which are the vectors of one word, begins the next chunk where it would be split.
+    A piece of several tokens, which are the vectors of one word, begins the next chunk where it would be split. A piece of
+    none begins the next chunk too; after the last, all that follows is cut.
     """
-    chunks, cut = [list[int]()], list[int]()
+    chunks, cut, ended = [list[int]()], list[int](), False
     for piece in pieces:
+        if not piece:
+            ended = len(chunks) == count
+            chunks += [] if ended else [[]]
+        if ended:
+            cut += piece
+            continue
         if room - len(chunks[-1]) < len(piece) <= room and len(chunks) < count:
             chunks.append([])
         for token in piece:

@@ -9,6 +9,7 @@ import torch
 from nodes.diffusion.errors import InputError
 
 Precision = Literal["fp32", "bf16", "fp16"]
+WantedPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -17,17 +18,24 @@ def choose_device(name: str = "auto") -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     device = torch.device(name)
+    if device.type == "cpu":
+        return torch.device("cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         raise InputError(
-            f"this machine has {count} CUDA devices, so there is no {name}.", field="device", remedy="Use --device cpu."
+            f"this machine has {count} CUDA devices, so there is no {name}.", field="device", remedy="Run on the cpu."
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError("this machine has no MPS device.", field="device", remedy="Use --device cpu.")
-    return device
+        raise InputError("this machine has no MPS device.", field="device", remedy="Run on the cpu.")
+    return device if ":" in name else torch.device(device.type, _current_index(device.type))
 
 
-def training_precision(device: torch.device, wanted: Literal["auto", "fp32", "bf16", "fp16"]) -> Precision:
+def _current_index(kind: str) -> int:
+    """The number of the device that a bare name means: `cuda` and `cuda:0` are to be one key of what is in memory."""
+    return torch.cuda.current_device() if kind == "cuda" else 0
+
+
+def training_precision(device: torch.device, wanted: WantedPrecision) -> Precision:
     """Return the autocast precision of a training.
 
     `auto` is bf16 where the hardware multiplies it: recent CUDA cards, and CPUs with AVX-512 BF16 or AMX, where it
@@ -38,8 +46,24 @@ def training_precision(device: torch.device, wanted: Literal["auto", "fp32", "bf
     if wanted != "auto":
         return wanted
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        return "bf16" if _gpu_has_bf16(device) else "fp16"
     return "bf16" if device.type == "cpu" and _cpu_has_bf16() else "fp32"
+
+
+def drawing_precision(device: torch.device, wanted: WantedPrecision) -> Precision:
+    """Return the precision of a model that draws; `auto` is half precision on CUDA cards and fp32 elsewhere."""
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        return "bf16" if _gpu_has_bf16(device) else "fp16"
+    return "fp32"
+
+
+def encoding_precision(device: torch.device, wanted: WantedPrecision) -> Precision:
+    """Return the precision of a VAE that encodes; `auto` is never fp16, in which SDXL's overflows."""
+    if wanted != "auto":
+        return wanted
+    return "bf16" if device.type == "cuda" and _gpu_has_bf16(device) else "fp32"
 
 
 def resident_precision(device: torch.device, precision: Precision) -> Precision:
@@ -56,6 +80,19 @@ def one_thread() -> Generator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Return the bytes that a CUDA card has left, those that torch holds unused included; None where nobody can say."""
+    if device.type != "cuda":
+        return None
+    held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + held
+
+
+def _gpu_has_bf16(device: torch.device) -> bool:
+    """Whether the card itself multiplies bf16: `is_bf16_supported` says yes of those that emulate it, too."""
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def _cpu_has_bf16() -> bool:

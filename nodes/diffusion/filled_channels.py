@@ -57,7 +57,7 @@ class _HiddenPicture:
             factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
             picture = torch.zeros(1, 3, factor * height, factor * width)
             # the same numbers in training and in drawing
-            with without_overflow(vae), torch.autocast(model.device.type, enabled=False):
+            with without_overflow(vae):
                 mean, _ = encode_pictures(model, picture, ["a grey picture"])
             self._latents[height, width] = mean.to(model.device)
         return self._latents[height, width]

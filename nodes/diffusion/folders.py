@@ -11,11 +11,12 @@ from pydantic import BaseModel, Field, ValidationError
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.layouts.descriptions import described, description_of
 from nodes.diffusion.layouts.single_files import is_single_file
+from nodes.diffusion.opening import open_regular, read_regular
 from nodes.diffusion.values import Family, PredictionType
 
 LAYOUT = "A diffusers folder has model_index.json and the folders unet, vae, text_encoder, tokenizer and scheduler."
 AGAIN = "Copy or download it again."
-MAX_HEADER = 100 * 10**6
+MAX_HEADER = 24 * 2**20
 """Bytes; what the safetensors library allows."""
 
 READ = "Read are UNets of 4 input channels (text-to-image), 9 (inpainting) and 8 (InstructPix2Pix)."
@@ -119,9 +120,11 @@ def read_config(path: Path) -> dict[str, Any]:
     path = description_of(path)
     name = f"{path.parent.name}/{path.name}"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(read_regular(path).decode())
     except FileNotFoundError:
         raise InputError(f"{name} is missing.", field="model", remedy=LAYOUT) from None
+    except OSError as error:
+        raise InputError(f"{name} cannot be read: {error.strerror}.", field="model", remedy=AGAIN) from None
     except (ValueError, RecursionError):
         raise InputError(f"{name} is not valid JSON.", field="model", remedy=AGAIN) from None
     if not isinstance(config, dict):
@@ -183,7 +186,7 @@ def _stated_size(file: Path) -> int | None:
 
     The library that owns the format imports numpy for this.
     """
-    with file.open("rb") as opened:
+    with open_regular(file) as opened:
         start = opened.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if length > MAX_HEADER:

@@ -11,6 +11,7 @@ from nodes.diffusion.batches import Draw
 from nodes.diffusion.losses import denoising_loss
 from nodes.diffusion.text import TextEmbeddings, encode_prompts
 from nodes.diffusion.train import DenoisingTask, added_conditions, valid_mask
+from nodes.diffusion.values import CaptionedDataset
 from nodes.diffusion.words import replaced_word
 
 
@@ -41,7 +42,8 @@ class GuidedTask(DenoisingTask):
         """Return the conditioning of the negative captions, then of the positive ones, 2n in all."""
         captions = self._written(draws)
         negative = [replaced_word(caption, self.placeholder_token, self.negative) for caption in captions]
-        return encode_prompts(self.model, [*negative, *captions], clip_skip=self.clip_skip)
+        emphasis = self.texts.emphasis if isinstance(self.texts, CaptionedDataset) else "none"
+        return encode_prompts(self.model, [*negative, *captions], clip_skip=self.clip_skip, emphasis=emphasis)
 
 
 class GuidedUNet(nn.Module):

@@ -9,6 +9,7 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.fitting import encoded_at_once
 from nodes.diffusion.loading import StableDiffusion
 from nodes.diffusion.tiles import in_tiles, is_large
 
@@ -45,17 +46,23 @@ def _moments(model: StableDiffusion, pictures: Tensor) -> Tensor:
         return torch.cat([in_tiles(picture[None], encode, factor, enlarged=False) for picture in pictures])
     # CPUs convolve a lone picture by another algorithm, with other last bits: it goes in twice
     shown = pictures if len(pictures) > 1 else pictures.repeat(2, 1, 1, 1)
-    return encode(shown)[: len(pictures)]
+    parts = shown.split(encoded_at_once(model, (shown.shape[2], shown.shape[3]), len(shown)))
+    return torch.cat([encode(part) for part in parts])[: len(pictures)]
 
 
 @contextmanager
 def without_overflow(vae: torch.nn.Module) -> Generator[None]:
-    """Hold an fp16 VAE in fp32, where SDXL's does not overflow; the way there and back is exact."""
-    half = next(vae.parameters()).dtype == torch.float16
+    """Hold an fp16 VAE in fp32, where SDXL's does not overflow; the way there and back is exact.
+
+    Autocast, in which trainings draw their previews, would bring its layers back to half precision.
+    """
+    first = next(vae.parameters())
+    half = first.dtype == torch.float16
     try:
         if half:
             vae.float()
-        yield
+        with torch.autocast(first.device.type, enabled=False):
+            yield
     finally:
         if half:
             vae.half()

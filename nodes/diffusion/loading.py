@@ -1,8 +1,9 @@
 """Models in memory: loaded part by part on first use, shared between nodes, the least recently used evicted."""
 
+import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -23,6 +24,7 @@ from nodes.diffusion.folders import AGAIN, ModelFacts, inspect_folder, read_conf
 from nodes.diffusion.layouts.descriptions import described
 from nodes.diffusion.layouts.reading import fill
 from nodes.diffusion.layouts.single_files import is_single_file
+from nodes.diffusion.opening import stamp_of
 from nodes.diffusion.randomness import seed_for
 from nodes.diffusion.values import DiffusionModel
 
@@ -49,6 +51,7 @@ class StableDiffusion:
     ) -> None:
         self.folder = folder
         """A diffusers folder, or a checkpoint in one file."""
+        self.stamps = stamps_of(self.places)
         self.initial_seed = initial_seed
         self.moving_average = moving_average
         self.device = device
@@ -62,6 +65,11 @@ class StableDiffusion:
         """Tokens that texts may have, as the handle says that was loaded last."""
         self.training_step: tuple[int, int] | None = None
         """Step and micro step of the training that goes on now, for what layers draw at random."""
+
+    @property
+    def places(self) -> Iterable[Path]:
+        """Where its weights lie."""
+        return (self.folder,)
 
     def part(self, name: str) -> Path:
         """Return the folder of one part, such as `unet`; of a single file's, which holds descriptions alone."""
@@ -126,8 +134,12 @@ class StableDiffusion:
         make_room(self)
         if is_single_file(self.folder):
             file, average = self.folder, self.moving_average
-            return part_from_file(cls, file, part, self.device, *dtype.values(), moving_average=average)
-        return load_part(cls, self.part(part), self.device, initial_seed=self.initial_seed, **dtype)
+            made = part_from_file(cls, file, part, self.device, *dtype.values(), moving_average=average)
+        else:
+            made = load_part(cls, self.part(part), self.device, initial_seed=self.initial_seed, **dtype)
+        if stamps_of(self.places) != self.stamps:
+            _forget(self)
+        return made
 
 
 def part_from_file(
@@ -194,7 +206,7 @@ _resident: OrderedDict[tuple[str, str, str], StableDiffusion] = OrderedDict()
 
 def load(model: DiffusionModel, folder: Path, *, device: torch.device, precision: Precision = "fp32") -> StableDiffusion:
     """Return the model in memory: the same object for every node that asks for the same weights, device and precision."""
-    identity = f"{model.digest} {model.prediction_type} {model.initial_seed} {model.moving_average} {_stamp(folder)}"
+    identity = f"{model.digest} {model.prediction_type} {model.initial_seed} {model.moving_average} {stamps_of([folder])}"
 
     def made() -> StableDiffusion:
         stated = inspect_folder(folder, weights=model.initial_seed is None)
@@ -207,12 +219,10 @@ def load(model: DiffusionModel, folder: Path, *, device: torch.device, precision
     return loaded
 
 
-def _stamp(place: Path) -> str:
-    """What changes when a single file is written over: weights in memory are mapped from it."""
-    if not is_single_file(place):
-        return ""
-    facts = place.stat()
-    return f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ino}"
+def stamps_of(places: Iterable[Path]) -> str:
+    """Return what changes when a file of a model is written over or replaced: weights in memory may be mapped from it."""
+    files = [file for place in places for file in ([place] if place.is_file() else sorted(place.rglob("*.safetensors")))]
+    return hashlib.sha256(repr([stamp_of(file) for file in files]).encode()).hexdigest()
 
 
 def resident(key: tuple[str, str, str], make: Callable[[], StableDiffusion]) -> StableDiffusion:
@@ -221,6 +231,12 @@ def resident(key: tuple[str, str, str], make: Callable[[], StableDiffusion]) -> 
         _resident[key] = make()
     _resident.move_to_end(key)
     return _resident[key]
+
+
+def _forget(changed: StableDiffusion) -> None:
+    """Let nobody else have a model whose files were replaced before all of it was loaded."""
+    for key in [key for key, model in _resident.items() if model is changed]:
+        del _resident[key]
 
 
 def make_room(wanted: StableDiffusion) -> None:

@@ -65,8 +65,9 @@ def innermost(layer: Any) -> Any:
 @contextmanager
 def low_rank(adapters: Sequence[LowRankAdapter], model: StableDiffusion) -> Generator[list[dict[str, nn.Parameter]]]:
     """Lay low-rank adapters over a model; yield each one's tensors by name. Afterwards the model holds its own layers again."""
-    modules = _modules(model) if adapters else {}
-    grouped = [by_layer(_values(adapter, modules)) for adapter in adapters]
+    known = [_known_values(adapter) for adapter in adapters]
+    modules = _modules(model, _named_parts(adapters, known))
+    grouped = [by_layer(own or _first_values(adapter, modules)) for adapter, own in zip(adapters, known, strict=True)]
     laid: list[dict[str, nn.Parameter]] = [{} for _ in adapters]
     try:
         for number, (adapter, layers) in enumerate(zip(adapters, grouped, strict=True)):
@@ -79,18 +80,30 @@ def low_rank(adapters: Sequence[LowRankAdapter], model: StableDiffusion) -> Gene
         _restore(modules)
 
 
-def _modules(model: StableDiffusion) -> dict[str, Any]:
-    """UNet and text encoders, the latter without the shell that one layout has."""
-    encoders = {f"text_encoder_{n}": getattr(encoder, "text_model", encoder) for n, encoder in enumerate(model.text_encoders)}
-    return {"unet": model.unet, **encoders}
-
-
-def _values(adapter: LowRankAdapter, modules: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The trained values of an adapter's tensors; or their first: those that it goes on from, or drawn from the seed."""
-    if adapter.weights:
-        return adapter_tensors(adapter)
-    if adapter.start:
+def _known_values(adapter: LowRankAdapter) -> dict[str, Tensor]:
+    """A trained adapter's tensors, or those that its training goes on from; none for one that begins anew."""
+    if adapter.start and not adapter.weights:
         return load_file(adapter.start)
+    return adapter_tensors(adapter) if adapter.weights else {}
+
+
+def _named_parts(adapters: Sequence[LowRankAdapter], known: Sequence[Mapping[str, Tensor]]) -> set[str]:
+    """The parts that adapters act on; the others need not be in memory."""
+    wanted = {part for adapter in adapters if not adapter.weights for part, targets in adapter.targets() if targets}
+    return wanted | {name.partition(".")[0] for tensors in known for name in tensors}
+
+
+def _modules(model: StableDiffusion, parts: set[str]) -> dict[str, Any]:
+    """Those parts of the model, text encoders without the shell that one layout has."""
+    found: dict[str, Any] = {"unet": model.unet} if "unet" in parts else {}
+    if parts - {"unet"}:
+        encoders = {f"text_encoder_{n}": getattr(encoder, "text_model", encoder) for n, encoder in enumerate(model.text_encoders)}
+        found |= {name: encoder for name, encoder in encoders.items() if name in parts}
+    return found
+
+
+def _first_values(adapter: LowRankAdapter, modules: Mapping[str, Any]) -> dict[str, Tensor]:
+    """What an adapter's tensors begin with, from the seed."""
     found: dict[str, Tensor] = {}
     for part, targets in adapter.targets():
         for target in targets:

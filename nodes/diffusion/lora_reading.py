@@ -36,6 +36,7 @@ NORMS = {"w_norm": "diff", "b_norm": "diff_b"}
 """LyCORIS' names of a norm's changes."""
 OTHER_KINDS = {"oft_": "OFT", "ia3_": "(IA)3 of PEFT", "vera_": "VeRA", "bm.weight": "GLoRA with a middle matrix"}
 """Adapters that are none of ours, by a part of their tensors' names."""
+ADDED = {"diff", "diff_b"}
 BUNDLE = "bundle_emb."
 READ = "Read are LoRA, LoCon, LoHa, LoKr, DoRA, GLoRA, LyCORIS' (IA)3 and changes of norms."
 OTHERS = "LoadModel opens whole models, LoadEmbedding embeddings, LoadHypernetwork hypernetworks."
@@ -59,11 +60,6 @@ class LoraFile:
         counts = Counter(scale for layer, scale in self.scales.items() if scale and rank_of(self.layers[layer]))
         return counts.most_common(1)[0][0] if counts else 0.0 if 0.0 in self.scales.values() else 1.0
 
-    @property
-    def dead(self) -> list[str]:
-        """Layers whose alpha is 0."""
-        return [layer for layer, scale in self.scales.items() if not scale]
-
     def tensors_of(self, layer: str) -> dict[str, Tensor]:
         """Return a layer's tensors, with alpha where its scale is another than `scale`."""
         leaves, scale = self.layers[layer], self.scales[layer]
@@ -74,6 +70,11 @@ class LoraFile:
     def rank(self) -> int:
         """The largest rank of all layers, at least 1."""
         return max([1, *(rank_of(leaves) for leaves in self.layers.values())])
+
+    @property
+    def idle(self) -> list[str]:
+        """The layers that stay as they are: alpha, or one of the factors, is 0."""
+        return [layer for layer, leaves in self.layers.items() if _is_idle(leaves, self.scales[layer])]
 
     @property
     def algorithm(self) -> Algorithm:
@@ -87,6 +88,14 @@ class LoraFile:
         if any(leaf.startswith("lokr") for leaf in leaves):
             return "lokr"
         return "locon" if wide or "diff" in leaves else "lora"
+
+
+def _is_idle(leaves: Leaves, scale: float) -> bool:
+    if leaves.keys() & {"dora_scale", "set_weight"} or any(leaves[leaf].any() for leaf in ADDED if leaf in leaves):
+        return False
+    factors = leaves.keys() - ADDED
+    products = [("a1.weight", "a2.weight"), ("b1.weight", "b2.weight")] if "b1.weight" in factors else [tuple(factors)]
+    return not scale or not any(names and all(leaves[name].any() for name in names) for names in products)
 
 
 def read_lora(path: Path, shapes: Mapping[str, torch.Size], config: Path | None = None) -> LoraFile:

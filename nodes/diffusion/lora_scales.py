@@ -11,6 +11,7 @@ from nodes.diffusion.adapters import ENCODERS
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.lora_deltas import Leaves, rank_of
 from nodes.diffusion.name_patterns import is_plain, name_pattern
+from nodes.diffusion.opening import read_regular
 
 PARTS = {"unet": "unet", **ENCODERS}
 """Our names of the parts by diffusers' own."""
@@ -42,7 +43,7 @@ class PeftConfig(BaseModel):
     def _by_part(cls, metadata: str | None, config: Path | None) -> dict[str, "PeftConfig"]:
         if metadata:
             return {ours: cls.model_validate(_within(json.loads(metadata), part)) for part, ours in PARTS.items()}
-        return dict.fromkeys(PARTS.values(), cls.model_validate_json(config.read_bytes())) if config else {}
+        return dict.fromkeys(PARTS.values(), cls.model_validate_json(read_regular(config))) if config else {}
 
     def checked(self) -> "PeftConfig":
         """Return it; raise InputError for patterns that cannot be matched in good time."""

@@ -1,55 +1,132 @@
-"""Folders of pictures with captions, as people keep them: which files count, and which text belongs to which picture."""
+"""Folders of pictures as people keep them: which files count, how often, and what is left out."""
 
-import json
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from nodes.diffusion.errors import InputError
+from nodes.diffusion.opening import open_regular, read_regular
+from nodes.diffusion.picture_kinds import picture_type, readable_suffixes, unread_because
+from nodes.diffusion.text_files import some
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-TEXT_COLUMNS = ("text", "caption", "prompt", "label")
-
-
-def picture_files(folder: Path) -> list[Path]:
-    """Return the pictures of a folder and of the folders inside it, hidden ones left out, in order."""
-    found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
-    return [path for path in found if not _hidden(path, folder)]
-
-
-def caption_texts(folder: Path, pictures: list[Path]) -> Iterator[tuple[str, str]]:
-    """Yield (picture name, caption) from metadata.jsonl files, then from `.txt` files, which win."""
-    for table in sorted(folder.rglob("metadata.jsonl")):
-        if table.is_file() and table.resolve().is_relative_to(folder) and not _hidden(table, folder):
-            yield from _table(table, folder)
-    for path in pictures:
-        beside = path.with_suffix(".txt")
-        if beside.is_file() and beside.resolve().is_relative_to(folder):
-            yield path.relative_to(folder).as_posix(), beside.read_text(encoding="utf-8-sig", errors="replace").strip()
+CAPTIONS = (".txt", ".caption")
+"""Ends of the names of caption files; the first wins."""
+TABLES = ("metadata.csv", "metadata.jsonl")
+"""Names of tables of captions."""
+NO_PICTURES = frozenset({".csv", ".json", ".jsonl", ".md", ".npz", ".parquet", ".safetensors", ".toml", ".yaml", ".yml"})
+MAX_REPEATS = 100
+"""A folder `<repeats>_<name>` of a larger number is taken for a name, such as `2019_summer`."""
+REPEATS = re.compile(r"([0-9]+)_(.+)")
 
 
-def _table(table: Path, folder: Path) -> Iterator[tuple[str, str]]:
-    text = table.read_text(encoding="utf-8-sig", errors="replace")
-    # A JSON string may hold other line breaks, such as U+2028, unescaped: `splitlines` would cut there.
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            row = _row(line, table, number)
-            caption = next((str(row[column]) for column in TEXT_COLUMNS if row.get(column) is not None), None)
-            if caption is not None:
-                name = (table.parent.relative_to(folder) / str(row["file_name"])).as_posix()
-                yield name, caption.strip()
+@dataclass
+class PictureFolder:
+    """What a folder of pictures holds."""
+
+    folder: Path
+    pictures: list[Path] = field(default_factory=list[Path])
+    texts: list[Path] = field(default_factory=list[Path])
+    """Captions and tables of them."""
+    left_out: dict[str, str] = field(default_factory=dict[str, str])
+    """What looks like a picture or a caption and is not read: the reason, by the path below the folder."""
+    read: Callable[[Path], bytes] = read_regular
+    """How captions are read."""
+
+    def name(self, path: Path) -> str:
+        """Return the path below the folder, with forward slashes."""
+        return path.relative_to(self.folder).as_posix()
+
+    def leave_out(self, path: Path, reason: str) -> None:
+        """Note why a file is not read, with question marks in its name for bytes that are no text and cannot be shown."""
+        self.left_out[self.name(path).encode(errors="replace").decode()] = reason
 
 
-def _row(line: str, table: Path, number: int) -> dict[str, Any]:
+def read_folder(folder: Path, allowed: Callable[[Path], bool], read: Callable[[Path], bytes] = read_regular) -> PictureFolder:
+    """Find the pictures and captions of a folder and of the folders inside it, in order; hidden ones do not count.
+
+    `allowed` says whether a link may be followed.
+    """
+    found = PictureFolder(folder, read=read)
+    readable = readable_suffixes()
+    for path in _files(folder, found, allowed, (folder.resolve(),)):
+        suffix = path.suffix.lower()
+        if not _is_text(found.name(path)) and suffix in (*readable, *CAPTIONS):
+            found.leave_out(path, "its name is not text (UTF-8), so rename it")
+        elif suffix in readable:
+            found.pictures.append(path)
+        elif suffix in CAPTIONS or path.name in TABLES:
+            found.texts.append(path)
+        elif reason := unread_because(path.name) or _unnamed(path, suffix):
+            found.leave_out(path, reason)
+    return found
+
+
+def _files(folder: Path, found: PictureFolder, allowed: Callable[[Path], bool], above: tuple[Path, ...]) -> Iterator[Path]:
+    """Yield the regular files, links followed where that is allowed and leads no way back."""
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        row = None
-    if not isinstance(row, dict) or "file_name" not in row:
-        message = f"line {number} of {table.name} is not a JSON object with a file_name."
-        raise InputError(message, field="folder", remedy="Mend or remove the line.")
-    return row
+        inside = sorted(folder.iterdir())
+    except PermissionError:
+        found.leave_out(folder, "it may not be read")
+        return
+    for path in inside:
+        if path.name.startswith("."):
+            continue
+        if path.is_symlink() and not allowed(path):
+            found.leave_out(path, "it is a link out of the workspace")
+        elif path.is_dir():
+            if (real := path.resolve()) in above:
+                found.leave_out(path, "it is a link to a folder that it lies in")
+            else:
+                yield from _files(path, found, allowed, (*above, real))
+        elif path.is_file():
+            yield path
+        elif path.suffix.lower() in (*readable_suffixes(), *CAPTIONS) or path.is_symlink():
+            found.leave_out(path, "it is no regular file, nor a link to one")
 
 
-def _hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+def _is_text(name: str) -> bool:
+    return name == name.encode(errors="replace").decode()
+
+
+def _unnamed(path: Path, suffix: str) -> str:
+    """Why a file that is a picture by its content, and not by its name, is not read."""
+    if suffix in NO_PICTURES:
+        return ""
+    try:
+        with open_regular(path) as file:
+            kind = picture_type(file.read(16))
+    except OSError:
+        return ""
+    return f"it is a picture ({kind}) whose name does not say so, so rename it" if kind else ""
+
+
+def left_out_told(left_out: dict[str, str]) -> list[str]:
+    """Return a sentence for each reason why files are left out."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in left_out.items():
+        by_reason.setdefault(reason, []).append(name)
+    return [f"{some(names)} left out: {reason}." for reason, names in by_reason.items()]
+
+
+def folder_repeats(name: str, limit: int = MAX_REPEATS) -> tuple[int, str]:
+    """Return how often the pictures of a folder count, and its name without that: kohya's `<repeats>_<name>`."""
+    match = REPEATS.fullmatch(name)
+    if match is None or int(match[1]) > limit:
+        return 1, name
+    return max(1, int(match[1])), match[2]
+
+
+def repeats_told(pictures: list[str], limit: int) -> tuple[list[str], list[str]]:
+    """Return what to say of folders whose names begin with a number, and what to warn of; `pictures` are their paths."""
+    told, warned = list[str](), list[str]()
+    for parent, count in sorted(Counter(name.rpartition("/")[0] for name in pictures).items()):
+        folder = parent.rpartition("/")[2]
+        match, repeats = REPEATS.fullmatch(folder), folder_repeats(folder, limit)[0]
+        if match and int(match[1]) > limit:
+            warned.append(
+                f"{parent} is taken for a name, so its pictures count once: raise max_repeats if {match[1]} is a count."
+            )
+        elif match and repeats > 1:
+            told.append(f"{parent}: {count} {'picture' if count == 1 else 'pictures'}, {repeats} times each.")
+    return told, warned

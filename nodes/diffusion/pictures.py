@@ -5,7 +5,9 @@ import math
 import struct
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import IO
 
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -13,32 +15,56 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import View
+from nodes.diffusion.picture_kinds import extra_formats
+from nodes.diffusion.values import Picture, View
 
 MAX_PIXELS = 256 * 2**20
+Color = tuple[int, int, int]
+File = Path | IO[bytes]
+WHITE: Color = (255, 255, 255)
+OpenByDigest = Callable[[str], AbstractContextManager[IO[bytes]]]
 
 
-def open_picture(path: Path, background: tuple[int, int, int] = (255, 255, 255), name: str = "") -> Image.Image:
+def picture_of(item: Picture, open_outside: OpenByDigest, background: Color = WHITE) -> Image.Image:
+    """Return an item of a data set as `open_picture` does: from the file that a node has made, or from outside, by its digest."""
+    return _of(item, open_outside, lambda file: open_picture(file, background, item.name))
+
+
+def cutout_of(item: Picture, open_outside: OpenByDigest, side: int) -> Image.Image:
+    """Return an item of a data set as `open_cutout` does."""
+    return _of(item, open_outside, lambda file: open_cutout(file, side, item.name))
+
+
+def _of(item: Picture, open_outside: OpenByDigest, opened: Callable[[File], Image.Image]) -> Image.Image:
+    if item.file:
+        return opened(item.file)
+    with open_outside(item.digest) as file:
+        return opened(file)
+
+
+def open_picture(file: File, background: Color = WHITE, name: str = "") -> Image.Image:
     """Return the picture in RGB, turned as its EXIF says, flattened on `background`; raise InputError when it is damaged."""
-    return _opened(path, name or path.name, lambda image: _flattened(image, background))
+    return _opened(file, name, lambda image: _flattened(image, background))
 
 
-def open_cutout(path: Path, side: int, name: str = "") -> Image.Image:
+def open_cutout(file: File, side: int, name: str = "") -> Image.Image:
     """Return the picture in RGBA, turned as its EXIF says, no side longer than `side`; raise InputError when it is damaged."""
 
     def cut(image: Image.Image) -> Image.Image:
-        found = (_flattened(image, (255, 255, 255)) if image.mode[:1] in "IF" else image).convert("RGBA")
+        found = (_flattened(image, WHITE) if image.mode[:1] in "IF" else image).convert("RGBA")
         found.thumbnail((side, side), Image.Resampling.LANCZOS)
         return found
 
-    return _opened(path, name or path.name, cut)
+    return _opened(file, name, cut)
 
 
-def _opened(path: Path, name: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+def _opened(file: File, name: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    name = name or (file.name if isinstance(file, Path) else "the picture")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of oversized pictures; the next lines refuse them
-            with Image.open(path) as opened:
+            extra_formats()
+            with Image.open(file) as opened:
                 if opened.width * opened.height > MAX_PIXELS:
                     raise InputError(f"{name} has {opened.width} x {opened.height} pixels, which is too many.", field="folder")
                 opened.load()
@@ -51,7 +77,7 @@ def _opened(path: Path, name: str, convert: Callable[[Image.Image], Image.Image]
         raise InputError(f"{name} cannot be read: {error}.", field="folder", remedy="Replace or remove it.") from None
 
 
-def _flattened(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+def _flattened(image: Image.Image, background: Color) -> Image.Image:
     if image.mode == "F" or (image.mode == "I" and max(image.getextrema()) > 65535):  # pyright: ignore
         raise ValueError("its numbers are 32 bits deep; 8 or 16 are needed")
     if image.mode.startswith("I"):
@@ -68,7 +94,7 @@ def _from_deep(image: Image.Image) -> Image.Image:
     return image.convert("F").point(lambda value: value * (255 / 65535)).convert("L")
 
 
-def render(image: Image.Image, view: View, background: tuple[int, int, int] = (255, 255, 255)) -> Image.Image:
+def render(image: Image.Image, view: View, background: Color = WHITE) -> Image.Image:
     """Resize, crop and perhaps mirror a picture; what lies outside of it is `background`."""
     resized = image.resize(view.resized, Image.Resampling.LANCZOS, reducing_gap=3.0) if image.size != view.resized else image
     left, top = view.crop
@@ -89,7 +115,7 @@ def as_tensor(image: Image.Image) -> Tensor:
 def as_picture(tensor: Tensor) -> Image.Image:
     """Return a tensor [3, h, w] in -1..1 as an RGB picture."""
     values = ((tensor.detach().float().cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return Image.frombytes("RGB", (values.shape[2], values.shape[1]), bytes(values.permute(1, 2, 0).flatten().tolist()))
+    return Image.frombytes("RGB", (values.shape[2], values.shape[1]), values.permute(1, 2, 0).contiguous().numpy().tobytes())
 
 
 def save_png(image: Image.Image, path: Path, texts: Mapping[str, str] | None = None) -> None:

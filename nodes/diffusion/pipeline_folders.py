@@ -18,6 +18,7 @@ from nodes.diffusion.folders import Purpose, inspect_folder, read_config, weight
 from nodes.diffusion.layouts.descriptions import described
 from nodes.diffusion.layouts.single_files import is_single_file
 from nodes.diffusion.loading import load_part, part_from_file
+from nodes.diffusion.opening import read_regular
 from nodes.diffusion.values import DiffusionModel
 
 PARTS = {
@@ -67,7 +68,7 @@ def description_files(model: DiffusionModel, place: Path) -> dict[str, bytes]:
     for part in PARTS:
         for file in sorted((folder / part).glob("*")):
             if file.suffix in (".json", ".txt", ".model") and not file.name.endswith(".index.json"):
-                found[f"{part}/{file.name}"] = file.read_bytes()
+                found[f"{part}/{file.name}"] = read_regular(file)
     stated = read_config(folder / "scheduler" / "scheduler_config.json")
     config = {**stated, "prediction_type": model.prediction_type}
     if model.zero_terminal_snr:

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from nodes.diffusion.aesthetic import tuned_hidden
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.fitting import drawn_at_once
 from nodes.diffusion.latents import without_overflow
 from nodes.diffusion.loading import StableDiffusion
 from nodes.diffusion.pictures import as_picture
+from nodes.diffusion.prompt_syntax import Emphasis
 from nodes.diffusion.text import TextEmbeddings, encode_prompts
 from nodes.diffusion.tiles import in_tiles, is_large
 
@@ -36,13 +38,15 @@ def sample(
     size: tuple[int, int] | None = None,
     sampler: Sampler = "dpm++ 2m",
     clip_skip: int = 0,
+    emphasis: Emphasis = "none",
     zero_terminal_snr: bool = False,
     on_step: Callable[[int], object] = lambda step: None,
 ) -> list[Image.Image]:
     """Draw one picture of `size` (w, h) pixels per prompt and seed.
 
     A seed's noise is the same in any batch; sums over batches of another size may differ in their last bits.
-    `on_step` is called with the number of steps done and may raise to stop. Guidance 1 spares the unconditional pass.
+    `emphasis` says whose weights brackets are. `on_step` is called with the number of steps done and may raise to stop.
+    Guidance 1 spares the unconditional pass.
     """
     latents = denoise(
         model,
@@ -54,6 +58,7 @@ def sample(
         size=size or (model.facts.resolution, model.facts.resolution),
         scheduler=make_scheduler(model, sampler, zero_terminal_snr=zero_terminal_snr),
         clip_skip=clip_skip,
+        emphasis=emphasis,
         on_step=on_step,
     )
     return decode(model, latents)
@@ -85,13 +90,15 @@ def denoise(
     size: tuple[int, int],
     scheduler: Any,
     clip_skip: int = 0,
+    emphasis: Emphasis = "none",
     on_step: Callable[[int], object] = lambda step: None,
 ) -> Tensor:
     """Return the final latents [n, c, h, w] of one sampling."""
     count, guided = len(prompts), guidance_scale != 1
-    text = encode_prompts(model, [*([negative_prompt] * count if guided else []), *prompts], clip_skip=clip_skip)
+    texts = [*([negative_prompt] * count if guided else []), *prompts]
+    text = encode_prompts(model, texts, clip_skip=clip_skip, emphasis=emphasis)
     if model.aesthetic:
-        positive = tuned_hidden(model, model.aesthetic, prompts, text.hidden[-count:], clip_skip, lambda: on_step(0))
+        positive = tuned_hidden(model, model.aesthetic, prompts, text.hidden[-count:], clip_skip, lambda: on_step(0), emphasis)
         text.hidden[-count:] = positive
     if text.pooled is not None and guided and not negative_prompt:
         text.hidden[:count], text.pooled[:count] = 0, 0  # SDXL learned zeros, not the empty caption
@@ -119,7 +126,41 @@ def denoise_from(
     scheduler: Any,
     on_step: Callable[[int], object] = lambda step: None,
 ) -> Tensor:
-    """Return the final latents [n, c, h, w] for n seeds; with guidance, the first n conditions are the unconditional ones."""
+    """Return the final latents [n, c, h, w] for n seeds; with guidance, the first n conditions are the unconditional ones.
+
+    What does not fit into a GPU's memory at once is drawn in several parts.
+    """
+    count, guided = len(seeds), guidance_scale != 1
+    share = drawn_at_once(model, size, count, guided=guided)
+    parts = [range(count)[start : start + share] for start in range(0, count, share)]
+    return torch.cat(
+        [
+            _denoise_part(
+                model,
+                text.of(part, guided=guided) if len(parts) > 1 else text,
+                seeds=[seeds[row] for row in part],
+                num_inference_steps=num_inference_steps,
+                guidance_scale=guidance_scale,
+                size=size,
+                scheduler=scheduler,
+                on_step=lambda step, n=number: on_step((n * num_inference_steps + step) // len(parts)),
+            )
+            for number, part in enumerate(parts)
+        ]
+    )
+
+
+def _denoise_part(
+    model: StableDiffusion,
+    text: TextEmbeddings,
+    *,
+    seeds: Sequence[int],
+    num_inference_steps: int,
+    guidance_scale: float,
+    size: tuple[int, int],
+    scheduler: Any,
+    on_step: Callable[[int], object],
+) -> Tensor:
     guided = guidance_scale != 1
     added = added_conditions(text, size, model)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]

@@ -1,12 +1,18 @@
 """What a person can set about any training; needs no torch."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from nodes.diffusion.prompt_checks import without_networks, without_schedules
 
 
 def _group(name: str) -> dict[str, Any]:
     return {"group": name}
+
+
+def _readable_preview(prompt: str) -> str:
+    return without_networks(without_schedules(prompt))
 
 
 class TrainingSettings(BaseModel):
@@ -14,14 +20,20 @@ class TrainingSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
+    version: ClassVar[int] = 2
+    """Of the nodes that train, raised when the loop changes their results."""
+
+    continues: ClassVar[frozenset[str]] = frozenset({"max_steps", "continue_from"})
+    """Of the nodes that train: more steps may go on from where fewer have ended."""
+
     max_steps: Annotated[int, Field(ge=1, le=10_000_000)] = 300
     """Optimizer steps."""
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
     """Pictures per forward pass."""
     gradient_accumulation_steps: Annotated[int, Field(ge=1, le=1024)] = 1
     """Forward passes per optimizer step, whose gradients are averaged, as a batch that many times as large has them. On a
-    CPU as many processes can share them (`LATENTLOOM_PROCESSES=2 OMP_NUM_THREADS=1` before the command): quicker, with the
-    bytes that one process with one thread gives."""
+    CPU as many processes share them as the environment variable `LATENTLOOM_PROCESSES` says when the program starts:
+    quicker, with the bytes that one process with one thread gives."""
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-4
     """Step size: 1e-4 is usual for a LoRA on Stable Diffusion, 1e-3 for the bundled model, 1 for prodigy."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -51,6 +63,14 @@ class TrainingSettings(BaseModel):
     """Steps between two measurements of the validation loss."""
     checkpoint_every: Annotated[int, Field(ge=1, json_schema_extra=_group("Watching"))] = 100
     """Steps between two checkpoints, from which an interrupted training goes on."""
+    continue_from: Annotated[int, Field(ge=0, json_schema_extra=_group("Optimizer"))] = 0
+    """Steps of a finished training, with the same settings but for max_steps, from which this one goes on with the rest of its
+    own schedule; 0 follows one schedule from the beginning. At a constant rate more steps go on by themselves."""
+
+    @property
+    def has_steady_rate(self) -> bool:
+        """Whether max_steps leaves the learning rate of every single step as it is."""
+        return self.lr_scheduler == "constant" or self.optimizer == "schedulefree"
 
 
 class DenoisingSettings(TrainingSettings):
@@ -70,5 +90,7 @@ class DenoisingSettings(TrainingSettings):
 
     preview_every: Annotated[int, Field(ge=0, json_schema_extra=_group("Watching"))] = 0
     """Steps between two preview pictures; 0 draws none."""
-    preview_prompt: Annotated[str, Field(json_schema_extra={**_group("Watching"), "widget": "prompt"})] = ""
-    """What previews show, one prompt per line."""
+    preview_prompt: Annotated[
+        str, AfterValidator(_readable_preview), Field(json_schema_extra={**_group("Watching"), "widget": "prompt"})
+    ] = ""
+    """What previews show, one prompt per line; left empty, two of the captions."""

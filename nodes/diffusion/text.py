@@ -1,14 +1,16 @@
 """Captions and prompts to text embeddings, by each family's rules."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from nodes.diffusion.chunks import CHUNK, Chunks, in_chunks
+from nodes.diffusion.emphasis import emphasized
 from nodes.diffusion.loading import StableDiffusion
+from nodes.diffusion.prompt_syntax import Emphasis, read_prompt
 from nodes.diffusion.words import longer_table, text_before, token_ids, token_pieces
 
 
@@ -20,8 +22,21 @@ class TextEmbeddings:
     pooled: Tensor | None
     class_labels: Tensor | None = None
 
+    def of(self, part: range, *, guided: bool) -> "TextEmbeddings":
+        """Return the conditioning of some of the pictures; with guidance the first half is the unconditional one of each."""
+        halves = 2 if guided else 1
 
-def encode_prompts(model: StableDiffusion, prompts: Sequence[str], *, clip_skip: int = 0) -> TextEmbeddings:
+        def rows(tensor: Tensor) -> Tensor:
+            return torch.cat([half[part.start : part.stop] for half in tensor.chunk(halves)])
+
+        pooled = None if self.pooled is None else rows(self.pooled)
+        labels = None if self.class_labels is None else rows(self.class_labels)
+        return TextEmbeddings(rows(self.hidden), pooled, labels)
+
+
+def encode_prompts(
+    model: StableDiffusion, prompts: Sequence[str], *, clip_skip: int = 0, emphasis: Emphasis = "none"
+) -> TextEmbeddings:
     """Encode prompts as the family was trained: SD1 and SD2 after the final norm, SDXL the layer before the last without it.
 
     Each tokenizer pads with its own token (SD1 with end-of-text, SD2 and SDXL's second with "!"). With a
@@ -29,20 +44,40 @@ def encode_prompts(model: StableDiffusion, prompts: Sequence[str], *, clip_skip:
     states follow one another: 77 n tokens. AUTOMATIC1111 and ComfyUI give the UNet the same of a text that fills all chunks,
     and fewer chunks of a shorter one; kohya's trainer always gives n, without the inner ends. What is longer is cut. SDXL's
     pooled state is the first chunk's, in all of these programs. A placeholder of `model.words` becomes all of its vectors.
-    The caller decides about gradients.
+    `emphasis` says what brackets mean; weights act on the states and not on the pooled one, also there. The caller decides
+    about gradients.
     """
     hidden, pooled = [], None
     encoder: Any
     for number, (tokenizer, encoder) in enumerate(zip(model.tokenizers, model.text_encoders, strict=True)):
-        tokens = torch.tensor([framed(chunked(model, prompt, tokenizer), tokenizer) for prompt in prompts], device=model.device)
+        laid = [chunked(model, prompt, tokenizer, emphasis) for prompt in prompts]
+        tokens = torch.tensor([framed(chunks, tokenizer) for chunks in laid], device=model.device)
         with longer_table(encoder, [vectors[number] for vectors in model.words.values()], len(tokenizer)):
             output = encoder(tokens.flatten(0, 1), output_hidden_states=True)
         states = conditioning(output, encoder, model.facts.family == "sdxl", clip_skip)
-        hidden.append(states.reshape(len(prompts), -1, states.shape[-1]))
+        states = weighed(model, states.reshape(*tokens.shape, -1), laid, number, emphasis, clip_skip)
+        hidden.append(states.flatten(1, 2))
         if model.facts.family == "sdxl" and hasattr(encoder, "text_projection"):
             last = _final_norm(encoder)(output.hidden_states[-1][:: tokens.shape[1]])
             pooled = encoder.text_projection(at_end_of_text(last, tokens[:, 0], tokenizer))
     return TextEmbeddings(torch.cat(hidden, dim=-1), pooled)
+
+
+def weighed(
+    model: StableDiffusion, states: Tensor, laid: Sequence[Chunks], number: int, emphasis: Emphasis, clip_skip: int
+) -> Tensor:
+    """Return the states [n, chunks, tokens, d] that encoder `number` made of prompts, with the prompts' weights."""
+    if not any(chunks.weights for chunks in laid):
+        return states
+    weights = torch.tensor([chunks.weight_rows(states.shape[2]) for chunks in laid], device=states.device)
+    tokenizer, encoder = model.tokenizers[number], model.text_encoders[number]
+
+    def encode_empty() -> Tensor:
+        tokens = torch.tensor(framed(Chunks(((),), ()), tokenizer), device=model.device)
+        output = encoder(tokens, output_hidden_states=True)
+        return conditioning(output, encoder, model.facts.family == "sdxl", clip_skip)[0]
+
+    return emphasized(states, weights, emphasis, encode_empty)
 
 
 def word_features(model: StableDiffusion, prompts: Sequence[str], *, clip_skip: int, from_word: str = "") -> Tensor:
@@ -59,16 +94,16 @@ def word_features(model: StableDiffusion, prompts: Sequence[str], *, clip_skip: 
     return torch.cat(rows)
 
 
-def cut_prompts(model: StableDiffusion, prompts: Sequence[str]) -> dict[str, int]:
+def cut_prompts(model: StableDiffusion, prompts: Sequence[str], emphasis: Emphasis = "none") -> dict[str, int]:
     """Return the prompts that are too long for the model, and how many tokens of each are cut."""
-    cut = {prompt: len(chunked(model, prompt, model.tokenizers[0]).cut) for prompt in prompts}
+    cut = {prompt: len(chunked(model, prompt, model.tokenizers[0], emphasis).cut) for prompt in prompts}
     return {prompt: tokens for prompt, tokens in cut.items() if tokens}
 
 
-def cut_words(model: StableDiffusion, prompt: str) -> str:
+def cut_words(model: StableDiffusion, prompt: str, emphasis: Emphasis = "none") -> str:
     """Return a new word of the prompt that is cut; empty when all fit."""
     tokenizer = model.tokenizers[0]
-    lost = set(chunked(model, prompt, tokenizer).cut)
+    lost = set(chunked(model, prompt, tokenizer, emphasis).cut)
     first = len(tokenizer)
     for word, vectors in model.words.items():
         if lost & set(range(first, first + len(vectors[0]))):
@@ -77,10 +112,15 @@ def cut_words(model: StableDiffusion, prompt: str) -> str:
     return ""
 
 
-def chunked(model: StableDiffusion, prompt: str, tokenizer: Any) -> Chunks:
-    """Return a prompt's tokens in as many chunks as the model's texts have."""
-    pieces = token_pieces(prompt, tokenizer, model.words)
-    return in_chunks(pieces, tokenizer.model_max_length - 2, model.max_token_length // CHUNK)
+def chunked(model: StableDiffusion, prompt: str, tokenizer: Any, emphasis: Emphasis = "none") -> Chunks:
+    """Return a prompt's tokens in as many chunks as the model's texts have, and their weights."""
+    pieces, weights = list[Sequence[int]](), list[float]()
+    for span in read_prompt(prompt, emphasis, model.words):
+        own = token_pieces(span.text, tokenizer, model.words)
+        pieces += [(), *own] if span.new_chunk else own
+        weights += [span.weight] * sum(map(len, own))
+    chunks = in_chunks(pieces, tokenizer.model_max_length - 2, model.max_token_length // CHUNK)
+    return replace(chunks, weights=tuple(weights)) if set(weights) - {1.0} else chunks
 
 
 def framed(chunks: Chunks, tokenizer: Any) -> list[list[int]]:

@@ -136,7 +136,7 @@ class DenoisingTask:
 
     def _text(self, draws: Sequence[Draw]) -> TextEmbeddings:
         if isinstance(self.texts, CaptionedDataset):
-            return encode_prompts(self.model, self._written(draws), clip_skip=self.clip_skip)
+            return encode_prompts(self.model, self._written(draws), clip_skip=self.clip_skip, emphasis=self.texts.emphasis)
         texts = self.texts
         paths = [texts.empty if draw.caption is None else texts.items[draw.item].files[draw.caption] for draw in draws]
         read = [self.files.read(path) for path in paths]

@@ -10,6 +10,7 @@ from nodes.diffusion.layouts.descriptions import described
 from nodes.diffusion.layouts.places import VAE
 from nodes.diffusion.layouts.single_files import read_single_file
 from nodes.diffusion.merging.headers import BYTES
+from nodes.diffusion.opening import open_regular
 
 WEIGHTS = tuple(VAE + part for part in ("encoder.", "decoder.", "quant_conv.", "post_quant_conv."))
 UNHEARD = ("_", "sample_size")
@@ -25,7 +26,7 @@ def vae_identity(place: Path) -> str:
     config = read_config(described(place) / "vae" / "config.json")
     heard = {name: value for name, value in config.items() if not name.startswith(UNHEARD)}
     hasher = hashlib.sha256(json.dumps(heard, sort_keys=True).encode())
-    with place.open("rb") as opened:
+    with open_regular(place) as opened:
         for name in sorted(name for name in file.shapes if name.startswith(WEIGHTS)):
             kind, shape = file.dtypes[name], file.shapes[name]
             hasher.update(f"\0{name} {kind} {shape}\0".encode())

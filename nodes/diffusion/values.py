@@ -91,6 +91,8 @@ class CaptionedDataset(ImageDataset):
     captions: tuple[tuple[str, ...], ...] = ()
     caption_dropout: float = 0.0
     """Share of draws that train on the empty caption instead."""
+    emphasis: Literal["none", "kohya"] = "none"
+    """What brackets in the captions mean: letters, or weights."""
 
 
 @dataclass(frozen=True)

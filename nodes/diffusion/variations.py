@@ -4,7 +4,7 @@ Image variations give the embedding as context of the cross-attention, unconditi
 as Stable Diffusion does it) adds it to the timestep's embedding as a class label, unconditional again zeros.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from nodes.diffusion.clip_images import load_image_embedder
 from nodes.diffusion.devices import Precision
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import read_config
-from nodes.diffusion.loading import StableDiffusion, resident
+from nodes.diffusion.loading import StableDiffusion, resident, stamps_of
 from nodes.diffusion.randomness import generator_for
 from nodes.diffusion.sampling import decode, denoise_from
 from nodes.diffusion.text import TextEmbeddings, encode_prompts
@@ -45,6 +45,10 @@ class ImageVariation(StableDiffusion):
         self.variation = facts or inspect_variation(parts)
         self.weights = weights
         super().__init__(parts["unet"].parent, device, precision, self.variation.model)
+
+    @property
+    def places(self) -> Iterable[Path]:
+        return self.parts.values()
 
     def part(self, name: str) -> Path:
         return self.parts[name]
@@ -125,7 +129,7 @@ def load_variation(
     """Return the base in memory, the same object for every node that asks for the same weights, device and precision."""
     parts = {name: locate(digest) / name for name, digest in model.parts}
     digests = [f"{name}={digest}" for name, digest in model.parts]
-    identity = " ".join([*digests, model.weights.name if model.weights else ""])
+    identity = " ".join([*digests, model.weights.name if model.weights else "", stamps_of(parts.values())])
     found = resident((identity, str(device), precision), lambda: ImageVariation(parts, device, precision, weights=model.weights))
     assert isinstance(found, ImageVariation)
     found.parts, found.weights = parts, model.weights  # the same content may have moved

@@ -68,14 +68,11 @@ class Judge:
     @cached_property
     def shown(self) -> list[Any]:
         """The references as they are shown to a model."""
-        from nodes.diffusion.pictures import open_picture, render
+        from nodes.diffusion.pictures import picture_of, render
 
         data = self.references
         assert data is not None
-        return [
-            render(open_picture(p.file or self.context.locate(p.digest), data.background, p.name), p.views[0])
-            for p in data.pictures
-        ]
+        return [render(picture_of(p, self.context.open, data.background), p.views[0]) for p in data.pictures]
 
     @cached_property
     def wanted(self) -> Any:

@@ -6,8 +6,9 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node
+from graph_runtime.node import Node, Wired
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.sources import refuse_untrained
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel, LatentDataset, ScoreRow, Scores
 from nodes.evaluation.remembered import remembered
 
@@ -25,6 +26,9 @@ class MeasureLoss(Node):
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Chooses the noise; compare losses of one seed only."""
+
+    def check(self, wired: Wired) -> None:
+        refuse_untrained(wired["models"], "models")
 
     def run(
         self, models: list[DiffusionModel], latents: LatentDataset, captions: CaptionedDataset, context: RunContext

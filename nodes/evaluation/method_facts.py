@@ -9,6 +9,7 @@ from typing import Any
 
 from graph_runtime.context import RunContext
 from nodes.diffusion.adapters import Adapter, LowRankAdapter, TokenEmbedding, WeightChange
+from nodes.diffusion.opening import open_regular
 from nodes.diffusion.values import DiffusionModel
 
 METHODS = {
@@ -81,6 +82,6 @@ def _saved_bytes(adapter: Adapter, folder: Path) -> int:
 
 def _numbers(file: Path) -> int:
     """How many numbers a safetensors file holds, from its header alone."""
-    with file.open("rb") as opened:
+    with open_regular(file) as opened:
         header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
     return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Json, ModelReference, Node, OutsideFiles, Prompt
+from graph_runtime.node import Json, ModelReference, Node, OutsideFiles, Prompt, Wired
 from nodes.diffusion.clip_folders import BUNDLED_CLIP, CLIP_FILES, clip_folders, clip_reference
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import GeneratedImage, ImageDataset, ImageSet, ScoreRow, Scores
@@ -38,6 +38,10 @@ class ScoreImages(Node):
         clip_folders(files.resolve(clip_reference(self.clip)))
         return files.digest_folder(clip_reference(self.clip), CLIP_FILES)
 
+    def check(self, wired: Wired) -> None:
+        if self.psnr and not wired["references"]:
+            raise _nothing_to_compare()
+
     def run(self, images: list[ImageSet], context: RunContext, references: ImageDataset | None = None) -> Scores:
         rows = _rows(images)
         if self.psnr:
@@ -55,14 +59,18 @@ class ScoreImages(Node):
         return Scores(tuple(scored))
 
 
+def _nothing_to_compare() -> InputError:
+    remedy = "Wire LoadImages to it, or turn psnr off."
+    return InputError("there is nothing to compare pixels with.", field="references", remedy=remedy)
+
+
 def _rows(images: Sequence[ImageSet]) -> list[tuple[GeneratedImage, ...]]:
     return [part.images[start : start + part.columns] for part in images for start in range(0, len(part.images), part.columns)]
 
 
 def _check_pairs(rows: Sequence[Sequence[GeneratedImage]], references: ImageDataset | None) -> None:
     if references is None:
-        remedy = "Wire LoadImages to it, or turn psnr off."
-        raise InputError("there is nothing to compare pixels with.", field="references", remedy=remedy)
+        raise _nothing_to_compare()
     count = len(references.pictures)
     for row in rows:
         if len(row) != count:

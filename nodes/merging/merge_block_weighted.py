@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node
+from graph_runtime.node import Node, Wired
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.merging.blocks import block_names, preset
+from nodes.diffusion.merging.blocks import COUNTS, block_names, preset
 from nodes.diffusion.merging.values import Checkpoint
 from nodes.merging.merges import merged
 
@@ -18,31 +18,50 @@ class MergeBlockWeighted(Node):
 
     synonyms: ClassVar[tuple[str, ...]] = ("MBW", "merge block weighted", "SuperMerger")
 
+    version: ClassVar[int] = 2
+
     ratio: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of b in all that no block below names, such as the text encoder and the VAE."""
     preset: Literal["none", "GRAD_V", "GRAD_A", "IN", "MID", "OUT"] = "none"
     """`GRAD_V` takes b at both ends of the UNet and a in the middle, `GRAD_A` the other way; the others take one part of b."""
     blocks: str = ""
     """Shares of b by block, as `IN00=0.2, M00=1, OUT=0.5`, over the preset's; or 26 numbers in the order BASE, IN00 to
-    IN11, M00, OUT00 to OUT11 (SDXL: 20), or one less without BASE."""
+    IN11, M00, OUT00 to OUT11 (SDXL: 20), one less without BASE, or one more for the VAE. The layers behind the last block
+    belong to it. Those that embed time and size belong to BASE, as in sd-mecha; SuperMerger counts them to IN00."""
+
+    def check(self, wired: Wired) -> None:
+        refusals = [refusal for family in COUNTS if (refusal := self._refusal(block_names(family)))]
+        if len(refusals) == len(COUNTS):
+            raise refusals[0]
 
     def run(self, a: Checkpoint, b: Checkpoint, context: RunContext) -> Checkpoint:
         if a.family == "other":
             raise InputError("this checkpoint has no UNet of a known family.", field="a", remedy="Use MergeWeighted.")
-        ratios = {"BASE": self.ratio, **preset(self.preset, a.family), **self._given(block_names(a.family))}
+        names = block_names(a.family)
+        ratios = {"BASE": self.ratio, **preset(self.preset, a.family), **self._given(names)}
+        if names[-1] in ratios:
+            ratios["OUT"] = ratios[names[-1]]
         return merged("weighted", [a, b], (1 - self.ratio, self.ratio), context, ("a", "b"), blocks=tuple(ratios.items()))
+
+    def _refusal(self, names: tuple[str, ...]) -> InputError | None:
+        try:
+            self._given(names)
+        except InputError as error:
+            return error
+        return None
 
     def _given(self, names: tuple[str, ...]) -> dict[str, float]:
         parts = [part.strip() for part in self.blocks.replace("\n", ",").split(",") if part.strip()]
         if parts and not any("=" in part for part in parts):
-            if len(parts) not in (len(names), len(names) - 1):
-                remedy = f"Give {len(names)} numbers, or {len(names) - 1} without BASE."
+            given = {len(names) - 1: names[1:], len(names): names, len(names) + 1: (*names, "VAE")}.get(len(parts))
+            if given is None:
+                remedy = f"Give {len(names)} numbers, {len(names) - 1} without BASE, or {len(names) + 1} with the VAE."
                 raise InputError(f"there are {len(parts)} numbers.", field="blocks", remedy=remedy)
-            return {name: _ratio(part) for name, part in zip(names[-len(parts) :], parts, strict=True)}
+            return {name: _ratio(part) for name, part in zip(given, parts, strict=True)}
         found: dict[str, float] = {}
         for part in parts:
             group, _, number = (text.strip() for text in part.partition("="))
-            matching = [name for name in names if name == group or (group in ("IN", "OUT") and name.startswith(group))]
+            matching = [name for name in (*names, "VAE") if name == group or (group in ("IN", "OUT") and name.startswith(group))]
             if not matching:
                 raise InputError(f"there is no block {group!r}.", field="blocks", remedy=f"There are {', '.join(names)}.")
             found |= dict.fromkeys(matching, _ratio(number))

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node
+from graph_runtime.node import Node, Wired
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.merging.values import Checkpoint
 from nodes.merging.merges import merged
@@ -14,8 +14,15 @@ class MergeModelStock(Node):
 
     synonyms: ClassVar[tuple[str, ...]] = ("model stock", "geometric average")
 
+    def check(self, wired: Wired) -> None:
+        _check_count(len(wired["models"]))
+
     def run(self, base: Checkpoint, models: list[Checkpoint], context: RunContext) -> Checkpoint:
         """`models` were trained from `base`."""
-        if len(models) < 2:
-            raise InputError("at least two models are compared.", field="models", remedy="Wire another one here.")
+        _check_count(len(models))
         return merged("model stock", [base, *models], (1.0,), context)
+
+
+def _check_count(count: int) -> None:
+    if count < 2:
+        raise InputError("at least two models are compared.", field="models", remedy="Wire another one here.")

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node
+from graph_runtime.node import Node, Wired
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.merging.values import Checkpoint
 from nodes.merging.merges import merged
@@ -32,14 +32,19 @@ class MergeWeighted(Node):
     weights: Annotated[str, AfterValidator(numbers)] = ""
     """One number for each wire, as `0.5, 0.3, 0.2`, used as they are; empty takes `ratio` for two and equal shares for more."""
 
+    def check(self, wired: Wired) -> None:
+        self._weights(len(wired["models"]))
+
     def run(self, models: list[Checkpoint], context: RunContext) -> Checkpoint:
-        if len(models) < 2:
+        return merged("weighted", models, self._weights(len(models)), context)
+
+    def _weights(self, count: int) -> tuple[float, ...]:
+        if count < 2:
             raise InputError("a merge needs at least two checkpoints.", field="models", remedy="Wire another one here.")
-        if self.weights.strip():
-            weights = tuple(float(part) for part in self.weights.split(","))
-        else:
-            weights = (1 - self.ratio, self.ratio) if len(models) == 2 else (1 / len(models),) * len(models)
-        if len(weights) != len(models):
-            message = f"there are {len(weights)} weights for {len(models)} checkpoints."
+        if not self.weights.strip():
+            return (1 - self.ratio, self.ratio) if count == 2 else (1 / count,) * count
+        weights = tuple(float(part) for part in self.weights.split(","))
+        if len(weights) != count:
+            message = f"there are {len(weights)} weights for {count} checkpoints."
             raise InputError(message, field="weights", remedy="Give one number for each wire.")
-        return merged("weighted", models, weights, context)
+        return weights

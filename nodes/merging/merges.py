@@ -6,8 +6,10 @@ from graph_runtime.context import RunContext
 from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.merging.plan import planned
-from nodes.diffusion.merging.values import Checkpoint, Merged, Method, Source
+from nodes.diffusion.merging.values import Checkpoint, Merged, Method, Source, name_of
 from nodes.diffusion.values import DiffusionModel
+
+PARTS = {"unet": "UNet", "vae": "VAE", "text_encoder": "text encoders"}
 
 
 def merged(
@@ -23,9 +25,13 @@ def merged(
     `sockets` are the inputs' when each has its own.
     """
     recipe = Merged(method=method, inputs=tuple(given.recipe for given in inputs), weights=weights, **settings)
-    alone = planned(recipe, context.locate, sockets).left_alone()
-    if alone:
+    plan = planned(recipe, context.locate, sockets)
+    if alone := plan.left_alone():
         context.message(f"{alone} tensors that not every input has are taken from the first.", "warning")
+    for part, count in plan.dropped().items():
+        lacking = f"{name_of(recipe.inputs[0])} lacks {count} tensors of the {PARTS[part]} that another input has"
+        otherwise = ", or use BakeVAE" if part == "vae" else ""
+        context.message(f"{lacking}: so does the result. Wire the checkpoint that has them first{otherwise}.", "warning")
     return Checkpoint(recipe, inputs[0].family)
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node
+from graph_runtime.node import Node, Wired
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.merging.plan import planned
 from nodes.diffusion.merging.values import Checkpoint, Pruned, Recipe, name_of, sources_of, with_sources
@@ -30,11 +30,14 @@ class PruneCheckpoint(Node):
     """Use the moving average that a single file holds beside its UNet (EMA), in place of the UNet's weights; of a merge, that
     of every file that holds one."""
 
+    def check(self, wired: Wired) -> None:
+        if not self.unet and not self.vae and not self.text_encoders:
+            raise InputError("nothing is kept.", field="unet", remedy="Keep at least one part.")
+
     def run(self, checkpoint: Checkpoint, context: RunContext) -> Checkpoint:
         wanted = {"unet": self.unet, "vae": self.vae, "text_encoder": self.text_encoders}
         parts = tuple(part for part, is_kept in wanted.items() if is_kept)
-        if not parts:
-            raise InputError("nothing is kept.", field="unet", remedy="Keep at least one part.")
+        self.check({})
         recipe = self._averaged(checkpoint.recipe, context) if self.moving_average else checkpoint.recipe
         pruned = Pruned(input=recipe, parts=parts)
         if not planned(pruned, context.locate).tensors:

@@ -4,7 +4,7 @@ from functools import cache
 from typing import Any, ClassVar
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
+from graph_runtime.node import Json, ModelReference, Node, OutsideFiles, Wired
 from nodes.diffusion.clip_folders import CLIP_FILES, REMEDY, check_clip_is_stored, clip_folders, clip_reference
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import AestheticEmbedding, DiffusionModel, ImageDataset
@@ -28,6 +28,10 @@ class BuildAestheticEmbedding(Node):
             return None
         clip_folders(files.resolve(clip_reference(self.clip)))
         return files.digest_folder(clip_reference(self.clip), CLIP_FILES)
+
+    def check(self, wired: Wired) -> None:
+        if not self.clip and not wired["model"]:
+            raise InputError("there is no CLIP to look with.", field="clip", remedy=f"Wire a model, or: {REMEDY}")
 
     def run(self, images: ImageDataset, context: RunContext, model: DiffusionModel | None = None) -> AestheticEmbedding:
         if model and not context.fingerprint:

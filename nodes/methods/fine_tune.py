@@ -6,11 +6,19 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node
+from graph_runtime.node import Node, Wired
 from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.settings import DenoisingSettings
+from nodes.diffusion.sources import refuse_untrained
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel, EmbeddingDataset, LatentDataset
-from nodes.methods.training import WATCHING, check_pairs, check_trained, choose_texts, train_untrained
+from nodes.methods.training import (
+    WATCHING,
+    check_pairs,
+    check_texts_are_there,
+    check_trained,
+    choose_texts,
+    train_untrained,
+)
 
 
 class FineTune(DenoisingSettings, Node):
@@ -23,11 +31,16 @@ class FineTune(DenoisingSettings, Node):
     synonyms: ClassVar[tuple[str, ...]] = ("full training", "train UNet", "finetune", "checkpoint training")
     resumable: ClassVar[bool] = True
     not_in_key: ClassVar[frozenset[str]] = WATCHING
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("embeddings", "captions"),)
 
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-5
     """Step size: 1e-5 to 5e-6 is usual on Stable Diffusion, 1e-4 on the bundled model."""
     text_encoder: bool = False
     """Train the text encoders too."""
+
+    def check(self, wired: Wired) -> None:
+        refuse_untrained(wired["model"])
+        check_texts_are_there(wired["embeddings"], wired["captions"], text_changes=self.text_encoder)
 
     def run(
         self,

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
+from nodes.diffusion.prompt_checks import letters_told, without_networks
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel, Picture, View
 from nodes.methods.training import check_trained
 
@@ -28,7 +29,7 @@ class GenerateClassImages(Node):
 
     synonyms: ClassVar[tuple[str, ...]] = ("regularization images", "reg images", "prior preservation", "DreamBooth")
 
-    class_prompt: Annotated[str, AfterValidator(_not_blank)] = "a photo of a dog"
+    class_prompt: Annotated[str, AfterValidator(_not_blank), AfterValidator(without_networks)] = "a photo of a dog"
     """What the class looks like, without the subject's rare word; several prompts, one per line, take turns."""
     num_class_images: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Pictures; 100 to 300 are usual."""
@@ -39,11 +40,13 @@ class GenerateClassImages(Node):
     guidance_scale: Annotated[float, Field(ge=1, le=50)] = 5.0
     """How strictly the prompt is followed."""
     batch_size: Annotated[int, Field(ge=1, le=256)] = 8
-    """Pictures drawn at once; less needs less memory."""
+    """Pictures drawn at once; less needs less memory. On a GPU no more are than its free memory holds."""
 
     def run(self, model: DiffusionModel, context: RunContext) -> CaptionedDataset:
         check_trained(model.adapters)
         prompts = [line.strip() for line in self.class_prompt.splitlines() if line.strip()]
+        if told := letters_told("prompts", prompts):
+            context.message(told, "warning")
         jobs = [(prompts[number % len(prompts)], self.seed + number) for number in range(self.num_class_images)]
         pictures: list[Picture] = []
         for start in range(0, self.num_class_images, self.batch_size):

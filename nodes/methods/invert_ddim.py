@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node, Prompt
+from graph_runtime.node import Node, Prompt, Wired
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.prompt_checks import letters_told, without_networks
+from nodes.diffusion.sources import refuse_untrained
 from nodes.diffusion.values import DiffusionModel, ImageDataset, Inversion, Picture, inversion_conditions
 
 
@@ -22,10 +24,13 @@ class InvertDDIM(Node):
 
     picture: str = ""
     """Name of the picture in its folder; empty takes the first."""
-    prompt: Prompt = ""
+    prompt: Annotated[Prompt, AfterValidator(without_networks)] = ""
     """What the picture shows, in words that the model knows; empty takes the text that came with the picture."""
     num_inference_steps: Annotated[int, Field(ge=1, le=500)] = 50
     """Steps to the noise, and as many back; more follow the way more closely."""
+
+    def check(self, wired: Wired) -> None:
+        refuse_untrained(wired["model"])
 
     def run(self, model: DiffusionModel, images: ImageDataset, context: RunContext) -> Inversion:
         picture = _named(images, self.picture)
@@ -33,6 +38,8 @@ class InvertDDIM(Node):
         if not prompt:
             remedy = "Say what the picture shows."
             raise InputError(f"{picture.name} has no text of its own, and the prompt is empty.", field="prompt", remedy=remedy)
+        if told := letters_told("prompts", [prompt]):
+            context.message(told, "warning")
         if any(adapter.weights is None for adapter in model.adapters):
             raise InputError(
                 "the model has an adapter that is not trained.", field="model", remedy="Wire the trained model here."
@@ -41,11 +48,9 @@ class InvertDDIM(Node):
 
         from nodes.diffusion.devices import choose_device
         from nodes.diffusion.loading import load
-        from nodes.diffusion.pictures import open_picture, render, save_png
+        from nodes.diffusion.pictures import picture_of, render, save_png
 
-        shown = render(
-            open_picture(picture.file or context.locate(picture.digest), images.background, picture.name), picture.views[0]
-        )
+        shown = render(picture_of(picture, context.open, images.background), picture.views[0])
         loaded = load(model, context.locate(model.digest), device=choose_device(context.device))
         path = self._path(loaded, model, shown, picture.name, prompt, context).cpu()
         tensors = {"ddim_latents": path, "latent": path[-1:].clone()}

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node, Prompt
+from graph_runtime.node import Node, Prompt, Wired
 from nodes.diffusion.adapters import KEYS_AND_VALUES, TokenEmbedding, WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel
@@ -27,6 +27,12 @@ class MergeConcepts(Node):
     prompts: Annotated[Prompt, AfterValidator(_not_blank)]
     """What must come out as each model alone would draw it, one prompt per line, each with the new word of one model."""
 
+    def check(self, wired: Wired) -> None:
+        trained = [model for model in wired["models"] if type(model).__name__ == "TrainCustomDiffusion"]
+        words = [str(getattr(model, "placeholder_token", "")).lower() for model in trained]
+        if len(set(words)) < len(words):
+            raise _same_word()
+
     def run(self, models: list[DiffusionModel], captions: CaptionedDataset, context: RunContext) -> DiffusionModel:
         """`captions` say what the merged model must otherwise keep: many different ones are best."""
         parts = [self._parts(model) for model in models]
@@ -35,7 +41,7 @@ class MergeConcepts(Node):
             remedy = "Train all of them on one model."
             raise InputError("the concepts were trained on different models.", field="models", remedy=remedy)
         if len({word.placeholder_token.lower() for _, word in parts}) < len(parts):
-            raise InputError("two concepts have the same word.", field="models", remedy="Give each its own placeholder.")
+            raise _same_word()
         weights = self._merged(base, parts, captions, context)
         change = WeightChange(name="merged concepts", endings=parts[0][0].endings, weights=weights)
         return replace(base, adapters=(change, *(word for _, word in parts)))
@@ -89,3 +95,7 @@ class MergeConcepts(Node):
             remedy = f"Write a line such as: photo of a {word.placeholder_token}"
             raise InputError(f"no prompt holds the word {word.placeholder_token!r}.", field="prompts", remedy=remedy)
         return lines
+
+
+def _same_word() -> InputError:
+    return InputError("two concepts have the same word.", field="models", remedy="Give each its own placeholder.")

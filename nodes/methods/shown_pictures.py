@@ -57,7 +57,7 @@ def _computed(
     """For each picture a file for each of its views, made now if no run has kept it."""
     from safetensors.torch import save_file
 
-    from nodes.diffusion.pictures import open_picture, render
+    from nodes.diffusion.pictures import picture_of, render
 
     found: list[tuple[Path, ...]] = []
     for picture in images.pictures:
@@ -67,7 +67,7 @@ def _computed(
             key = f"{purpose}:" + hashlib.sha256(json.dumps(facts).encode()).hexdigest()
             kept = context.find_item(key)
             if kept is None:
-                opened = open_picture(picture.file or context.locate(picture.digest), images.background, picture.name)
+                opened = picture_of(picture, context.open, images.background)
                 tensors = compute(render(opened, view, images.background))
                 kept = {"file": context.add_file(".safetensors", lambda path, t=tensors: save_file(t, path))}
                 context.keep_item(key, kept)
@@ -87,10 +87,10 @@ def read_views(images: ImageDataset, context: RunContext) -> list[Callable[[], A
     more = sum(len(picture.views) - 1 for picture in images.pictures)
     if more:
         context.message(f"of each picture only the first view is shown: {more} crops or mirrored ones are left out.", "warning")
-    from nodes.diffusion.pictures import as_tensor, open_picture, render
+    from nodes.diffusion.pictures import as_tensor, picture_of, render
 
     def read(picture: Picture) -> Any:
-        opened = open_picture(picture.file or context.locate(picture.digest), images.background, picture.name)
+        opened = picture_of(picture, context.open, images.background)
         return as_tensor(render(opened, picture.views[0], images.background))
 
     return [partial(read, picture) for picture in images.pictures]

@@ -6,13 +6,22 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node
+from graph_runtime.node import Node, Wired
 from nodes.diffusion.adapters import KEYS_AND_VALUES, TokenEmbedding, WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.settings import DenoisingSettings
+from nodes.diffusion.sources import refuse_untrained
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel, EmbeddingDataset, LatentDataset
 from nodes.methods.placeholders import Placeholder, check_placeholder, check_word
-from nodes.methods.training import WATCHING, check_pairs, check_trained, choose_texts, train_untrained
+from nodes.methods.training import (
+    WATCHING,
+    check_class_latents,
+    check_pairs,
+    check_texts_are_there,
+    check_trained,
+    choose_texts,
+    train_untrained,
+)
 
 
 class TrainCustomDiffusion(DenoisingSettings, Node):
@@ -38,6 +47,12 @@ class TrainCustomDiffusion(DenoisingSettings, Node):
     """Step size: 1e-5 times the batch size is usual, 1e-3 on the bundled model."""
     prior_loss_weight: Annotated[float, Field(ge=0, le=100)] = 1.0
     """How much the class counts beside the concept; 0 trains without class pictures."""
+
+    def check(self, wired: Wired) -> None:
+        refuse_untrained(wired["model"])
+        if self.prior_loss_weight:
+            check_class_latents(wired["class_latents"])
+            check_texts_are_there(wired["class_embeddings"], None, text_changes=False, prefix="class_")
 
     def run(
         self,
@@ -77,9 +92,8 @@ class TrainCustomDiffusion(DenoisingSettings, Node):
     def _prior(
         self, model: DiffusionModel, latents: LatentDataset | None, embeddings: EmbeddingDataset | None
     ) -> tuple[LatentDataset, Any]:
-        if latents is None:
-            remedy = "Wire GenerateClassImages through EncodeLatents to it, or set prior_loss_weight to 0."
-            raise InputError("the class pictures are missing.", field="class_latents", remedy=remedy)
+        check_class_latents(latents)
+        assert latents
         texts = choose_texts(model, embeddings, None, text_changes=False, prefix="class_")
         check_pairs(model, latents, texts, prefix="class_")
         assert isinstance(texts, EmbeddingDataset)

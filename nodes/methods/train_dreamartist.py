@@ -6,9 +6,10 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node
+from graph_runtime.node import Node, Wired
 from nodes.diffusion.adapters import TokenEmbedding
 from nodes.diffusion.settings import DenoisingSettings
+from nodes.diffusion.sources import refuse_untrained
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel, LatentDataset
 from nodes.methods.placeholders import Placeholder, check_placeholder, check_word
 from nodes.methods.training import WATCHING, check_pairs, check_trained, train_untrained
@@ -41,6 +42,9 @@ class TrainDreamArtist(DenoisingSettings, Node):
     """Step size: 2.5e-3 to 5e-3 is usual."""
     weight_decay: Annotated[float, Field(ge=0, le=1, json_schema_extra={"group": "Optimizer"})] = 0.0
     """How strongly the vectors are drawn to zero; 0 is usual, as zero is no word."""
+
+    def check(self, wired: Wired) -> None:
+        refuse_untrained(wired["model"])
 
     def run(
         self, model: DiffusionModel, latents: LatentDataset, captions: CaptionedDataset, context: RunContext

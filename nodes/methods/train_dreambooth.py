@@ -6,13 +6,22 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node
+from graph_runtime.node import Node, Wired
 from nodes.diffusion.adapters import LowRankAdapter, WeightChange
-from nodes.diffusion.errors import InputError
 from nodes.diffusion.settings import DenoisingSettings
+from nodes.diffusion.sources import BARE, untrained_lora
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel, EmbeddingDataset, LatentDataset
 from nodes.methods.kohya_facts import kohya_facts
-from nodes.methods.training import WATCHING, Texts, check_pairs, check_trained, choose_texts, train_untrained
+from nodes.methods.training import (
+    WATCHING,
+    Texts,
+    check_class_latents,
+    check_pairs,
+    check_texts_are_there,
+    check_trained,
+    choose_texts,
+    train_untrained,
+)
 
 
 class TrainDreamBooth(DenoisingSettings, Node):
@@ -26,6 +35,7 @@ class TrainDreamBooth(DenoisingSettings, Node):
     synonyms: ClassVar[tuple[str, ...]] = ("subject", "prior preservation", "sks", "instance prompt")
     resumable: ClassVar[bool] = True
     not_in_key: ClassVar[frozenset[str]] = WATCHING
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("embeddings", "captions"),)
 
     max_steps: Annotated[int, Field(ge=1, le=10_000_000)] = 400
     """Optimizer steps; 400 to 1200 are usual."""
@@ -37,6 +47,17 @@ class TrainDreamBooth(DenoisingSettings, Node):
     """How much the class counts beside the subject; 0 trains without class pictures."""
     text_encoder: bool = False
     """Train the text encoders' weights too; for a LoRA InjectLoRA decides."""
+
+    def check(self, wired: Wired) -> None:
+        (source,) = wired["model"]
+        lora = untrained_lora([source])
+        if lora is None and type(source).__name__ not in BARE:
+            return  # what lies over the model decides what is trained
+        changes_text = bool(getattr(lora, "text_encoder", False)) if lora else self.text_encoder
+        check_texts_are_there(wired["embeddings"], wired["captions"], text_changes=changes_text)
+        if self.prior_loss_weight:
+            check_class_latents(wired["class_latents"])
+            check_texts_are_there(wired["class_embeddings"], wired["class_captions"], text_changes=changes_text, prefix="class_")
 
     def run(
         self,
@@ -57,9 +78,8 @@ class TrainDreamBooth(DenoisingSettings, Node):
         check_pairs(model, latents, texts)
         prior = None
         if self.prior_loss_weight:
-            if class_latents is None:
-                remedy = "Wire GenerateClassImages through EncodeLatents to it, or set prior_loss_weight to 0."
-                raise InputError("the class pictures are missing.", field="class_latents", remedy=remedy)
+            check_class_latents(class_latents)
+            assert class_latents
             class_texts = choose_texts(before, class_embeddings, class_captions, text_changes=changes_text, prefix="class_")
             check_pairs(model, class_latents, class_texts, prefix="class_")
             prior = (class_latents, class_texts)

@@ -6,10 +6,11 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node
+from graph_runtime.node import Node, Wired
 from nodes.diffusion.adapters import Hypernetwork, checked_structure
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.settings import DenoisingSettings
+from nodes.diffusion.sources import refuse_untrained
 from nodes.diffusion.values import DiffusionModel, EmbeddingDataset, LatentDataset
 from nodes.methods.training import WATCHING, check_pairs, check_trained, choose_texts, train_untrained
 
@@ -59,6 +60,10 @@ class TrainHypernet(DenoisingSettings, Node):
     """Step size: 5e-6 to 5e-5 is usual on Stable Diffusion, 3e-3 on the bundled model."""
     weight_decay: Annotated[float, Field(ge=0, le=1, json_schema_extra={"group": "Optimizer"})] = 0.0
     """How strongly the nets are drawn to zero, which is to say to no effect."""
+
+    def check(self, wired: Wired) -> None:
+        refuse_untrained(wired["model"])
+        self._untrained()
 
     def run(
         self, model: DiffusionModel, latents: LatentDataset, embeddings: EmbeddingDataset, context: RunContext

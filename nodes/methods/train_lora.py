@@ -4,13 +4,24 @@ from dataclasses import replace
 from typing import ClassVar
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node
+from graph_runtime.node import Node, Wired
 from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.settings import DenoisingSettings
+from nodes.diffusion.sources import refuse_bare, untrained_lora
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel, EmbeddingDataset, LatentDataset
 from nodes.methods.kohya_facts import kohya_facts
-from nodes.methods.training import WATCHING, check_pairs, check_trained, choose_texts, train_untrained
+from nodes.methods.training import (
+    WATCHING,
+    check_pairs,
+    check_texts_are_there,
+    check_trained,
+    choose_texts,
+    train_untrained,
+)
+
+NOTHING_TO_TRAIN = "this model has nothing to train."
+INJECT = "Put InjectLoRA before this node, or LoadLoRA to go on with a finished one."
 
 
 class TrainLoRA(DenoisingSettings, Node):
@@ -23,6 +34,14 @@ class TrainLoRA(DenoisingSettings, Node):
     synonyms: ClassVar[tuple[str, ...]] = ("train network", "fine-tune", "training", "kohya")
     resumable: ClassVar[bool] = True
     not_in_key: ClassVar[frozenset[str]] = WATCHING
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("embeddings", "captions"),)
+
+    def check(self, wired: Wired) -> None:
+        refuse_bare(wired["model"], NOTHING_TO_TRAIN, INJECT)
+        injected = untrained_lora(wired["model"])
+        if injected:
+            changes_text = bool(getattr(injected, "text_encoder", False))
+            check_texts_are_there(wired["embeddings"], wired["captions"], text_changes=changes_text)
 
     def run(
         self,
@@ -57,8 +76,7 @@ def lora_to_train(model: DiffusionModel, context: RunContext) -> tuple[Diffusion
     loras = [number for number, adapter in enumerate(model.adapters) if isinstance(adapter, LowRankAdapter)]
     new = [number for number in loras if model.adapters[number].weights is None]
     if not loras:
-        remedy = "Put InjectLoRA before this node, or LoadLoRA to go on with a finished one."
-        raise InputError("this model has no LoRA to train.", field="model", remedy=remedy)
+        raise InputError(NOTHING_TO_TRAIN, field="model", remedy=INJECT)
     number = (new or loras)[-1]
     others, lora = (*model.adapters[:number], *model.adapters[number + 1 :]), model.adapters[number]
     assert isinstance(lora, LowRankAdapter)

@@ -18,7 +18,11 @@ from nodes.diffusion.values import (
     text_identity,
 )
 from nodes.methods.costs import Costs
+from nodes.methods.more_steps import checkpoint_of
+from nodes.methods.reports import tell_step
 
+PREVIEW_CAPTIONS = 2
+"""Captions that previews show when no prompts are set."""
 Texts = EmbeddingDataset | CaptionedDataset
 
 WATCHING = frozenset({"preview_every", "preview_prompt", "validation_every", "checkpoint_every"})
@@ -48,7 +52,6 @@ def train_untrained(
 
     `make_task` gets the model in memory and the settings as they hold for it, and returns the loss on `texts`.
     """
-    from nodes.diffusion.checkpoints import Checkpoint
     from nodes.diffusion.devices import choose_device, resident_precision, training_precision
     from nodes.diffusion.loading import load
     from nodes.diffusion.overlays import applied
@@ -57,14 +60,17 @@ def train_untrained(
     device = choose_device(context.device)
     precision = training_precision(device, settings.precision)
     loaded = load(model, context.locate(model.digest), device=device, precision=resident_precision(device, precision))
-    checkpoint = Checkpoint(context.progress_folder) if context.progress_folder else None
     with applied(model.adapters, loaded) as laid:
         _check_cuts(texts, loaded, model.max_token_length, context)
         task = make_task(loaded, settings_for(settings, model))
         new = [number for number, adapter in enumerate(model.adapters) if adapter.weights is None]
         parameters = {f"{number}.{name}": tensor for number in new for name, tensor in laid[number].items()}
         costs = Costs(type(settings).__name__, settings.max_steps, context.progress_folder, device)
-        report = _reporter(settings, context, task, model, costs)
+        prompts = preview_prompts(settings, texts)
+        if settings.preview_every and not prompts:
+            context.message("no previews: preview_prompt is empty, and so are all captions.", "warning")
+        report = _reporter(settings, context, task, model, costs, prompts)
+        checkpoint = checkpoint_of(settings, context, precision, costs)
         trained = train(task, parameters, settings, precision=precision, report=report, checkpoint=checkpoint)
     adapters = list(model.adapters)
     for number in new:
@@ -100,10 +106,10 @@ def _check_cuts(texts: Texts, loaded: Any, max_token_length: int, context: RunCo
 
     captions = list(dict.fromkeys(caption for variants in texts.captions for caption in variants))
     for caption in captions:
-        if lost := cut_words(loaded, caption):
+        if lost := cut_words(loaded, caption, texts.emphasis):
             remedy = "Write it earlier, shorten the captions, take fewer vectors, or raise max_token_length of LoadModel."
             raise InputError(f"{lost} does not fit into the caption {caption[:80]!r}.", field="captions", remedy=remedy)
-    if cut := cut_prompts(loaded, captions):
+    if cut := cut_prompts(loaded, captions, texts.emphasis):
         context.message(cut_told("captions", cut, max_token_length), "warning")
 
 
@@ -116,36 +122,53 @@ def keep_tensors(tensors: dict[str, Any], context: RunContext) -> Path:
 
 
 def _reporter(
-    settings: DenoisingSettings, context: RunContext, task: Task, model: DiffusionModel, costs: Costs
+    settings: DenoisingSettings,
+    context: RunContext,
+    task: Task,
+    model: DiffusionModel,
+    costs: Costs,
+    prompts: list[str],
 ) -> Callable[[Any], None]:
     """What happens after each step: numbers, validation, previews, and the chance to stop."""
 
     def report(done: Any) -> None:
         costs.after_step()
-        context.metric(done.step, loss=done.loss, learning_rate=done.learning_rate)
-        context.progress(done.step, settings.max_steps)
+        tell_step(done, settings, context)
         last = done.step == settings.max_steps
         if task.validation and (last or done.step % settings.validation_every == 0):
             with done.trainer.weights_for_use(), done.trainer.autocast():
                 context.metric(done.step, validation_loss=task.validation_loss(context.stop_if_asked))
-        if settings.preview_every and settings.preview_prompt.strip() and (last or done.step % settings.preview_every == 0):
+        if prompts and (last or done.step % settings.preview_every == 0):
             with done.trainer.weights_for_use(), done.trainer.autocast():
-                _preview(done.step, settings, task, model, context)
+                _preview(done.step, prompts, settings, task, model, context)
         costs.resume()
 
     return report
 
 
-def _preview(step: int, settings: DenoisingSettings, task: Task, model: DiffusionModel, context: RunContext) -> None:
+def preview_prompts(settings: DenoisingSettings, texts: Texts) -> list[str]:
+    """Return what previews show: the prompts that are set, else a few captions, as a person would see them learned."""
+    if not settings.preview_every:
+        return []
+    given = [line.strip() for line in settings.preview_prompt.splitlines() if line.strip()]
+    every = texts.captions if isinstance(texts, CaptionedDataset) else [item.captions for item in texts.items]
+    captions = list(dict.fromkeys(variants[0].strip() for variants in every if variants and variants[0].strip()))
+    spread = range(0, len(captions), max(1, len(captions) // PREVIEW_CAPTIONS))
+    return given or [captions[index] for index in spread][:PREVIEW_CAPTIONS]
+
+
+def _preview(
+    step: int, prompts: list[str], settings: DenoisingSettings, task: Task, model: DiffusionModel, context: RunContext
+) -> None:
     from nodes.diffusion.pictures import in_a_row, save_png
     from nodes.diffusion.sampling import sample
 
-    prompts = [line.strip() for line in settings.preview_prompt.splitlines() if line.strip()]
     pictures = sample(
         task.model,
         prompts,
         seeds=[settings.seed] * len(prompts),
         clip_skip=model.clip_skip,
+        emphasis="a1111",
         zero_terminal_snr=model.zero_terminal_snr or settings.zero_terminal_snr,
         on_step=lambda step: context.stop_if_asked(),
     )
@@ -171,17 +194,31 @@ def choose_texts(
 
     `before` is the model without what is to be trained; `prefix` begins the names of the inputs in errors.
     """
-    if text_changes:
-        if captions is None:
-            remedy = f"Wire captions to `{prefix}captions`: this training changes how text is encoded."
-            raise InputError("the captions are missing.", field=f"{prefix}captions", remedy=remedy)
+    check_texts_are_there(embeddings, captions, text_changes=text_changes, prefix=prefix)
+    if text_changes and captions:
         return captions
-    if embeddings is None:
-        raise InputError("the text embeddings are missing.", field=f"{prefix}embeddings", remedy="Wire EncodeCaptions to it.")
+    assert embeddings
     if embeddings.text_digest != text_identity(before):
         remedy = "Wire EncodeCaptions to the same model, with the same clip_skip and max_token_length."
         raise InputError("these embeddings were made by another text encoder.", field=f"{prefix}embeddings", remedy=remedy)
     return embeddings
+
+
+def check_texts_are_there(embeddings: object, captions: object, *, text_changes: bool, prefix: str = "") -> None:
+    """Raise InputError when the one of the two that the training needs is missing."""
+    if text_changes and not captions:
+        remedy = f"Wire captions to `{prefix}captions`: this training changes how text is encoded."
+        raise InputError("the captions are missing.", field=f"{prefix}captions", remedy=remedy)
+    if not text_changes and not embeddings:
+        remedy = f"Wire EncodeCaptions to `{prefix}embeddings`: this training does not change how text is encoded."
+        raise InputError("the text embeddings are missing.", field=f"{prefix}embeddings", remedy=remedy)
+
+
+def check_class_latents(latents: object) -> None:
+    """Raise InputError when a training that keeps the class as it was has no pictures of it."""
+    if not latents:
+        remedy = "Wire GenerateClassImages through EncodeLatents to it, or set prior_loss_weight to 0."
+        raise InputError("the class pictures are missing.", field="class_latents", remedy=remedy)
 
 
 def check_pairs(model: DiffusionModel, latents: LatentDataset, texts: Texts, prefix: str = "") -> None:

@@ -31,12 +31,12 @@ class LoadImageVariation(Node):
     """Where the parts come from that the model lacks, such as VAE and image encoder; a whole folder lacks none."""
 
     def fingerprint(self, files: OutsideFiles) -> Json:
-        own = str(BUNDLED_VARIATIONS.get(self.model, self.model))
-        found = files.resolve(own)
+        found = files.resolve(str(BUNDLED_VARIATIONS.get(self.model, self.model)))
+        own = str(found)
         if not found.is_dir() and not (found.is_file() and found.suffix == ".safetensors"):
             remedy = f"The bundled one is {' or '.join(BUNDLED_VARIATIONS)}; a folder or a .safetensors file is looked for."
             raise InputError(f"there is no model {self.model!r}.", field="model", remedy=remedy)
-        base = str(BUNDLED.get(self.base, self.base))
+        base = str(files.resolve(str(BUNDLED.get(self.base, self.base))))
         sources = {name: own for name in (*VARIATION_PARTS, *UNCLIP_PARTS) if (found / name).is_dir()}
         if not {*VARIATION_PARTS} <= sources.keys():
             sources = {

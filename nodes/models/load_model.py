@@ -10,6 +10,7 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
+from graph_runtime.reading import open_regular
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import ModelFacts, Purpose, inspect_folder
 from nodes.diffusion.layouts.single_files import NAMES, PICKLES, SingleFile, is_single_file, prediction_in, read_single_file
@@ -73,13 +74,13 @@ class LoadModel(Node):
         name = self.model if self.model in BUNDLED else place.stem if place.is_file() else place.name
         if place.is_file():
             digest = files.digest_file(reference)
-            said = _said_beside(files.resolve(str(PurePath(reference).with_suffix(".yaml"))))
+            said = _said_beside(files.beside(reference, PurePath(reference).with_suffix(".yaml").name))
             return {"name": name, "folder": digest, "vae": f"{digest} vae", "text": [f"{digest} text"], "said_beside": said}
         return {
             "name": name,
             "folder": files.digest_folder(reference, PARTS),
-            "vae": files.digest_folder(f"{reference}/vae", PARTS),
-            "text": [files.digest_folder(f"{reference}/{part}", PARTS) for part in inspect_folder(place).text_parts],
+            "vae": files.digest_folder(f"{place}/vae", PARTS),
+            "text": [files.digest_folder(f"{place}/{part}", PARTS) for part in inspect_folder(place).text_parts],
         }
 
     def _checked(self, place: Path) -> ModelFacts:
@@ -120,12 +121,12 @@ class LoadModel(Node):
         )
 
 
-def _said_beside(config: Path) -> str | None:
+def _said_beside(config: Path | None) -> str | None:
     """What a model predicts by the configuration that AUTOMATIC1111 takes from beside a checkpoint, if there is one."""
-    if not config.is_file():
+    if config is None:
         return None
-    with config.open(encoding="utf-8", errors="replace") as file:
-        found = PARAMETERIZATION.search(file.read(100_000))
+    with open_regular(config) as file:
+        found = PARAMETERIZATION.search(file.read(100_000).decode(errors="replace"))
     return {"v": "v_prediction", "eps": "epsilon"}[found[1]] if found else None
 
 

@@ -4,9 +4,10 @@ from pathlib import PurePath
 from typing import ClassVar
 
 from graph_runtime.context import Artifact, RunContext
-from graph_runtime.node import FileName, Node
+from graph_runtime.node import FileName, Node, Wired
 from nodes.diffusion.adapters import TokenEmbedding, WeightChange
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.sources import refuse_bare, refuse_untrained
 from nodes.diffusion.values import DiffusionModel
 
 
@@ -23,6 +24,10 @@ class SaveCustomDiffusion(Node):
 
     filename: FileName = "pytorch_custom_diffusion_weights.bin"
     """Name of the file of keys and values; the words are called the same with their own name behind."""
+
+    def check(self, wired: Wired) -> None:
+        refuse_untrained(wired["model"])
+        refuse_bare(wired["model"], "this model has no custom diffusion.", "Wire the model as TrainCustomDiffusion returns it.")
 
     def run(self, model: DiffusionModel, context: RunContext) -> tuple[Artifact, ...]:
         changes = [adapter for adapter in model.adapters if isinstance(adapter, WeightChange) and adapter.endings]

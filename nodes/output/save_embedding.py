@@ -5,9 +5,10 @@ from pathlib import PurePath
 from typing import ClassVar, Literal
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
-from graph_runtime.node import FileName, Node
+from graph_runtime.node import FileName, Node, Wired
 from nodes.diffusion.adapters import TokenEmbedding
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.sources import refuse_bare, refuse_untrained
 from nodes.diffusion.values import DiffusionModel
 
 SUFFIXES = {"safetensors": ".safetensors", "A1111": ".pt", "diffusers": ".safetensors"}
@@ -30,6 +31,10 @@ class SaveEmbedding(Node):
     Embedding (safetensors): AUTOMATIC1111, ComfyUI and sd-scripts; diffusers reads it when `token=` names the word.
     Embedding (A1111): AUTOMATIC1111, ComfyUI, sd-scripts and diffusers.
     Embedding (diffusers): AUTOMATIC1111, ComfyUI and diffusers; sd-scripts not checked."""
+
+    def check(self, wired: Wired) -> None:
+        refuse_untrained(wired["model"])
+        refuse_bare(wired["model"], "this model has learned no new word.", "Wire the model as TrainTI returns it.")
 
     def run(self, model: DiffusionModel, context: RunContext) -> tuple[Artifact, ...]:
         words = [adapter for adapter in model.adapters if isinstance(adapter, TokenEmbedding)]

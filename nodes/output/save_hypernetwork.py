@@ -4,9 +4,10 @@ from pathlib import PurePath
 from typing import ClassVar
 
 from graph_runtime.context import Artifact, RunContext
-from graph_runtime.node import FileName, Node
+from graph_runtime.node import FileName, Node, Wired
 from nodes.diffusion.adapters import Hypernetwork
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.sources import refuse_bare, refuse_untrained
 from nodes.diffusion.values import DiffusionModel
 
 
@@ -22,6 +23,10 @@ class SaveHypernetwork(Node):
 
     filename: FileName = "hypernetwork.pt"
     """Name of the file; other programs call the hypernetwork by it."""
+
+    def check(self, wired: Wired) -> None:
+        refuse_untrained(wired["model"])
+        refuse_bare(wired["model"], "this model has no hypernetwork.", "Wire the model as TrainHypernet returns it.")
 
     def run(self, model: DiffusionModel, context: RunContext) -> tuple[Artifact, ...]:
         hypernetwork = _only_one(model)

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
-from graph_runtime.node import FileName, Node
+from graph_runtime.node import FileName, Node, Wired
 from nodes.diffusion.adapters import WeightChange
+from nodes.diffusion.sources import refuse_untrained
 from nodes.diffusion.values import DiffusionModel
 from nodes.output.whole_models import trained_changes
 
@@ -24,6 +25,9 @@ class SavePipeline(Node):
     """Name of the folder."""
     precision: Literal["fp16", "bf16", "fp32"] = "fp16"
     """Numbers in the files; fp16 halves their size."""
+
+    def check(self, wired: Wired) -> None:
+        refuse_untrained(wired["model"])
 
     def run(self, model: DiffusionModel, context: RunContext) -> tuple[Artifact, ...]:
         files = tuple(self._files(model, trained_changes(model, context.message), context))

@@ -8,10 +8,11 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext, Sha256
-from graph_runtime.node import FileName, Node
+from graph_runtime.node import FileName, Node, Wired
 from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.merging.values import Checkpoint
+from nodes.diffusion.sources import refuse_bare, refuse_untrained
 from nodes.diffusion.values import DiffusionModel
 
 
@@ -55,6 +56,11 @@ class SaveSafetensors(Node):
     """The license it is given under."""
     date: Annotated[str, Field(pattern=r"^(\d{4}-\d{2}-\d{2})?$"), AfterValidator(_is_date)] = ""
     """A date for those who want one, as 2026-01-31; left empty, the file has none."""
+
+    def check(self, wired: Wired) -> None:
+        refuse_untrained(wired["model"])
+        remedy = "Wire the model as TrainLoRA returns it; SaveCheckpoint and SavePipeline write whole models."
+        refuse_bare(wired["model"], "this model has no LoRA.", remedy)
 
     def run(self, model: DiffusionModel | Checkpoint, context: RunContext) -> tuple[Artifact, ...]:
         name = self.filename if PurePath(self.filename).suffix == ".safetensors" else f"{self.filename}.safetensors"

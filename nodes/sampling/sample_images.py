@@ -5,8 +5,10 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node, Prompt
+from graph_runtime.node import Node, Prompt, Wired
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.prompt_checks import without_networks, without_schedules
+from nodes.diffusion.sources import refuse_untrained
 from nodes.diffusion.values import DiffusionModel, GeneratedImage, ImageSet
 
 KNOWN_SAMPLERS = {"ddim": "DDIM", "euler": "Euler", "euler ancestral": "Euler a", "dpm++ 2m": "DPM++ 2M"}
@@ -26,9 +28,11 @@ class SampleImages(Node):
 
     synonyms: ClassVar[tuple[str, ...]] = ("KSampler", "txt2img", "generate", "prompt", "VAE decode")
 
-    prompts: Annotated[Prompt, AfterValidator(_not_blank)] = "a red apple"
+    version: ClassVar[int] = 2
+
+    prompts: Annotated[Prompt, AfterValidator(_not_blank), AfterValidator(without_networks)] = "a red apple"
     """What to draw, one prompt per line."""
-    negative_prompt: Prompt = ""
+    negative_prompt: Annotated[Prompt, AfterValidator(without_networks)] = ""
     """What to stay away from."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Chooses the first noise; each further picture of a prompt takes the next number."""
@@ -44,15 +48,25 @@ class SampleImages(Node):
     """Width in pixels; 0 takes the model's own."""
     height: Annotated[int, Field(ge=0, le=8192, multiple_of=8)] = 0
     """Height in pixels; 0 takes the model's own."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of the model."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the model; `auto` is half precision on CUDA cards, of the kind that they are fast at, and fp32 elsewhere."""
     batch_size: Annotated[int, Field(ge=1, le=256)] = 8
-    """Pictures drawn at once; less needs less memory."""
+    """Pictures drawn at once; less needs less memory. On a GPU no more are than its free memory holds."""
+    prompt_weights: Literal["a1111", "comfyui", "none"] = "a1111"
+    """What brackets in prompts mean. `a1111`: `(apple:1.4)` multiplies, `(apple)` by 1.1, `[apple]` by 1/1.1, `BREAK` begins the
+    next 75 tokens, and the mean stays as it was. `comfyui`: the weight leads from the empty prompt through the word, and `[ ]`
+    and `BREAK` are letters. `none`: all are letters. Brackets that are meant are written `\\(` and `\\)`."""
+
+    def check(self, wired: Wired) -> None:
+        refuse_untrained(wired["models"], "models")
 
     def run(self, models: list[DiffusionModel], context: RunContext) -> ImageSet:
         prompts = [line.strip() for line in self.prompts.splitlines() if line.strip()]
         if any(adapter.weights is None for model in models for adapter in model.adapters):
             raise InputError("a model has an adapter that is not trained.", field="models", remedy="Wire the trained model here.")
+        if self.prompt_weights == "a1111":
+            for prompt in (self.negative_prompt, *prompts):
+                without_schedules(prompt)
         jobs = [(prompt, self.seed + n) for prompt in prompts for n in range(self.images_per_prompt)]
         images, warned = list[GeneratedImage](), set[int]()
         for row, model in enumerate(models):
@@ -64,17 +78,19 @@ class SampleImages(Node):
     ) -> list[GeneratedImage]:
         """Draw every job with one model; `place` is its row and the number of rows, `warned` the lengths at which was cut."""
         from nodes.diffusion.chunks import cut_told
-        from nodes.diffusion.devices import choose_device
+        from nodes.diffusion.devices import choose_device, drawing_precision
         from nodes.diffusion.loading import load
         from nodes.diffusion.overlays import applied
         from nodes.diffusion.text import cut_prompts
 
         batches = [jobs[start : start + self.batch_size] for start in range(0, len(jobs), self.batch_size)]
-        loaded = load(model, context.locate(model.digest), device=choose_device(context.device), precision=self.precision)
+        device = choose_device(context.device)
+        precision = drawing_precision(device, self.precision)
+        loaded = load(model, context.locate(model.digest), device=device, precision=precision)
         total = place[1] * len(batches) * self.num_inference_steps
         images: list[GeneratedImage] = []
         with applied(model.adapters, loaded):
-            cut = cut_prompts(loaded, [self.negative_prompt, *(prompt for prompt, _ in jobs)])
+            cut = cut_prompts(loaded, [self.negative_prompt, *(prompt for prompt, _ in jobs)], self.prompt_weights)
             if cut and model.max_token_length not in warned:
                 context.message(cut_told("prompts", cut, model.max_token_length), "warning")
                 warned.add(model.max_token_length)
@@ -99,6 +115,7 @@ class SampleImages(Node):
             size=(self.width or model.resolution, self.height or model.resolution),
             sampler=self.sampler,
             clip_skip=model.clip_skip,
+            emphasis=self.prompt_weights,
             zero_terminal_snr=model.zero_terminal_snr,
             on_step=on_step,
         )

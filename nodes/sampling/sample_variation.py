@@ -17,6 +17,7 @@ class SampleVariation(Node):
     """Draw pictures from CLIP image embeddings, and variations of given pictures: one row each, from the same noise."""
 
     synonyms: ClassVar[tuple[str, ...]] = ("image variations", "unCLIP", "reimagine", "KSampler", "img2img")
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("embeddings", "images"),)
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Chooses the first noise; each further picture of a row takes the next number."""
@@ -30,10 +31,10 @@ class SampleVariation(Node):
     """Noise on the embedding, for unCLIP bases alone: more varies the pictures more."""
     sampler: Literal["ddim", "euler", "euler ancestral", "dpm++ 2m"] = "dpm++ 2m"
     """How the noise is taken away."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of the model."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the model; `auto` is half precision on CUDA cards, of the kind that they are fast at, and fp32 elsewhere."""
     batch_size: Annotated[int, Field(ge=1, le=256)] = 8
-    """Pictures drawn at once; less needs less memory."""
+    """Pictures drawn at once; less needs less memory. On a GPU no more are than its free memory holds."""
 
     def run(
         self,
@@ -43,10 +44,11 @@ class SampleVariation(Node):
         images: ImageDataset | None = None,
     ) -> ImageSet:
         _check(model, embeddings, images)
-        from nodes.diffusion.devices import choose_device
+        from nodes.diffusion.devices import choose_device, drawing_precision
         from nodes.diffusion.variations import load_variation
 
-        loaded = load_variation(model, context.locate, device=choose_device(context.device), precision=self.precision)
+        device = choose_device(context.device)
+        loaded = load_variation(model, context.locate, device=device, precision=drawing_precision(device, self.precision))
         rows = [*_given(embeddings), *(_seen(images, loaded, context) if images else [])]
         seeds = [self.seed + n for n in range(self.images_per_row)]
         batches = [(row, seeds[n : n + self.batch_size]) for row in rows for n in range(0, len(seeds), self.batch_size)]
@@ -95,11 +97,11 @@ def _given(embeddings: list[ImageEmbedding]) -> list[Row]:
 
 def _seen(images: ImageDataset, loaded: Any, context: RunContext) -> list[Row]:
     """Each picture's own embedding [1, d], of its first view."""
-    from nodes.diffusion.pictures import open_picture, render
+    from nodes.diffusion.pictures import picture_of, render
 
     rows: list[Row] = []
     for picture in images.pictures:
-        opened = open_picture(picture.file or context.locate(picture.digest), images.background, picture.name)
+        opened = picture_of(picture, context.open, images.background)
         rows.append((picture.name, loaded.embed(render(opened, picture.views[0]))[None]))
         context.stop_if_asked()
     return rows

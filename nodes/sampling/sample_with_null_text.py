@@ -2,12 +2,13 @@
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Prompt
 from nodes.diffusion.adapters import AestheticGradient
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.prompt_checks import letters_told, without_networks
 from nodes.diffusion.values import DiffusionModel, GeneratedImage, ImageSet, Inversion, NullTextInversion
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -23,7 +24,7 @@ class SampleWithNullText(Node):
     display_name: ClassVar[str] = "Sample with Null Text"
     synonyms: ClassVar[tuple[str, ...]] = ("prompt-to-prompt", "edit image", "real image editing", "replay")
 
-    prompts: Prompt = ""
+    prompts: Annotated[Prompt, AfterValidator(without_networks)] = ""
     """Edits, one per line: the picture's prompt with words replaced or added. Empty draws the replay alone."""
     guidance_scale: Annotated[float, Field(ge=0, le=50)] = 0.0
     """How strictly the prompt is followed; 0 takes that of OptimizeNullText, or 7.5 without it."""
@@ -44,6 +45,8 @@ class SampleWithNullText(Node):
             context.message(warning, "warning")
         edits = [" ".join(line.split()) for line in self.prompts.splitlines() if line.strip()]
         known, drawn = self._draw(model, inversion, edits, context)
+        if told := letters_told("prompts", edits):
+            context.message(told, "warning")
         label = "null text" if isinstance(inversion, NullTextInversion) else "plain DDIM"
         if "picture" in known:
             label += f", {_compare(known, drawn[0], context):.1f} dB"

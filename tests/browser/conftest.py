@@ -17,6 +17,8 @@ PICTURES = ("anchor.webp", "bread.webp", "cactus.webp", "candle.webp")
 expect.set_options(timeout=PATIENCE_MS)
 
 
+# before xdist reads the marks, also where this folder alone is collected
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One worker of the test run drives the browser, so that two trainings never share the machine."""
     for item in items:

@@ -1,5 +1,8 @@
 """What a person does, in the tests' words."""
 
+import json
+from typing import Any
+
 from playwright.sync_api import Locator, Page, expect
 
 
@@ -79,6 +82,19 @@ def small_training(page: Page, steps: int) -> None:
     put(page, "train", "max_steps", str(steps))
     put(page, "sample", "prompts", "flat style bread")
     put(page, "sample", "num_inference_steps", "2")
+
+
+DROP_TEXT = """([name, text]) => {
+    const data = new DataTransfer();
+    data.items.add(new File([text], name));
+    document.querySelector(".app").dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true}));
+}"""
+
+
+def drop_document(page: Page, document: dict[str, Any]) -> None:
+    """Drop a workflow on the page as a file, and wait until it is shown."""
+    page.evaluate(DROP_TEXT, [f"{document['name']}.json", json.dumps(document)])
+    expect(page.locator(".tab.current")).to_contain_text(document["name"])
 
 
 def run(page: Page) -> None:

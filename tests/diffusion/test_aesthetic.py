@@ -16,6 +16,7 @@ from nodes.diffusion.aesthetic import tuned_hidden
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.loading import StableDiffusion
 from nodes.diffusion.overlays import applied
+from nodes.diffusion.prompt_syntax import Emphasis
 from nodes.diffusion.sampling import denoise, make_scheduler
 from nodes.diffusion.text import encode_prompts
 from tests.models import WIDTH, make_model_folder, random_adapter
@@ -47,11 +48,11 @@ def look(tmp_path: Path) -> Callable[..., AestheticGradient]:
     return lambda **changes: AestheticGradient(**{**options, **changes})
 
 
-def hidden(model: StableDiffusion, prompts: list[str], clip_skip: int = 0) -> Tensor:
+def hidden(model: StableDiffusion, prompts: list[str], clip_skip: int = 0, emphasis: Emphasis = "none") -> Tensor:
     assert model.aesthetic is not None
     with torch.no_grad():
-        before = encode_prompts(model, prompts, clip_skip=clip_skip).hidden
-        return tuned_hidden(model, model.aesthetic, prompts, before, clip_skip, lambda: None)
+        before = encode_prompts(model, prompts, clip_skip=clip_skip, emphasis=emphasis).hidden
+        return tuned_hidden(model, model.aesthetic, prompts, before, clip_skip, lambda: None, emphasis)
 
 
 def weights(model: StableDiffusion) -> dict[str, Tensor]:
@@ -158,6 +159,14 @@ def test_blend_lies_between(model: StableDiffusion, look: Any) -> None:
     with applied([look(blend=0.25)], model):
         part = hidden(model, PROMPTS)
     assert torch.allclose(part, 0.75 * plain + 0.25 * whole, atol=1e-6)
+
+
+def test_weights_act_on_what_was_tuned(model: StableDiffusion, look: Any) -> None:
+    with applied([look()], model):
+        plain, weighted = hidden(model, ["red apple"]), hidden(model, ["(red:1.5) apple"], emphasis="kohya")
+    changed = (plain != weighted).any(dim=-1)[0].nonzero().flatten().tolist()
+    assert changed == list(range(1, 1 + len(model.tokenizers[0]("red", add_special_tokens=False)["input_ids"])))
+    assert torch.allclose(weighted[0, changed], 1.5 * plain[0, changed])
 
 
 def test_a_stop_in_the_middle_leaves_the_model_as_it_was(model: StableDiffusion, look: Any) -> None:

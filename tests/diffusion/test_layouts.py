@@ -1,6 +1,7 @@
 """Names in folders and in single files: against published key sets, and against diffusers' own converter."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ from diffusers.loaders.single_file_utils import (
     convert_ldm_vae_checkpoint,
     convert_open_clip_checkpoint,
 )
+from safetensors.torch import save_file
 from transformers import CLIPTokenizer
 
 from nodes.diffusion.layouts.checkpoints import of_folder
 from nodes.diffusion.layouts.clip_vocabulary import tokenizer_files
 from nodes.diffusion.layouts.descriptions import own_descriptions, published
 from nodes.diffusion.layouts.places import TEXT, Place, folder_places, layout_of, single_file_place
+from nodes.diffusion.layouts.single_files import read_single_file
 from nodes.diffusion.loading import StableDiffusion
 from tests.models import make_model_folder
 from tests.published import empty_parts, single_file
@@ -141,3 +144,14 @@ def test_a_published_model_needs_no_description_of_its_own(family: Any) -> None:
     unet = json.loads(files["unet/config.json"]) | {"attention_head_dim": 5}
     assert "unet/config.json" in own_descriptions(files | {"unet/config.json": json.dumps(unet)}, family)
     assert "tokenizer/vocab.json" in own_descriptions(files | {"tokenizer/vocab.json": '{"a": 0}'}, family)
+
+
+def test_the_header_of_a_file_that_was_replaced_is_read_again(tmp_path: Path) -> None:
+    """Also when the new one has the old one's size and time of writing, as copies made by some programs do."""
+    file, other = tmp_path / "m.safetensors", tmp_path / "n.safetensors"
+    for path, name in ((file, "a"), (other, "b")):
+        save_file({name: torch.zeros(1)}, path)
+        os.utime(path, (1, 1))
+    assert [*read_single_file(file).shapes] == ["a"]
+    other.replace(file)
+    assert [*read_single_file(file).shapes] == ["b"]

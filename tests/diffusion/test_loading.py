@@ -191,6 +191,32 @@ def test_the_same_weights_are_shared_and_frozen(tmp_path: Path) -> None:
     assert load(handle(folder), folder, device=CPU, precision="bf16").unet.dtype == torch.bfloat16
 
 
+def test_a_model_in_memory_is_that_of_the_files_that_lie_there(tmp_path: Path) -> None:
+    """Weights in memory are mapped from files: one that was written over and put back by another copy is read again."""
+    folder = make_model_folder(tmp_path / "m", "sd1")
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    content, one = file.read_bytes(), load(handle(folder), folder, device=CPU)
+    expected = {name: tensor.clone() for name, tensor in one.unet.state_dict().items()}
+    file.write_bytes(content[:-400] + bytes(400))
+    copy = tmp_path / "copy"
+    copy.write_bytes(content)
+    copy.replace(file)
+    two = load(handle(folder), folder, device=CPU)
+    assert two is not one
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in two.unet.state_dict().items())
+
+
+def test_a_model_whose_files_were_swapped_while_it_was_loaded_is_forgotten(tmp_path: Path) -> None:
+    folder, other = (make_model_folder(tmp_path / name, "sd1") for name in ("m", "other"))
+    one = load(handle(folder), folder, device=CPU)
+    folder.rename(tmp_path / "kept")
+    other.rename(folder)
+    assert one.unet is not None, "the run that has it finds out by itself"
+    folder.rename(other)
+    (tmp_path / "kept").rename(folder)
+    assert load(handle(folder), folder, device=CPU) is not one
+
+
 def test_the_model_used_longest_ago_is_evicted(tmp_path: Path, monkeypatch) -> None:
     loading._resident.clear()
     folders = [make_model_folder(tmp_path / str(n), "sd1") for n in range(3)]

@@ -56,6 +56,17 @@ def test_an_adapter_acts_and_leaves_the_very_same_modules(tmp_path: Path, family
     assert not hasattr(model.unet, "peft_config")
 
 
+def test_a_lora_of_the_unet_leaves_text_encoders_on_the_disk(tmp_path: Path) -> None:
+    folder = make_model_folder(tmp_path / "m", "sdxl")
+    untrained = LowRankAdapter(rank=2, alpha=2, unet_targets=tuple(unet_targets(folder, "attention")))
+    model = open_model(folder)
+    with applied([untrained], model) as (tensors,):
+        assert tensors
+        assert "text_encoders" not in vars(model)
+    with applied([random_adapter(folder, tmp_path / "a.safetensors")], model):
+        assert "text_encoders" in vars(model)
+
+
 def test_an_error_inside_leaves_nothing_behind(tmp_path: Path) -> None:
     folder = make_model_folder(tmp_path / "m", "sd1")
     model = open_model(folder)

@@ -25,7 +25,7 @@ from torch import Tensor
 from graph_runtime.errors import Interrupted
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.merging import calculating, methods
-from nodes.diffusion.merging.blocks import block_names, block_of, preset
+from nodes.diffusion.merging.blocks import block_names, block_of, preset, ratio_of
 from nodes.diffusion.merging.carrying_out import write_merged
 from nodes.diffusion.merging.headers import read_header
 from nodes.diffusion.merging.plan import planned
@@ -478,11 +478,22 @@ def test_a_stop_ends_the_writing(files: Files) -> None:
         ("unet.mid_block.resnets.0.conv1.weight", "M00"),
         ("unet.up_blocks.1.resnets.2.conv1.weight", "OUT05"),
         ("unet.up_blocks.1.upsamplers.0.conv.weight", "OUT05"),
-        ("vae.encoder.conv_in.weight", "BASE"),
+        ("model.diffusion_model.out.2.weight", "OUT"),
+        ("unet.conv_norm_out.bias", "OUT"),
+        ("unet.conv_out.weight", "OUT"),
+        ("vae.encoder.conv_in.weight", "VAE"),
+        ("first_stage_model.encoder.conv_in.weight", "VAE"),
+        ("text_encoder.text_model.w", "BASE"),
     ],
 )
 def test_blocks(name: str, block: str) -> None:
     assert block_of(name, 2) == block
+
+
+def test_the_vae_belongs_to_base_unless_it_has_a_ratio_of_its_own() -> None:
+    assert ratio_of("vae.decoder.conv_in.weight", 2, {"BASE": 0.25}) == 0.25
+    assert ratio_of("vae.decoder.conv_in.weight", 2, {"BASE": 0.25, "VAE": 0.75}) == 0.75
+    assert ratio_of("unet.conv_out.weight", 2, {"BASE": 0.25}) is None
 
 
 def test_presets_and_block_ratios(files: Files) -> None:

@@ -59,6 +59,15 @@ def test_the_loss_falls(optimizer: str) -> None:
     assert seen[-1].loss < 0.3 * seen[0].loss
 
 
+def test_adafactor_moves_a_matrix_that_begins_at_zero_as_far_as_adamw() -> None:
+    """A LoRA's B begins there, and torch's Adafactor would scale every step by it."""
+    moved: dict[str, float] = {}
+    for optimizer in ("adamw", "adafactor"):
+        weights, _ = fit(TrainingSettings(max_steps=100, optimizer=optimizer, learning_rate=1e-3, weight_decay=0))
+        moved[optimizer] = float(weights["b"].norm())
+    assert 0.5 < moved["adafactor"] / moved["adamw"] < 2
+
+
 def test_accumulation_equals_the_larger_batch() -> None:
     whole, whole_seen = fit(TrainingSettings(max_steps=8, learning_rate=0.01))
     parts, parts_seen = fit(TrainingSettings(max_steps=8, learning_rate=0.01, gradient_accumulation_steps=4), parts=4)

@@ -54,6 +54,15 @@ def test_pictures_in_fp16_are_drawn_as_in_fp32(folder: Path) -> None:
         assert not half.vae.decode(LATENTS.half()).sample.isfinite().all(), "without our care it would overflow"
 
 
+@pytest.mark.parametrize("arithmetic", [torch.float16, torch.bfloat16])
+def test_a_preview_within_a_half_precision_training_is_decoded_in_fp32(folder: Path, arithmetic: torch.dtype) -> None:
+    exact = decode(StableDiffusion(folder, CPU, "fp32"), LATENTS)
+    for precision in ("fp32", "fp16"):
+        with torch.autocast("cpu", arithmetic):
+            drawn = decode(StableDiffusion(folder, CPU, precision), LATENTS)
+        assert all(psnr(one, other) > 40 for one, other in zip(drawn, exact, strict=True))
+
+
 def test_broken_weights_of_the_vae_are_told_from_overflow(tmp_path: Path) -> None:
     model: Any = StableDiffusion(make_model_folder(tmp_path / "m", "sd1"), CPU, "fp32")
     model.vae.decoder.conv_out.weight[0, 0, 0, 0] = torch.nan

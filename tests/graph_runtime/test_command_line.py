@@ -6,13 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from graph_runtime import __main__ as cli
-from graph_runtime import reports
+from graph_runtime import provenance, reports
+from graph_runtime.arguments import parse_arguments
 from graph_runtime.provenance import safetensors_header
 from tests.graph_runtime.conftest import document
 from tests.graph_runtime.toys import PALETTE
@@ -238,6 +241,54 @@ def test_inspect_refuses_other_files_and_damaged_pictures(shell: Shell) -> None:
     assert (status, "damaged" in err) == (2, True)
 
 
+def png(kind: bytes, content: bytes) -> bytes:
+    """A PNG that holds one chunk of text."""
+    return b"\x89PNG\r\n\x1a\n" + len(content).to_bytes(4, "big") + kind + content + b"\0\0\0\0"
+
+
+CARRIED = b'{"workflow": {"format": "latentloom/1", "name": "%s"}}'
+
+
+@pytest.mark.parametrize(
+    ("kind", "start", "other"),
+    [(b"zTXt", b"latentloom\0\0", b"another\0\0"), (b"iTXt", b"latentloom\0\1\0\0\0", b"another\0\1\0\0\0")],
+)
+def test_a_text_is_decompressed_up_to_a_limit(shell: Shell, monkeypatch: Any, kind: bytes, start: bytes, other: bytes) -> None:
+    monkeypatch.setattr(provenance, "MAX_HEADER", 2000)
+    path, bomb = shell.folder / "x.png", zlib.compress(b"0" * 1_000_000)
+    path.write_bytes(png(kind, start + zlib.compress(CARRIED % b"w")))
+    assert json.loads(shell("inspect", str(path), "--workflow")[1])["name"] == "w"
+    path.write_bytes(png(kind, other + bomb) + png(kind, start + zlib.compress(CARRIED % b"w"))[8:])
+    assert json.loads(shell("inspect", str(path), "--workflow")[1])["name"] == "w"
+    path.write_bytes(png(kind, start + bomb))
+    status, _, err = shell("inspect", str(path))
+    assert (status, "damaged" in err) == (2, True)
+
+
+def test_what_is_no_text_is_shown_as_json_writes_it(shell: Shell) -> None:
+    path = shell.folder / "x.png"
+    path.write_bytes(png(b"tEXt", b"latentloom\0" + CARRIED % rb"\ud800"))
+    status, out, _ = shell("inspect", str(path), "--workflow")
+    assert (status, json.loads(out)["name"]) == (0, "\ud800")
+
+
+def test_a_header_longer_than_any_model_has_is_not_parsed(shell: Shell, monkeypatch: Any) -> None:
+    monkeypatch.setattr(provenance, "MAX_HEADER", 2000)
+    header = b'{"a":[' + b"[]," * 1000 + b"[]]}"
+    path = shell.folder / "x.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    assert shell("inspect", str(path))[0] == 2
+
+
+def test_of_a_pickle_only_so_many_opcodes_are_read(shell: Shell, monkeypatch: Any) -> None:
+    monkeypatch.setattr(provenance, "MAX_OPCODES", 1000)
+    with zipfile.ZipFile(path := shell.folder / "x.pt", "w") as archive:
+        archive.writestr("archive/data.pkl", b"V\n" * 2000 + b"Voptional_info\nV" + CARRIED % b"w" + b"\n.")
+    assert shell("inspect", str(path))[0] == 2
+    monkeypatch.setattr(provenance, "MAX_OPCODES", 3000)
+    assert shell("inspect", str(path))[0] == 0
+
+
 def test_a_typed_path_with_nothing_at_it_says_so(shell: Shell) -> None:
     file = shell.write(document({"f": ("ReadFile", {"path": "x"})}))
     status, _, err = shell("run", file, "--set", "f.path=../nowhere/x.txt")
@@ -258,6 +309,20 @@ def test_the_cache_folder_can_come_from_the_environment(shell: Shell, monkeypatc
     monkeypatch.setenv("LATENTLOOM_CACHE", str(shell.folder / "elsewhere"))
     assert cli.main(["cache", "info"]) == 0
     assert (shell.folder / "elsewhere" / "index.sqlite").exists()
+
+
+@pytest.mark.parametrize("text", ["inf", "nan", "-5", "1e300", "much"])
+def test_a_cache_size_that_is_none_is_named(shell: Shell, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("LATENTLOOM_CACHE_GB", text)
+    status, _, said = shell("cache", "info")
+    assert (status, said.split(":")[0]) == (2, f"LATENTLOOM_CACHE_GB is '{text}'")
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "9" * 5000, "x", ""])
+def test_a_port_that_is_none_is_a_wrong_call(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_arguments(["serve", "--port", port])
+    assert "a whole number from 0 to 65535 is needed" in capsys.readouterr().err
 
 
 def test_python_m_graph_runtime_is_the_same_program() -> None:

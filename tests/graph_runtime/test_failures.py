@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from graph_runtime.failures import explained
-from graph_runtime.graph import Step
 from graph_runtime.node import Node, describe
+from graph_runtime.steps import Step
 from nodes.merging.merge_weighted import MergeWeighted
 from nodes.methods.train_lora import TrainLoRA
 

@@ -163,3 +163,17 @@ def test_a_disk_that_fails_is_said_as_everywhere_else(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="no such table"):
             read()
     queue.close()
+
+
+def test_what_did_not_run_is_kept_also_in_a_file_of_an_earlier_version(tmp_path: Path) -> None:
+    queue, _ = filled(tmp_path, 1)
+    queue.close()
+    with sqlite3.connect(tmp_path / "queue.sqlite") as db:
+        db.execute("ALTER TABLE runs DROP COLUMN not_run")
+    queue = RunQueue(tmp_path / "queue.sqlite")
+    run = queue.take("cpu")
+    assert run
+    assert run.not_run == {}
+    queue.finish(run.id, "succeeded", not_run={"train": "latents is muted"})
+    assert queue.get(run.id).not_run == {"train": "latents is muted"}
+    queue.close()

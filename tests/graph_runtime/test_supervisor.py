@@ -134,7 +134,7 @@ def test_a_running_run_can_be_cancelled(shop: Shop) -> None:
             pid = supervisor.status()[0].pid
             supervisor.cancel(run.id)
             supervisor.cancel(run.id)
-            await shop.state(run, "cancelled")
+            assert (await shop.state(run, "cancelled")).not_run == dict.fromkeys(("work", "keep"), "the run was stopped")
             last = shop.events(run)[-1]
             assert isinstance(last, ev.RunFinished)
             assert last.status == "interrupted"

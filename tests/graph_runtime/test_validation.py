@@ -140,3 +140,19 @@ def test_nan_is_named_and_not_measured_against_bounds() -> None:
     with pytest.raises(ValidationError) as caught:
         rate.validate_python("nan")
     assert readable(caught.value.errors()[0]) == "input should be a number, and nan is none."
+
+
+def test_a_field_whose_wire_comes_from_a_muted_node_takes_its_own_value_or_the_node_along(lab: Lab) -> None:
+    nodes = {"n": ("Number", {}), "off": ("Number", {"value": 5}), "set": ("Divide", {"by": 2}), "bare": ("Divide", {})}
+    wires = [(f"{source}.output", f"{id}.{name}") for id in ("set", "bare") for source, name in (("n", "number"), ("off", "by"))]
+    content = document(nodes, wires)
+    content["nodes"]["off"]["mode"] = "muted"
+    assert list(lab.prepare(content).graph.steps) == ["n", "set"]
+
+
+def test_fields_that_are_wrong_without_a_muted_wire_are_a_problem(lab: Lab) -> None:
+    nodes = {"n": ("Number", {}), "off": ("Number", {"value": 5}), "b": ("Between", {"low": 20})}
+    content = document(nodes, [("n.output", "b.number"), ("off.output", "b.high")])
+    content["nodes"]["off"]["mode"] = "muted"
+    with pytest.raises(WorkflowError, match="low is above high"):
+        lab.prepare(content)

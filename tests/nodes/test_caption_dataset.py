@@ -29,6 +29,45 @@ def test_templates_triggers_and_variants(desk: Desk) -> None:
     assert captions(desk, loaded, source="file name").captions == (("red apple",),)
 
 
+def test_the_folder_s_name_is_a_caption(desk: Desk) -> None:
+    desk.picture("p/10_red_apple/a.png")
+    desk.picture("p/2019_summer/b.png")
+    made = captions(desk, images(desk), template="{trigger} {folder}", trigger="sks")
+    assert made.captions == (("sks red apple",), ("sks 2019 summer",))
+    desk.picture("p/c.png")
+    with pytest.raises(InputError, match=r"c\.png is in no folder") as caught:
+        captions(desk, images(desk), template="{folder}")
+    assert caught.value.field == "template"
+
+
+def test_empty_captions_are_told(desk: Desk) -> None:
+    desk.picture("p/a.png", text="")
+    loaded = images(desk)
+    assert captions(desk, loaded).captions == (("",),)
+    assert desk.messages.texts == ["all captions are empty, so no word is learned: write some, or choose another source."]
+    desk.picture("p/b.png", text="b")
+    captions(desk, images(desk))
+    assert desk.messages.texts == ["1 of 2 captions are empty, such as that of a.png."]
+
+
+def test_weights_in_captions_are_letters_unless_they_are_asked_for(desk: Desk) -> None:
+    desk.picture("p/a.png", text="(red:1.3) apple")
+    loaded = images(desk)
+    assert captions(desk, loaded).emphasis == "none"
+    assert desk.messages.texts[0].startswith("1 captions hold weights, such as '(red:1.3) apple', which are letters here.")
+    assert captions(desk, loaded, weighted_captions=True).emphasis == "kohya"
+    assert desk.messages.texts == []
+    desk.picture("p/a.png", text="apple <lora:x:1>")
+    with pytest.raises(InputError, match=r"caption of a\.png: '<lora:x:1>' does nothing"):
+        captions(desk, images(desk))
+
+
+def test_a_word_list_may_be_utf_16(desk: Desk) -> None:
+    desk.picture("p/a.png")
+    (desk.root / "words.txt").write_bytes("star\r\n".encode("utf-16"))
+    assert captions(desk, images(desk), source="tags", word_list="words.txt").captions == (("star",),)
+
+
 def test_tags_come_from_the_bundled_clip_once_per_picture(desk: Desk) -> None:
     shown = {"star": "star", "cactus": "cactus"}
     for name in shown:

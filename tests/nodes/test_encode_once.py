@@ -1,5 +1,7 @@
 """The encoders keep each item once, under all that it depends on."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,22 @@ def test_a_text_encoder_about_to_be_trained_is_not_cached(desk: Desk) -> None:
     with pytest.raises(InputError, match="stale") as caught:
         desk.run(EncodeCaptions(), model=injected, captions=captions(desk, images(desk)))
     assert caught.value.field == "model"
+
+
+def test_weighted_captions_are_other_embeddings_and_earlier_ones_are_found(desk: Desk, monkeypatch) -> None:
+    make_model_folder(desk.root / "m", "sd1")
+    model = desk.run(LoadModel(model="m"))
+    desk.picture("p/a.png", text="(a:1.5) b")
+    loaded = images(desk)
+    made = [captions(desk, loaded, weighted_captions=weighted) for weighted in (False, True)]
+    files = [desk.run(EncodeCaptions(), model=model, captions=each).items[0].files[0] for each in made]
+    assert files[0] != files[1]
+    facts = json.dumps([EncodeCaptions.version, text_identity(model), "(a:1.5) b"])
+    earlier = {"file": files[1], "cut": 0}
+    desk.cache.keep_item("caption:" + hashlib.sha256(facts.encode()).hexdigest(), earlier)
+    monkeypatch.setattr("nodes.data.encode_captions._key", lambda *facts: f"nothing kept {facts}")
+    assert desk.run(EncodeCaptions(), model=model, captions=made[0]).items[0].files[0] == files[1]
+    assert desk.run(EncodeCaptions(), model=model, captions=made[1]).items[0].files[0] == files[1], "encoded anew"
 
 
 def test_captions_that_are_too_long_are_reported(desk: Desk) -> None:

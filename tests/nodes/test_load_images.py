@@ -49,7 +49,8 @@ def test_a_table_may_hold_odd_characters(desk: Desk) -> None:
     table.write_text('{"file_name": "a.png", "text": "one\u2028two"}\r\n', encoding="utf-8")
     assert images(desk).pictures[0].text == "one\u2028two"
     table.write_bytes(b'{"file_name": "a.png", "text": "caf\xe9"}')
-    assert images(desk).pictures[0].text == "caf\ufffd"
+    assert images(desk).pictures[0].text == "café"
+    assert desk.messages.texts[0].startswith("metadata.jsonl is read as Windows-1252, which is a guess")
 
 
 def test_a_table_counts_only_where_its_pictures_would(desk: Desk, tmp_path: Path) -> None:
@@ -60,6 +61,90 @@ def test_a_table_counts_only_where_its_pictures_would(desk: Desk, tmp_path: Path
     (tmp_path / "outside").write_text('{"file_name": "a.png", "text": "not yours"}')
     os.symlink(tmp_path / "outside", desk.root / "p" / "metadata.jsonl")
     assert [p.text for p in images(desk).pictures] == [None]
+    assert desk.messages.texts == ["metadata.jsonl is left out: it is a link out of the workspace."]
+
+
+@pytest.mark.parametrize("name", ["a.caption", "a.TXT", "a.png.txt", "a.png.caption"])
+def test_a_caption_file_may_be_named_as_other_programs_name_it(desk: Desk, name: str) -> None:
+    desk.picture("p/a.png")
+    (desk.root / "p" / name).write_text("red apple")
+    assert images(desk).pictures[0].text == "red apple"
+
+
+def test_of_two_captions_one_is_named_as_not_read(desk: Desk) -> None:
+    desk.picture("p/a.png", text="one")
+    (desk.root / "p" / "a.caption").write_text("two")
+    assert images(desk).pictures[0].text == "one"
+    assert desk.messages.texts == ["a.caption is not read: another file is the caption of the same picture."]
+
+
+def test_captions_from_a_csv_table(desk: Desk) -> None:
+    desk.picture("p/a.png")
+    desk.picture("p/sub/b.png")
+    (desk.root / "p" / "metadata.csv").write_text('file_name;text\na.png;"red; and\nround"\nsub/b.png;dog\ngone.png;x\n')
+    assert [p.text for p in images(desk).pictures] == ["red; and\nround", "dog"]
+    assert desk.messages.texts == ["metadata.csv names what is not among the pictures: gone.png is not there."]
+    for broken in ("name,text\na.png,x\n", 'file_name,text\na.png,"x'):
+        (desk.root / "p" / "metadata.csv").write_text(broken)
+        with pytest.raises(InputError, match=r"metadata\.csv"):
+            images(desk)
+    (desk.root / "p" / "metadata.csv").write_text("file_name,words\na.png,x\n")
+    assert images(desk).pictures[0].text is None
+    assert desk.messages.texts == ["metadata.csv gives no captions: it has none of the columns text, caption, prompt, label."]
+
+
+def test_repeats_are_told_and_a_year_is_a_name(desk: Desk) -> None:
+    for name in ("12_dog/a", "12_dog/b", "2019_summer/c", "20190704_trip/d", "1_cat/e"):
+        desk.picture(f"p/{name}.png")
+    assert [p.repeats for p in images(desk).pictures] == [12, 12, 1, 1, 1]
+    assert desk.messages.texts == [
+        "12_dog: 2 pictures, 12 times each.",
+        "20190704_trip is taken for a name, so its pictures count once: raise max_repeats if 20190704 is a count.",
+        "2019_summer is taken for a name, so its pictures count once: raise max_repeats if 2019 is a count.",
+    ]
+    assert [p.repeats for p in images(desk, max_repeats=2019).pictures] == [12, 12, 1, 1, 2019]
+
+
+def test_every_kind_of_picture_is_read_or_named(desk: Desk) -> None:
+    made = desk.picture("p/a.png")
+    Image.open(made).save(desk.root / "p" / "b.avif")
+    Image.open(made).save(desk.root / "p" / "c.jfif", format="JPEG")
+    for name in ("d.HEIC", "e.jxl", "f.psd", "g.svg"):
+        (desk.root / "p" / name).write_bytes(b"x")
+    (desk.root / "p" / "h.img").write_bytes(made.read_bytes())
+    (desk.root / "p" / "notes.md").write_text("not a picture")
+    os.mkfifo(desk.root / "p" / "pipe.png")
+    assert [p.name for p in images(desk).pictures] == ["a.png", "b.avif", "c.jfif"]
+    for name in ("d.HEIC", "e.jxl", "f.psd", "g.svg", "h.img", "pipe.png"):
+        assert any(text.startswith(f"{name} is left out: ") for text in desk.messages.texts)
+    assert len(desk.messages.texts) == 6
+    (desk.root / "only").mkdir()
+    (desk.root / "only" / "d.heic").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"d\.heic is left out: \.heic needs the package pillow-heif"):
+        images(desk, folder="only")
+
+
+def test_names_that_are_no_text_are_named_as_left_out(desk: Desk) -> None:
+    made = desk.picture("p/a.png")
+    for name in (b"\xff.png", b"\xff.heic"):
+        (made.parent / os.fsdecode(name)).write_bytes(made.read_bytes())
+    assert [p.name for p in images(desk).pictures] == ["a.png"]
+    assert sorted(text.split(":")[0] for text in desk.messages.texts) == ["?.heic is left out", "?.png is left out"]
+
+
+def test_links_inside_are_followed_and_lead_round_no_circle(desk: Desk, tmp_path: Path) -> None:
+    desk.picture("p/sub/a.png")
+    desk.picture("shared/b.png", text="shared")
+    (tmp_path / "secret").mkdir()
+    for name, target in {"near": "../shared", "out": tmp_path / "secret", "sub/back": "..", "gone.png": "none.png"}.items():
+        os.symlink(target, desk.root / "p" / name)
+    found = images(desk)
+    assert [(p.name, p.text) for p in found.pictures] == [("near/b.png", "shared"), ("sub/a.png", None)]
+    assert desk.messages.texts == [
+        "gone.png is left out: it is no regular file, nor a link to one.",
+        "out is left out: it is a link out of the workspace.",
+        "sub/back is left out: it is a link to a folder that it lies in.",
+    ]
 
 
 def test_a_picture_too_thin_to_resize_is_reported(desk: Desk) -> None:

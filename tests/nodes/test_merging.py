@@ -24,6 +24,7 @@ from nodes.merging.merge_slerp import MergeSlerp
 from nodes.merging.merge_ties import MergeTies
 from nodes.merging.merge_train_difference import MergeTrainDifference
 from nodes.merging.merge_weighted import MergeWeighted
+from nodes.merging.prune_checkpoint import PruneCheckpoint
 from nodes.models.load_checkpoint import LoadCheckpoint
 from nodes.models.load_model import LoadModel
 from nodes.output.save_safetensors import SaveSafetensors
@@ -179,6 +180,36 @@ def test_lists_of_numbers_name_blocks_in_order(desk: Desk) -> None:
     merge = desk.run(MergeBlockWeighted(ratio=0.9, blocks=", ".join(map(str, numbers))), a=base, b=base)
     ratios = dict(merge.recipe.blocks)
     assert (ratios["BASE"], ratios["IN00"], ratios["OUT11"]) == (0.9, 0.0, 0.8)
+
+
+def test_what_lies_behind_the_last_block_goes_with_it(desk: Desk) -> None:
+    make_model_folder(desk.root / "tiny", "sd1")
+    base = desk.run(LoadCheckpoint(path="tiny"))
+    for node, ratio in (
+        (MergeBlockWeighted(preset="OUT"), 1.0),
+        (MergeBlockWeighted(ratio=0.9, blocks="OUT11=0.25"), 0.25),
+        (MergeBlockWeighted(ratio=0.9, blocks="OUT00=0.25"), None),
+    ):
+        assert dict(desk.run(node, a=base, b=base).recipe.blocks).get("OUT") == ratio
+
+
+def test_lists_of_sdxl_may_end_with_the_vae(desk: Desk) -> None:
+    make_model_folder(desk.root / "tiny", "sdxl")
+    base = desk.run(LoadCheckpoint(path="tiny"))
+    numbers = ", ".join(str(place / 20) for place in range(21))
+    ratios = dict(desk.run(MergeBlockWeighted(blocks=numbers), a=base, b=base).recipe.blocks)
+    assert (ratios["BASE"], ratios["OUT08"], ratios["OUT"], ratios["VAE"]) == (0.0, 0.95, 0.95, 1.0)
+
+
+def test_what_the_first_checkpoint_lacks_is_said(desk: Desk) -> None:
+    make_model_folder(desk.root / "tiny", "sd1")
+    whole = desk.run(LoadCheckpoint(path="tiny"))
+    bare = desk.run(PruneCheckpoint(vae=False), checkpoint=whole)
+    desk.run(MergeWeighted(), models=[bare, whole])
+    (told,) = desk.messages.texts
+    assert "of the VAE that another input has: so does the result. Wire the checkpoint that has them first" in told
+    desk.run(MergeWeighted(), models=[whole, whole])
+    assert desk.messages.texts == []
 
 
 def test_a_merge_that_fails_leaves_no_file(desk: Desk) -> None:

@@ -123,3 +123,25 @@ def test_what_cannot_be_drawn_is_refused(trained: DiffusionModel) -> None:
     assert (caught.value.field, caught.value.remedy) == ("models", "Wire the trained model here.")
     with pytest.raises(ValidationError, match="at least one prompt"):
         quick(prompts=" \n ")
+
+
+def test_weights_in_prompts_act_as_chosen(trained: DiffusionModel) -> None:
+    base = replace(trained, adapters=())
+
+    def pixels(prompts: str, **fields: Any) -> list[bytes]:
+        drawn = quick(prompts=prompts, num_inference_steps=1, batch_size=1, **fields).run([base], context(base))
+        return [Image.open(image.file).tobytes() for image in drawn.images]
+
+    a1111 = pixels("red apple\n(red apple:1.0)\n(red apple:1.4)")
+    assert a1111[0] == a1111[1] != a1111[2]
+    comfyui = pixels("red apple\n(red apple:1.4)", prompt_weights="comfyui")
+    assert comfyui[0] == a1111[0] != comfyui[1] != a1111[2]
+    assert pixels("(red apple:1.0)", prompt_weights="none") != a1111[:1]
+
+
+def test_syntax_that_means_nothing_here_is_refused(trained: DiffusionModel) -> None:
+    for fields in ({"prompts": "a <lora:x:0.8>"}, {"negative_prompt": "a <lora:x:0.8>"}):
+        with pytest.raises(ValidationError, match="put LoadLoRA between the model"):
+            quick(**fields)
+    with pytest.raises(InputError, match="between steps"):
+        quick(prompts="[a|b]").run([trained], context(trained))

@@ -159,6 +159,6 @@ def test_a_fine_tuned_model_is_tuned_on(setting: Setting) -> None:
 
 
 def test_a_model_without_a_lora_has_nothing_to_train(setting: Setting) -> None:
-    with pytest.raises(InputError, match="no LoRA to train") as caught:
+    with pytest.raises(InputError, match="nothing to train") as caught:
         train(setting, setting.model)
     assert "LoadLoRA" in caught.value.remedy

@@ -1,6 +1,7 @@
 """Bodies that are too large, too slow, or not what they say."""
 
 import asyncio
+import gzip
 import io
 import json
 from typing import Any
@@ -37,6 +38,18 @@ def test_what_is_no_message_is_refused_with_reasons(serve: Any, body: bytes) -> 
         assert answer.problem
 
     serve(check)
+
+
+def test_a_body_that_is_not_what_its_encoding_says_is_refused(serve: Any, caplog: pytest.LogCaptureFixture) -> None:
+    async def check(editor: Editor) -> None:
+        answer = await editor.ask("POST", "/api/validate", data=b'{"document":1}', headers={**GOOD, "Content-Encoding": "gzip"})
+        assert (answer.status, answer.problem) == (400, "The request's body is not what its headers say.")
+        good = gzip.compress(b'{"document":1}')
+        answer = await editor.ask("POST", "/api/validate", data=good, headers={**GOOD, "Content-Encoding": "gzip"})
+        assert answer.status == 200
+
+    serve(check)
+    assert not caplog.records
 
 
 def test_a_large_body_is_refused(serve: Any) -> None:

@@ -3,10 +3,13 @@
 import json
 from typing import Any
 
+import pytest
+
 from graph_runtime.discovery import TEMPLATES, load_palette
 from graph_runtime.node import spelled_out
 from graph_runtime.validation import NO_WIRE
 from tests.server.conftest import TOKEN, Editor, document
+from web.api import workflows
 
 
 def test_the_session_says_what_a_page_needs(serve: Any) -> None:
@@ -97,6 +100,25 @@ def test_a_damaged_document_is_listed_with_its_problem(serve: Any) -> None:
     serve(check)
 
 
+def test_lists_remember_little_of_many_documents(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workflows, "MAX_REMEMBERED", 3)
+    remembered: dict[str, tuple[str, str, int]] = {}
+    monkeypatch.setattr(workflows, "REMEMBERED", remembered)
+
+    async def check(editor: Editor) -> None:
+        (folder := editor.root / "workflows").mkdir()
+        for n in range(5):
+            (folder / f"w{n}.json").write_text(json.dumps(document(f"named {n}", a="Text")))
+            listed = [found["name"] for found in (await editor.get("/api/workflows")).json["workflows"]]
+            assert listed == [f"named {m}" for m in range(n + 1)]
+            assert 0 < len(remembered) <= 3
+        (folder / "long.json").write_text(json.dumps({**document("long"), "description": "x" * 20_000}))
+        await editor.get("/api/workflows")
+        assert all(len(said[1]) < 20_000 for said in remembered.values())
+
+    serve(check)
+
+
 def test_drafts_come_back_oldest_first(serve: Any) -> None:
     async def check(editor: Editor) -> None:
         for id in ("b", "a"):
@@ -115,13 +137,16 @@ def test_drafts_come_back_oldest_first(serve: Any) -> None:
     serve(check)
 
 
+NOTHING = {"problems": [], "warnings": []}
+
+
 def test_every_template_opens_without_a_problem_anywhere(serve: Any) -> None:
     async def check(editor: Editor) -> None:
         listed = (await editor.get("/api/templates")).json["workflows"]
         assert {template["path"] for template in listed} == {path.stem for path in TEMPLATES.glob("*.json")}
         for template in listed:
             saved = (await editor.get(f"/api/templates/{template['path']}")).json
-            assert (await editor.send("POST", "/api/validate", {"document": saved["document"]})).json == {"problems": []}
+            assert (await editor.send("POST", "/api/validate", {"document": saved["document"]})).json == NOTHING
             plan = (await editor.send("POST", "/api/plan", {"document": saved["document"]})).json
             assert plan["problems"] == []
             assert plan["nodes"].keys() == saved["document"]["nodes"].keys()
@@ -154,7 +179,7 @@ def test_a_plan_names_what_would_run(serve: Any) -> None:
     async def check(editor: Editor) -> None:
         wanted = {"document": document(a="LoadModel", b="LoadModel"), "targets": ["a"]}
         plan = (await editor.send("POST", "/api/plan", wanted)).json
-        assert plan == {"targets": ["a"], "nodes": {"a": "run", "b": "skipped"}, "problems": []}
+        assert plan == {"targets": ["a"], "nodes": {"a": "run", "b": "skipped"}, "problems": [], "warnings": []}
         wrong = (await editor.send("POST", "/api/plan", {"document": document(), "targets": ["x"]})).json
         assert (wrong["nodes"], wrong["problems"][0]["node"]) == ({}, "x")
 

@@ -98,6 +98,7 @@ def make_dataset(folder: Path) -> None:
     (folder / "turned.jpg").write_bytes(made.getvalue())
     (folder / "broken.png").write_bytes(b"<html>")
     (folder / ".hidden.png").write_bytes(picture())
+    (folder / "scan.heif").write_bytes(b"x")
     (folder / "wide.txt").write_text("a wide one\n")
     (folder / "metadata.jsonl").write_text(json.dumps({"file_name": "turned.jpg", "text": "upright"}))
 
@@ -113,6 +114,9 @@ def test_a_dataset_is_shown_as_training_sees_it(serve: Any) -> None:
         assert (turned["width"], turned["height"], turned["bucket"], turned["caption"]) == (100, 200, "96x160", "upright")
         assert (items["broken.png"]["bucket"], items["broken.png"]["caption"]) == ("", None)
         assert items["broken.png"]["problem"]
+        assert [note.partition(" (")[0] for note in shown["notes"]] == [
+            "scan.heif is left out: .heif needs the package pillow-heif"
+        ]
         small = await editor.get(f"/api/files/content?path={turned['path']}&thumbnail=64")
         assert Image.open(io.BytesIO(small.content)).size == (32, 64)
         square = (await editor.get("/api/dataset?folder=set&resolution=64")).json
@@ -161,10 +165,9 @@ def test_a_name_that_is_no_text_breaks_no_list(serve: Any) -> None:
         (editor.root / "set" / "metadata.jsonl").write_text('{"file_name": "fine.png", "text": "a\\ud800"}')
         entries = (await editor.get("/api/files")).json["entries"]
         assert "set" in [entry["name"] for entry in entries]
-        items = (await editor.get("/api/dataset?folder=set")).json["items"]
-        assert [(item["name"], item["caption"], bool(item["problem"])) for item in items] == [
-            ("fine.png", "a?", False), ("?.png", None, True),
-        ]  # fmt: skip
+        shown = (await editor.get("/api/dataset?folder=set")).json
+        assert [(item["name"], item["caption"], item["problem"]) for item in shown["items"]] == [("fine.png", "a?", "")]
+        assert shown["notes"] == ["?.png is left out: its name is not text (UTF-8), so rename it."]
         assert (await editor.get("/api/workflows")).json == {"workflows": []}
         assert len((await editor.get("/api/models")).json["models"]) == 1
 
@@ -203,6 +206,25 @@ def test_every_picture_that_is_listed_can_be_captioned(serve: Any) -> None:
         (folder / "linked.txt").symlink_to(editor.root.parent / "outside.txt")
         assert await captioned(editor, "set", **{"linked.png": "two"}) == 400
         assert not (editor.root.parent / "outside.txt").exists()
+
+    serve(check)
+
+
+def test_a_dataset_shows_repeats_guesses_and_captions_of_other_programs(serve: Any) -> None:
+    async def check(editor: Editor) -> None:
+        for name in ("3_cat", "2019_summer"):
+            (folder := editor.root / "set" / name).mkdir(parents=True)
+            (folder / "a.png").write_bytes(picture())
+        (editor.root / "set" / "3_cat" / "a.caption").write_bytes("café".encode("cp1252"))
+        shown = (await editor.get("/api/dataset?folder=set")).json
+        assert [(item["name"], item["repeats"], item["caption"]) for item in shown["items"]] == [
+            ("2019_summer/a.png", 1, None), ("3_cat/a.png", 3, "café"),
+        ]  # fmt: skip
+        starts = ("3_cat/a.caption is read as Windows-1252", "2019_summer is taken for a name", "3_cat: 1 picture, 3 times")
+        assert all(note.startswith(start) for note, start in zip(shown["notes"], starts, strict=True))
+        body = {"folder": "set", "captions": {"3_cat/a.png": "tea"}, "seen": {"3_cat/a.png": "café"}}
+        assert (await editor.send("PUT", "/api/dataset/captions", body)).status == 204
+        assert (editor.root / "set" / "3_cat" / "a.caption").read_text() == "tea\n", "the file that it came from"
 
     serve(check)
 

@@ -11,10 +11,13 @@ from tests.server.conftest import TOKEN, Editor, document
 from web.api.guard import TOKEN_HEADER, Guard
 
 GOOD = {TOKEN_HEADER: TOKEN, "Content-Type": "application/json"}
+LONG = f"localhost:{'1' * 5000}"
 BODY = json.dumps({"document": document()})
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "localhost:1", "localhost", "127.0.0.1.evil:{port}"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:{port}", "localhost:1", "localhost", "127.0.0.1.evil:{port}", LONG]
+)
 @pytest.mark.parametrize("path", ["/", "/api/session", "/api/nodes", "/assets/x.js", "/api/files/content?path=x"])
 def test_a_rebound_name_gets_nothing(serve: Any, host: str, path: str) -> None:
     async def check(editor: Editor) -> None:
@@ -41,6 +44,7 @@ def test_our_own_names_are_answered(serve: Any, host: str) -> None:
         {"Origin": ""},
         {"Origin": "https://127.0.0.1"},
         {"Origin": "http://127.0.0.1:1"},
+        {"Origin": f"http://{LONG}"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
         {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},

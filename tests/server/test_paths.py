@@ -4,13 +4,14 @@ import io
 import os
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from PIL import Image
 
+from graph_runtime import workspace
 from tests.server.conftest import Editor, document
-from web.api import thumbnails
+from web.api import sending, thumbnails
 
 OUT = [
     "../secret.txt", "..%2fsecret.txt", "%2e%2e/secret.txt", "%2e%2e%2fsecret.txt", "%252e%252e%252fsecret.txt",
@@ -182,10 +183,10 @@ def test_a_picture_that_would_fill_the_memory_is_refused_by_its_header(serve: An
 
 
 def test_what_is_no_picture_or_too_large_is_not_even_read(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(file: Path) -> str:
-        raise AssertionError(f"{file} was read")
+    def read(file: IO[bytes]) -> str:
+        raise AssertionError(f"{file.name} was read")
 
-    monkeypatch.setattr(thumbnails, "digest_file", read)
+    monkeypatch.setattr(thumbnails, "digest_of", read)
     monkeypatch.setattr(thumbnails, "MAX_BYTES", 100)
 
     async def check(editor: Editor) -> None:
@@ -217,8 +218,48 @@ def test_only_the_newest_small_versions_are_kept(serve: Any, monkeypatch: pytest
 
 def test_a_pipe_is_not_read(serve: Any) -> None:
     async def check(editor: Editor) -> None:
-        os.mkfifo(editor.root / "pipe.png")
-        assert (await editor.get("/api/files/content?path=pipe.png")).status == 404
-        assert (await editor.get("/api/files")).status == 200
+        (editor.root / "workflows").mkdir()
+        for name in ("pipe.png", "pipe.txt", "pipe.json", "pipe.safetensors", "workflows/pipe.json"):
+            os.mkfifo(editor.root / name)
+        (editor.root / "pipe.webp").write_bytes(picture())
+        for address in ("content?path=pipe.png", "content?path=pipe.png&thumbnail=64"):
+            assert (await editor.get(f"/api/files/{address}")).status == 404
+        for address in ("files", "workflows", "models", "dataset?folder=."):
+            assert (await editor.get(f"/api/{address}")).status == 200, address
+        assert (await editor.get("/api/workflows/pipe.json")).status == 404
+
+    serve(check)
+
+
+@pytest.mark.parametrize("address", ["content?path=d/a.png", "content?path=d/a.png&thumbnail=64"])
+def test_a_link_that_is_put_in_the_way_while_a_file_is_sent_is_not_followed(
+    serve: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "a.png").write_bytes(picture(size=(50, 20)))
+
+    async def check(editor: Editor) -> None:
+        folder = editor.root / "d"
+        folder.mkdir()
+        (folder / "a.png").write_bytes(picture())
+        expected = (await editor.get(f"/api/files/{address}")).content
+
+        def swap() -> None:
+            if not folder.is_symlink():
+                folder.rename(editor.root / "kept")
+                folder.symlink_to(outside)
+
+        def before(module: Any, name: str) -> None:
+            original = getattr(module, name)
+            monkeypatch.setattr(module, name, lambda *given: (swap(), original(*given))[1])
+
+        before(thumbnails if "thumbnail" in address else sending, "raster_type")
+        assert (await editor.get(f"/api/files/{address}")).content == expected, "the file that was opened is sent"
+        monkeypatch.undo()
+        folder.unlink()
+        (editor.root / "kept").rename(folder)
+        before(workspace, "open_below")
+        assert (await editor.get(f"/api/files/{address}")).status == 404
 
     serve(check)

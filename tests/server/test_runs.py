@@ -219,12 +219,17 @@ def test_a_socket_that_talks_nonsense_is_closed(serve: Any, message: str) -> Non
     serve(check)
 
 
-def test_following_a_run_that_is_not_there_is_no_fault(serve: Any) -> None:
+def test_following_a_run_that_is_not_there_is_no_fault_and_leaves_nothing(serve: Any) -> None:
     async def check(editor: Editor) -> None:
         async with socket(editor) as opened:
             await opened.send_json({"follow": "none", "after": -9})
             await editor.send("PUT", "/api/workflows/w.json", {"document": document(), "revision": None})
             assert (await opened.receive_json())["type"] in ("workflow", "device")
+            (outbox,) = editor.services.hub.outboxes
+            await opened.send_str("and that is all")
+            while (await opened.receive()).type != WSMsgType.CLOSE:
+                pass
+            assert outbox.followed == set()
 
     serve(check)
 
@@ -266,3 +271,18 @@ def _event(event: dict[str, Any], run: str = "r") -> Any:
     from web.api.models import RunEvent
 
     return RunEvent.model_validate({"run": run, "event": event})
+
+
+def test_runs_with_curves_are_offered_for_comparison_with_what_differs(serve: Any) -> None:
+    async def scene(editor: Editor) -> None:
+        ids = [await start(editor, workflow(say=("Say", {}), work=("Work", {"steps": steps}))) for steps in (2, 3)]
+        ids.append(await start(editor, workflow(say=("Say", {}))))
+        for id in ids:
+            assert (await finished(editor, id))["state"] == "succeeded"
+        found = (await editor.get(f"/api/runs/{ids[0]}/comparable")).json["runs"]
+        assert [(run["run"], run["differs"]) for run in found] == [(ids[1], ["steps 3"])]
+        silent = (await editor.get(f"/api/runs/{ids[2]}/comparable")).json["runs"]
+        assert [(run["run"], run["differs"]) for run in silent] == [(ids[1], []), (ids[0], [])]
+        assert (await editor.get("/api/runs/none/comparable")).status == 404
+
+    serve(scene)

@@ -169,10 +169,12 @@ def test_the_command_serves_until_it_is_asked_to_stop(tmp_path: Path) -> None:
 
 
 def test_beyond_this_machine_it_prints_an_address_with_a_token(tmp_path: Path) -> None:
-    started, port = _started(tmp_path, "--host", "0.0.0.0", LATENTLOOM_TOKEN="sixteen-letters-at-least")
+    started, _ = _started(tmp_path, "--host", "0.0.0.0", "--port", "0", LATENTLOOM_TOKEN="sixteen-letters-at-least")
     assert started.stderr is not None
     line = started.stderr.readline()
-    assert f":{port}/?token=sixteen-letters-at-least" in line
+    (address,) = re.findall(r":(\d+)/\?token=sixteen-letters-at-least", line)
+    with socket.create_connection(("127.0.0.1", int(address)), timeout=60):
+        assert address != "0"
     assert "keep the token to yourself" in line
     started.send_signal(signal.SIGINT)
     started.communicate(timeout=60)

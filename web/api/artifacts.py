@@ -1,5 +1,6 @@
 """Finished files of all runs."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import PurePath
 from urllib.parse import quote
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from graph_runtime.queue import Run
 from web.api.models import ArtifactEntry, ArtifactList
-from web.api.places import check_name, inside
+from web.api.places import check_name, open_inside
 from web.api.runs import run_folder
 from web.api.sending import Thumbnail, send_file
 from web.api.services import Services
@@ -37,8 +38,8 @@ async def list_artifacts(services: Services, request: web.Request, query: Most) 
 async def send_artifact(services: Services, request: web.Request, query: Thumbnail) -> web.StreamResponse:
     """Return a finished file."""
     name = check_name(request.match_info["name"])
-    place = inside(run_folder(services, request.match_info["run"]), f"artifacts/{name}")
-    return await send_file(services, place, query.thumbnail)
+    file = await asyncio.to_thread(open_inside, run_folder(services, request.match_info["run"]), f"artifacts/{name}")
+    return await send_file(services, file, query.thumbnail)
 
 
 def _finished(services: Services) -> Iterator[Run]:

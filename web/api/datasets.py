@@ -1,7 +1,8 @@
 """A folder of pictures as LoadImages sees it, and writing its captions."""
 
 import asyncio
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import IO
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,13 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from graph_runtime.files import write_atomic
 from graph_runtime.workspace import PathRefused
 from nodes.diffusion.buckets import Size, bucket_sizes, nearest_bucket
+from nodes.diffusion.caption_files import Captions, read_captions
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.picture_folders import caption_texts, picture_files
+from nodes.diffusion.picture_folders import MAX_REPEATS, PictureFolder, folder_repeats, left_out_told, read_folder, repeats_told
 from web.api.models import CaptionsRequest, Dataset, DatasetItem
 from web.api.places import Places, as_text
 from web.api.refusal import refused
 from web.api.services import Services
-from web.api.thumbnails import FORMATS
+from web.api.thumbnails import picture_formats
 
 ORIENTATION = 0x0112
 TURNED = range(5, 9)
@@ -30,6 +32,7 @@ class Wanted(BaseModel):
     resolution: int = Field(default=128, ge=32, le=4096, multiple_of=8)
     buckets: bool = False
     bucket_step: int = Field(default=64, ge=8, le=256, multiple_of=8)
+    max_repeats: int = Field(default=MAX_REPEATS, ge=1, le=10_000)
 
 
 async def show_dataset(services: Services, request: web.Request, query: Wanted) -> Dataset:
@@ -38,7 +41,7 @@ async def show_dataset(services: Services, request: web.Request, query: Wanted) 
 
 
 async def save_captions(services: Services, request: web.Request, body: CaptionsRequest) -> None:
-    """Write captions into the `.txt` files beside their pictures."""
+    """Write captions into the files beside their pictures, `.txt` where there is none."""
     await asyncio.to_thread(_write, services.places, body)
 
 
@@ -49,47 +52,66 @@ def _dataset(places: Places, wanted: Wanted) -> Dataset:
     sizes = [(wanted.resolution, wanted.resolution)]
     if wanted.buckets:
         sizes = bucket_sizes(wanted.resolution, min(wanted.bucket_step, wanted.resolution))
-    files = picture_files(folder)
-    texts = _captions(folder, files)
-    items = [_item(places, wanted, folder, file, sizes, texts) for file in files]
-    return Dataset(folder=wanted.folder, items=items)
+    found = _found(places, folder)
+    captions = _captions(found)
+    items = [_item(places, wanted, found, file, sizes, captions) for file in found.pictures]
+    told, warned = repeats_told([item.name for item in items], wanted.max_repeats)
+    notes = [*left_out_told(found.left_out), *captions.told(), *warned, *told]
+    return Dataset(folder=wanted.folder, items=items, notes=[as_text(note) for note in notes])
 
 
-def _captions(folder: Path, files: list[Path]) -> dict[str, str]:
-    """Return captions by picture name; refuse with 422 when their table is damaged."""
+def _found(places: Places, folder: Path) -> PictureFolder:
+    return read_folder(folder, lambda path: _is_inside(places, path), lambda path: _content(places, path))
+
+
+def _content(places: Places, path: Path) -> bytes:
+    with places.open(str(path)) as file:
+        return file.read()
+
+
+def _is_inside(places: Places, path: Path) -> bool:
+    """Whether a link leads to where the page may read."""
     try:
-        return {name: as_text(caption) for name, caption in caption_texts(folder, files)}
+        places.to_read(str(path))
+    except PathRefused:
+        return False
+    return True
+
+
+def _captions(found: PictureFolder) -> Captions:
+    """Return the captions of a folder; refuse with 422 when one of their files cannot be read."""
+    try:
+        return read_captions(found)
     except InputError as error:
         raise refused(422, str(error), error.remedy) from None
 
 
-def _item(places: Places, wanted: Wanted, folder: Path, file: Path, sizes: list[Size], texts: dict[str, str]) -> DatasetItem:
-    name = file.relative_to(folder).as_posix()
-    shown = as_text(name)
-    size, problem = (0, 0), "" if shown == name else "Its name is not text (UTF-8): rename it."
+def _item(places: Places, wanted: Wanted, found: PictureFolder, file: Path, sizes: list[Size], captions: Captions) -> DatasetItem:
+    name = found.name(file)
+    size, problem = (0, 0), ""
     try:
-        size = picture_size(places.to_read(str(file)))
-    except PathRefused:
-        problem = "It is a link out of the workspace."
+        with places.open(str(file)) as opened:
+            size = picture_size(opened)
     except (OSError, SyntaxError, ValueError) as error:
         problem = f"It cannot be read: {error}."[:200]
     return DatasetItem(
-        name=shown,
-        path=f"{wanted.folder.rstrip('/')}/{shown}",
+        name=name,
+        path=f"{wanted.folder.rstrip('/')}/{name}",
         width=size[0],
         height=size[1],
-        caption=texts.get(name),
+        caption=None if (caption := captions.texts.get(name)) is None else as_text(caption),
         bucket="" if problem else "{}x{}".format(*nearest_bucket(size, sizes)),
+        repeats=folder_repeats(PurePosixPath(name).parent.name, wanted.max_repeats)[0],
         problem=problem,
     )
 
 
-def picture_size(file: Path) -> Size:
+def picture_size(file: IO[bytes]) -> Size:
     """Return width and height of an upright picture, from its header alone."""
     from PIL import Image
 
     try:
-        with Image.open(file, formats=FORMATS) as opened:
+        with Image.open(file, formats=picture_formats()) as opened:
             turned = opened.getexif().get(ORIENTATION) in TURNED
             return (opened.height, opened.width) if turned else opened.size
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -101,9 +123,9 @@ def picture_size(file: Path) -> Size:
 def _write(places: Places, body: CaptionsRequest) -> None:
     """Check everything before anything is written."""
     folder = places.to_read(body.folder)
-    pictures = {file.relative_to(folder).as_posix(): file for file in picture_files(folder)}
-    now = _captions(folder, list(pictures.values()))
-    changed = [name for name in body.captions if now.get(name) != body.seen.get(name)]
+    found = _found(places, folder)
+    pictures, now = {found.name(file): file for file in found.pictures}, _captions(found)
+    changed = [name for name in body.captions if now.texts.get(name) != body.seen.get(name)]
     if changed:
         names = ", ".join(changed[:5])
         raise refused(409, f"The captions of {names} have been changed elsewhere.", "Close the pictures and open them again.")
@@ -114,7 +136,7 @@ def _write(places: Places, body: CaptionsRequest) -> None:
             raise refused(404, f"There is no picture {name[:200]!r} in {body.folder[:200]!r}.", remedy)
         if len(caption) > MAX_CAPTION:
             raise refused(400, f"The caption of {name[:200]!r} is too long.")
-        place = places.to_read(str(pictures[name].with_suffix(".txt")))
+        place = places.to_read(str(now.files.get(name) or pictures[name].with_suffix(".txt")))
         if texts.setdefault(place, caption.strip()) != caption.strip():
             remedy = "Give both the same caption, or rename one of the pictures."
             raise refused(409, f"{name[:200]!r} and another picture share the file {place.name[:200]!r}.", remedy)

@@ -15,7 +15,7 @@ ID = re.compile(r"[a-z0-9-]{1,64}")
 
 async def list_drafts(services: Services, request: web.Request) -> DraftList:
     """Return all drafts that can be read, oldest first."""
-    found = [draft for content in await services.drafts.read_all() if (draft := _draft(content))]
+    found = [draft for draft in await services.drafts.read_all(_draft) if draft]
     return DraftList(drafts=sorted(found, key=lambda draft: draft.modified))
 
 

@@ -40,7 +40,7 @@ async def open_socket(services: Services, request: web.Request) -> web.StreamRes
             if run.finished is None:
                 outbox.put(RunChanged(run=summary(run)))
         sender = asyncio.create_task(_Sender(services, socket, outbox).work())
-        await _listen(socket, outbox)
+        await _listen(services, socket, outbox)
     finally:
         hub.outboxes.discard(outbox)
     sender.cancel()
@@ -67,14 +67,16 @@ async def watch_device(services: Services) -> None:
             services.hub.broadcast(DeviceChanged(device=await device_status(services)))
 
 
-async def _listen(socket: web.WebSocketResponse, outbox: Outbox) -> None:
+async def _listen(services: Services, socket: web.WebSocketResponse, outbox: Outbox) -> None:
+    """Take what the page says; a run that is not there is not followed, so what a socket keeps is bounded."""
     async for message in socket:
         try:
             wish = Follow.model_validate_json(message.data if message.type == WSMsgType.TEXT else b"")
         except ValidationError:
             await socket.close(code=WSCloseCode.INVALID_TEXT, message=b"not understood")
             return
-        outbox.follow(wish.follow, wish.after)
+        with contextlib.suppress(KeyError):
+            outbox.follow(services.supervisor.get(wish.follow).id, wish.after)
 
 
 class _Sender:

@@ -23,6 +23,11 @@ async def answering(request: web.Request, handler: Handler) -> web.StreamRespons
         return problems_response(422, error.problems)
     except PathRefused as error:
         return problems_response(400, [Problem(str(error), remedy=error.remedy)])
+    except web.RequestPayloadError:
+        request.content.feed_eof()  # or aiohttp would go on reading, and log what it meets
+        answer = problems_response(400, [Problem("The request's body is not what its headers say.")])
+        answer.force_close()
+        return answer
     except web.HTTPException as error:
         if error.status < 400:
             raise

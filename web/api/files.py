@@ -8,8 +8,9 @@ from typing import Literal
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
+from graph_runtime.reading import open_regular
 from graph_runtime.workspace import PathRefused
-from nodes.diffusion.picture_folders import SUFFIXES as PICTURES
+from nodes.diffusion.picture_kinds import readable_suffixes
 from web.api.models import FileEntry, FileList
 from web.api.places import Places, as_text
 from web.api.refusal import refused
@@ -40,7 +41,7 @@ async def list_files(services: Services, request: web.Request, query: Where) -> 
 
 async def send_content(services: Services, request: web.Request, query: Which) -> web.StreamResponse:
     """Return a file of the workspace."""
-    return await send_file(services, services.places.to_read(query.path), query.thumbnail)
+    return await send_file(services, await asyncio.to_thread(services.places.open, query.path), query.thumbnail)
 
 
 def _listed(places: Places, path: str) -> FileList:
@@ -75,7 +76,7 @@ def _kind(place: Path) -> Kind:
     if place.is_dir():
         return "model" if (place / "model_index.json").is_file() else "folder"
     suffix = place.suffix.lower()
-    if suffix in PICTURES:
+    if suffix in readable_suffixes():
         return "image"
     if suffix in (".safetensors", ".ckpt"):
         return "model"
@@ -83,5 +84,5 @@ def _kind(place: Path) -> Kind:
 
 
 def _is_workflow(place: Path) -> bool:
-    with place.open("rb") as file:
+    with open_regular(place) as file:
         return b'"latentloom/' in file.read(PEEK)

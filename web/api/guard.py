@@ -1,6 +1,7 @@
 """Who may ask: checks on every request before any handler sees it, and headers on every answer."""
 
 import ipaddress
+import re
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
@@ -20,6 +21,7 @@ POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' blob: data:; "
     "worker-src 'self' blob:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; object-src 'none'"
 )
+PORT = re.compile(r"[0-9]{1,5}")
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -142,7 +144,7 @@ def _split(host: str) -> tuple[str, int]:
     name, colon, port = host.rpartition(":") if not host.endswith("]") else (host, "", "")
     if not colon:
         name, port = host, "80"
-    return name.removeprefix("[").removesuffix("]").lower(), int(port) if port.isascii() and port.isdigit() else -1
+    return name.removeprefix("[").removesuffix("]").lower(), int(port) if PORT.fullmatch(port) else -1
 
 
 def _is_address(name: str) -> bool:

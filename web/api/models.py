@@ -8,6 +8,9 @@ from graph_runtime.events import AnyEvent, PublishedArtifact
 from graph_runtime.queue import RunState
 from graph_runtime.workflow import Workflow
 
+MAX_NUMBER = 2**31 - 1
+"""Nothing that is counted here goes so far; beyond, numbers no longer fit where C keeps them."""
+
 
 class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True)
@@ -28,6 +31,13 @@ class Problems(_Message):
     problems: list[ProblemReport]
 
 
+class ValidationReply(_Message):
+    """Everything that is wrong with a document, and what it leaves out although nothing is wrong."""
+
+    problems: list[ProblemReport]
+    warnings: list[ProblemReport]
+
+
 class Session(_Message):
     """What a page needs before anything else."""
 
@@ -37,6 +47,14 @@ class Session(_Message):
     workspace: str
     """Name of the workspace folder."""
     devices: list[str]
+    picture_suffixes: list[str]
+    """Ends of the names of pictures, such as `.png`, that can be uploaded and trained on."""
+    text_suffixes: list[str]
+    """Ends of the names of texts that can be uploaded beside them."""
+    output_folder: str
+    """Where finished files lie, as their paths begin."""
+    output: str | None
+    """The same as a path in the workspace; null when it is outside."""
 
 
 class InputSocket(_Message):
@@ -78,6 +96,8 @@ class NodeDescription(_Message):
     description: str
     synonyms: list[str]
     side_effects: bool
+    one_of: list[list[str]]
+    """Groups of optional inputs of which one at least must be wired."""
     inputs: list[InputSocket]
     field_sockets: list[FieldSocket]
     outputs: list[OutputSocket]
@@ -185,6 +205,8 @@ class PlanReply(_Message):
     targets: list[str]
     nodes: dict[str, Literal["run", "cached", "skipped"]]
     problems: list[ProblemReport]
+    warnings: list[ProblemReport] = []
+    """Nodes that will not run, or run without a wire of theirs, because others are muted or bypassed."""
 
 
 class RunRequest(_Message):
@@ -213,6 +235,8 @@ class RunSummary(_Message):
     problems: list[ProblemReport]
     """Why it failed, when that is no matter of one node's own error."""
     artifacts: list[PublishedArtifact]
+    not_run: dict[str, str]
+    """Nodes that were wanted and did not run, each with the reason."""
 
 
 class RunList(_Message):
@@ -228,10 +252,26 @@ class RunDetails(_Message):
     document: Workflow
 
 
+class ComparableRun(_Message):
+    """A run whose curves can be laid beside another's."""
+
+    run: str
+    workflow: str
+    created: float
+    differs: list[str]
+    """Fields that it sets otherwise, as `learning_rate 0.001`."""
+
+
+class ComparableRuns(_Message):
+    """Runs with curves, newest first."""
+
+    runs: list[ComparableRun]
+
+
 class MoveRequest(_Message):
     """The wanted place in the queue, counted from 0."""
 
-    position: Annotated[int, Field(ge=0)]
+    position: Annotated[int, Field(ge=0, le=MAX_NUMBER)]
 
 
 class EventList(_Message):
@@ -313,6 +353,8 @@ class DatasetItem(_Message):
     """Null when the picture has none."""
     bucket: str
     """Size it is trained at, as `WIDTHxHEIGHT`; empty when the picture cannot be read."""
+    repeats: int
+    """How often it counts, as its folder's name says."""
     problem: str
     """Why the picture is left out; empty when it is fine."""
 
@@ -322,10 +364,12 @@ class Dataset(_Message):
 
     folder: str
     items: list[DatasetItem]
+    notes: list[str]
+    """What a person should know of how it was read: what is left out, repeated or guessed."""
 
 
 class CaptionsRequest(_Message):
-    """New captions by picture name; each is written to the `.txt` file beside its picture."""
+    """New captions by picture name; each is written to the file beside its picture, `.txt` where there is none."""
 
     folder: str
     captions: dict[str, str]
@@ -390,5 +434,5 @@ ServerMessage = Annotated[RunEvent | RunChanged | RunRemoved | DeviceChanged | F
 class Follow(_Message):
     """What the page sends on the socket: send me this run's events after `seq` (-1: all), and those to come."""
 
-    follow: str
-    after: int = -1
+    follow: Annotated[str, Field(max_length=64)]
+    after: Annotated[int, Field(le=MAX_NUMBER)] = -1

@@ -1,6 +1,7 @@
 """Which paths a request may name: inside the workspace, never the program's own state, and when writing only plain names."""
 
 import re
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
 from graph_runtime.workspace import PathRefused, Workspace
@@ -24,6 +25,11 @@ class Places:
     def to_read(self, path: str) -> Path:
         """Return where `path` lies; an empty one is the root."""
         return self._checked(self._readable, path or ".")
+
+    def open(self, path: str) -> BufferedReader:
+        """Open what `to_read` finds: a regular file, which is then read from this descriptor alone."""
+        place = self.to_read(path)
+        return _opened(self._readable, place)
 
     def to_write(self, path: str) -> Path:
         """Return where something new may be written; every part must be a name that all systems can keep."""
@@ -66,9 +72,14 @@ def check_name(name: str) -> str:
     return name
 
 
-def inside(folder: Path, path: str) -> Path:
-    """Return a file below `folder`, links followed; refuse what leads out of it or is not there."""
-    place = Workspace(folder).resolve(path)
-    if not place.is_file():
-        raise refused(404, f"There is no file {path[:200]!r}.")
-    return place
+def open_inside(folder: Path, path: str) -> BufferedReader:
+    """Open a file below `folder`, links followed; refuse what leads out of it or is not there."""
+    workspace = Workspace(folder)
+    return _opened(workspace, workspace.resolve(path))
+
+
+def _opened(workspace: Workspace, place: Path) -> BufferedReader:
+    try:
+        return workspace.open(str(place))
+    except (PathRefused, OSError):
+        raise refused(404, f"There is no file {place.name[:200]!r}.") from None

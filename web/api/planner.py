@@ -12,10 +12,10 @@ from graph_runtime.cache import Cache
 from graph_runtime.discovery import Palette
 from graph_runtime.errors import DamagedCache, Problem, WorkflowError
 from graph_runtime.session import cache_limit, prepare
-from graph_runtime.validation import validate
+from graph_runtime.validation import validate, warnings
 from graph_runtime.workflow import Workflow, workflow_from_json
 from graph_runtime.workspace import Workspace
-from web.api.models import PlanReply
+from web.api.models import PlanReply, ValidationReply
 from web.api.refusal import report
 
 Result = TypeVar("Result")
@@ -42,6 +42,10 @@ class Planner:
         """Return all that is wrong with a document, of whatever form."""
         return await asyncio.to_thread(self._problems, document)
 
+    async def check(self, document: object) -> ValidationReply:
+        """Return all that is wrong with a document, of whatever form, or what it leaves out."""
+        return await asyncio.to_thread(self._checked, document)
+
     async def plan(self, workflow: Workflow, targets: list[str]) -> PlanReply:
         """Return what a run would do with each node."""
         return await self._in_thread(lambda: self._planned(workflow, targets))
@@ -67,6 +71,15 @@ class Planner:
         except WorkflowError as error:
             return list(error.problems)
 
+    def _checked(self, document: object) -> ValidationReply:
+        try:
+            workflow = workflow_from_json(document)
+        except WorkflowError as error:
+            return ValidationReply(problems=[report(problem) for problem in error.problems], warnings=[])
+        problems = validate(workflow, self._load_palette(), self._workspace)
+        left_out = [] if problems else warnings(workflow, self._load_palette())
+        return ValidationReply(problems=[report(each) for each in problems], warnings=[report(each) for each in left_out])
+
     def _planned(self, workflow: Workflow, targets: list[str]) -> PlanReply:
         try:
             cache = self._opened()
@@ -79,7 +92,9 @@ class Planner:
             return PlanReply(targets=targets, nodes={}, problems=[report(Problem(str(error)))])
         to_run, needed = set(plan.to_run), set(plan.needed)
         states = {id: "run" if id in to_run else "cached" if id in needed else "skipped" for id in prepared.graph.workflow.nodes}
-        return PlanReply.model_validate({"targets": prepared.targets, "nodes": states, "problems": []})
+        left_out = [report(problem) for problem in prepared.graph.left_out.warnings()]
+        content = {"targets": prepared.targets, "nodes": states, "problems": [], "warnings": left_out}
+        return PlanReply.model_validate(content)
 
     def _opened(self) -> Cache:
         self._used = time.monotonic()

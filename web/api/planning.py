@@ -2,14 +2,13 @@
 
 from aiohttp import web
 
-from web.api.models import PlanReply, PlanRequest, Problems, ValidateRequest
-from web.api.refusal import report
+from web.api.models import PlanReply, PlanRequest, ValidateRequest, ValidationReply
 from web.api.services import Services
 
 
-async def validate_workflow(services: Services, request: web.Request, body: ValidateRequest) -> Problems:
+async def validate_workflow(services: Services, request: web.Request, body: ValidateRequest) -> ValidationReply:
     """Name every problem of a document, of whatever form."""
-    return Problems(problems=[report(problem) for problem in await services.planner.problems(body.document)])
+    return await services.planner.check(body.document)
 
 
 async def plan_workflow(services: Services, request: web.Request, body: PlanRequest) -> PlanReply:

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from graph_runtime.errors import Problem
 from graph_runtime.queue import Run, RunStateError
 from graph_runtime.subgraphs import expanded, expanded_ids
-from web.api.models import MoveRequest, RunDetails, RunList, RunRequest, RunSummary
-from web.api.places import inside
+from web.api.models import MAX_NUMBER, MoveRequest, RunDetails, RunList, RunRequest, RunSummary
+from web.api.places import open_inside
 from web.api.refusal import Refused, not_found, refused, report
 from web.api.sending import Thumbnail, send_file
 from web.api.services import Services
@@ -30,7 +30,7 @@ class After(BaseModel):
     """The last event that is known already."""
 
     model_config = ConfigDict(extra="forbid")
-    after: int = Field(default=-1, ge=-1)
+    after: int = Field(default=-1, ge=-1, le=MAX_NUMBER)
 
 
 async def start_run(services: Services, request: web.Request, body: RunRequest) -> RunSummary:
@@ -46,7 +46,8 @@ async def start_run(services: Services, request: web.Request, body: RunRequest) 
 def _unknown_targets(wanted: RunRequest) -> list[Problem]:
     """Return a problem for every target that a document without any other problem has nowhere, not in a subgraph either."""
     known = expanded(wanted.document).nodes.keys()
-    missing = [id for id in wanted.targets if not known >= set(expanded_ids(wanted.document, id))]
+    meant = expanded_ids(wanted.document, wanted.targets)
+    missing = [id for id, inside in meant.items() if not known >= set(inside)]
     return [Problem("this target is not in the workflow.", node=id) for id in missing]
 
 
@@ -96,8 +97,8 @@ async def remove_run(services: Services, request: web.Request) -> None:
 
 async def send_run_file(services: Services, request: web.Request, query: Thumbnail) -> web.StreamResponse:
     """Return a file of a run's folder."""
-    place = inside(run_folder(services, _id(request)), request.match_info["path"])
-    return await send_file(services, place, query.thumbnail)
+    file = await asyncio.to_thread(open_inside, run_folder(services, _id(request)), request.match_info["path"])
+    return await send_file(services, file, query.thumbnail)
 
 
 def run_folder(services: Services, id: str) -> Path:

@@ -2,13 +2,17 @@
 
 import asyncio
 import os
-import pathlib
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.web_request import BaseRequest
 from pydantic import BaseModel, ConfigDict, Field
 
-from web.api.refusal import refused
+from graph_runtime.reading import open_regular
 from web.api.services import Services
 from web.api.thumbnails import raster_type
 
@@ -22,25 +26,43 @@ class Thumbnail(BaseModel):
     thumbnail: int | None = Field(default=None, ge=16, le=1024)
 
 
-class _Plain(web.FileResponse):
-    """Sends exactly this file: never a compressed one that happens to lie beside it."""
+class _Opened(web.FileResponse):
+    """Sends an open file: what lies under its name by now, or compressed beside it, does not matter."""
 
-    def _get_file_path_stat_encoding(self, accept_encoding: str) -> tuple[pathlib.Path | None, os.stat_result, str | None]:
-        return super()._get_file_path_stat_encoding("")
+    def __init__(self, file: BufferedReader, headers: dict[str, str]) -> None:
+        super().__init__(file.name, headers=headers)
+        self._file = file
+
+    def open(self, _: str) -> BufferedReader:
+        """Stand in for the path that the base class opens."""
+        return self._file
+
+    def _get_file_path_stat_encoding(self, accept_encoding: str) -> tuple[Any, os.stat_result, str | None]:
+        return self, os.fstat(self._file.fileno()), None
+
+    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
+        try:
+            return await super().prepare(request)
+        finally:
+            self._file.close()
 
 
-async def send_file(services: Services, place: pathlib.Path, thumbnail: int | None) -> web.StreamResponse:
-    """Return a file, or a small version of a picture; range requests are answered."""
-    if not await asyncio.to_thread(place.is_file):
-        raise refused(404, f"There is no file {place.name[:200]!r}.")
-    name = place.name
-    if thumbnail is not None:
-        place = await services.thumbnails.find(place, thumbnail)
-    kind = await asyncio.to_thread(raster_type, place)
+async def send_file(services: Services, file: BufferedReader, thumbnail: int | None) -> web.StreamResponse:
+    """Return an open file, or a small version of a picture; range requests are answered."""
+    name = Path(file.name).name
+    try:
+        if thumbnail is not None:
+            small = await services.thumbnails.find(file, thumbnail)
+            file.close()
+            file = await asyncio.to_thread(open_regular, small)
+        kind = await asyncio.to_thread(raster_type, file)
+    except BaseException:
+        file.close()
+        raise
     headers = {
         "Content-Type": kind or "application/octet-stream",
         "Content-Disposition": f"{'inline' if kind else 'attachment'}; filename*=UTF-8''{quote(name, safe='')}",
         "Content-Security-Policy": SANDBOX,
         "Cache-Control": "private, no-cache",
     }
-    return _Plain(place, headers=headers)
+    return _Opened(file, headers)

@@ -2,12 +2,19 @@
 
 import asyncio
 import hashlib
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from graph_runtime.files import write_atomic
+from graph_runtime.reading import NotRegular
+from graph_runtime.workspace import PathRefused, Workspace
 from web.api.places import as_text
 from web.api.refusal import not_found, refused
+
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
@@ -31,9 +38,9 @@ class StoredFolder:
         self._what = what
         self._writing = asyncio.Lock()
 
-    async def read_all(self) -> list[Content]:
-        """Return all files, by name."""
-        return await asyncio.to_thread(lambda: [found for name in self._names() if (found := self._read(name))])
+    async def read_all(self, use: Callable[[Content], Kind]) -> list[Kind]:
+        """Return what `use` makes of each file, in the order of their names; one at a time is in memory."""
+        return await asyncio.to_thread(lambda: [use(found) for name in self._names() if (found := self._read(name))])
 
     async def read(self, name: str) -> Content:
         """Return a file; refuse with 404 when there is none."""
@@ -69,12 +76,10 @@ class StoredFolder:
         return sorted(name for name in names if not name.startswith(".") and name == as_text(name))
 
     def _read(self, name: str) -> Content | None:
-        path = self.folder / name
-        if not path.resolve().is_relative_to(self.folder.resolve()):
-            return None
         try:
-            return Content(name, path.read_bytes(), path.stat().st_mtime)
-        except (FileNotFoundError, IsADirectoryError):
+            with Workspace(self.folder).open(name) as file:
+                return Content(name, file.read(), os.fstat(file.fileno()).st_mtime)
+        except (PathRefused, FileNotFoundError, NotRegular):
             return None
 
     def _replace(self, name: str, content: bytes) -> None:

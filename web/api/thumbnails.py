@@ -2,14 +2,17 @@
 
 import asyncio
 import io
+import os
 from concurrent.futures import ThreadPoolExecutor
+from io import BufferedReader
 from pathlib import Path
 
-from graph_runtime.cache import digest_file
 from graph_runtime.files import write_atomic
+from graph_runtime.reading import Stamp, digest_of, stamp_from
+from nodes.diffusion.picture_kinds import extra_formats, picture_type
 from web.api.refusal import refused
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_PIXELS = 80 * 10**6
 """About 320 MB while decoding; a 45-megapixel photograph passes."""
 MAX_BYTES = 4 * MAX_PIXELS
@@ -18,15 +21,6 @@ MAX_KEPT_BYTES = 512 * 2**20
 MAX_DIGESTS = 50_000
 TIDIED_EVERY = 200
 SIDES = (64, 128, 256, 512, 1024)
-MAGIC = {
-    b"\x89PNG\r\n\x1a\n": "image/png",
-    b"\xff\xd8\xff": "image/jpeg",
-    b"GIF87a": "image/gif",
-    b"GIF89a": "image/gif",
-    b"BM": "image/bmp",
-    b"II*\0": "image/tiff",
-    b"MM\0*": "image/tiff",
-}
 
 
 class Thumbnails:
@@ -35,10 +29,10 @@ class Thumbnails:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="thumbnails")
-        self._digests: dict[tuple[Path, int, int], str] = {}
+        self._digests: dict[Stamp, str] = {}
         self._made = 0
 
-    async def find(self, picture: Path, side: int) -> Path:
+    async def find(self, picture: BufferedReader, side: int) -> Path:
         """Return the file of a thumbnail, of the next larger of the sides that are kept."""
         side = next((kept for kept in SIDES if kept >= side), SIDES[-1])
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._find, picture, side)
@@ -47,11 +41,12 @@ class Thumbnails:
         """Wait for what is being made."""
         self._threads.shutdown(cancel_futures=True)
 
-    def _find(self, picture: Path, side: int) -> Path:
+    def _find(self, picture: BufferedReader, side: int) -> Path:
+        name = Path(picture.name).name
         if not raster_type(picture):
-            raise refused(422, f"{picture.name} is not a picture that can be shown.")
-        if picture.stat().st_size > MAX_BYTES:
-            raise refused(422, f"{picture.name} is too large for a small picture.")
+            raise refused(422, f"{name} is not a picture that can be shown.")
+        if os.fstat(picture.fileno()).st_size > MAX_BYTES:
+            raise refused(422, f"{name} is too large for a small picture.")
         place = self._folder / f"{self._digest(picture)}-{side}.webp"
         if not place.exists():
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -70,24 +65,25 @@ class Thumbnails:
             if kept > MAX_KEPT_BYTES:
                 place.unlink(missing_ok=True)
 
-    def _digest(self, picture: Path) -> str:
-        status = picture.stat()
-        stamp = (picture, status.st_mtime_ns, status.st_size)
+    def _digest(self, picture: BufferedReader) -> str:
+        stamp = stamp_from(os.fstat(picture.fileno()))
         if stamp not in self._digests:
             if len(self._digests) >= MAX_DIGESTS:
                 self._digests.clear()
-            self._digests[stamp] = digest_file(picture)
+            self._digests[stamp] = digest_of(picture)
+            picture.seek(0)
         return self._digests[stamp]
 
 
-def make_thumbnail(picture: Path, side: int) -> bytes:
+def make_thumbnail(picture: BufferedReader, side: int) -> bytes:
     """Return a WebP of at most `side` pixels; refuse what is no picture, damaged or too large."""
     from PIL import Image, ImageOps
 
+    name = Path(picture.name).name
     try:
-        with Image.open(picture, formats=FORMATS) as opened:
+        with Image.open(picture, formats=picture_formats()) as opened:
             if opened.width * opened.height > MAX_PIXELS:
-                raise refused(422, f"{picture.name} has {opened.width} x {opened.height} pixels, too many for a small picture.")
+                raise refused(422, f"{name} has {opened.width} x {opened.height} pixels, too many for a small picture.")
             opened.draft("RGB", (side, side))
             small = ImageOps.exif_transpose(opened)
             small.thumbnail((side, side))
@@ -95,15 +91,18 @@ def make_thumbnail(picture: Path, side: int) -> bytes:
             small.convert("RGBA" if small.has_transparency_data else "RGB").save(made, "WEBP", quality=80)
             return made.getvalue()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise refused(422, f"{picture.name} is too large for a small picture.") from None
+        raise refused(422, f"{name} is too large for a small picture.") from None
     except (OSError, SyntaxError, ValueError, EOFError):
-        raise refused(422, f"{picture.name} is not a picture that can be shown.") from None
+        raise refused(422, f"{name} is not a picture that can be shown.") from None
 
 
-def raster_type(place: Path) -> str:
+def picture_formats() -> tuple[str, ...]:
+    """Return the kinds that are read, by Pillow's names, with those of packages that are installed."""
+    return (*FORMATS, *extra_formats())
+
+
+def raster_type(file: BufferedReader) -> str:
     """Return the media type of a raster picture by its first bytes, empty for anything else."""
-    with place.open("rb") as file:
-        start = file.read(16)
-    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
-        return "image/webp"
-    return next((kind for magic, kind in MAGIC.items() if start.startswith(magic)), "")
+    start = file.read(16)
+    file.seek(0)
+    return picture_type(start)

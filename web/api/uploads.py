@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 from graph_runtime.files import numbered, place
 from graph_runtime.provenance import safetensors_header
-from nodes.diffusion.picture_folders import SUFFIXES as PICTURES
+from graph_runtime.reading import open_regular
+from nodes.diffusion.picture_kinds import readable_suffixes, unread_because
 from web.api.models import Uploaded
 from web.api.places import check_name
 from web.api.refusal import refused
@@ -41,8 +42,9 @@ class Target(BaseModel):
 async def upload_file(services: Services, request: web.Request, query: Target) -> Uploaded:
     """Write an uploaded file to the workspace, under the next free number when its name is taken."""
     name = check_name(query.name)
-    if Path(name).suffix.lower() not in PICTURES | TEXTS | MODELS:
-        raise refused(415, f"{name!r} is of a kind that is not taken.", "Pictures, text files and .safetensors are.")
+    if Path(name).suffix.lower() not in readable_suffixes() | TEXTS | MODELS:
+        why = f": {unread}" if (unread := unread_because(name)) else ""
+        raise refused(415, f"{name!r} is of a kind that is not taken{why}.", "Pictures, text files and .safetensors are.")
     folder = services.places.to_write(query.folder)
     _check_room(folder, services.settings.state, request.content_length or 0)
     handle, temporary = tempfile.mkstemp(dir=services.settings.state, prefix=UNFINISHED, suffix=Path(name).suffix)
@@ -99,7 +101,9 @@ def _keep(temporary: Path, folder: Path, name: str) -> Path:
 
 def _check_content(file: Path, name: str) -> None:
     suffix = file.suffix.lower()
-    if suffix in PICTURES and not raster_type(file):
+    with open_regular(file) as opened:
+        is_picture = bool(raster_type(opened))
+    if suffix in readable_suffixes() and not is_picture:
         raise refused(415, f"{name!r} is not the picture that its name says.")
     if suffix in MODELS:
         try:

@@ -1,14 +1,13 @@
 """Saved workflows and templates."""
 
-from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 
 from aiohttp import web
 
 from graph_runtime.discovery import TEMPLATES
 from graph_runtime.errors import WorkflowError
-from graph_runtime.workflow import Workflow, parse_workflow, workflow_bytes
+from graph_runtime.reading import open_regular
+from graph_runtime.workflow import parse_workflow, workflow_bytes
 from web.api.models import FileChanged, Saved, SavedWorkflow, SaveRequest, WorkflowList, WorkflowSummary
 from web.api.places import check_name
 from web.api.refusal import not_found
@@ -17,12 +16,14 @@ from web.api.services import Services
 from web.api.stored import Content, StoredFolder
 
 PICTURES = (".png", ".webp")
+MAX_REMEMBERED, MAX_REMEMBERED_TEXT = 500, 10_000
+REMEMBERED: dict[str, tuple[str, str, int]] = {}
+"""By revision, what lists say of a document: small, where the documents themselves may have many megabytes each."""
 
 
 async def list_workflows(services: Services, request: web.Request) -> WorkflowList:
     """Return what is saved; a document that cannot be read says so in its description."""
-    found = await services.workflows.read_all()
-    return WorkflowList(workflows=[_summary(content, content.name, "") for content in found])
+    return WorkflowList(workflows=await services.workflows.read_all(lambda content: _summary(content, content.name, "")))
 
 
 async def read_workflow(services: Services, request: web.Request) -> SavedWorkflow:
@@ -49,8 +50,7 @@ async def remove_workflow(services: Services, request: web.Request) -> None:
 
 async def list_templates(services: Services, request: web.Request) -> WorkflowList:
     """Return the workflows that come with the program."""
-    found = await _templates().read_all()
-    return WorkflowList(workflows=[_template_summary(content) for content in found])
+    return WorkflowList(workflows=await _templates().read_all(_template_summary))
 
 
 async def read_template(services: Services, request: web.Request) -> SavedWorkflow:
@@ -63,7 +63,7 @@ async def template_picture(services: Services, request: web.Request, query: Thum
     picture = _picture(Path(_file_name(request.match_info["name"])).stem)
     if picture is None:
         raise not_found("picture of this template")
-    return await send_file(services, picture, query.thumbnail)
+    return await send_file(services, open_regular(picture), query.thumbnail)
 
 
 def _file_name(name: str) -> str:
@@ -87,17 +87,25 @@ def _picture(stem: str) -> Path | None:
 
 
 def _summary(content: Content, path: str, picture: str) -> WorkflowSummary:
-    name, description, nodes = Path(content.name).stem, "", 0
-    try:
-        document = _parsed(content.content)
-        name, description, nodes = document.name, document.description, len(document.nodes)
-    except WorkflowError as error:
-        description = str(error)
+    name, description, nodes = _said(content)
     return WorkflowSummary(path=path, name=name, description=description, modified=content.modified, nodes=nodes, picture=picture)
+
+
+def _said(content: Content) -> tuple[str, str, int]:
+    """Return a document's name, its description and how many nodes it has; what was read lately is remembered."""
+    if found := REMEMBERED.get(content.revision):
+        return found
+    try:
+        document = parse_workflow(content.content)
+        found = document.name, document.description, len(document.nodes)
+    except WorkflowError as error:
+        found = Path(content.name).stem, str(error)[:MAX_REMEMBERED_TEXT], 0
+    if len(found[0]) + len(found[1]) <= MAX_REMEMBERED_TEXT:
+        if len(REMEMBERED) >= MAX_REMEMBERED:
+            REMEMBERED.clear()
+        REMEMBERED[content.revision] = found
+    return found
 
 
 def _saved(content: Content) -> SavedWorkflow:
     return SavedWorkflow(document=parse_workflow(content.content, content.name), revision=content.revision)
-
-
-_parsed: Callable[[bytes], Workflow] = lru_cache(maxsize=256)(parse_workflow)

@@ -1,6 +1,6 @@
 import { ReactFlowProvider } from "@xyflow/react";
 import { useEffect } from "react";
-import { Boundary } from "./Boundary";
+import { Part } from "./Boundary";
 import { Canvas } from "./canvas/Canvas";
 import { Dialogs } from "./dialogs/Dialogs";
 import { Breadcrumbs } from "./panels/Breadcrumbs";
@@ -8,11 +8,12 @@ import { Rail } from "./panels/Rail";
 import { SidePanel } from "./panels/SidePanel";
 import { Toasts } from "./panels/Toasts";
 import { TopBar } from "./panels/TopBar";
-import { openFile } from "./state/actions";
 import { handleKey } from "./state/commands";
+import { droppedFiles, takeDropped } from "./state/dropping";
 import { useEditor } from "./state/editor";
 import { pasteText } from "./state/graphActions";
 import { useUi } from "./state/ui";
+import { view } from "./state/view";
 
 /** The whole page. */
 export function App() {
@@ -43,19 +44,27 @@ export function App() {
         onDrop={(event) => {
           event.preventDefault();
           if (useUi.getState().dialog) return;
-          for (const file of event.dataTransfer.files) void openFile(file);
+          const on = (event.target as Element).closest<HTMLElement>(".react-flow__node")?.dataset.id ?? null;
+          const at = view.at({ x: event.clientX, y: event.clientY });
+          void droppedFiles(event.dataTransfer).then((files) => takeDropped(files, at, on));
         }}
       >
-        <TopBar />
-        <Rail />
+        <Part>
+          <TopBar />
+        </Part>
+        <Part>
+          <Rail />
+        </Part>
         <main className="canvas">
           <Breadcrumbs />
-          <Boundary key={tab}>
+          <Part key={tab}>
             <Canvas />
-          </Boundary>
+          </Part>
         </main>
         <SidePanel />
-        <Toasts />
+        <Part>
+          <Toasts />
+        </Part>
         <Dialogs />
       </div>
     </ReactFlowProvider>

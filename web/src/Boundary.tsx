@@ -1,21 +1,39 @@
 import { Component, type ReactNode } from "react";
 import { text } from "./text/en";
 
-/** Shows that something broke instead of an empty page; drafts are on the server. */
-export class Boundary extends Component<{ children: ReactNode }, { hasFailed: boolean }> {
+interface Props {
+  children: ReactNode;
+  /** What the person presses to go on; without it the page is loaded anew. */
+  way?: { label: string; run: () => void };
+}
+
+/** Shows that something broke in the place of what broke; drafts are on the server. */
+export class Boundary extends Component<Props, { hasFailed: boolean }> {
   override state = { hasFailed: false };
   static getDerivedStateFromError() {
     return { hasFailed: true };
   }
   override render() {
     if (!this.state.hasFailed) return this.props.children;
+    const { way } = this.props;
+    const goOn = () => {
+      this.setState({ hasFailed: false });
+      way?.run();
+    };
     return (
-      <div className="crash" role="alert">
-        <p>{text.crashed}</p>
-        <button type="button" onClick={() => location.reload()}>
-          {text.reload}
+      <div className={way ? "crash part" : "crash"} role="alert">
+        <p>{way ? text.partCrashed : text.crashed}</p>
+        <button type="button" onClick={way ? goOn : () => location.reload()}>
+          {way?.label ?? text.reload}
         </button>
       </div>
     );
   }
+}
+
+const AGAIN = { label: text.tryAgain, run: () => undefined };
+
+/** A part of the page whose fault leaves the other parts as they are. */
+export function Part({ children }: { children: ReactNode }) {
+  return <Boundary way={AGAIN}>{children}</Boundary>;
 }

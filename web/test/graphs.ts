@@ -16,6 +16,7 @@ const BLANK: NodeDescription = {
   description: "",
   synonyms: [],
   side_effects: false,
+  one_of: [],
   inputs: [],
   field_sockets: [],
   outputs: [],

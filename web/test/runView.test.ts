@@ -24,7 +24,7 @@ const any: fc.Arbitrary<Unnumbered> = fc.oneof(
     remedy: fc.string(),
   }),
   node.map((id): Unnumbered => {
-    const nodes = { [id]: { state: "skipped" as const, seconds: 0 } };
+    const nodes = { [id]: { state: "skipped" as const, seconds: 0, reason: "" } };
     return { type: "run_finished", status: "failed", nodes, artifacts: [] };
   }),
 );
@@ -90,7 +90,7 @@ test("what a run looks like from its start to its end", () => {
   });
   const failed = applyEvents(running, [
     { seq: 5, type: "node_failed", node: "b", field: "seed", message: "No.", remedy: "Yes." },
-    { seq: 6, type: "run_finished", status: "failed", nodes: { b: { state: "failed", seconds: 3 } }, artifacts: [] },
+    { seq: 6, type: "run_finished", status: "failed", nodes: { b: { state: "failed", seconds: 3, reason: "" } }, artifacts: [] },
   ]);
   expect(failed.status).toBe("failed");
   expect(failed.nodes.b).toMatchObject({ state: "failed", seconds: 3, problem: { field: "seed", message: "No." } });

@@ -138,7 +138,7 @@ describe("nested", () => {
       "subgraph_2--subgraph--c": ["subgraph_2", "subgraph", "c"],
       "subgraph_2--d": ["subgraph_2", "d"],
     });
-    expect(joined("n".repeat(60), "i".repeat(60))).toBe(`${"n".repeat(55)}-d1d358b5`);
+    expect(joined("n".repeat(60), "i".repeat(60))).toBe(`${"n".repeat(31)}-e61fac5d25aa3260853d79fbf2ff2653`);
   });
 
   test("an inner document can be collapsed further and put back", () => {

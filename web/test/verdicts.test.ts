@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { end, nodesOf, wiresOf } from "../src/graph/document";
-import { matchingSocket, reaches, verdict } from "../src/graph/verdicts";
+import { handsOn, matchingSocket, reaches, verdict } from "../src/graph/verdicts";
 import { documents, graph, isAcyclic, palette } from "./graphs";
 
 const refusal = (wires: string[], from: string, to: string) => {
@@ -64,4 +64,9 @@ test("a new node's best socket", () => {
   expect(at("b", "numbers", false, "Number")).toEqual({ name: "output", many: true });
   expect(at("b", "factor", false, "Number")).toEqual({ name: "output", many: false });
   expect(at("b", "factor", false, "NoSuchClass")).toBeNull();
+});
+
+test("a class can be bypassed when an input could stand for an output", () => {
+  const answers = ["SampleImages", "EncodeLatents", "TrainLoRA", "SaveSafetensors", "LoadModel"];
+  expect(answers.map((name) => handsOn(palette.get(name)))).toEqual([false, false, true, false, false]);
 });

@@ -22,6 +22,7 @@ from nodes.diffusion.layouts.single_files import (
     prediction_in,
     read_single_file,
 )
+from nodes.diffusion.opening import Stamp, stamp_of
 from nodes.diffusion.values import Family
 
 ARCHITECTURES = Path(__file__).parent / "architectures"
@@ -58,11 +59,11 @@ def described(place: Path) -> Path:
     """Return the diffusers folder that describes a checkpoint: itself, or, for a single file, one made of descriptions alone."""
     if not is_single_file(place):
         return place
-    facts = place.stat()
-    made = _made(place, facts.st_mtime_ns, facts.st_size)
+    stamp = stamp_of(place)
+    made = _made(place, stamp)
     if not made.is_dir():  # some systems empty their folder for temporary files
         _made.cache_clear()
-        made = _made(place, facts.st_mtime_ns, facts.st_size)
+        made = _made(place, stamp)
     return made
 
 
@@ -75,7 +76,7 @@ def description_of(path: Path) -> Path:
 
 
 @lru_cache(maxsize=16)
-def _made(place: Path, _modified: int, _size: int) -> Path:
+def _made(place: Path, _stamp: Stamp) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="latentloom-described-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for name, text in _texts(read_single_file(place)).items():

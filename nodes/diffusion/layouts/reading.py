@@ -17,6 +17,7 @@ from nodes.diffusion.layouts.places import UNET, Place, in_file, layout_of, movi
 from nodes.diffusion.layouts.scales import is_scaling
 from nodes.diffusion.layouts.single_files import PICKLES, family_in, read_single_file
 from nodes.diffusion.layouts.tensors import to_folder
+from nodes.diffusion.opening import Stamp, stamp_of
 
 DTYPE_NAMES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
@@ -35,12 +36,11 @@ PASSED = (
 
 def pickled_tensors(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a `.ckpt`, mapped into memory; raise InputError for one that holds more than data."""
-    facts = path.stat()
-    return _pickled(path, facts.st_mtime_ns)
+    return _pickled(path, stamp_of(path))
 
 
 @lru_cache(maxsize=1)
-def _pickled(path: Path, _modified: int) -> dict[str, Tensor]:
+def _pickled(path: Path, _stamp: Stamp) -> dict[str, Tensor]:
     try:
         with safe_globals([(_Passed, name) for name in PASSED]):
             content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))

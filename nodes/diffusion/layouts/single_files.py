@@ -11,6 +11,7 @@ from statistics import pstdev
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.layouts.places import SGM_SD2, TEXT, UNET, VAE
 from nodes.diffusion.layouts.scales import check_scale, scales_among
+from nodes.diffusion.opening import Stamp, open_regular, stamp_of
 from nodes.diffusion.values import Family, PredictionType
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
@@ -65,15 +66,14 @@ def is_single_file(path: Path) -> bool:
 
 def read_single_file(path: Path) -> SingleFile:
     """Return the header of a checkpoint that is whole; the same file is read once."""
-    facts = path.stat()
-    return _read(path, facts.st_mtime_ns, facts.st_size)
+    return _read(path, stamp_of(path))
 
 
 @lru_cache(maxsize=16)
-def _read(path: Path, _modified: int, _size: int) -> SingleFile:
+def _read(path: Path, _stamp: Stamp) -> SingleFile:
     if path.suffix.lower() in PICKLES:
         return _read_pickle(path)
-    with path.open("rb") as opened:
+    with open_regular(path) as opened:
         length = int.from_bytes(opened.read(8), "little")
         text = opened.read(length)
     try:
@@ -151,7 +151,7 @@ def _numbers(file: SingleFile, name: str) -> list[float]:
 
         return pickled_tensors(file.path)[name].tolist()
     count, kind = file.shapes[name][0], file.dtypes[name]
-    with file.path.open("rb") as opened:
+    with open_regular(file.path) as opened:
         opened.seek(file.starts[name])
         size = count * {"F32": 4, "F16": 2, "BF16": 2}.get(kind, 1)
         data = opened.read(size)

@@ -1,11 +1,18 @@
-"""UNet blocks by the names that merging people use: BASE, IN00 to IN11, M00, OUT00 to OUT11; SDXL has 9 of IN and OUT each."""
+"""UNet blocks by the names that merging people use: BASE, IN00 to IN11, M00, OUT00 to OUT11; SDXL has 9 of IN and OUT each.
+
+VAE is a block too where it is given a ratio of its own, and belongs to BASE otherwise.
+"""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from nodes.diffusion.merging.views import VAES
 
 COUNTS = {"sd1": 12, "sd2": 12, "sdxl": 9}
 LDM = re.compile(r"diffusion_model\.(input_blocks|output_blocks)\.(\d+)\.")
 DIFFUSERS = re.compile(r"^unet\.(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.")
+BEHIND = ("unet.conv_norm_out.", "unet.conv_out.")
+"""The layers behind the last block; in single files they are called `out`."""
 SIDES = {"input_blocks": "IN", "output_blocks": "OUT"}
 
 
@@ -22,11 +29,15 @@ def layers_per_block(names: Iterable[str]) -> int:
 
 
 def block_of(name: str, layers: int) -> str:
-    """Return the block that a tensor belongs to, in both layouts; BASE for all that is in none."""
+    """Return the block that a tensor belongs to, in both layouts; OUT behind the last block, and BASE for all that is in none."""
     if found := LDM.search(name):
         return f"{SIDES[found[1]]}{int(found[2]):02}"
     if "diffusion_model.middle_block." in name or name.startswith("unet.mid_block."):
         return "M00"
+    if "diffusion_model.out." in name or name.startswith(BEHIND):
+        return "OUT"
+    if name.startswith(VAES):
+        return "VAE"
     if name.startswith("unet.conv_in."):
         return "IN00"
     if found := DIFFUSERS.match(name):
@@ -35,6 +46,12 @@ def block_of(name: str, layers: int) -> str:
             return f"IN{1 + block * (layers + 1) + (layers if kind == 'downsamplers' else place):02}"
         return f"OUT{block * (layers + 1) + (layers if kind == 'upsamplers' else place):02}"
     return "BASE"
+
+
+def ratio_of(name: str, layers: int, ratios: Mapping[str, float]) -> float | None:
+    """Return the ratio that is given for a tensor's block, None where there is none."""
+    block = block_of(name, layers)
+    return ratios.get(block, ratios.get("BASE") if block == "VAE" else None)
 
 
 def preset(name: str, family: str) -> dict[str, float]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nodes.diffusion.merging.allocating import lying_in
 from nodes.diffusion.merging.baking import RowChange, baked, look_through, read_changes
-from nodes.diffusion.merging.blocks import block_of
+from nodes.diffusion.merging.blocks import ratio_of
 from nodes.diffusion.merging.facts import Facts, found
 from nodes.diffusion.merging.headers import BYTES, Entry
 from nodes.diffusion.merging.methods import combined
@@ -192,5 +192,5 @@ class Calculation:
         return torch.cat([merged.view(len(first), -1, *first.shape[2:]), first[:, LATENT_CHANNELS:]], dim=1).flatten()
 
     def _weights(self, operation: Merged) -> tuple[float, ...]:
-        ratio = dict(operation.blocks).get(block_of(self.name, self.layers)) if operation.blocks else None
+        ratio = ratio_of(self.name, self.layers, dict(operation.blocks)) if operation.blocks else None
         return operation.weights if ratio is None else (1 - ratio, ratio)

@@ -13,6 +13,7 @@ from nodes.diffusion.folders import AGAIN, check_whole
 from nodes.diffusion.layouts.places import Layout, Place, in_file, layout_of
 from nodes.diffusion.layouts.scales import check_scale, is_scaling, scales_among
 from nodes.diffusion.layouts.single_files import PICKLES
+from nodes.diffusion.opening import open_regular
 from nodes.diffusion.values import Family
 
 BYTES = {
@@ -54,7 +55,7 @@ def read_file_header(file: Path) -> dict[str, Entry]:
     if file.suffix.lower() in PICKLES:
         raise InputError(f"{file.name} is no safetensors file, which merges need.", field="path", remedy=CONVERT)
     check_whole(file)
-    with file.open("rb") as opened:
+    with open_regular(file) as opened:
         length = int.from_bytes(opened.read(8), "little")
         header = json.loads(opened.read(length))
     entries = {name: _entry(file, name, facts, 8 + length) for name, facts in header.items() if name != "__metadata__"}
@@ -76,7 +77,7 @@ def _scaled(file: Path, entries: dict[str, Entry]) -> dict[str, Entry]:
 
 def read_metadata(file: Path) -> dict[str, str]:
     """Return what a safetensors file says of itself."""
-    with file.open("rb") as opened:
+    with open_regular(file) as opened:
         header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
     return header.get("__metadata__", {})
 

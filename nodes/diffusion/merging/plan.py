@@ -1,5 +1,6 @@
 """Whether a merge can be carried out, told from headers alone; needs no torch."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +23,7 @@ from nodes.diffusion.merging.values import (
     permuted_in,
     sources_of,
 )
-from nodes.diffusion.merging.views import VAES, header_of, is_part
+from nodes.diffusion.merging.views import PREFIXES, VAES, header_of, is_part
 
 Locate = Callable[[str], Path]
 LATENT_CHANNELS = 4
@@ -91,6 +92,17 @@ class Plan:
         """Return how many tensors are the first input's because another input lacks them."""
         parts = [part for merge in operations_in(self.recipe) if merge.method != "VAE" for part in merge.inputs]
         return sum(any(self.entry(part, name) is None for part in parts) for name in self.tensors)
+
+    def dropped(self) -> Counter[str]:
+        """Return how many tensors of each part other inputs have and the first lacks, so that the result lacks them too."""
+        found: Counter[str] = Counter()
+        for merge in operations_in(self.recipe):
+            if merge.method != "VAE":
+                own = self.tensors_of(merge.inputs[0])
+                others = {name: entry for part in merge.inputs[1:] for name, entry in self.tensors_of(part).items()}
+                lacking = [name for name, entry in others.items() if name not in own and entry.is_float]
+                found.update(part for name in lacking for part in PREFIXES if is_part(name, (part,)))
+        return found
 
 
 def planned(recipe: Recipe, locate: Locate, sockets: tuple[str, ...] = ()) -> Plan:

@@ -17,6 +17,7 @@ import type {
   SavedWorkflow,
   Session,
   Uploaded,
+  ValidationReply,
   Workflow,
   WorkflowList,
 } from "./types";
@@ -84,7 +85,7 @@ export const api = {
   saveDraft: (id: string, draft: Draft, revision: string | null, outlivesPage: boolean) =>
     send<Saved>("PUT", `/api/drafts/${id}`, { draft, revision }, outlivesPage),
   removeDraft: (id: string, revision: string) => send<void>("DELETE", `/api/drafts/${id}?${query({ revision })}`, {}),
-  validate: (document: unknown) => send<Problems>("POST", "/api/validate", { document }),
+  validate: (document: unknown) => send<ValidationReply>("POST", "/api/validate", { document }),
   plan: (document: Workflow, targets: string[]) => send<PlanReply>("POST", "/api/plan", { document, targets }),
   runs: (before?: number) => get<RunList>(`/api/runs?${query({ limit: RUNS_AT_ONCE, ...(before ? { before } : {}) })}`),
   readRun: (id: string) => get<RunDetails>(`/api/runs/${id}`),
@@ -100,8 +101,8 @@ export const api = {
     return (await response.json()) as Uploaded;
   },
   models: () => get<ModelList>("/api/models"),
-  dataset: (folder: string, resolution: number, buckets: boolean, bucketStep: number) =>
-    get<Dataset>(`/api/dataset?${query({ folder, resolution, buckets, bucket_step: bucketStep })}`),
+  dataset: (folder: string, resolution: number, buckets: boolean, bucketStep: number, maxRepeats: number) =>
+    get<Dataset>(`/api/dataset?${query({ folder, resolution, buckets, bucket_step: bucketStep, max_repeats: maxRepeats })}`),
   saveCaptions: (folder: string, captions: Record<string, string>, seen: Record<string, string | null>) =>
     send<void>("PUT", "/api/dataset/captions", { folder, captions, seen }),
 };

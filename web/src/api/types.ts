@@ -54,7 +54,7 @@ export interface ArtifactList {
   artifacts: ArtifactEntry[];
 }
 /**
- * New captions by picture name; each is written to the `.txt` file beside its picture.
+ * New captions by picture name; each is written to the file beside its picture, `.txt` where there is none.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "CaptionsRequest".
@@ -72,6 +72,30 @@ export interface CaptionsRequest {
   };
 }
 /**
+ * A run whose curves can be laid beside another's.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "ComparableRun".
+ */
+export interface ComparableRun {
+  run: string;
+  workflow: string;
+  created: number;
+  /**
+   * Fields that it sets otherwise, as `learning_rate 0.001`.
+   */
+  differs: string[];
+}
+/**
+ * Runs with curves, newest first.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "ComparableRuns".
+ */
+export interface ComparableRuns {
+  runs: ComparableRun[];
+}
+/**
  * The pictures of a folder.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
@@ -80,6 +104,10 @@ export interface CaptionsRequest {
 export interface Dataset {
   folder: string;
   items: DatasetItem[];
+  /**
+   * What a person should know of how it was read: what is left out, repeated or guessed.
+   */
+  notes: string[];
 }
 /**
  * A picture of a dataset with its caption.
@@ -106,6 +134,10 @@ export interface DatasetItem {
    * Size it is trained at, as `WIDTHxHEIGHT`; empty when the picture cannot be read.
    */
   bucket: string;
+  /**
+   * How often it counts, as its folder's name says.
+   */
+  repeats: number;
   /**
    * Why the picture is left out; empty when it is fine.
    */
@@ -461,7 +493,7 @@ export interface RunFinished {
   artifacts: PublishedArtifact[];
 }
 /**
- * How a node ended, and the seconds it took.
+ * How a node ended, the seconds it took, and why it did not run although it was wanted, such as `latents is muted`.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "NodeOutcome".
@@ -469,6 +501,7 @@ export interface RunFinished {
 export interface NodeOutcome {
   state: "executed" | "cached" | "failed" | "skipped";
   seconds: number;
+  reason: string;
 }
 /**
  * A finished file in the output folder.
@@ -609,6 +642,10 @@ export interface NodeDescription {
   description: string;
   synonyms: string[];
   side_effects: boolean;
+  /**
+   * Groups of optional inputs of which one at least must be wired.
+   */
+  one_of: string[][];
   inputs: InputSocket[];
   field_sockets: FieldSocket[];
   outputs: OutputSocket[];
@@ -663,6 +700,10 @@ export interface PlanReply {
     [k: string]: "run" | "cached" | "skipped";
   };
   problems: ProblemReport[];
+  /**
+   * Nodes that will not run, or run without a wire of theirs, because others are muted or bypassed.
+   */
+  warnings: ProblemReport[];
 }
 /**
  * A document and the nodes that are wanted; without any, those that save something.
@@ -723,6 +764,12 @@ export interface RunSummary {
    */
   problems: ProblemReport[];
   artifacts: PublishedArtifact[];
+  /**
+   * Nodes that were wanted and did not run, each with the reason.
+   */
+  not_run: {
+    [k: string]: string;
+  };
 }
 /**
  * A run with the document it runs.
@@ -831,6 +878,22 @@ export interface Session {
    */
   workspace: string;
   devices: string[];
+  /**
+   * Ends of the names of pictures, such as `.png`, that can be uploaded and trained on.
+   */
+  picture_suffixes: string[];
+  /**
+   * Ends of the names of texts that can be uploaded beside them.
+   */
+  text_suffixes: string[];
+  /**
+   * Where finished files lie, as their paths begin.
+   */
+  output_folder: string;
+  /**
+   * The same as a path in the workspace; null when it is outside.
+   */
+  output: string | null;
 }
 /**
  * Where an uploaded file lies now.
@@ -849,6 +912,16 @@ export interface Uploaded {
  */
 export interface ValidateRequest {
   document: unknown;
+}
+/**
+ * Everything that is wrong with a document, and what it leaves out although nothing is wrong.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "ValidationReply".
+ */
+export interface ValidationReply {
+  problems: ProblemReport[];
+  warnings: ProblemReport[];
 }
 /**
  * Saved workflows, or templates.

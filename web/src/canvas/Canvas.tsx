@@ -26,7 +26,7 @@ import { text } from "../text/en";
 import { Empty } from "./Empty";
 import { FarView } from "./FarView";
 import { FAR_ZOOM, FarContext } from "./far";
-import { type FlowNode, flowEdges, flowNodes, groupNodes, sizeOf, type WireEdge } from "./flow";
+import { type FlowNode, flowEdges, flowNodes, groupNodes, shownNodes, sizeOf, type WireEdge } from "./flow";
 import { GroupFrame } from "./GroupFrame";
 import { NodeCard } from "./NodeCard";
 import { NoteCard } from "./NoteCard";
@@ -51,21 +51,24 @@ export function Canvas() {
   const [nodes, setNodes] = useState<FlowNode[]>([]);
   const flow = useReactFlow<FlowNode, WireEdge>();
 
-  useEffect(() => setNodes((before) => flowNodes(document, palette, selected, before)), [document, palette, selected]);
-  const groups = useMemo(() => groupNodes(document, nodes, selected), [document, nodes, selected]);
-  const all = useMemo(() => (groups.length > 0 ? [...groups, ...nodes] : nodes), [groups, nodes]);
+  useEffect(() => {
+    setNodes((before) => flowNodes(document, palette, selected, before));
+  }, [document, palette, selected]);
+  const shown = useMemo(() => shownNodes(nodes), [nodes]);
+  const groups = useMemo(() => groupNodes(document, shown, selected), [document, shown, selected]);
+  const all = useMemo(() => (groups.length > 0 ? [...groups, ...shown] : shown), [groups, shown]);
   const edges = useMemo(() => flowEdges(document, palette, selectedWires), [document, palette, selectedWires]);
-  useFitOnOpen(place, nodes);
-  useView(nodes, flow);
+  useFitOnOpen(place, shown);
+  useView(shown, flow);
 
   const onNodesChange = useCallback(
     (changes: NodeChange<FlowNode>[]) => {
-      const moves = withGroupMembers(changes, groups);
+      const moves = withGroupMembers(changes, groups, shown);
       setNodes((before) => withoutEstimates(applyNodeChanges(moves, before), moves));
       commitSelection(changes, []);
       commitMoves(moves);
     },
-    [groups],
+    [groups, shown],
   );
   const onEdgesChange = useCallback((changes: EdgeChange<WireEdge>[]) => commitSelection([], changes), []);
   const wiring = useWiring(flow.screenToFlowPosition);
@@ -108,7 +111,7 @@ export function Canvas() {
         disableKeyboardA11y={false}
       >
         <Background variant={BackgroundVariant.Dots} gap={24} size={1.5} />
-        {isFar && <FarView edges={edges} nodes={nodes} />}
+        {isFar && <FarView edges={edges} nodes={shown} />}
         {minimap && nodes.length > 0 && <MiniMap pannable zoomable ariaLabel={text.minimap} nodeBorderRadius={6} />}
         <WiringHint />
       </ReactFlow>
@@ -124,23 +127,21 @@ function withoutEstimates(nodes: FlowNode[], changes: NodeChange<FlowNode>[]): F
 }
 
 /** Moving a group's frame moves what is in it. */
-function withGroupMembers(changes: NodeChange<FlowNode>[], groups: FlowNode[]): NodeChange<FlowNode>[] {
+function withGroupMembers(changes: NodeChange<FlowNode>[], groups: FlowNode[], shown: FlowNode[]): NodeChange<FlowNode>[] {
   const moved = changes.flatMap((change) => {
     const group = change.type === "position" && change.position && groups.find((each) => each.id === change.id);
     return group && group.type === "group" && change.type === "position" && change.position ? [{ group, change }] : [];
   });
   if (moved.length === 0) return changes;
-  const tab = currentTab();
-  const document = tab && shownDocument(tab);
   const already = new Set(changes.map((change) => ("id" in change ? change.id : "")));
   const members = moved.flatMap(({ group, change }) =>
     (group.data.group.nodes ?? []).flatMap((id): NodeChange<FlowNode>[] => {
-      const entry = document && nodesOf(document)[id];
       const to = change.position;
-      if (!entry || !to || already.has(id)) return [];
+      const place = shown.find((node) => node.id === id)?.position;
+      if (!place || !to || already.has(id)) return [];
       const start = groupStart.get(group.id) ?? { group: group.position, members: new Map<string, Point>() };
       groupStart.set(group.id, start);
-      const from = start.members.get(id) ?? entry.position ?? [0, 0];
+      const from = start.members.get(id) ?? [place.x, place.y];
       start.members.set(id, from);
       const position = { x: from[0] + to.x - start.group.x, y: from[1] + to.y - start.group.y };
       return [{ id, type: "position", position, dragging: change.dragging ?? false }];
@@ -286,6 +287,10 @@ function useView(nodes: FlowNode[], flow: ReturnType<typeof useReactFlow<FlowNod
           y: (pane?.top ?? 0) + (pane?.height ?? 0) / 2 - 80,
         });
         return [at.x, at.y];
+      },
+      at: (point) => {
+        const { x, y } = flow.screenToFlowPosition(point);
+        return [Math.round(x), Math.round(y)];
       },
       boxes: (ids) =>
         Object.fromEntries(ids.flatMap((id) => (box(id) ? [[id, box(id) as NonNullable<ReturnType<typeof box>>]] : []))),

@@ -36,10 +36,12 @@ interface Props {
   description: NodeDescription | undefined;
   state: string;
   seconds: number;
+  /** Why the node will not run although it is active; empty when it will. */
+  reason: string;
 }
 
 /** Category, title and state. */
-export function CardHeader({ id, known, entry, description, state, seconds }: Props) {
+export function CardHeader({ id, known, entry, description, state, seconds, reason }: Props) {
   const [isEditing, setEditing] = useState(false);
   const problem = useEditor((each) => currentTab(each)?.problems.find((one) => concerns(one.node, known)));
   const title = entry.title || description?.title || entry.type;
@@ -88,9 +90,9 @@ export function CardHeader({ id, known, entry, description, state, seconds }: Pr
         {state !== "idle" && (
           <Badge
             icon={ICONS[state] ?? CircleDashed}
-            label={(text.states as Record<string, string>)[state] ?? state}
+            label={reason ? text.sentence(reason) : ((text.states as Record<string, string>)[state] ?? state)}
             kind={state}
-            note={state === "executed" && seconds >= 0.1 ? text.seconds(seconds) : ""}
+            note={reason ? text.states.dropped : state === "executed" && seconds >= 0.1 ? text.seconds(seconds) : ""}
           />
         )}
       </span>

@@ -1,5 +1,6 @@
 import { type NodeProps, NodeResizeControl, useUpdateNodeInternals } from "@xyflow/react";
 import { memo, useEffect, useRef } from "react";
+import type { ProblemReport } from "../api/types";
 import { FieldRow } from "../fields/FieldRow";
 import type { NodeView } from "../graph/runView";
 import { estimatedHeight, foldedFields, mainFields } from "../graph/size";
@@ -21,7 +22,8 @@ export const NodeCard = memo(function NodeCard({ id, data, selected, height }: N
   const view = useNodeView(known);
   const planned = useEditor((state) => plannedState(currentTab(state)?.plan, known));
   const hasProblems = useEditor((state) => (currentTab(state)?.problems ?? []).some((problem) => concerns(problem.node, known)));
-  const state = shownState(view, planned);
+  const reason = useEditor((state) => reasonNotToRun(currentTab(state)?.warnings, known));
+  const state = reason && view?.state !== "failed" ? "skipped" : shownState(view, planned);
   const update = useUpdateNodeInternals();
   const measured = useRef({ description, isFar });
   useEffect(() => {
@@ -30,7 +32,14 @@ export const NodeCard = memo(function NodeCard({ id, data, selected, height }: N
     if (before.description !== description || (before.isFar && !isFar)) update(id);
     measured.current = { description, isFar };
   }, [id, update, description, isFar]);
-  const classes = ["card", `state-${state}`, entry.mode ?? "active", selected && "selected", hasProblems && "has-problems"];
+  const classes = [
+    "card",
+    `state-${state}`,
+    entry.mode ?? "active",
+    reason && "dropped",
+    selected && "selected",
+    hasProblems && "has-problems",
+  ];
   const title = entry.title || description?.title || entry.type;
 
   if (isFar) {
@@ -50,13 +59,27 @@ export const NodeCard = memo(function NodeCard({ id, data, selected, height }: N
       data-testid={`node-${id}`}
       style={entry.color ? ({ "--card-tint": entry.color } as React.CSSProperties) : undefined}
     >
-      <CardHeader id={id} known={known} entry={entry} description={description} state={state} seconds={view?.seconds ?? 0} />
+      <CardHeader
+        id={id}
+        known={known}
+        entry={entry}
+        description={description}
+        state={state}
+        seconds={view?.seconds ?? 0}
+        reason={reason}
+      />
       <ProgressLine view={view} />
       {description ? (
         <div className="sockets">
           <ul>
             {description.inputs.map((socket) => (
-              <Socket key={socket.name} node={id} socket={socket} side="in" />
+              <Socket
+                key={socket.name}
+                node={id}
+                socket={socket}
+                side="in"
+                choice={description.one_of.find((group) => group.includes(socket.name))}
+              />
             ))}
           </ul>
           <ul>
@@ -88,6 +111,11 @@ export const NodeCard = memo(function NodeCard({ id, data, selected, height }: N
     </article>
   );
 });
+
+/** Why a node will not run although it is active; empty when it will. A subgraph runs as long as anything in it does. */
+function reasonNotToRun(warnings: ProblemReport[] | undefined, id: string): string {
+  return warnings?.find((each) => each.node === id && !each.field)?.message ?? "";
+}
 
 /** What a card says of itself: a run that goes on, else what the next run would do. */
 function shownState(view: NodeView | undefined, planned: Planned | undefined): string {

@@ -4,7 +4,7 @@ import type { InputSocket, OutputSocket } from "../api/types";
 import { endText, wiresOf } from "../graph/document";
 import { lookOf, nameWords, typeWords } from "../graph/looks";
 import { verdict } from "../graph/verdicts";
-import { currentTab, shownDocument, useEditor } from "../state/editor";
+import { currentTab, outerName, shownDocument, useEditor } from "../state/editor";
 import { openDialog, useUi } from "../state/ui";
 import { view } from "../state/view";
 import { text } from "../text/en";
@@ -13,33 +13,45 @@ interface Props {
   node: string;
   socket: InputSocket | OutputSocket;
   side: "in" | "out";
+  /** Inputs of which one at least must be wired, this one among them. */
+  choice?: string[];
 }
 
 /** A named place where wires end or begin. */
-export const Socket = memo(function Socket({ node, socket, side }: Props) {
+export const Socket = memo(function Socket({ node, socket, side, choice }: Props) {
   const isRequired = "required" in socket && socket.required;
   const isMany = "many" in socket && socket.many;
-  const isWired = useIsWired(node, socket.name, side);
+  const isWired = useIsWired(node, [socket.name], side);
+  const isAnyWired = useIsWired(node, choice ?? [], side);
+  const outer = useEditor((state) => outerName(currentTab(state), endText({ node, name: socket.name }), side));
+  const isWanting = !outer && (choice ? !isAnyWired : isRequired && !isWired);
   const name = socket.name === "output" && side === "out" ? typeWords(socket.type) : nameWords(socket.name);
   return (
     <li className={`socket ${side}`} title={typeWords(socket.type)}>
-      <Plug node={node} name={socket.name} type={socket.type} side={side} isWired={isWired} />
-      <span className={isRequired && !isWired ? "wanting" : ""}>
+      <Plug node={node} name={socket.name} type={socket.type} side={side} isWired={isWired || outer !== ""} />
+      {outer && (
+        <span className={`boundary ${side}`} title={text.boundary[side]}>
+          {nameWords(outer)}
+        </span>
+      )}
+      <span className={isWanting ? "wanting" : ""}>
         {name}
         {isMany && <span className="many"> ×n</span>}
-        {side === "in" && !isRequired && <span className="optional"> {text.optional}</span>}
+        {side === "in" && !isRequired && (
+          <span className="optional"> {choice ? text.oneOfThese(choice.length) : text.optional}</span>
+        )}
       </span>
     </li>
   );
 });
 
-/** Whether a wire ends or begins there. */
-export function useIsWired(node: string, name: string, side: "in" | "out"): boolean {
+/** Whether a wire ends or begins at one of these sockets. */
+export function useIsWired(node: string, names: string[], side: "in" | "out"): boolean {
   return useEditor((state) => {
     const tab = currentTab(state);
     if (!tab) return false;
-    const place = endText({ node, name });
-    return wiresOf(shownDocument(tab)).some((wire) => (side === "in" ? wire.to : wire.from) === place);
+    const places = names.map((name) => endText({ node, name }));
+    return wiresOf(shownDocument(tab)).some((wire) => places.includes(side === "in" ? wire.to : wire.from));
   });
 }
 
@@ -83,7 +95,7 @@ export function Plug({ node, name, type, side, isWired }: PlugProps) {
         event.preventDefault();
         event.stopPropagation();
         const box = view.boxes([node])[node];
-        const at: [number, number] = box ? [side === "out" ? box.x + box.width + 72 : box.x - 344, box.y] : view.center();
+        const at: [number, number] = box ? [side === "out" ? box.x + box.width + 72 : box.x - 72, box.y] : view.center();
         openDialog({ kind: "search", request: { at, from: { node, name, isOutput: side === "out" } } });
       }}
     />

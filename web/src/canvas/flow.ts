@@ -3,9 +3,10 @@
 import { type Edge, type Node, type NodeHandle, Position } from "@xyflow/react";
 import { describe } from "../graph/describe";
 import type { Group, NodeEntry, Note, Wire } from "../graph/document";
-import { type Document, groupsOf, NODE_WIDTH, nodesOf, notesOf, wiresOf } from "../graph/document";
+import { type Document, groupsOf, NODE_WIDTH, nodesOf, notesOf, wireOrders, wiresOf } from "../graph/document";
 import { lookOf } from "../graph/looks";
 import { type NodeDescription, outputOf, type Palette } from "../graph/palette";
+import { pushed } from "../graph/push";
 import { estimatedHeight, estimatedSockets, type Spot } from "../graph/size";
 import { SUBGRAPH } from "../graph/subgraph";
 import { wireId } from "../state/graphActions";
@@ -14,7 +15,8 @@ export type CardNode = Node<{ entry: NodeEntry; description: NodeDescription | u
 export type NoteNode = Node<{ note: Note; index: number }, "note">;
 export type GroupNode = Node<{ group: Group; index: number }, "group">;
 export type FlowNode = CardNode | NoteNode | GroupNode;
-export type WireEdge = Edge<{ wire: Wire; hue: number }, "wire">;
+/** `order`: which of several wires at one input it is, such as `a`; empty where there is one. */
+export type WireEdge = Edge<{ wire: Wire; hue: number; order: string }, "wire">;
 
 const PLUG = 12;
 const GROUP_PADDING = 24;
@@ -117,6 +119,21 @@ export function groupNodes(document: Document, nodes: readonly FlowNode[], selec
   });
 }
 
+/** The nodes where they are shown: pushed down by results that grow above them. */
+export function shownNodes(nodes: FlowNode[]): FlowNode[] {
+  const cards = nodes.map((node) => {
+    const { width, height } = sizeOf(node);
+    const usual = node.type === "card" ? estimatedHeight(node.data.description, node.data.entry) : height;
+    return { id: node.id, ...node.position, width, height, usual, isHeld: node.dragging ?? false };
+  });
+  const shifts = pushed(cards);
+  if (shifts.size === 0) return nodes;
+  return nodes.map((node) => {
+    const shift = shifts.get(node.id);
+    return shift ? { ...node, position: { x: node.position.x, y: node.position.y + shift } } : node;
+  });
+}
+
 export function sizeOf(node: FlowNode): { width: number; height: number } {
   return { width: node.measured?.width ?? node.width ?? NODE_WIDTH, height: node.measured?.height ?? node.initialHeight ?? 120 };
 }
@@ -124,15 +141,18 @@ export function sizeOf(node: FlowNode): { width: number; height: number } {
 const edges = new WeakMap<Wire, WireEdge>();
 
 export function flowEdges(document: Document, palette: Palette, selected: ReadonlySet<string>): WireEdge[] {
+  const orders = wireOrders(wiresOf(document));
   return wiresOf(document).map((wire) => {
     const id = wireId(wire);
+    const order = orders.get(wire) ?? "";
     const [source, sourceHandle] = split(wire.from);
     const [target, targetHandle] = split(wire.to);
     const description = describe(document, palette, source);
     const hue = lookOf((description && outputOf(description, sourceHandle)?.type) ?? "").hue;
     const isSelected = selected.has(id);
     const previous = edges.get(wire);
-    if (previous && previous.selected === isSelected && previous.data?.hue === hue) return previous;
+    if (previous && previous.selected === isSelected && previous.data?.hue === hue && previous.data.order === order)
+      return previous;
     const edge: WireEdge = {
       id,
       type: "wire",
@@ -140,7 +160,7 @@ export function flowEdges(document: Document, palette: Palette, selected: Readon
       sourceHandle,
       target,
       targetHandle,
-      data: { wire, hue },
+      data: { wire, hue, order },
       selected: isSelected,
     };
     edges.set(wire, edge);

@@ -66,6 +66,13 @@ function CaptionEditor({ folder, loaded }: { folder: string; loaded: Dataset }) 
         <Bulk count={scope.length} apply={changeAll} />
         <Summary items={items} />
       </div>
+      {loaded.notes.length > 0 && (
+        <ul className="notes" aria-label={text.datasetNotes}>
+          {loaded.notes.map((note) => (
+            <li key={note}>{note}</li>
+          ))}
+        </ul>
+      )}
       <ul className="pictures-grid">
         {shown.map((item) => (
           <Item
@@ -125,7 +132,15 @@ async function load(node: string, folder: string): Promise<Dataset | undefined> 
   const tab = currentTab();
   const fields = tab && nodesOf(shownDocument(tab))[node]?.fields;
   const number = (name: string, otherwise: number) => (typeof fields?.[name] === "number" ? (fields[name] as number) : otherwise);
-  return attempt(api.dataset(folder, number("resolution", 128), fields?.buckets === true, number("bucket_step", 64)));
+  return attempt(
+    api.dataset(
+      folder,
+      number("resolution", 128),
+      fields?.buckets === true,
+      number("bucket_step", 64),
+      number("max_repeats", 100),
+    ),
+  );
 }
 
 function toggled(set: ReadonlySet<string>, name: string): Set<string> {
@@ -166,9 +181,11 @@ function Summary({ items: all }: { items: DatasetItem[] }) {
     (item) => item.bucket,
   );
   const without = all.filter((item) => item.caption === null).length;
+  const draws = all.filter((item) => !item.problem).reduce((sum, item) => sum + item.repeats, 0);
   return (
     <p className="summary">
       {text.pictureCount(all.length)}
+      {all.some((item) => item.repeats > 1) && ` · ${text.withRepeats(draws)}`}
       {without > 0 && ` · ${text.withoutCaption(without)}`}
       {[...buckets].map(([size, items]) => (
         <span key={size} className="chip">
@@ -208,6 +225,7 @@ function Item({ item, caption, isChosen, choose, change }: ItemProps) {
       />
       <small title={item.name}>
         {item.name} · {item.width}×{item.height}
+        {item.repeats > 1 && ` · ${text.repeated(item.repeats)}`}
         {item.problem && <strong className="problem"> {item.problem}</strong>}
       </small>
     </li>

@@ -1,16 +1,30 @@
-import { useUi } from "../state/ui";
+import { Boundary } from "../Boundary";
+import { type Dialog, openDialog, useUi } from "../state/ui";
+import { text } from "../text/en";
 import { CommandPalette, FindInGraph, Shortcuts } from "./Commands";
 import { DatasetView } from "./DatasetView";
 import { Files } from "./Files";
 import { Templates, Workflows } from "./Gallery";
+import { NewDataSet } from "./NewDataSet";
 import { Pictures } from "./Pictures";
 import { Conflict, SaveAs } from "./Saving";
 import { Search } from "./Search";
 
+const CLOSE = { label: text.close, run: () => openDialog(null) };
+
 /** The dialog that is open, if one is. */
 export function Dialogs() {
   const dialog = useUi((state) => state.dialog);
-  switch (dialog?.kind) {
+  if (!dialog) return null;
+  return (
+    <Boundary key={dialog.kind} way={CLOSE}>
+      <Shown dialog={dialog} />
+    </Boundary>
+  );
+}
+
+function Shown({ dialog }: { dialog: Dialog }) {
+  switch (dialog.kind) {
     case "search":
       return <Search request={dialog.request} />;
     case "commands":
@@ -29,11 +43,11 @@ export function Dialogs() {
       return <Conflict path={dialog.path} />;
     case "files":
       return <Files {...dialog} />;
+    case "newDataSet":
+      return <NewDataSet files={dialog.files} use={dialog.use} />;
     case "dataset":
       return <DatasetView node={dialog.node} folder={dialog.folder} />;
     case "pictures":
       return <Pictures request={dialog.request} />;
-    default:
-      return null;
   }
 }

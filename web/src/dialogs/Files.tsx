@@ -2,23 +2,20 @@ import { Box, File as FileIcon, Folder, FolderUp, Image } from "lucide-react";
 import { useCallback, useEffect, useState } from "react";
 import { address, api } from "../api/client";
 import type { FileEntry, FileList } from "../api/types";
+import { type Dropped, dataSetOf } from "../graph/dropped";
 import { attempt } from "../state/actions";
-import { openDialog, toast } from "../state/ui";
+import { askForDataSet, droppedFiles } from "../state/dropping";
+import { kinds } from "../state/facts";
+import { type FilesRequest, openDialog } from "../state/ui";
+import { upload } from "../state/uploads";
 import { text } from "../text/en";
 import { Frame } from "./Frame";
-
-const MAX_UPLOAD = 2 * 2 ** 30;
-
-interface Props {
-  wanted: "workspace-folder" | "workspace-file" | "model";
-  start: string;
-  choose: (path: string) => void;
-}
+import { UploadButton } from "./UploadButton";
 
 const ICONS = { folder: Folder, image: Image, model: Box, workflow: FileIcon, file: FileIcon };
 
-/** Goes through the workspace; files dropped here are uploaded into the folder that is shown. */
-export function Files({ wanted, start, choose }: Props) {
+/** Goes through the workspace; pictures dropped here become a data set, other files are uploaded into the folder that is shown. */
+export function Files({ wanted, start, pictures, choose }: FilesRequest) {
   const [list, setList] = useState<FileList>();
   const go = useCallback(async (path: string) => {
     const found = await attempt(api.files(path));
@@ -33,17 +30,15 @@ export function Files({ wanted, start, choose }: Props) {
     choose(path);
     openDialog(null);
   };
-  const upload = async (chosen: Iterable<File>) => {
+  const put = async (files: Dropped[]) => {
     if (!list) return;
-    const files = [...chosen];
-    let count = 0;
-    for (const file of files) {
-      if (file.size > MAX_UPLOAD) toast(text.tooLarge(file.name), "error");
-      else toast(text.uploading(file.name));
-    }
-    for (const file of files) if (file.size <= MAX_UPLOAD) if (await attempt(api.upload(list.path, file))) count++;
-    if (count > 0) toast(text.uploaded(count));
+    await upload(files, list.path);
     await go(list.path);
+  };
+  const receive = (files: Dropped[]) => {
+    const isDataSet = pictures !== null && dataSetOf(files, kinds()).pictures > 0 && !list?.path;
+    if (isDataSet) askForDataSet(files, pictures);
+    else void put(files);
   };
   if (!list) return null;
   const isFolderWanted = wanted === "workspace-folder";
@@ -52,10 +47,15 @@ export function Files({ wanted, start, choose }: Props) {
       title={wanted === "model" ? text.chooseModel : isFolderWanted ? text.chooseFolder : text.chooseFile}
       kind="files"
       tools={
-        <label className="button">
-          {text.upload}
-          <input type="file" multiple className="hidden" onChange={(event) => void upload(event.target.files ?? [])} />
-        </label>
+        <>
+          {pictures !== null && (
+            <>
+              <UploadButton label={text.uploadPictures} take={(files) => askForDataSet(files, pictures)} />
+              <UploadButton label={text.uploadFolder} isFolder take={(files) => askForDataSet(files, pictures)} />
+            </>
+          )}
+          {(pictures === null || list.path) && <UploadButton label={text.uploadHere} take={(files) => void put(files)} />}
+        </>
       }
     >
       {/* biome-ignore lint/a11y/noStaticElementInteractions: the button above uploads by keyboard */}
@@ -65,7 +65,7 @@ export function Files({ wanted, start, choose }: Props) {
         onDrop={(event) => {
           event.preventDefault();
           event.stopPropagation();
-          void upload(event.dataTransfer.files);
+          void droppedFiles(event.dataTransfer).then(receive);
         }}
       >
         <p className="path">
@@ -98,7 +98,7 @@ export function Files({ wanted, start, choose }: Props) {
 
 interface RowProps {
   entry: FileEntry;
-  wanted: Props["wanted"];
+  wanted: FilesRequest["wanted"];
   go: (path: string) => Promise<boolean>;
   take: (path: string) => void;
 }

@@ -1,6 +1,6 @@
 import { X } from "lucide-react";
 import { Dialog } from "radix-ui";
-import type { ReactNode } from "react";
+import type { KeyboardEvent, ReactNode } from "react";
 import { openDialog } from "../state/ui";
 import { text } from "../text/en";
 
@@ -12,14 +12,28 @@ interface Props {
   tools?: ReactNode;
   /** What would be lost by closing now; the person is asked first. */
   unsaved?: string;
+  onKeyDown?: (event: KeyboardEvent<HTMLElement>) => void;
   children: ReactNode;
 }
 
 /** Whether a control of the dialog waits for keys, Escape among them. */
 const keepsEscape = () => document.activeElement?.classList.contains("waiting") ?? false;
 
+const STEPS: Record<string, number> = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 };
+
+/** Go through the tiles or rows of the dialog with the arrow keys, Home and End. */
+function walk(event: KeyboardEvent<HTMLElement>): void {
+  const rows = [...event.currentTarget.querySelectorAll<HTMLElement>(".tile, .row:enabled")];
+  const target = event.target as HTMLElement;
+  const at = rows.indexOf(target);
+  const to = { ...STEPS, Home: -rows.length, End: rows.length }[event.key];
+  if (to === undefined || rows.length === 0 || target.matches("input, textarea, select")) return;
+  event.preventDefault();
+  rows[at < 0 ? 0 : Math.max(0, Math.min(rows.length - 1, at + to))]?.focus();
+}
+
 /** A modal dialog: Escape closes it, and the focus comes back to where it was. */
-export function Frame({ title, kind, isPlain = false, tools, unsaved = "", children }: Props) {
+export function Frame({ title, kind, isPlain = false, tools, unsaved = "", onKeyDown = walk, children }: Props) {
   return (
     <Dialog.Root open onOpenChange={(isOpen) => !isOpen && (!unsaved || confirm(unsaved)) && openDialog(null)}>
       <Dialog.Portal>
@@ -33,6 +47,7 @@ export function Frame({ title, kind, isPlain = false, tools, unsaved = "", child
             event.preventDefault();
             first.focus();
           }}
+          onKeyDown={onKeyDown}
           onEscapeKeyDown={(event) => keepsEscape() && event.preventDefault()}
         >
           {isPlain ? (

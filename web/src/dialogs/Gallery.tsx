@@ -3,7 +3,7 @@ import { useEffect, useState } from "react";
 import { api } from "../api/client";
 import type { WorkflowSummary } from "../api/types";
 import { ago } from "../panels/words";
-import { attempt, openFile, openTemplate, openWorkflow } from "../state/actions";
+import { attempt, openFiles, openTemplate, openWorkflow } from "../state/actions";
 import { openDialog } from "../state/ui";
 import { text } from "../text/en";
 import { Frame } from "./Frame";
@@ -58,7 +58,7 @@ export function Workflows() {
             onChange={(event) => {
               const file = event.target.files?.[0];
               openDialog(null);
-              if (file) void openFile(file);
+              if (file) void openFiles([file]);
             }}
           />
         </label>
@@ -102,6 +102,8 @@ async function removeFile(path: string): Promise<void> {
 function useList(load: () => Promise<{ workflows: WorkflowSummary[] }>, version = 0): WorkflowSummary[] | undefined {
   const [list, setList] = useState<WorkflowSummary[]>();
   // biome-ignore lint/correctness/useExhaustiveDependencies: a new version means that the list has changed
-  useEffect(() => void attempt(load()).then((reply) => setList(reply?.workflows ?? [])), [load, version]);
+  useEffect(() => {
+    void attempt(load()).then((reply) => setList(reply?.workflows ?? []));
+  }, [load, version]);
   return list;
 }

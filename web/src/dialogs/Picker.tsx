@@ -24,8 +24,10 @@ export function Picker({ title, placeholder, find, detail }: Props) {
   const [active, setActive] = useState(0);
   const list = useRef<HTMLUListElement>(null);
   const choices = find(query);
-  const current = Math.min(active, choices.length - 1);
-  useEffect(() => list.current?.children[current]?.scrollIntoView({ block: "nearest" }), [current]);
+  const current = Math.max(0, Math.min(active, choices.length - 1));
+  useEffect(() => {
+    void list.current?.children[current]?.scrollIntoView({ block: "nearest" });
+  }, [current]);
   const go = (by: number) => setActive((current + by + choices.length) % Math.max(1, choices.length));
   return (
     <Frame title={title} kind={`picker${detail ? " wide" : ""}`} isPlain>
@@ -46,6 +48,8 @@ export function Picker({ title, placeholder, find, detail }: Props) {
         onKeyDown={(event) => {
           if (event.key === "ArrowDown") go(1);
           else if (event.key === "ArrowUp") go(-1);
+          else if (event.key === "Home" && query === "") setActive(0);
+          else if (event.key === "End" && query === "") setActive(choices.length - 1);
           else if (event.key === "Enter" && choices[current] && !choices[current].isDisabled) choices[current].choose();
           else return;
           event.preventDefault();

@@ -1,5 +1,5 @@
 import { ChevronLeft, ChevronRight, Columns2 } from "lucide-react";
-import { useState } from "react";
+import { type KeyboardEvent, useState } from "react";
 import type { PictureRequest } from "../state/ui";
 import { text } from "../text/en";
 import { Frame } from "./Frame";
@@ -14,11 +14,18 @@ export function Pictures({ request }: { request: PictureRequest }) {
   const first = pictures[0];
   if (!picture || !first) return null;
   const go = (by: number) => setIndex((index + by + pictures.length) % pictures.length);
+  const byKey = (event: KeyboardEvent) => {
+    const to = { ArrowLeft: index - 1, ArrowRight: index + 1, Home: 0, End: pictures.length - 1 }[event.key];
+    if (to === undefined || event.target instanceof HTMLInputElement) return; // a slider keeps its keys
+    event.preventDefault();
+    setIndex((to + pictures.length) % pictures.length);
+  };
   const isComparing = split !== null && index > 0;
   return (
     <Frame
       title={picture.caption}
       kind="pictures"
+      onKeyDown={byKey}
       tools={
         <>
           <label className="zoom">
@@ -62,6 +69,7 @@ export function Pictures({ request }: { request: PictureRequest }) {
         className="stage"
         // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolling area needs the focus to scroll by keys
         tabIndex={0}
+        data-autofocus
         onWheel={(event) => event.ctrlKey && setZoom(Math.min(8, Math.max(0.25, zoom * (event.deltaY < 0 ? 1.1 : 0.9))))}
       >
         <div className="layers" style={{ "--zoom": zoom, "--split": `${split ?? 0}%` } as React.CSSProperties}>

@@ -35,7 +35,12 @@ export function Search({ request }: { request: SearchRequest }) {
     const note = { key: "note", label: text.note, note: text.noteKind, choose: done(() => placeNote(at)) };
     return [...existing(request, query, done), ...choices, ...(isNoteWanted ? [note] : [])];
   };
-  const title = replace !== undefined ? text.replaceTitle(replace) : from ? text.wireTitle(nameWords(from.name)) : text.addTitle;
+  const title =
+    replace !== undefined
+      ? text.replaceTitle(replace)
+      : from
+        ? text.wireTitle(nameWords(from.name), from.isOutput)
+        : text.addTitle;
   return <Picker title={title} placeholder={title} find={find} detail={(key) => <Preview node={palette.get(key)} />} />;
 }
 

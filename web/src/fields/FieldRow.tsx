@@ -27,7 +27,7 @@ export const FieldRow = memo(function FieldRow({ node, field, description, place
   const problem = useEditor((state) =>
     currentTab(state)?.problems.find((each) => each.node === runId(currentTab(state), node) && isAbout(each.field, field.name)),
   );
-  const isWired = useIsWired(node, field.name, "in");
+  const isWired = useIsWired(node, [field.name], "in");
   const value = valueOf(field, fields);
   const fault = isWired ? null : faultOf(field, value);
   const words = fault ? text.fault(fault) : problem ? `${problem.message} ${problem.remedy}`.trim() : "";

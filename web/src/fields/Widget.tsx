@@ -1,8 +1,10 @@
-import { Dices, FolderOpen, Images } from "lucide-react";
+import { Dices, FolderOpen, Images, ImageUp } from "lucide-react";
 import { useEffect, useState } from "react";
 import { api } from "../api/client";
 import type { ModelEntry } from "../api/types";
-import type { FieldSpec } from "../graph/palette";
+import { UploadButton } from "../dialogs/UploadButton";
+import { type FieldSpec, isPictureFolder } from "../graph/palette";
+import { askForDataSet } from "../state/dropping";
 import { openDialog } from "../state/ui";
 import { text } from "../text/en";
 import { NumberInput } from "./NumberInput";
@@ -96,6 +98,7 @@ const randomSeed = () => crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
 function PathInput({ id, node, field, value, change, describedBy }: WidgetProps) {
   const kind = field.kind === "workspace-file" ? "workspace-file" : "workspace-folder";
   const path = String(value ?? "");
+  const takesPictures = isPictureFolder(field);
   return (
     <span className="with-button">
       <input
@@ -112,11 +115,20 @@ function PathInput({ id, node, field, value, change, describedBy }: WidgetProps)
         className="icon"
         aria-label={text.browse}
         title={text.browse}
-        onClick={() => openDialog({ kind: "files", wanted: kind, start: path, choose: change })}
+        onClick={() =>
+          openDialog({ kind: "files", wanted: kind, start: path, pictures: takesPictures ? node : null, choose: change })
+        }
       >
         <FolderOpen size={14} aria-hidden />
       </button>
-      {field.kind === "workspace-folder" && field.name === "folder" && path && (
+      {takesPictures && !path && (
+        <UploadButton
+          label={text.uploadPictures}
+          icon={<ImageUp size={14} aria-hidden />}
+          take={(files) => askForDataSet(files, node)}
+        />
+      )}
+      {takesPictures && path && (
         <button
           type="button"
           className="icon"
@@ -131,7 +143,7 @@ function PathInput({ id, node, field, value, change, describedBy }: WidgetProps)
   );
 }
 
-function ModelInput({ id, field, value, change, describedBy }: WidgetProps) {
+function ModelInput({ id, value, change, describedBy }: WidgetProps) {
   const models = useModels();
   const current = String(value ?? "");
   const listed = models.some((model) => model.reference === current);
@@ -157,9 +169,7 @@ function ModelInput({ id, field, value, change, describedBy }: WidgetProps) {
         className="icon"
         aria-label={text.browse}
         title={text.browse}
-        onClick={() =>
-          openDialog({ kind: "files", wanted: field.kind === "model" ? "model" : "workspace-folder", start: "", choose: change })
-        }
+        onClick={() => openDialog({ kind: "files", wanted: "model", start: "", pictures: null, choose: change })}
       >
         <FolderOpen size={14} aria-hidden />
       </button>

@@ -9,6 +9,8 @@ export interface Box {
   height: number;
 }
 
+const NOTE_GAP = 32;
+
 export type Alignment = "left" | "center" | "right" | "top" | "middle" | "bottom";
 
 /** Where every box goes so that all share an edge, or the middle, of the rectangle around them. */
@@ -44,4 +46,22 @@ export function distribute(boxes: Record<string, Box>, direction: "horizontal" |
     return [id, place];
   });
   return Object.fromEntries(places);
+}
+
+const isOver = (a: Box, b: Box): boolean =>
+  a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
+
+/** Where notes go that lie under cards: side by side, in their order, below all of them. */
+export function clearOf(cards: Box[], notes: (Box | undefined)[]): Map<number, Point> {
+  const places = new Map<number, Point>();
+  const staying = notes.filter((note) => note && !cards.some((card) => isOver(card, note)));
+  const all = [...cards, ...staying.filter((note) => note !== undefined)];
+  let x = Math.min(...all.map((box) => box.x));
+  const y = Math.max(...all.map((box) => box.y + box.height)) + NOTE_GAP;
+  for (const [index, note] of notes.entries()) {
+    if (!note || staying.includes(note)) continue;
+    places.set(index, [Math.round(x), Math.round(y)]);
+    x += note.width + NOTE_GAP;
+  }
+  return places;
 }

@@ -59,6 +59,7 @@ function blank(title: string): NodeDescription {
     description: "",
     synonyms: [],
     side_effects: false,
+    one_of: [],
     inputs: [],
     field_sockets: [],
     outputs: [],

@@ -1,9 +1,11 @@
 /** The ids that runs and problems give to nodes inside subgraphs. */
 
 import { type Document, nodesOf } from "./document";
+import { sha256 } from "./sha256";
 import { subgraphOf } from "./subgraphUse";
 
 const MAX_ID = 64;
+const DIGITS = 32;
 const MAX_NODES = 100_000;
 
 /** For every node as runs and problems name it, the ids that lead to it: a node of the document, then of the subgraph that this stands for, and so on. */
@@ -25,18 +27,9 @@ export function expandedIds(document: Document): Map<string, string[]> {
   return paths;
 }
 
-/** The id of a node inside a subgraph, as `graph_runtime/subgraphs.py` makes it: what would be too long ends in a checksum. */
+/** The id of a node inside a subgraph, as `graph_runtime/subgraphs.py` makes it: what would be too long ends in a digest. */
 export function joined(outer: string, inner: string): string {
   const id = outer ? `${outer}--${inner}` : inner;
   const letters = [...id];
-  return letters.length <= MAX_ID ? id : `${letters.slice(0, MAX_ID - 9).join("")}-${crc32(id).toString(16).padStart(8, "0")}`;
-}
-
-function crc32(text: string): number {
-  let sum = ~0;
-  for (const byte of new TextEncoder().encode(text)) {
-    sum ^= byte;
-    for (let bit = 0; bit < 8; bit++) sum = (sum >>> 1) ^ (sum & 1 ? 0xedb88320 : 0);
-  }
-  return ~sum >>> 0;
+  return letters.length <= MAX_ID ? id : `${letters.slice(0, MAX_ID - DIGITS - 1).join("")}-${sha256(id).slice(0, DIGITS)}`;
 }

@@ -92,6 +92,13 @@ function kind(name: string, schema: Schema): FieldKind {
   return "text";
 }
 
+/** The field that takes a folder of pictures, if the class has one. */
+export function pictureFolderOf(node: NodeDescription): FieldSpec | undefined {
+  return fieldsOf(node).find(isPictureFolder);
+}
+
+export const isPictureFolder = (field: FieldSpec): boolean => field.kind === "workspace-folder" && field.name === "folder";
+
 /** The value that a field has: its own, else the default. */
 export function valueOf(field: FieldSpec, fields: Record<string, unknown> | undefined): unknown {
   const value = fields?.[field.name];

@@ -1,30 +1,58 @@
-/** A graph that draws with what another graph has trained. */
+/** A graph that draws with a file that another graph has saved. */
 
-import { addNode, connect, type Document, end, nodesOf, removeNodes, wiresOf } from "./document";
+import { addNote, type Document, end, type NodeEntry, nodesOf, wiresOf } from "./document";
 import { expand } from "./expand";
 import { expandedIds } from "./expandedIds";
+import { drawingDocument } from "./loaders";
+import { fieldsOf, type Palette, valueOf } from "./palette";
 import { innerDocument, subgraphOf } from "./subgraphUse";
 
-const GAP = 320;
+/** A finished file: the node that saved it, as runs name it, and its path in the workspace beside those that came with it. */
+export interface Finished {
+  node: string;
+  path: string;
+  paths: string[];
+}
 
-/** What the input of a saving node needs, and nodes that draw with it; null when nothing is wired to the node, which is named as runs name it. */
-export function samplingDocument(whole: Document, saving: string): Document | null {
-  const { document, id } = unpacked(whole, expandedIds(whole).get(saving) ?? []);
+/** Nodes that load a saved file and draw with it as its graph drew; null when nothing is known that does. */
+export function samplingDocument(
+  whole: Document,
+  palette: Palette,
+  { node, path, paths }: Finished,
+  note: string,
+): Document | null {
+  const known = expandedIds(whole);
+  const { document, id } = unpacked(whole, known.get(node) ?? known.get(node.slice(0, node.lastIndexOf("--"))) ?? []);
   const wire = wiresOf(document).find((each) => end(each.to).node === id);
-  if (!wire) return null;
+  const saver = nodesOf(document)[id];
+  if (!wire || !saver) return null;
   const source = end(wire.from);
-  const needed = upstream(document, source.node);
-  const pruned = removeNodes(document, new Set(Object.keys(nodesOf(document)).filter((id) => !needed.has(id))));
-  const [x, y] = nodesOf(document)[source.node]?.position ?? [0, 0];
-  const [drawing, sample] = addNode(pruned, {
-    type: "SampleImages",
-    fields: samplerFields(document, wire.from),
-    position: [x + GAP, y],
+  const chain = modelChain(document, source.node);
+  const order = [id, ...chain, ...upstream(document, source.node)];
+  const output = palette.get(nodesOf(document)[source.node]?.type ?? "")?.outputs.find(({ name }) => name === source.name);
+  const made = drawingDocument({
+    saver: saver.type,
+    isCheckpoint: output?.type === "Checkpoint",
+    path,
+    paths,
+    words: wordsOf(document, palette, order),
+    used: (type) => used(document, order, wire.from, saver, type),
   });
-  const [keeping, pictures] = addNode(drawing, { type: "SaveImages", position: [x + 2 * GAP, y] });
-  const sampled = connect(keeping, source, { node: sample, name: "models" }, true);
-  const finished = connect(sampled, { node: sample, name: "output" }, { node: pictures, name: "images" }, false);
-  return { ...finished, name: `${document.name ?? "workflow"} samples` };
+  const named = made && { ...made, name: `${document.name ?? "workflow"} samples` };
+  const trainings = chain.filter((each) => isTraining(palette, nodesOf(document)[each]));
+  const isWhole = Object.values(named?.nodes ?? {}).some((each) => each.fields?.model === path);
+  return named && trainings.length > 1 && !isWhole ? addNote(named, { text: note, position: [0, 480], size: [272, 160] }) : named;
+}
+
+/** The node, and those before it through which its model comes. */
+function modelChain(document: Document, from: string): string[] {
+  const chain = new Set<string>();
+  for (let id: string | undefined = from; id !== undefined && !chain.has(id); ) {
+    chain.add(id);
+    const wire = wiresOf(document).find((each) => each.to === `${id}.model`);
+    id = wire && end(wire.from).node;
+  }
+  return [...chain];
 }
 
 /** The document with the subgraphs that lead to a node taken apart, and the id that the node has then. */
@@ -35,23 +63,38 @@ function unpacked(document: Document, [id = "", inner, ...further]: string[]): {
   return unpacked(flat, [ids[members.indexOf(inner)] ?? "", ...further]);
 }
 
-/** The settings with which the graph itself draws, if it does. */
-function samplerFields(document: Document, from: string): Record<string, unknown> {
-  const fed = new Set(wiresOf(document).flatMap((wire) => (wire.from === from ? [end(wire.to).node] : [])));
-  const sampler = Object.entries(nodesOf(document)).find(([id, entry]) => entry.type === "SampleImages" && fed.has(id));
-  return sampler?.[1].fields ?? {};
+const isTraining = (palette: Palette, entry: NodeEntry | undefined): boolean =>
+  palette.get(entry?.type ?? "")?.category === "methods";
+
+/** The words that the graph trains, nearest first. */
+function wordsOf(document: Document, palette: Palette, order: string[]): string[] {
+  return order.flatMap((id) => {
+    const entry = nodesOf(document)[id];
+    const description = palette.get(entry?.type ?? "");
+    const field = description && fieldsOf(description).find(({ name }) => name === "placeholder_token");
+    const word = field && isTraining(palette, entry) ? valueOf(field, entry?.fields) : undefined;
+    return typeof word === "string" ? [word] : [];
+  });
 }
 
-/** A node and all that it depends on. */
+/** The fields of the node of a class that drew with what is saved, that led to it, or that the graph has at all. */
+function used(document: Document, order: string[], from: string, saver: NodeEntry, type: string): Record<string, unknown> {
+  const all = Object.entries(nodesOf(document)).filter(([, entry]) => entry.type === type);
+  const fed = new Set(wiresOf(document).flatMap((wire) => (wire.from === from ? [end(wire.to).node] : [])));
+  const near = order.find((id) => nodesOf(document)[id]?.type === type);
+  const found = all.find(([id]) => fed.has(id))?.[1] ?? nodesOf(document)[near ?? ""] ?? all[0]?.[1];
+  if (found) return found.fields ?? {};
+  const trigger = saver.fields?.trigger_phrase;
+  if (type === "SampleImages" && trigger) return { prompts: trigger };
+  const first = order.flatMap((id) => nodesOf(document)[id]?.fields?.path ?? [])[0];
+  return type === "LoadModel" && first !== undefined ? { model: first } : {};
+}
+
+/** A node and all that it depends on, nearest first. */
 export function upstream(document: Document, id: string): Set<string> {
-  const [found, open] = [new Set([id]), [id]];
-  for (let each = open.pop(); each !== undefined; each = open.pop()) {
-    for (const wire of wiresOf(document)) {
-      const source = end(wire.from).node;
-      if (end(wire.to).node !== each || found.has(source)) continue;
-      found.add(source);
-      open.push(source);
-    }
+  const found = new Set([id]);
+  for (const each of found) {
+    for (const wire of wiresOf(document)) if (end(wire.to).node === each) found.add(end(wire.from).node);
   }
   return found;
 }

@@ -2,7 +2,7 @@
 
 import { describe } from "./describe";
 import { type Document, type End, end, endText, wiresOf } from "./document";
-import { fieldSocketOf, inputOf, outputOf, type Palette } from "./palette";
+import { fieldSocketOf, inputOf, type NodeDescription, outputOf, type Palette } from "./palette";
 
 export type Refusal =
   | { code: "unknown" }
@@ -47,6 +47,12 @@ export function reaches(document: Document, start: string, goal: string): boolea
     }
   }
   return false;
+}
+
+/** Whether a bypassed node of this class could hand on something in the place of what it makes. */
+export function handsOn(node: NodeDescription | undefined): boolean {
+  const inputs = [...(node?.inputs ?? []), ...(node?.field_sockets ?? [])];
+  return !node || node.outputs.some((output) => inputs.some((input) => input.accepts.includes(output.type)));
 }
 
 /** Of a new node's sockets, the one that a wire from `place` would best end at or come from; null when none fits. */

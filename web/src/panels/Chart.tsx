@@ -44,7 +44,9 @@ export default function Chart({ curves, height, smoothing = 0, isLog = false, is
       made.destroy();
     };
   }, [shape, height]);
-  useEffect(() => plot.current?.setData(dataOf(curves, smoothing, isLog)), [curves, smoothing, isLog]);
+  useEffect(() => {
+    plot.current?.setData(dataOf(curves, smoothing, isLog));
+  }, [curves, smoothing, isLog]);
   return <div ref={host} className={`chart${isSmall ? " small" : ""}`} role="img" aria-label={described(curves)} />;
 }
 

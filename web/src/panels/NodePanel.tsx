@@ -1,10 +1,11 @@
+import type { ProblemReport } from "../api/types";
 import { FieldRow } from "../fields/FieldRow";
 import { describe } from "../graph/describe";
-import { changeNode, type NodeEntry, nodesOf, renameNode } from "../graph/document";
+import { changeNode, end, endText, type NodeEntry, nodesOf, renameNode, wireOrders, wiresOf } from "../graph/document";
 import { typeWords } from "../graph/looks";
 import { type FieldSpec, fieldsOf, type NodeDescription } from "../graph/palette";
 import { concerns, currentTab, edit, runId, select, shownDocument, useDocument, useEditor } from "../state/editor";
-import { goTo } from "../state/graphActions";
+import { goTo, setMode } from "../state/graphActions";
 import { useShownView } from "../state/runs";
 import { toast } from "../state/ui";
 import { text } from "../text/en";
@@ -45,7 +46,7 @@ function NodeFacts({ id }: { id: string }) {
             ))}
           </section>
         ))}
-      {description && <Sockets description={description} />}
+      {description && <Sockets id={id} description={description} />}
       {log.length > 0 && <Log lines={log} />}
     </div>
   );
@@ -70,11 +71,7 @@ function Identity({ id, entry, description }: IdentityProps) {
       <label htmlFor="panel-id">{text.nodeId}</label>
       <IdInput id={id} />
       <label htmlFor="panel-mode">{text.mode}</label>
-      <select
-        id="panel-mode"
-        value={entry.mode ?? "active"}
-        onChange={(event) => edit((now) => changeNode(now, id, { mode: event.target.value as "active" }))}
-      >
+      <select id="panel-mode" value={entry.mode ?? "active"} onChange={(event) => setMode([id], event.target.value as "active")}>
         {(["active", "muted", "bypassed"] as const).map((mode) => (
           <option key={mode} value={mode}>
             {text.modes[mode]}
@@ -91,7 +88,7 @@ function IdInput({ id }: { id: string }) {
   const rename = (wanted: string) => {
     const tab = currentTab();
     if (!tab || wanted === id) return;
-    if (!/^[\w-]{1,64}$/.test(wanted) || wanted in nodesOf(shownDocument(tab))) return toast(text.badId(wanted), "warning");
+    if (!/^[\w-]{1,64}$/.test(wanted) || wanted in nodesOf(shownDocument(tab))) return void toast(text.badId(wanted), "warning");
     edit((now) => renameNode(now, id, wanted));
     select([wanted]);
   };
@@ -128,7 +125,13 @@ function ColorInput({ id, color }: { id: string; color: string }) {
   );
 }
 
-function Sockets({ description: { inputs, outputs } }: { description: NodeDescription }) {
+function Sockets({ id, description: { inputs, outputs, one_of } }: { id: string; description: NodeDescription }) {
+  const wires = wiresOf(useDocument());
+  const orders = wireOrders(wires);
+  const sourcesInOrder = (name: string) =>
+    wires
+      .filter((wire) => wire.to === endText({ node: id, name }) && orders.has(wire))
+      .map((wire) => `${orders.get(wire)}: ${end(wire.from).node}`);
   if (inputs.length + outputs.length === 0) return null;
   return (
     <section className="field-group">
@@ -139,8 +142,11 @@ function Sockets({ description: { inputs, outputs } }: { description: NodeDescri
             <dt>{socket.name}</dt>
             <dd>
               {typeWords(socket.type)}
-              {socket.required ? "" : ` (${text.optional})`}
+              {socket.required ? "" : ` (${optionality(socket.name, one_of)})`}
               {socket.many ? ` (${text.many})` : ""}
+              {sourcesInOrder(socket.name).map((line) => (
+                <div key={line}>{line}</div>
+              ))}
             </dd>
           </div>
         ))}
@@ -155,9 +161,15 @@ function Sockets({ description: { inputs, outputs } }: { description: NodeDescri
   );
 }
 
+const optionality = (name: string, groups: string[][]) => {
+  const group = groups.find((each) => each.includes(name));
+  return group ? text.oneOf(group) : text.optional;
+};
+
 function WorkflowFacts() {
   const document = useDocument();
   const problems = useEditor((state) => currentTab(state)?.problems ?? NO_PROBLEMS);
+  const warnings = useEditor((state) => currentTab(state)?.warnings ?? NO_PROBLEMS);
   const isInside = useEditor((state) => (currentTab(state)?.inside.length ?? 0) > 0); // a subgraph has no description
   return (
     <div className="node-panel">
@@ -182,18 +194,30 @@ function WorkflowFacts() {
         </>
       )}
       <h3>{problems.length > 0 ? text.problems(problems.length) : text.noProblems}</h3>
-      <ul className="problem-list">
-        {problems.map((problem, index) => (
-          <li key={index}>
-            <button type="button" onClick={() => goTo(problem.node)}>
-              {problem.node && <strong>{[problem.node, problem.field].filter(Boolean).join(" · ")}</strong>}
-              {problem.message} {problem.remedy}
-            </button>
-          </li>
-        ))}
-      </ul>
+      <ProblemList problems={problems} />
+      {warnings.length > 0 && (
+        <>
+          <h3>{text.notRunning}</h3>
+          <ProblemList problems={warnings} kind="warnings" />
+        </>
+      )}
       <p className="hint">{text.selectHint}</p>
     </div>
+  );
+}
+
+function ProblemList({ problems, kind = "" }: { problems: ProblemReport[]; kind?: string }) {
+  return (
+    <ul className={`problem-list ${kind}`}>
+      {problems.map((problem, index) => (
+        <li key={index}>
+          <button type="button" onClick={() => goTo(problem.node)}>
+            {problem.node && <strong>{[problem.node, problem.field].filter(Boolean).join(" · ")}</strong>}
+            {problem.message} {problem.remedy}
+          </button>
+        </li>
+      ))}
+    </ul>
   );
 }
 

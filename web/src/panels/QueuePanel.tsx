@@ -5,6 +5,7 @@ import type { RunSummary } from "../api/types";
 import { cancel, forget, loadEarlier, move, reopenRun, retry } from "../state/actions";
 import { inOrder, isOpen, useRuns } from "../state/runs";
 import { text } from "../text/en";
+import { NotRun } from "./NotRun";
 import { ago, duration } from "./words";
 
 /** What runs, what waits, and what has been. */
@@ -73,6 +74,7 @@ function Run({ run, last }: { run: RunSummary; last: number }) {
         )}
       </span>
       {run.problems[0] && <p className="problem">{run.problems[0].message}</p>}
+      <NotRun run={run} />
     </li>
   );
 }

@@ -1,16 +1,16 @@
 import { lazy, Suspense, useEffect, useMemo, useState } from "react";
-import { address } from "../api/client";
 import { Previews } from "../canvas/CardResult";
 import type { RunView } from "../graph/runView";
-import { cancel, openFile, retry, sampleFile } from "../state/actions";
+import { cancel, retry } from "../state/actions";
 import { goTo } from "../state/graphActions";
 import { inOrder, isOpen, useRuns, useShownRun, useShownView } from "../state/runs";
 import { follow } from "../state/sync";
-import { openDialog } from "../state/ui";
 import { text } from "../text/en";
 import type { Curve } from "./Chart";
 import { Log } from "./Log";
-import { ago, baseName, duration } from "./words";
+import { NotRun } from "./NotRun";
+import { RunFiles } from "./RunFiles";
+import { ago, duration } from "./words";
 
 const Chart = lazy(() => import("./Chart"));
 
@@ -32,11 +32,12 @@ export function RunPanel() {
           {problem.message} {problem.remedy}
         </p>
       ))}
+      <NotRun run={run} />
       {trained.map((id) => (
         <Curves key={id} run={run.id} node={id} view={view} />
       ))}
       {Object.entries(view.nodes).map(([id, node]) => node.previews.length > 0 && <Previews key={id} run={run.id} view={node} />)}
-      <Files run={run.id} view={view} />
+      <RunFiles run={run.id} view={view} />
       {view.log.length > 0 && <Log lines={view.log} />}
     </div>
   );
@@ -177,59 +178,4 @@ function Curves({ run, node, view }: { run: string; node: string; view: RunView 
       </div>
     </section>
   );
-}
-
-function Files({ run, view }: { run: string; view: RunView }) {
-  if (view.artifacts.length === 0) return null;
-  const names = view.artifacts.map((artifact) => baseName(artifact.path));
-  const pictures = names.filter((name) => /\.(png|webp|jpe?g)$/i.test(name));
-  return (
-    <section className="field-group">
-      <h3>{text.files}</h3>
-      <ul className="artifacts">
-        {names.map((name, index) => (
-          <li key={name}>
-            {pictures.includes(name) && (
-              <button
-                type="button"
-                className="picture"
-                aria-label={text.enlarge(name)}
-                onClick={() =>
-                  openDialog({
-                    kind: "pictures",
-                    request: {
-                      pictures: pictures.map((each) => ({ src: address.artifact(run, each), caption: each })),
-                      index: pictures.indexOf(name),
-                    },
-                  })
-                }
-              >
-                <img src={address.artifact(run, name, 256)} alt={name} loading="lazy" />
-              </button>
-            )}
-            <a href={address.artifact(run, name)} download={name}>
-              {name}
-            </a>
-            <span>{text.bytes(view.artifacts[index]?.bytes ?? 0)}</span>
-            <span className="buttons">
-              <button type="button" className="plain" onClick={() => void openMadeBy(run, name)}>
-                {text.openGraph}
-              </button>
-              {!pictures.includes(name) && (
-                <button type="button" className="plain" onClick={() => void sampleFile(run, view.artifacts[index]?.node ?? "")}>
-                  {text.sample}
-                </button>
-              )}
-            </span>
-          </li>
-        ))}
-      </ul>
-    </section>
-  );
-}
-
-/** The graph that an artifact carries, opened as if the file had been dropped on the canvas. */
-async function openMadeBy(run: string, name: string): Promise<void> {
-  const response = await fetch(address.artifact(run, name));
-  await openFile(new File([await response.blob()], name));
 }

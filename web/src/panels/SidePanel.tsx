@@ -1,4 +1,5 @@
 import { PanelRightClose } from "lucide-react";
+import { Part } from "../Boundary";
 import { prefer, type Side, useUi } from "../state/ui";
 import { text } from "../text/en";
 import { NodePanel } from "./NodePanel";
@@ -18,7 +19,9 @@ export function SidePanel() {
       <SideTabs side={side} />
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolling area needs the focus to scroll by keys */}
       <div className="side-body" role="tabpanel" tabIndex={0} aria-label={text.side[side]}>
-        <Panel />
+        <Part key={side}>
+          <Panel />
+        </Part>
       </div>
     </aside>
   );

@@ -1,7 +1,7 @@
 /** What a person can do with whole documents and runs. */
 
 import { api, Refused } from "../api/client";
-import type { RunSummary } from "../api/types";
+import type { PublishedArtifact, RunSummary } from "../api/types";
 import { carriedWorkflow } from "../graph/carried";
 import { type Document, nodesOf } from "../graph/document";
 import { parsedDocument } from "../graph/documentText";
@@ -10,6 +10,7 @@ import { roundedNumbers } from "../graph/numbers";
 import { samplingDocument } from "../graph/sampling";
 import { text } from "../text/en";
 import { changeTab, closeTab, currentTab, isDirty, makeTab, openTab, runId, showTab, type Tab, useEditor } from "./editor";
+import { placeOf } from "./facts";
 import { selectedNodes } from "./graphActions";
 import { askToNotify } from "./notify";
 import { dropRun, isOpen, keepRuns, useRuns } from "./runs";
@@ -30,7 +31,7 @@ export async function attempt<T>(work: Promise<T>): Promise<T | undefined> {
 export async function runCurrent(targets: string[] = []): Promise<void> {
   const tab = currentTab();
   if (!tab) return;
-  if (Object.keys(nodesOf(tab.history.present)).length === 0) return toast(text.nothingToRun, "warning");
+  if (Object.keys(nodesOf(tab.history.present)).length === 0) return void toast(text.nothingToRun, "warning");
   askToNotify();
   try {
     const run = await api.startRun(tab.history.present, targets);
@@ -39,7 +40,7 @@ export async function runCurrent(targets: string[] = []): Promise<void> {
     changeTab(tab.id, { run: run.id });
     follow(run.id);
   } catch (error) {
-    if (!(error instanceof Refused)) return toast(text.serverAway, "error");
+    if (!(error instanceof Refused)) return void toast(text.serverAway, "error");
     changeTab(tab.id, { problems: error.problems });
     toast(text.problems(error.problems.length), "error", { label: text.show, run: () => prefer({ side: "node" }) });
   }
@@ -48,7 +49,7 @@ export async function runCurrent(targets: string[] = []): Promise<void> {
 /** Queue a run of what the selected nodes need. */
 export async function runToSelected(): Promise<void> {
   const targets = selectedNodes().map((id) => runId(currentTab(), id));
-  if (targets.length === 0) return toast(text.nothingSelected, "warning");
+  if (targets.length === 0) return void toast(text.nothingSelected, "warning");
   await runCurrent(targets);
 }
 
@@ -99,12 +100,17 @@ export async function reopenRun(id: string): Promise<void> {
   if (details) openDocument(details.document, { run: id });
 }
 
-/** Open a graph that draws with a file a run has saved; its training comes from the cache. */
-export async function sampleFile(run: string, node: string): Promise<void> {
+/** Open a graph that loads a file which a run has saved, and draws with it. */
+export async function sampleFile(run: string, { node, path }: PublishedArtifact): Promise<void> {
   const details = await attempt(api.readRun(run));
-  const document = details && samplingDocument(details.document, node);
+  if (!details) return;
+  const place = placeOf(path);
+  if (place === null) return void toast(text.outsideWorkspace(path), "warning");
+  const beside = details.run.artifacts.filter((each) => each.node === node).flatMap((each) => placeOf(each.path) ?? []);
+  const { palette } = useEditor.getState();
+  const document = samplingDocument(details.document, palette, { node, path: place, paths: beside }, text.otherBase);
   if (document) openDocument(document);
-  else if (details) toast(text.cannotSample, "warning");
+  else toast(text.cannotSample, "warning");
 }
 
 /** Show a document that comes from outside the page in a new tab. */
@@ -195,18 +201,22 @@ export function closeWithUndo(id: string): void {
     toast(text.tabClosed(tab.history.present.name ?? ""), "info", { label: text.bringBack, run: () => openTab(tab) });
 }
 
-/** Open the graph that a dropped file holds or was made by. */
-export async function openFile(file: File): Promise<void> {
-  const carried = await carriedWorkflow(file, file.name).catch(() => null);
-  if (carried === null) return toast(text.carriesNothing(file.name), "warning");
-  await openForeign(carried, file.name);
+/** Open the graphs that files hold or were made by; one message names those that carry none. */
+export async function openFiles(files: File[]): Promise<void> {
+  const without: string[] = [];
+  for (const file of files) {
+    const carried = await carriedWorkflow(file, file.name).catch(() => null);
+    if (carried === null) without.push(file.name);
+    else await openForeign(carried, file.name);
+  }
+  if (without.length > 0) toast(text.carriesNothing(without), "warning");
 }
 
 /** Open a document from outside if the server can read its form; problems inside it are shown on its nodes. */
 export async function openForeign(carried: unknown, name: string): Promise<void> {
   const reply = await attempt(api.validate(carried));
   const document = parsedDocument(JSON.stringify(carried));
-  if (reply && !document) return toast(text.notAWorkflow(name, reply.problems[0]?.message ?? ""), "error");
+  if (reply && !document) return void toast(text.notAWorkflow(name, reply.problems[0]?.message ?? ""), "error");
   if (!reply || !document) return;
   openDocument(document);
   toast(text.opened(name));

@@ -23,6 +23,8 @@ export interface Tab {
   selectedWires: ReadonlySet<string>;
   run: string;
   problems: ProblemReport[];
+  /** Nodes that will not run, or (with a field) run without a wire, because others are muted or bypassed. */
+  warnings: ProblemReport[];
   plan: Record<string, "run" | "cached" | "skipped">;
 }
 
@@ -59,6 +61,7 @@ export function makeTab(document: Document, change: Partial<Tab> = {}): Tab {
     selectedWires: NONE,
     run: "",
     problems: [],
+    warnings: [],
     plan: {},
     ...change,
   };
@@ -122,15 +125,23 @@ export function shownDocument(tab: Tab): Document {
   return inner === undefined ? tab.history.present : innerDocument(tab.history.present, inner);
 }
 
+/** The name under which the subgraph that was entered shows a socket of an inner node outside; empty for a socket that it keeps. */
+export function outerName(tab: Tab | undefined, place: string, side: "in" | "out"): string {
+  const id = tab && tab.inside.length > 0 ? shownSubgraph(tab.history.present, tab.inside) : undefined;
+  const subgraph = id === undefined ? undefined : tab?.history.present.subgraphs?.[id];
+  const sockets = (side === "in" ? subgraph?.inputs : subgraph?.outputs) ?? {};
+  return Object.keys(sockets).find((name) => sockets[name] === place) ?? "";
+}
+
 /** The id by which runs and problems name a node of the canvas. */
 export const runId = (tab: Tab | undefined, id: string): string => joined((tab?.inside ?? []).reduce(joined, ""), id);
 
 /** Whether what is said of `named` is about the node `id`, or about one inside it. */
 export const concerns = (named: string, id: string): boolean => named === id || named.startsWith(`${id}--`);
 
-/** Edit the document on the canvas; edits with the same key in a row are undone at once. */
-export function edit(change: (document: Document) => Document, key = ""): void {
-  changeCurrent((tab) => {
+/** Edit the document on the canvas, or in another tab; edits with the same key in a row are undone at once. */
+export function edit(change: (document: Document) => Document, key = "", tab = get().current): void {
+  changeTab(tab, (tab) => {
     const before = shownDocument(tab);
     const after = change(before);
     if (after === before) return {};

@@ -1,18 +1,21 @@
 /** Edits of the document on the canvas that need the selection, sizes on the screen, or the palette. */
 
-import { type Alignment, align, type Box, distribute } from "../graph/arrange";
+import { type Alignment, align, type Box, clearOf, distribute } from "../graph/arrange";
 import { copyOf, duplicate, paste } from "../graph/clipboard";
+import { describe } from "../graph/describe";
 import {
   addGroup,
   addNode,
   addNote,
   changeNode,
   changeNodes,
+  changeNote,
   connect,
   type Document,
   type End,
   NODE_WIDTH,
   nodesOf,
+  notesOf,
   type Point,
   removeGroups,
   removeNodes,
@@ -24,7 +27,7 @@ import { expandedIds } from "../graph/expandedIds";
 import { replaceNode } from "../graph/replace";
 import { estimatedHeight } from "../graph/size";
 import { collapse, expand, SUBGRAPH } from "../graph/subgraph";
-import { matchingSocket, verdict } from "../graph/verdicts";
+import { handsOn, matchingSocket, verdict } from "../graph/verdicts";
 import { text } from "../text/en";
 import { readClipboard, writeClipboard } from "./clipboard";
 import { changeTab, currentTab, edit, enter, select, shownDocument, useEditor } from "./editor";
@@ -67,7 +70,9 @@ export function place(type: string, at: Point, from?: End & { isOutput: boolean 
   const { palette } = useEditor.getState();
   const before = shown();
   if (!before) return;
-  const position = freePlace(before, at, estimatedHeight(palette.get(type), { type }));
+  const isBefore = from && !from.isOutput; // what feeds an input lies to its left, its outputs at the place
+  const corner: Point = isBefore ? [at[0] - NODE_WIDTH, at[1]] : at;
+  const position = freePlace(before, corner, estimatedHeight(palette.get(type), { type }));
   const [added, id] = addNode(before, { type, position });
   const socket = from && matchingSocket(before, palette, from, from.isOutput, type);
   const own = socket && { node: id, name: socket.name };
@@ -156,9 +161,22 @@ export function duplicateSelected(withIncomingWires: boolean): void {
 
 /** Mute or bypass the selection, or make it active again when it is so already. */
 export function toggleMode(mode: "muted" | "bypassed"): void {
-  const ids = selectedNodes();
+  setMode(selectedNodes(), mode, true);
+}
+
+/** Give nodes a mode; those that could hand nothing on refuse to be bypassed. */
+export function setMode(wanted: string[], mode: "active" | "muted" | "bypassed", isToggled = false): void {
+  const { palette } = useEditor.getState();
+  const before = shown();
+  if (!before) return;
+  const refused = mode === "bypassed" ? wanted.filter((id) => !handsOn(describe(before, palette, id))) : [];
+  if (refused.length > 0) {
+    const titles = refused.map((id) => nodesOf(before)[id]?.title || describe(before, palette, id)?.title || id);
+    toast(text.noBypass(titles.join(", ")), "warning");
+  }
+  const ids = wanted.filter((id) => !refused.includes(id));
   edit((document) => {
-    const all = ids.every((id) => nodesOf(document)[id]?.mode === mode);
+    const all = isToggled && ids.every((id) => nodesOf(document)[id]?.mode === mode);
     return changeNodes(document, ids, { mode: all ? "active" : mode });
   });
 }
@@ -180,11 +198,19 @@ export function distributeSelected(along: "horizontal" | "vertical"): void {
 }
 
 export function moveTo(positions: Record<string, Point>, key = ""): void {
-  edit((document) => {
-    let changed = document;
-    for (const [id, position] of Object.entries(positions)) changed = changeNode(changed, id, { position });
-    return changed;
-  }, key);
+  edit((document) => withNodesAt(document, positions), key);
+}
+
+function withNodesAt(document: Document, positions: Record<string, Point>): Document {
+  let changed = document;
+  for (const [id, position] of Object.entries(positions)) changed = changeNode(changed, id, { position });
+  return changed;
+}
+
+function withNotesAt(document: Document, positions: Map<number, Point>): Document {
+  let changed = document;
+  for (const [index, position] of positions) changed = changeNote(changed, index, { position });
+  return changed;
 }
 
 /** Lay out the selection, or everything, from left to right along the wires (ELK's layered algorithm). */
@@ -194,8 +220,13 @@ export async function arrange(): Promise<void> {
   const chosen = selectedNodes();
   const ids = chosen.length > 1 ? chosen : Object.keys(nodesOf(document));
   const { layered } = await import("./layout");
-  moveTo(await layered(document, view.boxes(ids)));
-  if (chosen.length < 2) requestAnimationFrame(() => view.fit());
+  const boxes = view.boxes(ids);
+  const places = await layered(document, boxes);
+  const cards = Object.entries({ ...view.boxes(Object.keys(nodesOf(document))), ...boxes });
+  const placed = cards.map(([id, box]) => ({ ...box, ...(places[id] && { x: places[id][0], y: places[id][1] }) }));
+  const notes = notesOf(document).map((_, index) => view.boxes([`note:${index}`])[`note:${index}`]);
+  edit((now) => withNotesAt(withNodesAt(now, places), clearOf(placed, notes)));
+  if (chosen.length < 2) setTimeout(() => view.fit(), 80); // after the canvas has taken the places over
 }
 
 export function groupSelected(): void {

@@ -3,11 +3,13 @@
 import { api, openSession, Refused } from "../api/client";
 import type { AnyEvent, ServerMessage, Workflow } from "../api/types";
 import { EMPTY_RUN } from "../graph/runView";
+import { text } from "../text/en";
 import { draftRemoved, keepDrafts, restoredTabs, saveDraftsNow } from "./drafts";
 import { changeTab, currentTab, openEmpty, setPalette, useEditor } from "./editor";
+import { setFacts } from "./facts";
 import { notifyWhenDone } from "./notify";
 import { dropRun, isOpen, keepEvents, keepRuns, refreshRuns, useRuns } from "./runs";
-import { toast } from "./ui";
+import { dismissSaying, toast } from "./ui";
 
 const CHECK_MS = 250;
 /** Before a page that nobody looks at, and that gets no frames, hears of events. */
@@ -15,7 +17,7 @@ const UNSEEN_MS = 500;
 
 /** Load what the page needs, bring the drafts back, and begin to listen. */
 export async function start(): Promise<void> {
-  await openSession();
+  setFacts(await openSession());
   const [palette, drafts, runs] = await Promise.all([api.palette(), api.drafts(), api.runs()]);
   setPalette(palette);
   for (const problem of palette.problems) toast(problem.message, "warning");
@@ -58,8 +60,8 @@ export async function checkCurrent(): Promise<void> {
   const document = tab.history.present;
   const isCurrent = () => useEditor.getState().tabs.find((each) => each.id === tab.id)?.history.present === document;
   try {
-    const { problems } = await api.validate(document);
-    if (isCurrent()) changeTab(tab.id, { problems, ...(problems.length > 0 && { plan: {} }) });
+    const { problems, warnings } = await api.validate(document);
+    if (isCurrent()) changeTab(tab.id, { problems, warnings, ...(problems.length > 0 && { plan: {} }) });
     if (problems.length > 0 || Object.keys(document.nodes ?? {}).length === 0) return;
     const plan = await api.plan(document, []);
     if (isCurrent()) changeTab(tab.id, { plan: plan.nodes, problems: plan.problems });
@@ -77,6 +79,7 @@ function listen(): void {
   socket.onopen = () => {
     wait = 500;
     useRuns.setState({ connected: true });
+    dismissSaying(text.serverAway);
     for (const id of followed) sendFollow(id);
     void refresh();
   };

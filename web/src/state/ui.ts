@@ -2,6 +2,7 @@
 
 import { create } from "zustand";
 import type { End, Point } from "../graph/document";
+import type { Dropped } from "../graph/dropped";
 
 export type Theme = "system" | "dark" | "light";
 export type Side = "node" | "run" | "queue";
@@ -20,6 +21,22 @@ export interface PictureRequest {
   index: number;
 }
 
+/** Whose folder a new data set becomes: that of a node, or of a new node at a place. */
+export interface DataSetUse {
+  tab: string;
+  node: string | null;
+  at: Point;
+}
+
+export interface FilesRequest {
+  kind: "files";
+  wanted: "workspace-folder" | "workspace-file" | "model";
+  start: string;
+  /** The node whose pictures these are to be; null where no pictures are wanted. */
+  pictures: string | null;
+  choose: (path: string) => void;
+}
+
 export type Dialog =
   | { kind: "templates" }
   | { kind: "workflows" }
@@ -28,7 +45,8 @@ export type Dialog =
   | { kind: "shortcuts" }
   | { kind: "find" }
   | { kind: "search"; request: SearchRequest }
-  | { kind: "files"; wanted: "workspace-folder" | "workspace-file" | "model"; start: string; choose: (path: string) => void }
+  | FilesRequest
+  | { kind: "newDataSet"; files: Dropped[]; use: DataSetUse }
   | { kind: "dataset"; node: string; folder: string }
   | { kind: "pictures"; request: PictureRequest }
   | { kind: "conflict"; path: string };
@@ -36,7 +54,8 @@ export type Dialog =
 export interface Toast {
   id: number;
   text: string;
-  level: "info" | "warning" | "error";
+  /** A busy one stays until it is told anew. */
+  level: "info" | "warning" | "error" | "busy";
   action?: { label: string; run: () => void };
 }
 
@@ -83,13 +102,27 @@ export const setWiring = (wiring: UiState["wiring"]): void => set({ wiring });
 
 let count = 0;
 
-export function toast(text: string, level: Toast["level"] = "info", action?: Toast["action"]): void {
+/** Show a message; return the number by which it can be told anew. */
+export function toast(text: string, level: Toast["level"] = "info", action?: Toast["action"]): number {
   const id = ++count;
   set((state) => ({ toasts: [...state.toasts.slice(-3), { id, text, level, action }] }));
-  if (level !== "error") setTimeout(() => dismiss(id), action ? 10_000 : 5_000);
+  if (level !== "error" && level !== "busy") setTimeout(() => dismiss(id), action ? 10_000 : 5_000);
+  return id;
+}
+
+/** Say something else in the place of a message; it is there again if it was closed. */
+export function retell(id: number, text: string, level: Toast["level"]): void {
+  const isThere = useUi.getState().toasts.some((item) => item.id === id);
+  if (isThere) set((state) => ({ toasts: state.toasts.map((item) => (item.id === id ? { ...item, text, level } : item)) }));
+  else if (level !== "busy") toast(text, level);
+  if (isThere && level === "info") setTimeout(() => dismiss(id), 5_000);
 }
 
 /** Errors are about what was tried before. */
 export const dismissErrors = (): void => set((state) => ({ toasts: state.toasts.filter((item) => item.level !== "error") }));
+
+/** A message that is true no longer. */
+export const dismissSaying = (text: string): void =>
+  set((state) => ({ toasts: state.toasts.filter((item) => item.text !== text) }));
 
 export const dismiss = (id: number): void => set((state) => ({ toasts: state.toasts.filter((item) => item.id !== id) }));

@@ -5,6 +5,8 @@ import type { Point, Wire } from "../graph/document";
 
 export interface View {
   center: () => Point;
+  /** What place of the graph lies at a point of the screen. */
+  at: (point: { x: number; y: number }) => Point;
   boxes: (ids: string[]) => Record<string, Box>;
   fit: () => void;
   zoom: (factor: number) => void;
@@ -16,6 +18,7 @@ export interface View {
 
 const nowhere: View = {
   center: () => [0, 0],
+  at: () => [0, 0],
   boxes: () => ({}),
   fit: () => undefined,
   zoom: () => undefined,

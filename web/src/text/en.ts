@@ -4,6 +4,10 @@ import { oneOf } from "../graph/looks";
 import type { FieldFault } from "../graph/palette";
 import type { Refusal } from "../graph/verdicts";
 
+/** The first of them, and how many more there are. */
+const some = (all: string[], between: string) =>
+  all.slice(0, 5).join(between) + (all.length > 5 ? `${between}and ${all.length - 5} more` : "");
+
 const count = (number: number, one: string, many: string) => `${number} ${number === 1 ? one : many}`;
 
 export const text = {
@@ -13,8 +17,9 @@ export const text = {
   emptyTemplateHelp: "A graph that runs as it is, on the model that comes with the program.",
   emptyNode: "Add a node",
   emptyNodeHelp: "Double-click the canvas, or press Space, and type what you want to do.",
-  emptyDrop: "Drop a file here",
-  emptyDropHelp: "A workflow, or a picture or LoRA made here: you get the graph that made it.",
+  emptyDrop: "Drop files here",
+  emptyDropHelp:
+    "Your own pictures, or a folder of them, become a data set. From a workflow, or a picture or LoRA made here, you get the graph.",
   minimap: "Map of the graph",
   note: "Note",
   noteKind: "beside the graph",
@@ -30,6 +35,9 @@ export const text = {
   unknown: "unknown",
   unknownType: (type: string) => `There is no node type ${type}. Install the package that brings it.`,
   optional: "optional",
+  boundary: { in: "Comes from outside the subgraph", out: "Goes out of the subgraph" },
+  oneOfThese: (number: number) => `one of these ${number === 2 ? "two" : number}`,
+  oneOf: (names: string[]) => `one of ${names.join(" and ")} is needed`,
   many: "several",
   fromWire: "from a wire",
   moreFields: "More",
@@ -48,7 +56,9 @@ export const text = {
     waiting: "Waiting",
     muted: "Muted: does not run, nor does what needs it",
     bypassed: "Bypassed: hands its inputs on",
+    dropped: "does not run",
   },
+  sentence: (words: string) => words.charAt(0).toUpperCase() + words.slice(1),
   seconds: (seconds: number) => (seconds < 10 ? `${seconds.toFixed(1)} s` : `${Math.round(seconds)} s`),
   step: (step: number) => `step ${step}`,
   previewAt: (step: number) => `Preview at step ${step}`,
@@ -108,6 +118,9 @@ export const text = {
   },
   problems: (number: number) => count(number, "problem", "problems"),
   noProblems: "No problems",
+  notRunning: "What does not run",
+  notRun: (nodes: string, reason: string) => `Did not run: ${nodes} (${reason}).`,
+  noBypass: (titles: string) => `${titles}: nothing that arrives can stand for what comes out. Mute instead.`,
 
   // top bar and rail
   tabs: "Open workflows",
@@ -180,7 +193,10 @@ export const text = {
     `${label}: ${first.toPrecision(3)} at first, ${last.toPrecision(3)} at step ${step}`,
   files: "Files",
   sample: "Sample",
-  cannotSample: "Nothing is wired to the node that saved this file.",
+  cannotSample: "No node draws with this file.",
+  outsideWorkspace: (path: string) => `${path} lies outside the workspace. Upload it, then choose it in a node that loads it.`,
+  otherBase:
+    "The file was trained on a model that its graph had trained too. Choose that one's file in Load Model to draw as the graph did.",
   openGraph: "Open its graph",
   queue: "Queue",
   queueEmpty: "Nothing is waiting.",
@@ -197,7 +213,7 @@ export const text = {
   close: "Close",
   nothingFound: "Nothing found.",
   addTitle: "Add a node",
-  wireTitle: (name: string) => `Wire ${name} to`,
+  wireTitle: (name: string, isOutput: boolean) => (isOutput ? `Wire ${name} to` : `Wire into ${name}`),
   replaceTitle: (id: string) => `Put in the place of ${id}`,
   isThere: "is there",
   commandPlaceholder: "Type a command",
@@ -223,10 +239,29 @@ export const text = {
   chooseModel: "Choose a model",
   chooseFolder: "Choose a folder",
   chooseFile: "Choose a file",
-  upload: "Upload",
-  uploading: (name: string) => `Uploading ${name} ...`,
+  uploadHere: "Upload here",
+  uploadPictures: "Upload pictures",
+  uploadFolder: "Upload a folder",
+  uploading: (done: number, all: number) => `Uploading: ${done} of ${count(all, "file", "files")} ...`,
   tooLarge: (name: string) => `${name} is larger than 2 GB; copy it into the workspace yourself.`,
-  uploaded: (number: number) => `${count(number, "file", "files")} uploaded.`,
+  uploaded: (number: number, folder: string) => `${count(number, "file", "files")} uploaded to ${folder || "the workspace"}.`,
+  notUploaded: (reasons: string[]) => `${count(reasons.length, "file was", "files were")} not taken. ${some(reasons, "\n")}`,
+  leftBehind: (names: string[]) =>
+    `${count(names.length, "file is", "files are")} neither picture nor text and ${names.length === 1 ? "was" : "were"} left out: ${some(names, ", ")}`,
+  newDataSet: (pictures: number) =>
+    pictures > 0 ? `Make a data set of ${count(pictures, "picture", "pictures")}` : "No pictures",
+  dataSetName: "Name of the data set",
+  dataSetHelp: (folder: string, texts: number, left: number) =>
+    [
+      `Copied to ${folder}`,
+      texts > 0 ? ` with ${count(texts, "text file", "text files")}` : "",
+      left > 0 ? `; ${count(left, "other file stays", "other files stay")} behind` : "",
+      ".",
+    ].join(""),
+  dataSetTaken: (name: string) => `There is a data set ${name} already. Choose another name.`,
+  dataSetNode: "Read by",
+  newNode: "a new Load Images node",
+  makeDataSet: "Make the data set",
   parentFolder: "Folder above",
   emptyFolder: "This folder is empty. Drop files here to upload them.",
   useFolder: "Use this folder",
@@ -245,6 +280,9 @@ export const text = {
   saveCaptions: (number: number) => (number > 0 ? `Save ${count(number, "caption", "captions")}` : "Saved"),
   captionsSaved: (number: number) => `${count(number, "caption", "captions")} written beside the pictures.`,
   loseCaptions: (number: number) => `Close without saving ${count(number, "caption", "captions")}?`,
+  withRepeats: (number: number) => `${number} in an epoch, with repeats`,
+  repeated: (number: number) => `${number} times`,
+  datasetNotes: "What to know of this folder",
   withoutCaption: (number: number) => `${number} without a caption file`,
   choosePicture: (name: string) => `Choose ${name}`,
   captionOf: (name: string) => `Caption of ${name}`,
@@ -259,9 +297,10 @@ export const text = {
   saved: (path: string) => `Saved as ${path}.`,
   rounded: (places: string[]) =>
     `The page cannot hold whole numbers above ${Number.MAX_SAFE_INTEGER}: ${places.join(", ")} is not exactly what the file says. ` +
-    "Saving or running the graph from here would use the rounded number; the command line uses the exact one.",
+    "Saving or running the graph from here would use the rounded number.",
   opened: (name: string) => `Opened the graph of ${name}.`,
-  carriesNothing: (name: string) => `${name} carries no workflow. Workflows, and pictures and safetensors made here, do.`,
+  carriesNothing: (names: string[]) =>
+    `${some(names, ", ")} ${names.length === 1 ? "carries" : "carry"} no workflow. Workflows, and pictures and safetensors made here, do.`,
   notAWorkflow: (name: string, reason: string) => `${name} is not a workflow of this program. ${reason}`,
   tabClosed: (name: string) => `${name} was not saved.`,
   bringBack: "Bring it back",
@@ -270,6 +309,8 @@ export const text = {
   runEnded: (name: string, state: string) =>
     state === "succeeded" ? `${name} is done.` : state === "failed" ? `${name} has failed.` : `${name} was stopped.`,
   crashed: "The page has met an error. Your work is kept in a draft; reload to go on.",
+  partCrashed: "This part of the page has met an error. The rest goes on, and your work is kept.",
+  tryAgain: "Try again",
   reload: "Reload",
 
   commands: {

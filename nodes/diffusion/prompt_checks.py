@@ -1,0 +1,43 @@
+"""What other programs read in prompts and this one does not: refused or told, never taken as letters without a word."""
+
+import re
+from collections.abc import Iterable
+
+from nodes.diffusion.errors import InputError
+
+NETWORK = re.compile(r"<(lora|lyco|hypernet):[^<>]*>", re.IGNORECASE)
+NODES = {"lora": "LoadLoRA", "lyco": "LoadLoRA", "hypernet": "LoadHypernetwork"}
+BRACKETED = re.compile(r"(?<!\\)\[([^\[\]]*)\]")
+WHEN = re.compile(r":\s*[0-9.]+\s*$")
+WEIGHTED = re.compile(r"(?<!\\)\([^()]*:\s*[+-]?[0-9.]+\s*\)")
+
+
+def network_in(text: str) -> str:
+    """Return what to do about a `<lora:name:1>` in a text; empty when there is none."""
+    if not (found := NETWORK.search(text)):
+        return ""
+    node = NODES[found[1].lower()]
+    return f"{found[0][:60]!r} does nothing in a text: remove it, and put {node} between the model and the node that uses it"
+
+
+def without_networks(prompt: str) -> str:
+    """Return a prompt that names no LoRA; raise ValueError, naming the node to use, when it does."""
+    if problem := network_in(prompt):
+        raise ValueError(problem)
+    return prompt
+
+
+def without_schedules(prompt: str) -> str:
+    """Return a prompt; raise InputError for `[a|b]` and `[a:b:0.5]`, by which AUTOMATIC1111 changes it between steps."""
+    for found in BRACKETED.finditer(prompt):
+        if "|" in found[1] or WHEN.search(found[1][-24:]):
+            remedy = r"Leave them out, or write \[ and \] for the letters."
+            message = f"{found[0][:60]!r} would change the prompt between steps, which is not done here."
+            raise InputError(message, field="prompts", remedy=remedy)
+    return prompt
+
+
+def letters_told(kind: str, texts: Iterable[str]) -> str:
+    """Return what to say of texts, `kind` such as `captions`, whose weights `(red:1.3)` are not read; empty when none has any."""
+    found = [text for text in texts if WEIGHTED.search(text)]
+    return f"{len(found)} {kind} hold weights, such as {found[0][:80]!r}, which are letters here." if found else ""

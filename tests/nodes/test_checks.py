@@ -1,0 +1,145 @@
+"""What the graph alone tells is told before anything runs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graph_runtime.discovery import load_palette
+from graph_runtime.node import Node, describe
+from graph_runtime.validation import validate
+from graph_runtime.workflow import workflow_from_json
+from graph_runtime.workspace import Workspace
+from nodes.diffusion.values import DiffusionModel
+
+ROOT = Path(__file__).parents[2]
+
+
+def template(name: str) -> dict[str, Any]:
+    return json.loads((ROOT / "workflows" / f"{name}.json").read_text())
+
+
+def told(document: dict[str, Any]) -> list[str]:
+    found = validate(workflow_from_json(document), load_palette(), Workspace(ROOT))
+    return [f"{problem.node}.{problem.field}: {problem.message}" for problem in found]
+
+
+def without(document: dict[str, Any], *nodes: str) -> dict[str, Any]:
+    for id in nodes:
+        del document["nodes"][id]
+    ends = [(wire, {wire["from"].split(".")[0], wire["to"].split(".")[0]}) for wire in document["wires"]]
+    document["wires"] = [wire for wire, both in ends if not both & set(nodes)]
+    return document
+
+
+def small(nodes: dict[str, Any], *wires: str) -> dict[str, Any]:
+    ends = [wire.split(" ") for wire in wires]
+    entries = {id: {"type": kind, "fields": fields} for id, (kind, fields) in nodes.items()}
+    return {"format": "latentloom/1", "nodes": entries, "wires": [{"from": a, "to": b} for a, b in ends]}
+
+
+def test_one_of_two_inputs_is_missed_at_once() -> None:
+    assert told(without(template("lora"), "embeddings")) == ["train.embeddings: one of embeddings and captions needs a wire."]
+
+
+def test_the_wrong_one_of_two_inputs_is_missed_too() -> None:
+    document = without(template("lora"), "embeddings")
+    document["wires"].append({"from": "captions.output", "to": "train.captions"})
+    assert told(document) == ["train.embeddings: the text embeddings are missing."]
+    document["nodes"]["inject"]["fields"]["text_encoder"] = True
+    assert told(document) == []
+
+
+def test_a_training_without_anything_to_train_is_refused() -> None:
+    document = without(template("lora"), "inject")
+    document["wires"].append({"from": "model.output", "to": "train.model"})
+    assert told(document) == ["train.model: this model has nothing to train."]
+
+
+def test_an_untrained_lora_is_neither_drawn_nor_saved() -> None:
+    document = template("lora")
+    for wire in document["wires"]:
+        if wire["from"] == "train.output":
+            wire["from"] = "inject.output"
+    message = "this model has an adapter that is not trained."
+    assert sorted(told(document)) == [f"sample.models: {message}", f"save.model: {message}"]
+
+
+def test_class_pictures_are_missed_at_once() -> None:
+    document = template("dreambooth")
+    document["wires"] = [wire for wire in document["wires"] if not wire["to"].endswith(".class_latents")]
+    assert [line.partition(".")[2] for line in told(document)] == ["class_latents: the class pictures are missing."]
+
+
+MODEL = ("LoadModel", {"model": "loom-emoji"})
+CASES: dict[str, tuple[dict[str, Any], str]] = {
+    "one checkpoint": (
+        small({"a": ("AsCheckpoint", {}), "m": MODEL, "x": ("MergeWeighted", {})}, "m.output a.model", "a.output x.models"),
+        "x.models: a merge needs at least two checkpoints.",
+    ),
+    "three weights for two": (
+        small(
+            {"a": ("AsCheckpoint", {}), "b": ("AsCheckpoint", {}), "m": MODEL, "x": ("MergeWeighted", {"weights": "1, 2, 3"})},
+            *("m.output a.model", "m.output b.model", "a.output x.models", "b.output x.models"),
+        ),
+        "x.weights: there are 3 weights for 2 checkpoints.",
+    ),
+    "nothing kept": (
+        small(
+            {
+                "m": MODEL,
+                "a": ("AsCheckpoint", {}),
+                "x": ("PruneCheckpoint", dict.fromkeys(("unet", "vae", "text_encoders"), False)),
+            },
+            *("m.output a.model", "a.output x.checkpoint"),
+        ),
+        "x.unet: nothing is kept.",
+    ),
+    "no custom layers": (
+        small({"m": MODEL, "x": ("InjectLoRA", {"targets": "custom"})}, "m.output x.model"),
+        "x.custom_targets: no layers are named.",
+    ),
+    "no LoRA to save": (
+        small({"m": MODEL, "x": ("SaveSafetensors", {})}, "m.output x.model"),
+        "x.model: this model has no LoRA.",
+    ),
+    "no captioner": (
+        small(
+            {"i": ("LoadImages", {"folder": "workflows/pictures/line"}), "x": ("CaptionDataset", {"source": "captioner"})},
+            "i.output x.images",
+        ),
+        "x.captioner: no captioner is chosen.",
+    ),
+    "no pixels to compare": (
+        small(
+            {"m": MODEL, "s": ("SampleImages", {}), "x": ("ScoreImages", {"psnr": True})},
+            *("m.output s.models", "s.output x.images"),
+        ),
+        "x.references: there is nothing to compare pixels with.",
+    ),
+    "no file": (small({"m": MODEL, "x": ("LoadLoRA", {"file": ""})}, "m.output x.model"), "x.file: nothing is chosen."),
+    "no picture or embedding": (
+        small({"m": ("LoadImageVariation", {"model": "workflows"}), "x": ("SampleVariation", {})}, "m.output x.model"),
+        "x.embeddings: one of embeddings and images needs a wire.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_is_told_by_the_node_that_meets_it(name: str) -> None:
+    document, expected = CASES[name]
+    assert told(document) == [expected]
+
+
+def test_one_of_names_optional_inputs() -> None:
+    class Strict(Node):
+        """Speaks of an input that is required anyway."""
+
+        one_of = (("model",),)
+
+        def run(self, model: DiffusionModel) -> DiffusionModel:
+            return model
+
+    with pytest.raises(TypeError, match="model, of which one_of speaks, is no optional input"):
+        describe(Strict)

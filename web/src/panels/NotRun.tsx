@@ -1,0 +1,12 @@
+import type { RunSummary } from "../api/types";
+import { text } from "../text/en";
+
+/** What was wanted and did not run, under the reason that it shares. */
+export function NotRun({ run }: { run: RunSummary }) {
+  const reasons = Map.groupBy(Object.entries(run.not_run), ([, reason]) => reason);
+  return [...reasons].map(([reason, nodes]) => (
+    <p key={reason} className="not-run">
+      {text.notRun(nodes.map(([id]) => id).join(", "), reason)}
+    </p>
+  ));
+}

@@ -1,0 +1,64 @@
+import { address } from "../api/client";
+import type { RunView } from "../graph/runView";
+import { openFiles, sampleFile } from "../state/actions";
+import { openDialog } from "../state/ui";
+import { text } from "../text/en";
+import { baseName } from "./words";
+
+const isPictureName = (name: string) => /\.(png|webp|jpe?g)$/i.test(name);
+
+/** What a run has saved, each with the ways to go on from it. */
+export function RunFiles({ run, view }: { run: string; view: RunView }) {
+  if (view.artifacts.length === 0) return null;
+  const files = view.artifacts.map((artifact) => ({ artifact, name: baseName(artifact.path) }));
+  const pictures = files.map(({ name }) => name).filter(isPictureName);
+  return (
+    <section className="field-group">
+      <h3>{text.files}</h3>
+      <ul className="artifacts">
+        {files.map(({ artifact, name }) => (
+          <li key={name}>
+            {pictures.includes(name) && (
+              <button
+                type="button"
+                className="picture"
+                aria-label={text.enlarge(name)}
+                onClick={() =>
+                  openDialog({
+                    kind: "pictures",
+                    request: {
+                      pictures: pictures.map((each) => ({ src: address.artifact(run, each), caption: each })),
+                      index: pictures.indexOf(name),
+                    },
+                  })
+                }
+              >
+                <img src={address.artifact(run, name, 256)} alt={name} loading="lazy" />
+              </button>
+            )}
+            <a href={address.artifact(run, name)} download={name}>
+              {name}
+            </a>
+            <span>{text.bytes(artifact.bytes)}</span>
+            <span className="buttons">
+              <button type="button" className="plain" onClick={() => void openMadeBy(run, name)}>
+                {text.openGraph}
+              </button>
+              {!pictures.includes(name) && (
+                <button type="button" className="plain" onClick={() => void sampleFile(run, artifact)}>
+                  {text.sample}
+                </button>
+              )}
+            </span>
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+/** The graph that an artifact carries, opened as if the file had been dropped on the canvas. */
+async function openMadeBy(run: string, name: string): Promise<void> {
+  const response = await fetch(address.artifact(run, name));
+  await openFiles([new File([await response.blob()], name)]);
+}
