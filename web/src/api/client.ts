@@ -1,6 +1,7 @@
 /** Requests to the server; every refusal becomes a Refused that carries the server's problems. */
 
 import type {
+  ComparableRuns,
   Dataset,
   Draft,
   DraftList,
@@ -91,6 +92,7 @@ export const api = {
   readRun: (id: string) => get<RunDetails>(`/api/runs/${id}`),
   startRun: (document: Workflow, targets: string[]) =>
     send<RunSummary>("POST", "/api/runs", { document, targets, device: "auto" }),
+  comparable: (id: string) => get<ComparableRuns>(`/api/runs/${id}/comparable`),
   cancelRun: (id: string) => send<RunSummary>("POST", `/api/runs/${id}/cancel`, {}),
   retryRun: (id: string) => send<RunSummary>("POST", `/api/runs/${id}/retry`, {}),
   moveRun: (id: string, position: number) => send<RunList>("POST", `/api/runs/${id}/move`, { position }),

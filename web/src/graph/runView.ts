@@ -16,6 +16,8 @@ export interface LogLine {
 }
 
 export interface NodeView {
+  /** Its class, once it has begun; empty for one whose result was at hand. */
+  type: string;
   state: NodeRunState;
   step: number;
   total: number;
@@ -41,7 +43,7 @@ export interface RunView {
 }
 
 export const EMPTY_RUN: RunView = { seq: -1, status: "none", folder: "", nodes: {}, log: [], artifacts: [] };
-const FRESH: NodeView = { state: "waiting", step: 0, total: 0, seconds: 0, metrics: {}, previews: [], problem: null };
+const FRESH: NodeView = { type: "", state: "waiting", step: 0, total: 0, seconds: 0, metrics: {}, previews: [], problem: null };
 
 /** Apply events in order; one that was applied before changes nothing. */
 export function applyEvents(view: RunView, events: AnyEvent[]): RunView {
@@ -59,7 +61,7 @@ function applied(view: RunView, event: AnyEvent, own: Set<Series>): RunView {
       return { ...view, status: "running", folder: event.run, nodes };
     }
     case "node_started":
-      return withNode(view, event.node, { state: "running" });
+      return withNode(view, event.node, { state: "running", type: event.node_type });
     case "node_progress":
       return withNode(view, event.node, { step: event.step, total: event.total });
     case "node_metric": {

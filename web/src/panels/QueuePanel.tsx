@@ -6,7 +6,7 @@ import { cancel, forget, loadEarlier, move, reopenRun, retry } from "../state/ac
 import { inOrder, isOpen, useRuns } from "../state/runs";
 import { text } from "../text/en";
 import { NotRun } from "./NotRun";
-import { ago, duration } from "./words";
+import { ago, duration } from "./times";
 
 /** What runs, what waits, and what has been. */
 export function QueuePanel() {

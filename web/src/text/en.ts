@@ -182,12 +182,16 @@ export const text = {
   metrics: { loss: "loss", learning_rate: "learning rate", validation_loss: "validation loss" },
   raw: "as measured",
   stepLabel: "step",
-  earlier: "compared run",
+  comparedRun: (name: string, when: string, differs: string[]) =>
+    [`${name}, ${when}`, differs.length > 0 ? some(differs, ", ") : "same settings"].join(": "),
+  noLongerCompare: (run: string) => `Leave out ${run}`,
+  nothingToCompare: (run: string, metric: string) => `No ${metric} was measured in ${run}.`,
+  noComparable: "no other run has curves",
+  chooseRun: "choose a run",
   curve: "Curve",
   smoothing: "Smoothing",
   logScale: "Logarithmic",
   compare: "Compare with",
-  nothing: "nothing",
   chartSummary: (label: string, step: number, first: number, last: number) =>
     `${label}: ${first.toPrecision(3)} at first, ${last.toPrecision(3)} at step ${step}`,
   files: "Files",
