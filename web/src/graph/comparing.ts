@@ -9,7 +9,7 @@ export interface Training {
   nodes: string[];
 }
 
-const COPY = /--(?:(.+)-)?((?:[xy]\d+)+)$/;
+const COPY = /--(?:((?:(?!--).)+)-)?((?:[xy]\d+)+)$/;
 
 const baseOf = (id: string): string => id.replace(COPY, "");
 
