@@ -1,5 +1,6 @@
 /** Requests to the server; every refusal becomes a Refused that carries the server's problems. */
 
+import { said } from "../graph/sentences";
 import type {
   ComparableRuns,
   Dataset,
@@ -28,7 +29,7 @@ export class Refused extends Error {
     readonly status: number,
     readonly problems: ProblemReport[],
   ) {
-    super(problems.map((problem) => `${problem.message} ${problem.remedy}`.trim()).join("\n"));
+    super(problems.map(said).join("\n"));
   }
 }
 

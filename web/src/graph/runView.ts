@@ -2,6 +2,8 @@
 
 import type { AnyEvent, ProblemReport, PublishedArtifact } from "../api/types";
 
+import { said } from "./sentences";
+
 export type NodeRunState = "waiting" | "running" | "executed" | "cached" | "failed" | "skipped";
 
 export interface Preview {
@@ -80,7 +82,7 @@ function applied(view: RunView, event: AnyEvent, own: Set<Series>): RunView {
     case "node_failed": {
       const { node, field, message, remedy } = event;
       const failed = withNode(view, node, { state: "failed", problem: { node, field, message, remedy } });
-      return { ...failed, log: [...view.log, { node, level: "error", text: `${message} ${remedy}`.trim() }] };
+      return { ...failed, log: [...view.log, { node, level: "error", text: said(event) }] };
     }
     case "run_finished":
       return finished(view, event);

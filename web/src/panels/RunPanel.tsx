@@ -1,6 +1,7 @@
 import { useEffect, useState } from "react";
 import { Previews } from "../canvas/CardResult";
 import { trainings } from "../graph/comparing";
+import { said } from "../graph/sentences";
 import { cancel, retry } from "../state/actions";
 import { goTo } from "../state/graphActions";
 import { isOpen, useShownRun, useShownView } from "../state/runs";
@@ -25,7 +26,7 @@ export function RunPanel() {
       {run.problems.map((problem, index) => (
         <p key={index} className="strip error" role="alert">
           {problem.node && <strong>{problem.node}: </strong>}
-          {problem.message} {problem.remedy}
+          {said(problem)}
         </p>
       ))}
       <NotRun run={run} />

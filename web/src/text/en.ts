@@ -309,8 +309,12 @@ export const text = {
   bringBack: "Bring it back",
   draftCopied: "Another page has changed the same draft; this is a copy now.",
   wiresLost: (number: number) => `${count(number, "wire does", "wires do")} not fit the new node.`,
-  runEnded: (name: string, state: string) =>
-    state === "succeeded" ? `${name} is done.` : state === "failed" ? `${name} has failed.` : `${name} was stopped.`,
+  runEnded: (name: string, state: string, reason: string) =>
+    state === "succeeded"
+      ? `${name} is done.`
+      : state === "failed"
+        ? `${name} has failed. ${reason}`.trim()
+        : `${name} was stopped.`,
   crashed: "The page has met an error. Your work is kept in a draft; reload to go on.",
   partCrashed: "This part of the page has met an error. The rest goes on, and your work is kept.",
   tryAgain: "Try again",
