@@ -14,6 +14,7 @@ from nodes.diffusion.values import DiffusionModel
 
 PEFT_CONFIG = "adapter_config.json"
 """Where folders of PEFT keep alpha, beside `adapter_model.safetensors`."""
+IDLE = "their alpha, or one of their matrices, is 0."
 Strength = Annotated[float, Field(ge=-10, le=10)]
 
 
@@ -52,6 +53,9 @@ class LoadLoRA(Node):
         if read.unknown:
             count, first = len(read.unknown), read.unknown[0][:100]
             context.message(f"{count} tensors have no place in this model and are left out, such as {first}.", "warning")
+        if read.idle:
+            count, first = len(read.idle), read.idle[0]
+            context.message(f"{count} of {len(read.layers)} layers change nothing, such as {first}: {IDLE}", "warning")
         adapter = self._adapter(read, len(facts.text_parts) // 2, context)
         return replace(model, adapters=(*model.adapters, adapter)) if adapter else model
 

@@ -16,7 +16,7 @@ from nodes.diffusion.values import Family, PredictionType
 
 LAYOUT = "A diffusers folder has model_index.json and the folders unet, vae, text_encoder, tokenizer and scheduler."
 AGAIN = "Copy or download it again."
-MAX_HEADER = 100 * 10**6
+MAX_HEADER = 24 * 2**20
 """Bytes; what the safetensors library allows."""
 
 READ = "Read are UNets of 4 input channels (text-to-image), 9 (inpainting) and 8 (InstructPix2Pix)."

@@ -48,6 +48,11 @@ class LoraFile:
         return max([1, *(rank_of(leaves) for leaves in self.layers.values())])
 
     @property
+    def idle(self) -> list[str]:
+        """The layers that stay as they are: alpha, or one of the factors, is 0."""
+        return [layer for layer, leaves in self.layers.items() if _is_idle(leaves)]
+
+    @property
     def algorithm(self) -> Algorithm:
         """Whose tensors these are; of a file that mixes several, the first of these."""
         leaves = {leaf for found in self.layers.values() for leaf in found}
@@ -59,6 +64,13 @@ class LoraFile:
         if any(leaf.startswith("lokr") for leaf in leaves):
             return "lokr"
         return "locon" if wide or "diff" in leaves else "lora"
+
+
+def _is_idle(leaves: Mapping[str, Tensor]) -> bool:
+    added = [leaves[leaf] for leaf in ("diff", "diff_b") if leaf in leaves]
+    factors = [tensor for leaf, tensor in leaves.items() if leaf not in ("diff", "diff_b", "dora_scale")]
+    multiplied = bool(factors) and all(tensor.any() for tensor in factors)
+    return not ("dora_scale" in leaves or multiplied or any(tensor.any() for tensor in added))
 
 
 def read_lora(path: Path, shapes: Mapping[str, torch.Size], config: Path | None = None) -> LoraFile:

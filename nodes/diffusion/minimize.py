@@ -11,12 +11,14 @@ from torch import Tensor
 
 from nodes.diffusion.checkpoints import Checkpoint
 from nodes.diffusion.devices import DTYPES, Precision
+from nodes.diffusion.divergence import Divergence
 from nodes.diffusion.ema import WeightAverage
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.optimizers import make_lr_scheduler, make_optimizer
+from nodes.diffusion.optimizers import make_lr_scheduler, make_optimizer, restore_lr_scheduler
 from nodes.diffusion.settings import TrainingSettings
 from nodes.diffusion.side_by_side import Companion, companions, processes_wanted
 
+SMALLER = "Lower learning_rate, or set precision to fp32."
 Loss = Callable[[int, int], Tensor]
 """From (step, micro step), both from 0, to the mean loss of that micro batch."""
 
@@ -29,6 +31,8 @@ class StepDone:
     loss: float
     learning_rate: float
     trainer: "Trainer"
+    warning: str = ""
+    """What a person should know of the training as it goes, in one sentence and its remedy."""
 
 
 class Trainer:
@@ -44,6 +48,7 @@ class Trainer:
         self.optimizer = make_optimizer(parameters.values(), settings)
         self.lr_scheduler = make_lr_scheduler(self.optimizer, settings)
         self.average = WeightAverage(parameters, settings.ema_decay) if settings.ema_decay else None
+        self.divergence = Divergence(parameters)
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")  # pyright: ignore[reportPrivateImportUsage]
         self._schedule_free("train")
 
@@ -64,14 +69,13 @@ class Trainer:
         for companion in beside:
             total += companion.finish()
         if not math.isfinite(total):
-            remedy = "Lower the learning_rate, or choose fp32 as precision."
-            raise InputError(f"the loss became {total} at step {step + 1}.", field="learning_rate", remedy=remedy)
+            raise InputError(f"the loss became {total} at step {step + 1}.", field="learning_rate", remedy=SMALLER)
         self.scaler.unscale_(self.optimizer)
         norm = self._gradient_norm()
         if step == 0:
             self._check_gradients(norm)
         if not math.isfinite(norm) and self.precision != "fp16":
-            raise InputError(f"the gradients became {norm} at step {step + 1}.", field="learning_rate", remedy="Lower it.")
+            raise InputError(f"the gradients became {norm} at step {step + 1}.", field="learning_rate", remedy=SMALLER)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -121,6 +125,7 @@ class Trainer:
             "lr_scheduler": self.lr_scheduler.state_dict(),
             "scaler": self.scaler.state_dict(),
             "average": self.average.state_dict() if self.average else None,
+            "divergence": self.divergence.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, object]) -> int:
@@ -129,10 +134,11 @@ class Trainer:
             for name, tensor in state["parameters"].items():  # pyright: ignore
                 self.parameters[name].copy_(tensor)
         self.optimizer.load_state_dict(state["optimizer"])
-        self.lr_scheduler.load_state_dict(state["lr_scheduler"])
+        restore_lr_scheduler(self.lr_scheduler, state["lr_scheduler"])  # pyright: ignore[reportArgumentType]
         self.scaler.load_state_dict(state["scaler"])  # pyright: ignore[reportArgumentType]
         if self.average:
             self.average.load_state_dict(state["average"])  # pyright: ignore[reportArgumentType]
+        self.divergence.load_state_dict(state["divergence"])  # pyright: ignore[reportArgumentType]
         return int(state["step"])  # pyright: ignore[reportArgumentType]
 
     def _gradient_norm(self) -> float:
@@ -172,14 +178,17 @@ def minimize(
     with companions(parameters, partial(trainer.micro_step, loss), _companions_wanted(settings, device)) as beside:
         for done in range(first + 1, settings.max_steps + 1):
             value = trainer.step(done - 1, loss, beside)
+            warning = trainer.divergence.told_after(done, value)
             if checkpoint and done % settings.checkpoint_every == 0:
                 checkpoint.save(trainer.state_dict(done))
             try:
-                report(StepDone(done, value, float(trainer.lr_scheduler.get_last_lr()[0]), trainer))
+                report(StepDone(done, value, float(trainer.lr_scheduler.get_last_lr()[0]), trainer, warning))
             except BaseException:
                 if checkpoint:
                     checkpoint.save(trainer.state_dict(done))
                 raise
+    if checkpoint:
+        checkpoint.finish(lambda: trainer.state_dict(settings.max_steps))
     trainer.finish()
 
 

@@ -96,7 +96,7 @@ def _unnamed(path: Path, suffix: str) -> str:
     try:
         with open_regular(path) as file:
             kind = picture_type(file.read(16))
-    except PermissionError:
+    except OSError:
         return ""
     return f"it is a picture ({kind}) whose name does not say so, so rename it" if kind else ""
 

@@ -18,6 +18,8 @@ from nodes.diffusion.values import (
     ImageVariationModel,
     LatentDataset,
 )
+from nodes.methods.more_steps import checkpoint_of
+from nodes.methods.reports import tell_step
 from nodes.methods.shown_pictures import embed_views, encode_views
 from nodes.methods.training import settings_for
 
@@ -57,7 +59,6 @@ class InvertCLIP(DenoisingSettings, Node):
         if model.conditioning == "unclip" and self.vectors != 1:
             message = "an unCLIP base takes one image embedding."
             raise InputError(message, field="vectors", remedy="Set it to 1, or use an image variation base.")
-        from nodes.diffusion.checkpoints import Checkpoint
         from nodes.diffusion.devices import choose_device, training_precision
         from nodes.diffusion.train import train
         from nodes.diffusion.variations import load_variation
@@ -72,7 +73,7 @@ class InvertCLIP(DenoisingSettings, Node):
         mean, task = self._task(loaded, settings_for(self, model), latents, files)
         before = task.loss_at_start(context.stop_if_asked)
         context.metric(0, fixed_noise_loss=before)
-        checkpoint = Checkpoint(context.progress_folder) if context.progress_folder else None
+        checkpoint = checkpoint_of(self, context, precision)
         report = _reporter(self, task, context)
         trained = train(task, {"image_embeds": task.vectors}, self, precision=precision, report=report, checkpoint=checkpoint)
         after = task.validation_loss(context.stop_if_asked)
@@ -103,8 +104,7 @@ def _reporter(settings: DenoisingSettings, task: Any, context: RunContext) -> Ca
     """What happens after each step: numbers, and the chance to stop."""
 
     def report(done: Any) -> None:
-        context.metric(done.step, loss=done.loss, learning_rate=done.learning_rate)
-        context.progress(done.step, settings.max_steps)
+        tell_step(done, settings, context)
         if done.step % settings.validation_every == 0 and done.step < settings.max_steps:
             with done.trainer.weights_for_use():
                 context.metric(done.step, fixed_noise_loss=task.validation_loss(context.stop_if_asked))

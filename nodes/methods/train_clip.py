@@ -13,6 +13,8 @@ from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.settings import TrainingSettings
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel
+from nodes.methods.more_steps import checkpoint_of
+from nodes.methods.reports import tell_step
 from nodes.methods.shown_pictures import read_views, repeated
 from nodes.methods.training import check_trained, keep_tensors
 
@@ -43,7 +45,6 @@ class TrainCLIP(TrainingSettings, Node):
 
     def run(self, model: DiffusionModel, captions: CaptionedDataset, context: RunContext) -> DiffusionModel:
         check_trained(model.adapters)
-        from nodes.diffusion.checkpoints import Checkpoint
         from nodes.diffusion.clip_training import CLIPTask, TrainedCLIP
         from nodes.diffusion.devices import choose_device, training_precision
         from nodes.diffusion.loading import load
@@ -54,6 +55,7 @@ class TrainCLIP(TrainingSettings, Node):
         if model.family == "sdxl":
             raise InputError("SDXL has two text encoders.", field="model", remedy="Use a model of the SD 1.x or SD 2.x family.")
         device = choose_device(context.device)
+        precision = training_precision(device, self.precision)
         loaded = load(model, context.locate(model.digest), device=device)
         earlier = [adapter for adapter in model.adapters if isinstance(adapter, WeightChange) and adapter.text_encoder]
         with applied(earlier, loaded):
@@ -69,9 +71,9 @@ class TrainCLIP(TrainingSettings, Node):
             task.loss,
             self,
             device=device,
-            precision=training_precision(device, self.precision),
+            precision=precision,
             report=partial(self._report, task.recall, sorted(held)[:MEASURED], context),
-            checkpoint=Checkpoint(context.progress_folder) if context.progress_folder else None,
+            checkpoint=checkpoint_of(self, context, precision),
         )
         tensors = {name: p.detach().float().cpu() for name, p in parameters.items() if name != "logit_scale"}
         weights = keep_tensors(tensors, context)
@@ -88,8 +90,7 @@ class TrainCLIP(TrainingSettings, Node):
 
     def _report(self, recall: Callable[[Sequence[int]], float], held: list[int], context: RunContext, done: Any) -> None:
         """Tell the numbers of a step, and let the person stop."""
-        context.metric(done.step, loss=done.loss, learning_rate=done.learning_rate)
-        context.progress(done.step, self.max_steps)
+        tell_step(done, self, context)
         if held and (done.step == self.max_steps or done.step % self.validation_every == 0):
             with done.trainer.weights_for_use(), done.trainer.autocast():
                 context.metric(done.step, recall_at_1=recall(held))

@@ -18,6 +18,8 @@ from nodes.diffusion.values import (
     text_identity,
 )
 from nodes.methods.costs import Costs
+from nodes.methods.more_steps import checkpoint_of
+from nodes.methods.reports import tell_step
 
 PREVIEW_CAPTIONS = 2
 """Captions that previews show when no prompts are set."""
@@ -50,7 +52,6 @@ def train_untrained(
 
     `make_task` gets the model in memory and the settings as they hold for it, and returns the loss on `texts`.
     """
-    from nodes.diffusion.checkpoints import Checkpoint
     from nodes.diffusion.devices import choose_device, resident_precision, training_precision
     from nodes.diffusion.loading import load
     from nodes.diffusion.overlays import applied
@@ -59,7 +60,6 @@ def train_untrained(
     device = choose_device(context.device)
     precision = training_precision(device, settings.precision)
     loaded = load(model, context.locate(model.digest), device=device, precision=resident_precision(device, precision))
-    checkpoint = Checkpoint(context.progress_folder) if context.progress_folder else None
     with applied(model.adapters, loaded) as laid:
         _check_cuts(texts, loaded, model.max_token_length, context)
         task = make_task(loaded, settings_for(settings, model))
@@ -70,6 +70,7 @@ def train_untrained(
         if settings.preview_every and not prompts:
             context.message("no previews: preview_prompt is empty, and so are all captions.", "warning")
         report = _reporter(settings, context, task, model, costs, prompts)
+        checkpoint = checkpoint_of(settings, context, precision, costs)
         trained = train(task, parameters, settings, precision=precision, report=report, checkpoint=checkpoint)
     adapters = list(model.adapters)
     for number in new:
@@ -121,8 +122,7 @@ def _reporter(
 
     def report(done: Any) -> None:
         costs.after_step()
-        context.metric(done.step, loss=done.loss, learning_rate=done.learning_rate)
-        context.progress(done.step, settings.max_steps)
+        tell_step(done, settings, context)
         last = done.step == settings.max_steps
         if task.validation and (last or done.step % settings.validation_every == 0):
             with done.trainer.weights_for_use(), done.trainer.autocast():

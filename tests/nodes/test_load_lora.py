@@ -105,6 +105,18 @@ def test_both_names_of_the_unet_s_blocks_are_known(place: Place, layer: str) -> 
         torch.testing.assert_close(place.change(model, f"unet.{layer}"), expected, rtol=0, atol=1e-5)
 
 
+def test_layers_that_change_nothing_are_told_of(sd1: Place) -> None:
+    down, up = sd1.random(2, 32), sd1.random(32, 2)
+    name, other = (layer.replace(".", "_") for layer in (ATTENTION, ATTENTION.replace("to_q", "to_v")))
+    pairs = {f"lora_unet_{n}.lora_{leaf}.weight": t.clone() for n in (name, other) for leaf, t in (("down", down), ("up", up))}
+    sd1.load(pairs)
+    assert sd1.desk.messages.texts == []
+    model = sd1.load({**pairs, f"lora_unet_{name}.alpha": torch.tensor(0.0)})
+    assert model.adapters
+    (text,) = sd1.desk.messages.texts
+    assert text.startswith(f"1 of 2 layers change nothing, such as unet.{ATTENTION}: their alpha")
+
+
 def test_sdxl_s_published_places() -> None:
     """Of the published SDXL base: two, two and two resnets, attention in the lower two blocks."""
     from nodes.diffusion.lora_spellings import stability_names

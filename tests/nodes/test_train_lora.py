@@ -16,6 +16,7 @@ from nodes.diffusion.values import text_identity
 from nodes.methods.train_lora import TrainLoRA
 from tests.diffusion.test_train import Bench, make_bench
 from tests.models import handle
+from tests.nodes.desk import Messages
 
 FAMILIES = ["sd1", "sd2", "sdxl"]
 
@@ -129,6 +130,14 @@ def test_a_second_adapter_is_trained_on_top_of_the_first_which_stays(tmp_path: P
     assert first.adapters[0].weights.read_bytes() == kept
     alone = setting.train(InjectLoRA(rank=1, seed=3).run(setting.model, setting.context))
     assert alone.adapters[0].weights.read_bytes() != second.adapters[1].weights.read_bytes()
+
+
+@pytest.mark.parametrize(("warm_up", "said"), [(1, False), (2, True), (100, True)])
+def test_a_warm_up_that_the_training_does_not_survive_is_told(tmp_path: Path, warm_up: int, said: bool) -> None:
+    setting, messages = Setting(tmp_path, "sd1"), Messages()
+    node = TrainLoRA(max_steps=2, batch_size=2, lr_warmup_steps=warm_up)
+    node.run(setting.inject(), setting.latents, replace(setting.context, reporter=messages), setting.embeddings)
+    assert [f"The warm-up takes {warm_up} steps" in text for text in messages.texts] == [True] * said
 
 
 def test_zero_terminal_snr_stays_with_the_model(tmp_path: Path) -> None:

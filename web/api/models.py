@@ -252,6 +252,22 @@ class RunDetails(_Message):
     document: Workflow
 
 
+class ComparableRun(_Message):
+    """A run whose curves can be laid beside another's."""
+
+    run: str
+    workflow: str
+    created: float
+    differs: list[str]
+    """Fields that it sets otherwise, as `learning_rate 0.001`."""
+
+
+class ComparableRuns(_Message):
+    """Runs with curves, newest first."""
+
+    runs: list[ComparableRun]
+
+
 class MoveRequest(_Message):
     """The wanted place in the queue, counted from 0."""
 

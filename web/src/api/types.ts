@@ -72,6 +72,30 @@ export interface CaptionsRequest {
   };
 }
 /**
+ * A run whose curves can be laid beside another's.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "ComparableRun".
+ */
+export interface ComparableRun {
+  run: string;
+  workflow: string;
+  created: number;
+  /**
+   * Fields that it sets otherwise, as `learning_rate 0.001`.
+   */
+  differs: string[];
+}
+/**
+ * Runs with curves, newest first.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "ComparableRuns".
+ */
+export interface ComparableRuns {
+  runs: ComparableRun[];
+}
+/**
  * The pictures of a folder.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
