@@ -36,7 +36,7 @@ export const text = {
   unknownType: (type: string) => `There is no node type ${type}. Install the package that brings it.`,
   optional: "optional",
   boundary: { in: "Comes from outside the subgraph", out: "Goes out of the subgraph" },
-  oneOfThese: (number: number) => `one of these ${number === 2 ? "two" : number}`,
+  oneOfThese: (number: number) => `one of ${number}`,
   oneOf: (names: string[]) => `one of ${names.join(" and ")} is needed`,
   many: "several",
   fromWire: "from a wire",
