@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, FailFast, Field, JsonValue, ValidationError, model_validator
 from pydantic_core import to_json
 
-from graph_runtime.errors import Problem, WorkflowError, readable
+from graph_runtime.errors import Problem, WorkflowError
 from graph_runtime.files import write_atomic
+from graph_runtime.wording import readable
 
 FORMAT = "latentloom/1"
 MAX_BYTES = 20 * 2**20
