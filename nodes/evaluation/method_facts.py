@@ -51,7 +51,7 @@ def method_facts(model: DiffusionModel, scores: Mapping[str, float], drift: floa
         method=METHODS.get(costs.get("method", ""), " + ".join(adapter.label for adapter in model.adapters)),
         trained=" and ".join(dict.fromkeys(what_is_trained(adapter) for adapter in model.adapters)),
         parameters=sum(map(_numbers, files)),
-        file_bytes=sum(_saved_bytes(adapter, context.locate(model.digest)) for adapter in model.adapters),
+        file_bytes=sum(saved_bytes(adapter, context.locate(model.digest)) for adapter in model.adapters),
         steps=costs.get("steps"),
         seconds=costs.get("seconds"),
         peak_memory=costs.get("peak_memory"),
@@ -72,11 +72,16 @@ def what_is_trained(adapter: Adapter) -> str:
             return adapter.label
 
 
-def _saved_bytes(adapter: Adapter, folder: Path) -> int:
-    """Bytes of numbers in the file that it is saved to: half precision but for words and hypernetworks."""
+def saved_bytes(adapter: Adapter, base: Path) -> int:
+    """Bytes of numbers in the file that it is saved to: half precision but for words and hypernetworks.
+
+    `base` is the folder or the single file of the model that it changes.
+    """
     assert adapter.weights is not None
     if isinstance(adapter, WeightChange) and not adapter.endings:  # saved as a whole model
-        return 2 * sum(map(_numbers, folder.glob("*/*.safetensors")))
+        if base.is_dir():
+            return 2 * sum(map(_numbers, base.glob("*/*.safetensors")))
+        return 2 * _numbers(base) if base.suffix.lower() == ".safetensors" else base.stat().st_size  # a pickle's size says most
     return _numbers(adapter.weights) * (2 if isinstance(adapter, LowRankAdapter) else 4)
 
 
