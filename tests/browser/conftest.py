@@ -17,8 +17,6 @@ PICTURES = ("anchor.webp", "bread.webp", "cactus.webp", "candle.webp")
 expect.set_options(timeout=PATIENCE_MS)
 
 
-# before xdist reads the marks, also where this folder alone is collected
-@pytest.hookimpl(tryfirst=True)
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Keep a picture of every open page when a test fails."""
