@@ -28,7 +28,8 @@ def checkpoint_of(
     if not context.stem:
         return Checkpoint(context.progress_folder)
     key = f"training:{context.stem}:{precision}"
-    kept: Kept | None = context.find_item(key)
+    asked = context.find_item(f"{key}:{settings.continue_from}") if settings.continue_from else None
+    kept: Kept | None = asked or context.find_item(key)
     earlier = None
     if kept and kept["steps"] < settings.max_steps and not Checkpoint(context.progress_folder).begun():
         earlier = kept["file"] if _leads_on(kept, settings) else None
@@ -70,4 +71,7 @@ def _keep(
     fits = bytes_of(state) <= context.store.spare_bytes
     file = context.add_file(".pt", lambda path: torch.save(state, path)) if fits else None
     spent = [costs.seconds, costs.peak_memory] if costs else [0.0, 0]
-    context.keep_item(key, {"steps": settings.max_steps, "file": file, "costs": spent})
+    found: Kept = {"steps": settings.max_steps, "file": file, "costs": spent}
+    context.keep_item(key, found)
+    if not steady:  # a longer training begun anew must not take its place
+        context.keep_item(f"{key}:{settings.max_steps}", found)
