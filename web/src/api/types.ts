@@ -760,7 +760,7 @@ export interface RunSummary {
   started: number | null;
   finished: number | null;
   /**
-   * Why it failed, when that is no matter of one node's own error.
+   * Why it failed, with the nodes that did.
    */
   problems: ProblemReport[];
   artifacts: PublishedArtifact[];

@@ -1,7 +1,7 @@
 import { lazy, memo, Suspense, useState } from "react";
 import { address } from "../api/client";
 import type { NodeView } from "../graph/runView";
-import { baseName } from "../panels/words";
+import { baseName } from "../panels/times";
 import { currentTab, useEditor } from "../state/editor";
 import { useRuns } from "../state/runs";
 import { openDialog } from "../state/ui";

@@ -3,7 +3,7 @@ import type { RunView } from "../graph/runView";
 import { openFiles, sampleFile } from "../state/actions";
 import { openDialog } from "../state/ui";
 import { text } from "../text/en";
-import { baseName } from "./words";
+import { baseName } from "./times";
 
 const isPictureName = (name: string) => /\.(png|webp|jpe?g)$/i.test(name);
 
