@@ -270,7 +270,7 @@ export const text = {
   useFolder: "Use this folder",
   pictureCount: (number: number) => count(number, "picture", "pictures"),
   zoom: "Zoom",
-  beforeAfter: "Compare with the first",
+  compareWith: (caption: string) => `Compare with ${caption}`,
   previous: "Previous",
   next: "Next",
   filter: "Filter by name or caption",
