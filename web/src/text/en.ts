@@ -169,6 +169,8 @@ export const text = {
   stepsOf: (step: number, total: number) => `${step} of ${total}`,
   pace: (pace: number) => `${pace >= 10 ? Math.round(pace) : pace.toFixed(1)} steps/s`,
   left: (time: string) => `${time} left`,
+  wholeRun: "Whole run",
+  leftOfRun: (time: string, isAll: boolean) => (isAll ? `about ${time} left` : `at least ${time} left`),
   cancel: "Cancel",
   retry: "Run again",
   runStates: {
