@@ -1,6 +1,7 @@
 """The command line `latentloom`: run, validate, plan, nodes, cache, inspect, serve."""
 
 import argparse
+import io
 import json
 import os
 import signal
@@ -31,6 +32,8 @@ STATUS = {"succeeded": DONE, "failed": NODE_FAILED, "interrupted": INTERRUPTED}
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status; every expected failure is one clear message."""
     options = parse_arguments(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what files carry may be no text, such as half a surrogate pair
+        sys.stdout.reconfigure(errors="backslashreplace")
     commands = {
         "run": run_command,
         "validate": validate_command,

@@ -234,6 +234,7 @@ class _Run:
             located=around.located,
             provenance=self._provenance(step),
             fingerprint=step.fingerprint,
+            stem=step.stem,
             progress_folder=progress_folder,
             stop_requested=around.stop_requested,
             watch=watch,

@@ -7,9 +7,10 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
+from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -17,7 +18,10 @@ from graph_runtime.context import METADATA_KEY
 from graph_runtime.node import NodeType
 from graph_runtime.workflow import NodeEntry, Workflow
 
-MAX_HEADER = 100 * 2**20
+MAX_HEADER = 24 * 2**20
+"""JSON takes up to 25 times its length in memory; all names of a model's tensors have one megabyte, workflows hardly more."""
+MAX_OPCODES = 500_000
+"""Pickles of this program's files have some thousands."""
 
 
 @cache
@@ -62,8 +66,8 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
         text = None
         if start == b"\x89PNG\r\n\x1a\n":
             try:
-                text = next((text for name, text in _png_texts(path) if name == METADATA_KEY), None)
-            except (zlib.error, IndexError, UnicodeDecodeError):
+                text = _png_text(path, METADATA_KEY)
+            except (zlib.error, IndexError, ValueError):
                 raise ValueError(f"A text inside {path.name} is damaged.") from None
         elif path.suffix == ".safetensors":
             text = safetensors_metadata(path).get(METADATA_KEY)
@@ -105,30 +109,39 @@ def _text_in_pickle(path: Path, key: str) -> str | None:
         with zipfile.ZipFile(path) as archive:
             pickled = archive.getinfo("archive/data.pkl")
             opcodes = pickletools.genops(archive.read(pickled) if pickled.file_size <= MAX_HEADER else b"")
-            texts = [argument for opcode, argument, _ in opcodes if "UNICODE" in opcode.name]
+            texts = [argument for opcode, argument, _ in islice(opcodes, MAX_OPCODES) if "UNICODE" in opcode.name]
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError, NotImplementedError, RuntimeError, zlib.error):
         return None
     return texts[texts.index(key) + 1] if key in texts[:-1] else None
 
 
-def _png_texts(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield (keyword, text) of every text chunk of a PNG (tEXt, zTXt and iTXt of the PNG specification, 11.3.4)."""
+def _png_text(path: Path, wanted: str) -> str | None:
+    """Return the first text under a keyword in a PNG (tEXt, zTXt and iTXt of the PNG specification, 11.3.4)."""
     with path.open("rb") as file:
         file.seek(8)
         while len(head := file.read(8)) == 8:
             length, kind = struct.unpack(">I4s", head)
-            if kind not in (b"tEXt", b"zTXt", b"iTXt") or length > MAX_HEADER:
-                file.seek(length + 4, 1)
-                continue
-            keyword, _, rest = file.read(length).partition(b"\0")
-            file.seek(4, 1)
-            yield keyword.decode("latin-1"), _text_of(kind, rest)
+            content = file.read(length) if kind in (b"tEXt", b"zTXt", b"iTXt") and length <= MAX_HEADER else b""
+            keyword, _, rest = content.partition(b"\0")
+            if keyword.decode("latin-1") == wanted:
+                return _text_of(kind, rest)
+            file.seek(length - len(content) + 4, 1)
+    return None
 
 
 def _text_of(kind: bytes, rest: bytes) -> str:
     if kind == b"tEXt":
         return rest.decode("latin-1")
     if kind == b"zTXt":
-        return zlib.decompress(rest[1:]).decode("latin-1")
+        return _decompressed(rest[1:]).decode("latin-1")
     compressed, content = rest[0], rest[2:].split(b"\0", 2)[2]
-    return (zlib.decompress(content) if compressed else content).decode("utf-8")
+    return (_decompressed(content) if compressed else content).decode("utf-8")
+
+
+def _decompressed(content: bytes) -> bytes:
+    """Return what was compressed; raise ValueError when it is longer than any text of ours, or cut off."""
+    stream = zlib.decompressobj()
+    found = stream.decompress(content, MAX_HEADER)
+    if not stream.eof:
+        raise ValueError("the text is too long")
+    return found

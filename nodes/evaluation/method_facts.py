@@ -1,6 +1,5 @@
 """What is told of one method: what it trained, how large that is, what it cost, what it learned."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +8,9 @@ from typing import Any
 
 from graph_runtime.context import RunContext
 from nodes.diffusion.adapters import Adapter, LowRankAdapter, TokenEmbedding, WeightChange
-from nodes.diffusion.opening import open_regular
+from nodes.diffusion.layouts.single_files import is_single_file, read_single_file
+from nodes.diffusion.merging.views import is_part
+from nodes.diffusion.safetensors_header import read_header
 from nodes.diffusion.values import DiffusionModel
 
 METHODS = {
@@ -72,21 +73,18 @@ def what_is_trained(adapter: Adapter) -> str:
             return adapter.label
 
 
-def saved_bytes(adapter: Adapter, base: Path) -> int:
-    """Bytes of numbers in the file that it is saved to: half precision but for words and hypernetworks.
-
-    `base` is the folder or the single file of the model that it changes.
-    """
+def saved_bytes(adapter: Adapter, folder: Path) -> int:
+    """Bytes of numbers in the file that it is saved to: half precision but for words and hypernetworks."""
     assert adapter.weights is not None
     if isinstance(adapter, WeightChange) and not adapter.endings:  # saved as a whole model
-        if base.is_dir():
-            return 2 * sum(map(_numbers, base.glob("*/*.safetensors")))
-        return 2 * _numbers(base) if base.suffix.lower() == ".safetensors" else base.stat().st_size  # a pickle's size says most
+        if is_single_file(folder):
+            shapes = read_single_file(folder).shapes
+            return 2 * sum(math.prod(shape) for name, shape in shapes.items() if is_part(name, ("unet", "vae", "text_encoder")))
+        return 2 * sum(map(_numbers, folder.glob("*/*.safetensors")))
     return _numbers(adapter.weights) * (2 if isinstance(adapter, LowRankAdapter) else 4)
 
 
 def _numbers(file: Path) -> int:
     """How many numbers a safetensors file holds, from its header alone."""
-    with open_regular(file) as opened:
-        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+    header, _ = read_header(file)
     return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")

@@ -6,13 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from graph_runtime import __main__ as cli
-from graph_runtime import reports
+from graph_runtime import provenance, reports
 from graph_runtime.arguments import parse_arguments
 from graph_runtime.provenance import safetensors_header
 from tests.graph_runtime.conftest import document
@@ -237,6 +239,54 @@ def test_inspect_refuses_other_files_and_damaged_pictures(shell: Shell) -> None:
     (shell.folder / "x.png").write_bytes(png)
     status, _, err = shell("inspect", str(shell.folder / "x.png"))
     assert (status, "damaged" in err) == (2, True)
+
+
+def png(kind: bytes, content: bytes) -> bytes:
+    """A PNG that holds one chunk of text."""
+    return b"\x89PNG\r\n\x1a\n" + len(content).to_bytes(4, "big") + kind + content + b"\0\0\0\0"
+
+
+CARRIED = b'{"workflow": {"format": "latentloom/1", "name": "%s"}}'
+
+
+@pytest.mark.parametrize(
+    ("kind", "start", "other"),
+    [(b"zTXt", b"latentloom\0\0", b"another\0\0"), (b"iTXt", b"latentloom\0\1\0\0\0", b"another\0\1\0\0\0")],
+)
+def test_a_text_is_decompressed_up_to_a_limit(shell: Shell, monkeypatch: Any, kind: bytes, start: bytes, other: bytes) -> None:
+    monkeypatch.setattr(provenance, "MAX_HEADER", 2000)
+    path, bomb = shell.folder / "x.png", zlib.compress(b"0" * 1_000_000)
+    path.write_bytes(png(kind, start + zlib.compress(CARRIED % b"w")))
+    assert json.loads(shell("inspect", str(path), "--workflow")[1])["name"] == "w"
+    path.write_bytes(png(kind, other + bomb) + png(kind, start + zlib.compress(CARRIED % b"w"))[8:])
+    assert json.loads(shell("inspect", str(path), "--workflow")[1])["name"] == "w"
+    path.write_bytes(png(kind, start + bomb))
+    status, _, err = shell("inspect", str(path))
+    assert (status, "damaged" in err) == (2, True)
+
+
+def test_what_is_no_text_is_shown_as_json_writes_it(shell: Shell) -> None:
+    path = shell.folder / "x.png"
+    path.write_bytes(png(b"tEXt", b"latentloom\0" + CARRIED % rb"\ud800"))
+    status, out, _ = shell("inspect", str(path), "--workflow")
+    assert (status, json.loads(out)["name"]) == (0, "\ud800")
+
+
+def test_a_header_longer_than_any_model_has_is_not_parsed(shell: Shell, monkeypatch: Any) -> None:
+    monkeypatch.setattr(provenance, "MAX_HEADER", 2000)
+    header = b'{"a":[' + b"[]," * 1000 + b"[]]}"
+    path = shell.folder / "x.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    assert shell("inspect", str(path))[0] == 2
+
+
+def test_of_a_pickle_only_so_many_opcodes_are_read(shell: Shell, monkeypatch: Any) -> None:
+    monkeypatch.setattr(provenance, "MAX_OPCODES", 1000)
+    with zipfile.ZipFile(path := shell.folder / "x.pt", "w") as archive:
+        archive.writestr("archive/data.pkl", b"V\n" * 2000 + b"Voptional_info\nV" + CARRIED % b"w" + b"\n.")
+    assert shell("inspect", str(path))[0] == 2
+    monkeypatch.setattr(provenance, "MAX_OPCODES", 3000)
+    assert shell("inspect", str(path))[0] == 0
 
 
 def test_a_typed_path_with_nothing_at_it_says_so(shell: Shell) -> None:

@@ -8,15 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from graph_runtime.context import RunContext
-from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import ImageDataset, ImageSet
 from nodes.evaluation.compare_methods import CompareMethods
 from nodes.evaluation.judge import Judge
-from nodes.evaluation.method_facts import saved_bytes
 from nodes.sampling.sample_images import SampleImages
 from tests.models import BUNDLED
 from tests.nodes.desk import Desk, images
@@ -118,15 +115,3 @@ def test_costs_of_a_training_that_was_interrupted_add_up(tmp_path: Path) -> None
     again.after_step()
     assert again.seconds > 100
     assert again.peak_memory > 7
-
-
-def test_a_whole_model_from_one_file_has_the_bytes_of_its_numbers(tmp_path: Path) -> None:
-    tensors = {"weight": torch.zeros(3, 5), "bias": torch.zeros(7)}
-    change = WeightChange(name="tuned", weights=tmp_path / "change.safetensors")
-    (tmp_path / "model" / "unet").mkdir(parents=True)
-    for place in ("model.safetensors", "model/unet/weights.safetensors"):
-        save_file(tensors, tmp_path / place)
-    torch.save(tensors, tmp_path / "model.ckpt")
-    assert saved_bytes(change, tmp_path / "model.safetensors") == 2 * 22
-    assert saved_bytes(change, tmp_path / "model") == 2 * 22
-    assert saved_bytes(change, tmp_path / "model.ckpt") == (tmp_path / "model.ckpt").stat().st_size
