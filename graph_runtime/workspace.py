@@ -8,7 +8,7 @@ from pathlib import Path, PureWindowsPath
 
 from graph_runtime.hub_cache import snapshots_in
 from graph_runtime.outside import Content, Known, Listing
-from graph_runtime.reading import is_settled, open_below, stamp_of
+from graph_runtime.reading import is_settled, open_below, open_regular, stamp_of
 
 FileDigest = Callable[[Path], str]
 ATTEMPTS = 3
@@ -67,7 +67,8 @@ class Workspace:
     def open(self, path: str) -> BufferedReader:
         """Open a regular file where `resolve` finds it; links that have been put into its way since then are not followed."""
         place = self.resolve(path)
-        return open_below(next(folder for folder in self._allowed if place.is_relative_to(folder)), place)
+        root = next((folder for folder in self._allowed if place.is_relative_to(folder)), None)
+        return open_below(root, place) if root else open_regular(place)
 
     def beside(self, path: str, name: str) -> Path | None:
         """Return what lies as `name` beside a file, or beside what that is a link to; None when there is no such file."""
