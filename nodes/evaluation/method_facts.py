@@ -1,6 +1,5 @@
 """What is told of one method: what it trained, how large that is, what it cost, what it learned."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +8,9 @@ from typing import Any
 
 from graph_runtime.context import RunContext
 from nodes.diffusion.adapters import Adapter, LowRankAdapter, TokenEmbedding, WeightChange
-from nodes.diffusion.opening import open_regular
+from nodes.diffusion.layouts.single_files import is_single_file, read_single_file
+from nodes.diffusion.merging.views import is_part
+from nodes.diffusion.safetensors_header import read_header
 from nodes.diffusion.values import DiffusionModel
 
 METHODS = {
@@ -51,7 +52,7 @@ def method_facts(model: DiffusionModel, scores: Mapping[str, float], drift: floa
         method=METHODS.get(costs.get("method", ""), " + ".join(adapter.label for adapter in model.adapters)),
         trained=" and ".join(dict.fromkeys(what_is_trained(adapter) for adapter in model.adapters)),
         parameters=sum(map(_numbers, files)),
-        file_bytes=sum(_saved_bytes(adapter, context.locate(model.digest)) for adapter in model.adapters),
+        file_bytes=sum(saved_bytes(adapter, context.locate(model.digest)) for adapter in model.adapters),
         steps=costs.get("steps"),
         seconds=costs.get("seconds"),
         peak_memory=costs.get("peak_memory"),
@@ -72,16 +73,18 @@ def what_is_trained(adapter: Adapter) -> str:
             return adapter.label
 
 
-def _saved_bytes(adapter: Adapter, folder: Path) -> int:
+def saved_bytes(adapter: Adapter, folder: Path) -> int:
     """Bytes of numbers in the file that it is saved to: half precision but for words and hypernetworks."""
     assert adapter.weights is not None
     if isinstance(adapter, WeightChange) and not adapter.endings:  # saved as a whole model
+        if is_single_file(folder):
+            shapes = read_single_file(folder).shapes
+            return 2 * sum(math.prod(shape) for name, shape in shapes.items() if is_part(name, ("unet", "vae", "text_encoder")))
         return 2 * sum(map(_numbers, folder.glob("*/*.safetensors")))
     return _numbers(adapter.weights) * (2 if isinstance(adapter, LowRankAdapter) else 4)
 
 
 def _numbers(file: Path) -> int:
     """How many numbers a safetensors file holds, from its header alone."""
-    with open_regular(file) as opened:
-        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+    header, _ = read_header(file)
     return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")

@@ -24,11 +24,11 @@ export const Socket = memo(function Socket({ node, socket, side, choice }: Props
   const isWired = useIsWired(node, [socket.name], side);
   const isAnyWired = useIsWired(node, choice ?? [], side);
   const outer = useEditor((state) => outerName(currentTab(state), endText({ node, name: socket.name }), side));
-  const isWanting = !outer && (choice ? !isAnyWired : isRequired && !isWired);
+  const isWanting = choice ? !isAnyWired : isRequired && !isWired;
   const name = socket.name === "output" && side === "out" ? typeWords(socket.type) : nameWords(socket.name);
   return (
-    <li className={`socket ${side}`} title={typeWords(socket.type)}>
-      <Plug node={node} name={socket.name} type={socket.type} side={side} isWired={isWired || outer !== ""} />
+    <li className={`socket ${side}`} title={choice ? text.oneOf(choice) : typeWords(socket.type)}>
+      <Plug node={node} name={socket.name} type={socket.type} side={side} isWired={isWired} />
       {outer && (
         <span className={`boundary ${side}`} title={text.boundary[side]}>
           {nameWords(outer)}
@@ -45,13 +45,14 @@ export const Socket = memo(function Socket({ node, socket, side, choice }: Props
   );
 });
 
-/** Whether a wire ends or begins at one of these sockets. */
+/** Whether a wire ends or begins at one of these sockets, or comes or goes through the subgraph that they are in. */
 export function useIsWired(node: string, names: string[], side: "in" | "out"): boolean {
   return useEditor((state) => {
     const tab = currentTab(state);
     if (!tab) return false;
     const places = names.map((name) => endText({ node, name }));
-    return wiresOf(shownDocument(tab)).some((wire) => places.includes(side === "in" ? wire.to : wire.from));
+    const isHere = wiresOf(shownDocument(tab)).some((wire) => places.includes(side === "in" ? wire.to : wire.from));
+    return isHere || places.some((place) => outerName(tab, place, side) !== "");
   });
 }
 
