@@ -1,6 +1,6 @@
 """Memory tier and disk tier: content-addressed files, values by key, atomic, size-capped, safe for several processes."""
 
-import contextlib
+import math
 import os
 import shutil
 import tempfile
@@ -16,7 +16,7 @@ from graph_runtime.context import Sha256
 from graph_runtime.errors import DamagedCache
 from graph_runtime.index import Entry, Index
 from graph_runtime.locks import FileLock
-from graph_runtime.reading import digest_file
+from graph_runtime.reading import NotRegular, digest_file, is_settled, stamp_of
 
 MISS = object()
 """Returned by `get` for what the cache does not hold."""
@@ -36,6 +36,7 @@ class Cache:
             for part in ("files", "temporary", "progress", "sessions"):
                 (self.folder / part).mkdir(parents=True, exist_ok=True)
             self._session = self._begin_session()
+            self._begun = self._session.path.stat().st_mtime
         except OSError as error:
             raise DamagedCache(f"The cache folder {folder} cannot be used: {error.strerror}.") from None
         self._index = Index(self.folder / "index.sqlite")
@@ -46,8 +47,13 @@ class Cache:
         self._digests: dict[tuple[str, str], str] = {}
         self._verified: dict[str, tuple[int, int]] = {}
         self._flushed = time.monotonic()
-        if any((self.folder / "temporary").iterdir()):
-            self._sweep_temporary(self._oldest_session())
+        self._sweep_temporary(self._oldest_session())
+        self._sweep_locks()
+
+    @property
+    def spare_bytes(self) -> int:
+        """What a file may weigh that is kept only because it could save time: it must not push all else out."""
+        return self.max_bytes // 4
 
     def get(self, key: str, kind: Any = Any) -> Any:
         """Return the value of type `kind` under `key`, or MISS; what is damaged counts as a miss."""
@@ -56,7 +62,7 @@ class Cache:
             self._memory.move_to_end(key)
             return value
         pending = self._pending.get(key)
-        text = pending.text if pending else self._index.get(key)
+        text = pending.text if pending else self._index.get(key, self._begun)
         if text is None or not all(map(self._sound, codec.files_in(text))):
             return MISS
         try:
@@ -110,11 +116,13 @@ class Cache:
 
     def digest(self, file: Path) -> str:
         """Return the sha256 of an outside file; it is read again only when size, times or inode have changed."""
-        status = file.stat()
-        stamp = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
-        known = self._digests.get((str(file), stamp)) or self._index.digest(str(file), stamp)
+        stamp = stamp_of(file)
+        settled, text = is_settled(stamp), f"{stamp.size} {stamp.modified} {stamp.changed} {stamp.inode}"
+        known = self._digests.get((str(file), text)) or self._index.digest(str(file), text)
         if known is None:
-            known = self._digests[str(file), stamp] = digest_file(file)
+            known = digest_file(file)
+            if settled:
+                self._digests[str(file), text] = known
         return known
 
     @contextmanager
@@ -129,7 +137,7 @@ class Cache:
             folder.mkdir(exist_ok=True)
             yield folder
         finally:
-            lock.release()
+            _done_with(lock, self.folder / "progress" / key)
 
     def forget_progress(self, key: str) -> None:
         """Drop the progress of a node that has its result."""
@@ -152,8 +160,7 @@ class Cache:
         if self._index.total()[1] > self.max_bytes:
             self.prune(self.max_bytes)
         self._index.close()
-        self._session.release()
-        self._session.path.unlink(missing_ok=True)
+        self._session.remove()
 
     def info(self) -> dict[str, Any]:
         """Return folder, entries, bytes and cap."""
@@ -176,10 +183,10 @@ class Cache:
             doomed.append(key)
             users.subtract(names)
             excess -= sum(_size(self._path_of(name)) for name in names if not users[name])
-        self._index.delete(doomed)
+        self._index.delete(doomed, protected)
         self._memory.clear()
         self._memory_bytes = 0
-        self._sweep({name for name, count in users.items() if count}, protected)
+        self._sweep({name for _, text, _ in self._index.oldest_first() for name in codec.files_in(text)}, protected)
         self._sweep_progress(time.time() - ABANDONED_SECONDS)
         return before - self._disk_bytes()
 
@@ -196,29 +203,36 @@ class Cache:
         """Remove files that no entry names and leftovers of killed processes, if written before then."""
         self._sweep_temporary(before)
         for file in (self.folder / "files").glob("*/*"):
-            if file.name not in named and file.stat().st_mtime < before:
+            if file.name not in named and _mtime(file) < before:
                 file.unlink(missing_ok=True)
 
     def _sweep_temporary(self, before: float) -> None:
         """Remove leftovers of killed processes: a merge's is as large as a model."""
         for file in (self.folder / "temporary").iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                if file.stat().st_mtime < before:
-                    file.unlink()
+            if _mtime(file) < before:
+                file.unlink(missing_ok=True)
 
     def _sweep_progress(self, before: float) -> None:
         """Remove the progress of trainings that nobody runs and that nobody has touched since then."""
         for folder in [path for path in (self.folder / "progress").iterdir() if path.is_dir()]:
             lock = FileLock(folder.with_name(f"{folder.name}.lock"))
-            if folder.stat().st_mtime < before and lock.acquire():
+            if _mtime(folder) < before and lock.acquire():
                 shutil.rmtree(folder, ignore_errors=True)
-                lock.release()
+                _done_with(lock, folder)
+
+    def _sweep_locks(self) -> None:
+        """Remove the locks that nobody holds and that guard nothing."""
+        for path in (self.folder / "progress").glob("*.lock"):
+            lock, folder = FileLock(path), path.with_suffix("")
+            if not folder.exists() and lock.acquire():
+                _done_with(lock, folder)
 
     def _begin_session(self) -> FileLock:
         handle, name = tempfile.mkstemp(dir=self.folder / "sessions")
         os.close(handle)
         session = FileLock(Path(name))
-        session.acquire()
+        while not session.acquire():  # a process that has just begun takes it for a dead one's, and removes it
+            time.sleep(0.001)
         return session
 
     def _oldest_session(self) -> float:
@@ -229,10 +243,9 @@ class Cache:
             if path == self._session.path:
                 continue
             if lock.acquire():
-                lock.release()
-                path.unlink(missing_ok=True)
+                lock.remove()
             else:
-                living.append(path.stat().st_mtime)
+                living.append(_mtime(path))
         return min(living)
 
     def _remember(self, key: str, value: Any, text: str) -> None:
@@ -245,13 +258,13 @@ class Cache:
     def _sound(self, name: str) -> bool:
         """Whether a store file is there and still has the content that names it."""
         path = self._path_of(name)
-        if not path.is_file():
-            return False
-        stamp = _stamp(path)
-        if self._verified.get(name) != stamp:
-            if digest_file(path) != name.split(".", 1)[0]:
+        try:
+            stamp = _stamp(path)
+            if self._verified.get(name) != stamp and digest_file(path) != name.split(".", 1)[0]:
                 return False
-            self._verified[name] = stamp
+        except (FileNotFoundError, NotRegular):
+            return False
+        self._verified[name] = stamp
         return True
 
     def _path_of(self, name: str) -> Path:
@@ -270,4 +283,23 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _mtime(path: Path) -> float:
+    """When a file was written; of one that another process has removed meanwhile, never to be removed by this one."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
+
+
+def _done_with(lock: FileLock, folder: Path) -> None:
+    """Let go of a lock, and remove it when what it guards is gone."""
+    if folder.exists():
+        lock.release()
+    else:
+        lock.remove()

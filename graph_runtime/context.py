@@ -25,6 +25,10 @@ class Artifact:
     file: Path
     folder: tuple[tuple[str, Path], ...] = ()
     """When it is a folder: all its files by their paths in it, `file` being the first."""
+    caption: str = ""
+    """What a picture shows, in a few words."""
+    group: str = ""
+    """Pictures of the same group are meant to be compared."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,11 @@ class Reporter(Protocol):
 class FileStore(Protocol):
     """Keeps files by content, and remembers per-item results by key."""
 
+    @property
+    def spare_bytes(self) -> int:
+        """What a file may weigh that is kept only because it could save time."""
+        ...
+
     def add_file(self, suffix: str, write: Callable[[Path], object]) -> Path: ...
     def find_item(self, key: str) -> Any: ...
     def keep_item(self, key: str, value: Any) -> None: ...
@@ -62,6 +71,8 @@ class SilentReporter:
 
 class PlainFolder:
     """A file store without memory: every file is new, every item is unknown."""
+
+    spare_bytes = 0
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="latentloom-"))
@@ -103,6 +114,8 @@ class RunContext:
     provenance: Provenance = field(default_factory=Provenance)
     fingerprint: Any = None
     """What the node's `fingerprint` returned in this run."""
+    stem: str = ""
+    """The node's key without the fields that it `continues`: what is kept under it is of runs that differ in these alone."""
     progress_folder: Path | None = None
     """Where a long node keeps what it needs to go on after a crash; emptied when the node finishes. None: nowhere."""
     stop_requested: Callable[[], bool] = lambda: False

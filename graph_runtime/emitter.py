@@ -18,6 +18,8 @@ class Emitter:
     def __init__(self, *listeners: Listener, first: int = 0) -> None:
         self._listeners = listeners
         self._seq = first
+        self.goes_on = first > 0
+        """Whether the run has events from an earlier attempt."""
 
     def emit(self, event: ev.Event) -> None:
         """Number an event and send it to every listener."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from graph_runtime import events as ev
+from graph_runtime import history
 from graph_runtime.cache import MISS, Cache
 from graph_runtime.context import Artifact, Provenance, RunContext
 from graph_runtime.emitter import Emitter, NodeReporter
@@ -78,7 +79,7 @@ def execute(graph: Graph, targets: list[str], around: Surroundings, run_name: st
     """Run what the targets need; return the last event, which says how every node ended."""
     plan = make_plan(graph, targets, around.cache)
     around.cache.flush()  # from now on other processes know what this run uses, and leave it
-    run = _Run(graph, plan, around)
+    run = _Run(graph, plan, around, run_name)
     around.emitter.emit(ev.RunStarted(run=run_name, workflow=graph.workflow.name, targets=targets, nodes=plan.needed))
     for warning in graph.left_out.warnings():
         text = f"{warning.field}: {warning.message}" if warning.field else warning.message
@@ -94,7 +95,8 @@ def execute(graph: Graph, targets: list[str], around: Surroundings, run_name: st
 class _Run:
     """The state of one execution."""
 
-    def __init__(self, graph: Graph, plan: Plan, around: Surroundings) -> None:
+    def __init__(self, graph: Graph, plan: Plan, around: Surroundings, name: str) -> None:
+        self.name = name
         self.graph = graph
         self.plan = plan
         self.around = around
@@ -131,6 +133,7 @@ class _Run:
         try:
             if is_target:
                 self._publish(id)
+            self._tell_of(self.graph.steps[id])
             self.outcomes[id] = FROM_CACHE
             self.around.emitter.emit(ev.NodeFinished(node=id, state="cached", seconds=0.0))
         except OSError as error:
@@ -164,6 +167,7 @@ class _Run:
         with self._progress_folder(step) as folder:
             found = cache.get(step.key, step.type.result) if folder or step.key in self.made else MISS
             if found is not MISS:
+                self._tell_of(step)
                 return found
             if folder:
                 cache.flush()
@@ -175,6 +179,7 @@ class _Run:
             cache.put(step.key, result)
             self.made.add(step.key)
             if folder:
+                history.keep_for(step.key, folder, cache)
                 cache.flush()
                 cache.forget_progress(step.key)
         return result
@@ -212,15 +217,24 @@ class _Run:
         outputs = self.graph.steps[source.node].type.outputs
         return value if list(outputs) == ["output"] else getattr(value, source.output)
 
+    def _reporter(self, step: Step) -> NodeReporter:
+        return NodeReporter(self.around.emitter, step.id, self.around.publisher.keep_preview)
+
+    def _tell_of(self, step: Step) -> None:
+        """Show the curve and the pictures of a node whose result is at hand; a run that goes on has shown them already."""
+        if step.type.cls.resumable and not self.around.emitter.goes_on:
+            history.tell_of(step.key, self.around.cache, self._reporter(step))
+
     def _context(self, step: Step, progress_folder: Path | None, watch: Watch) -> RunContext:
-        around = self.around
+        around, reporter = self.around, self._reporter(step)
         return RunContext(
             device=around.device,
-            reporter=NodeReporter(around.emitter, step.id, around.publisher.keep_preview),
+            reporter=history.History(reporter, progress_folder, self.name) if progress_folder else reporter,
             store=around.cache,
             located=around.located,
             provenance=self._provenance(step),
             fingerprint=step.fingerprint,
+            stem=step.stem,
             progress_folder=progress_folder,
             stop_requested=around.stop_requested,
             watch=watch,

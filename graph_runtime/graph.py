@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from graph_runtime.errors import Problem, WorkflowError, readable
+from graph_runtime.errors import Problem, WorkflowError
 from graph_runtime.modes import LeftOut, apply_modes
 from graph_runtime.node import NodeType, OutsideFiles
 from graph_runtime.steps import Source, Step, ordered
+from graph_runtime.wording import readable
 from graph_runtime.workflow import Workflow
 
 if TYPE_CHECKING:
@@ -95,15 +96,23 @@ def compute_keys(graph: Graph, files: OutsideFiles, carried: Mapping[str, Any]) 
         except (OSError, ValueError) as error:
             problems.append(problem_of(error, step))
         step.key = _digest(_identity(step, graph, document))
+        if continued := step.type.cls.continues:
+            step.stem = _digest(_identity(step, graph, document, without=continued))
     if problems:
         raise WorkflowError(*problems)
 
 
-def _identity(step: Step, graph: Graph, document: str) -> str:
-    """Return everything that a result depends on, as one text; control characters separate what could run together."""
-    fields = step.node.model_dump_json(exclude=step.type.not_in_key) if step.node else _canonical(step.fields)
+def _identity(step: Step, graph: Graph, document: str, without: frozenset[str] = frozenset()) -> str:
+    """Return everything that a result depends on, as one text; control characters separate what could run together.
+
+    What some fields say, or what arrives at them, is left out if asked for.
+    """
+    if step.node:
+        fields = step.node.model_dump_json(exclude=step.type.not_in_key | without)
+    else:
+        fields = _canonical({name: value for name, value in step.fields.items() if name not in without})
     parts = [f"{KEY_FORMAT} {step.type.identity} {step.type.cls.version}", fields, _canonical(step.fingerprint)]
-    for name in sorted(step.inputs):
+    for name in sorted(step.inputs.keys() - without):
         parts += (f"{name} {graph.steps[source.node].key} {source.output}" for source in step.inputs[name])
     if step.type.cls.side_effects:
         parts.append(document)

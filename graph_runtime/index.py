@@ -97,10 +97,23 @@ class Index:
                 db.executescript(f"BEGIN IMMEDIATE; {MOVE} COMMIT;")
         return db
 
-    def get(self, key: str) -> str | None:
-        """Return the text stored under `key`; a damaged row counts as absent."""
-        row = self._row(f"SELECT {TEXT}, seal FROM entries WHERE key = ?", key)
-        return row[0] if row and row[0] and row[1] == seal(key, row[0]) else None
+    def get(self, key: str, since: float = 0.0) -> str | None:
+        """Return the text stored under `key`; a damaged row counts as absent.
+
+        One that was used last before `since` counts as used from now on, so that nobody evicts it between this and `write`.
+        """
+        row = self._row(f"SELECT {TEXT}, seal, last_used FROM entries WHERE key = ?", key)
+        if not row or not row[0] or row[1] != seal(key, row[0]):
+            return None
+        return row[0] if row[2] >= since or self._still_there(key) else None
+
+    def _still_there(self, key: str) -> bool:
+        """Mark an entry as used; False when it has been evicted meanwhile."""
+        try:
+            with self._transaction():
+                return self._db.execute("UPDATE entries SET last_used = ? WHERE key = ?", (time.time(), key)).rowcount > 0
+        except OSError:  # a full disk keeps nobody from reading
+            return True
 
     def write(self, entries: Iterable[Entry], used: Iterable[str]) -> None:
         """Store entries and mark others as used, in one transaction."""
@@ -119,11 +132,12 @@ class Index:
         """Yield (key, text, last use), least recently used first."""
         yield from self._db.execute(f"SELECT key, coalesce({TEXT}, ''), last_used FROM entries ORDER BY last_used")
 
-    def delete(self, keys: Iterable[str]) -> None:
+    def delete(self, keys: Iterable[str], before: float) -> None:
+        """Evict entries, but none that has been used since `before`."""
         with self._transaction():
             for key in keys:
-                self._db.execute("DELETE FROM entries WHERE key = ?", (key,))
-                self._db.execute("DELETE FROM texts WHERE key = ?", (key,))
+                if self._db.execute("DELETE FROM entries WHERE key = ? AND last_used < ?", (key, before)).rowcount:
+                    self._db.execute("DELETE FROM texts WHERE key = ?", (key,))
 
     def total(self) -> tuple[int, int]:
         """Return the number of entries and at most how many bytes they fill; a shared file counts for each of them."""

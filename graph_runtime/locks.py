@@ -1,5 +1,7 @@
 """A lock between processes that the operating system releases when its holder dies."""
 
+import contextlib
+import os
 import sys
 from pathlib import Path
 from typing import IO
@@ -25,14 +27,29 @@ class FileLock:
 
     def acquire(self) -> bool:
         """Take the lock and return True, or return False when another process has it."""
-        file = self.path.open("ab")
+        while True:
+            file = self.path.open("ab")
+            try:
+                _lock(file)
+            except OSError:
+                file.close()
+                return False
+            if self._lies_there(file):
+                self._file = file
+                return True
+            file.close()  # its last holder has removed it meanwhile
+
+    def _lies_there(self, file: IO[bytes]) -> bool:
         try:
-            _lock(file)
-        except OSError:
-            file.close()
+            return os.path.samestat(os.fstat(file.fileno()), self.path.stat())
+        except FileNotFoundError:
             return False
-        self._file = file
-        return True
+
+    def remove(self) -> None:
+        """Let go of the lock and leave no file behind."""
+        with contextlib.suppress(OSError):  # on Windows an open file cannot be removed, so it stays
+            self.path.unlink()
+        self.release()
 
     def release(self) -> None:
         """Let go of the lock."""

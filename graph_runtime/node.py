@@ -103,6 +103,8 @@ class Node(BaseModel):
     """Fields that cannot change the result."""
     one_of: ClassVar[tuple[tuple[str, ...], ...]] = ()
     """Groups of inputs that are optional by themselves, of which one at least must be wired."""
+    continues: ClassVar[frozenset[str]] = frozenset()
+    """Fields of which a run may go on from what another value has made: `context.stem` is the node's key without them."""
     sweeps: ClassVar[tuple[tuple[str, str], ...]] = ()
     """Pairs of fields: one names a `node.field` above, the other lists values for it, one per line. What lies between is made
     once per combination and arrives, with the first pair's values changing fastest, at the inputs that take several wires."""

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from graph_runtime.context import Artifact
 from graph_runtime.files import copy_or_share, numbered, place, same_content, write_atomic
 from graph_runtime.locks import FileLock
 from graph_runtime.reading import digest_file
+from graph_runtime.staging import staging, sweep
 from graph_runtime.workflow import Workflow, save_workflow
 
 EVENTS, LOCK = "events.jsonl", "events.lock"
@@ -43,6 +43,8 @@ class RunFolder:
         self.output = output
         known = earlier is not None and (output / "runs" / earlier).is_dir()
         self.folder = output / "runs" / earlier if known and earlier else _new_folder(output / "runs", workflow.name)
+        sweep(output)
+        _sweep_locks(output / "runs")
         self._lock = _locked(self.folder / LOCK, waiting)
         for part in ("previews", "artifacts"):
             (self.folder / part).mkdir(exist_ok=True)
@@ -100,14 +102,15 @@ class RunFolder:
         if not _holds(kept, artifact.file):
             kept.unlink(missing_ok=True)  # an earlier attempt's, whose file in the output folder is gone
             place(path, kept)
-        return ev.PublishedArtifact(path=str(path), sha256=digest, bytes=path.stat().st_size, node=node)
+        about = {"caption": artifact.caption, "group": artifact.group}
+        return ev.PublishedArtifact(path=str(path), sha256=digest, bytes=path.stat().st_size, node=node, **about)
 
     def _publish_folder(self, artifact: Artifact, node: str) -> ev.PublishedArtifact:
         """The same for a folder: it appears whole, under one name; what is told of it is its first file."""
         digests = [(name, digest_file(file)) for name, file in artifact.folder]
         whole = hashlib.sha256(_json_bytes(dict(digests))).hexdigest()
-        with tempfile.TemporaryDirectory(dir=self.output, prefix=".folder-") as temporary:
-            made = Path(temporary) / artifact.name
+        with staging(self.output) as temporary:
+            made = temporary / artifact.name
             for name, file in artifact.folder:
                 (made / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, made / name)
@@ -122,9 +125,7 @@ class RunFolder:
                 file.close()
             except OSError as error:
                 self._unwritten = self._unwritten or error
-        with contextlib.suppress(OSError):
-            self._lock.path.unlink()
-        self._lock.release()
+        self._lock.remove()
         if self._unwritten:
             raise OSError(self._unwritten.errno, self._unwritten.strerror, str(self.folder))
 
@@ -159,6 +160,15 @@ def _locked(path: Path, waiting: Callable[[], object]) -> FileLock:
     return lock
 
 
+def _sweep_locks(runs: Path) -> None:
+    """Remove the locks that killed runs have left."""
+    for path in runs.glob(f"*/{LOCK}"):
+        with contextlib.suppress(OSError):  # its holder was quicker
+            lock = FileLock(path)
+            if lock.acquire():
+                lock.remove()
+
+
 def _new_folder(runs: Path, name: str) -> Path:
     runs.mkdir(parents=True, exist_ok=True)
     safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in name)[:60]
@@ -186,16 +196,17 @@ def _holds(path: Path, source: Path) -> bool:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy in one step to a place that must be free, even if another process wants it at the same moment."""
-    temporary = target.with_name(f".{target.name[:40]}.{os.getpid()}")
     try:
-        copy_or_share(source, temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        place(temporary, target)
+        with staging(target.parent) as folder:
+            temporary = folder / "file"
+            copy_or_share(source, temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            place(temporary, target)
+    except FileExistsError:
+        raise
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(target)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _json_bytes(value: object) -> bytes:

@@ -27,6 +27,8 @@ class Step:
     """The node; None when a field arrives on a wire, so that it can only be made when it runs."""
     fingerprint: Json = None
     key: str = ""
+    stem: str = ""
+    """The key without what the node `continues`; empty when there is nothing of the kind."""
 
     def make_node(self, wired: Mapping[str, Any]) -> Node:
         """Return the node, its wired fields filled in."""

@@ -42,8 +42,8 @@ class LoadImages(Node):
     flip: bool = False
     """Show each view mirrored too."""
     smaller_copies: Annotated[int, Field(ge=0, le=64)] = 0
-    """Smaller copies kept of each picture, at random places on the background: the loss looks at the picture alone. Where
-    captions are read while training, as for custom diffusion, they begin with `very small`. 2 is good there."""
+    """Smaller copies kept of each picture, at random places on the background: the loss looks at the picture alone. Custom
+    diffusion puts `very small` before their captions; 2 is good there."""
     background: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$", json_schema_extra={"widget": "color"})] = "#ffffff"
     """Color behind transparent pixels."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0

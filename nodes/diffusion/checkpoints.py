@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,19 @@ import torch
 
 
 class Checkpoint:
-    """One file in `folder`, called by the sha256 of its content and replaced in one step; nothing in it is executed."""
+    """One file in `folder`, called by the sha256 of its content and replaced in one step; nothing in it is executed.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    Without one, a training begins at the state that `earlier` holds, if any; `keep` is given the state that it ends with.
+    """
+
+    def __init__(
+        self, folder: Path, *, earlier: Path | None = None, keep: Callable[[dict[str, Any]], object] | None = None
+    ) -> None:
+        self._folder, self._earlier, self._keep = folder, earlier, keep
+
+    def begun(self) -> bool:
+        """Whether a training was interrupted here."""
+        return bool(self._files())
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint: written beside it, flushed to the disk, renamed; no second copy is held in memory."""
@@ -36,14 +46,31 @@ class Checkpoint:
         for path in self._files():
             try:
                 if _digest(path) == path.stem.removeprefix("checkpoint-"):
-                    return torch.load(path, map_location="cpu", weights_only=True)
+                    return _read(path)
             except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError):
                 continue
-        return None
+        return _read(self._earlier) if self._earlier else None
+
+    def finish(self, state: Callable[[], dict[str, Any]]) -> None:
+        """Hand on the state after the last step."""
+        if self._keep:
+            self._keep(state())
 
     def _files(self) -> list[Path]:
         """The newest first: a process killed between writing and removing leaves two."""
         return sorted(self._folder.glob("checkpoint-*.pt"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+
+
+def bytes_of(state: Any) -> int:
+    """Return the bytes of all tensors in a state."""
+    if isinstance(state, torch.Tensor):
+        return state.numel() * state.element_size()
+    values = state.values() if isinstance(state, dict) else state if isinstance(state, list) else ()
+    return sum(bytes_of(value) for value in values)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _digest(path: Path) -> str:

@@ -14,7 +14,7 @@ from nodes.diffusion.devices import DTYPES, Precision
 from nodes.diffusion.divergence import Divergence
 from nodes.diffusion.ema import WeightAverage
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.optimizers import make_lr_scheduler, make_optimizer
+from nodes.diffusion.optimizers import make_lr_scheduler, make_optimizer, restore_lr_scheduler
 from nodes.diffusion.settings import TrainingSettings
 from nodes.diffusion.side_by_side import Companion, companions, processes_wanted
 
@@ -134,7 +134,7 @@ class Trainer:
             for name, tensor in state["parameters"].items():  # pyright: ignore
                 self.parameters[name].copy_(tensor)
         self.optimizer.load_state_dict(state["optimizer"])
-        self.lr_scheduler.load_state_dict(state["lr_scheduler"])
+        restore_lr_scheduler(self.lr_scheduler, state["lr_scheduler"])  # pyright: ignore[reportArgumentType]
         self.scaler.load_state_dict(state["scaler"])  # pyright: ignore[reportArgumentType]
         if self.average:
             self.average.load_state_dict(state["average"])  # pyright: ignore[reportArgumentType]
@@ -187,6 +187,8 @@ def minimize(
                 if checkpoint:
                     checkpoint.save(trainer.state_dict(done))
                 raise
+    if checkpoint:
+        checkpoint.finish(lambda: trainer.state_dict(settings.max_steps))
     trainer.finish()
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from diffusers.optimization import get_scheduler
+from torch.optim.lr_scheduler import LambdaLR
 from transformers.optimization import Adafactor
 
 from nodes.diffusion.errors import InputError
@@ -37,8 +38,32 @@ def make_lr_scheduler(optimizer: Any, settings: TrainingSettings) -> Any:
     """Return the schedule; schedule-free optimizers keep their rate and do their own warm-up."""
     if settings.optimizer == "schedulefree":
         return get_scheduler("constant", optimizer)
+    whole = _schedule(optimizer, settings, settings.max_steps)
+    if not settings.continue_from:
+        return whole
+    if settings.continue_from >= settings.max_steps:
+        message = f"continue_from is {settings.continue_from}, and the training ends at step {settings.max_steps}."
+        raise InputError(message, field="continue_from", remedy="Raise max_steps above it, or set continue_from to 0.")
+    earlier = _schedule(optimizer, settings, settings.continue_from).lr_lambdas[0]
+    later = whole.lr_lambdas[0]
+    return LambdaLR(optimizer, lambda step: earlier(step) if step < settings.continue_from else later(step))
+
+
+def _schedule(optimizer: Any, settings: TrainingSettings, steps: int) -> Any:
     name = "constant_with_warmup" if settings.lr_scheduler == "constant" else settings.lr_scheduler
-    return get_scheduler(name, optimizer, num_warmup_steps=settings.lr_warmup_steps, num_training_steps=settings.max_steps)
+    return get_scheduler(name, optimizer, num_warmup_steps=settings.lr_warmup_steps, num_training_steps=steps)
+
+
+def restore_lr_scheduler(lr_scheduler: Any, state: dict[str, Any]) -> None:
+    """Go back to a saved step; the rate there is that of this schedule, whichever one the state was saved under."""
+    lr_scheduler.load_state_dict(state)
+    rates = [
+        base * factor(lr_scheduler.last_epoch)
+        for base, factor in zip(lr_scheduler.base_lrs, lr_scheduler.lr_lambdas, strict=True)
+    ]
+    for group, rate in zip(lr_scheduler.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    lr_scheduler._last_lr = rates
 
 
 def _from(package: str, path: str) -> Any:

@@ -23,6 +23,9 @@ class TrainingSettings(BaseModel):
     version: ClassVar[int] = 2
     """Of the nodes that train, raised when the loop changes their results."""
 
+    continues: ClassVar[frozenset[str]] = frozenset({"max_steps", "continue_from"})
+    """Of the nodes that train: more steps may go on from where fewer have ended."""
+
     max_steps: Annotated[int, Field(ge=1, le=10_000_000)] = 300
     """Optimizer steps."""
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
@@ -60,6 +63,14 @@ class TrainingSettings(BaseModel):
     """Steps between two measurements of the validation loss."""
     checkpoint_every: Annotated[int, Field(ge=1, json_schema_extra=_group("Watching"))] = 100
     """Steps between two checkpoints, from which an interrupted training goes on."""
+    continue_from: Annotated[int, Field(ge=0, json_schema_extra=_group("Optimizer"))] = 0
+    """Steps of a finished training, with the same settings but for max_steps, from which this one goes on with the rest of its
+    own schedule; 0 follows one schedule from the beginning. At a constant rate more steps go on by themselves."""
+
+    @property
+    def has_steady_rate(self) -> bool:
+        """Whether max_steps leaves the learning rate of every single step as it is."""
+        return self.lr_scheduler == "constant" or self.optimizer == "schedulefree"
 
 
 class DenoisingSettings(TrainingSettings):

@@ -37,6 +37,8 @@ class DenoisingTask:
     texts: EmbeddingDataset | CaptionedDataset
     """Cached embeddings; or captions, encoded anew at each step because the text encoder is trained."""
     clip_skip: int = 0
+    smaller: str = ""
+    """What the captions of pictures that are shown smaller begin with, such as `very small`."""
 
     def __post_init__(self) -> None:
         self.files = TensorFiles()
@@ -127,10 +129,10 @@ class DenoisingTask:
         return [item.captions for item in self.texts.items]
 
     def _written(self, draws: Sequence[Draw]) -> list[str]:
-        """The caption of each draw; one that shows its picture smaller says so."""
+        """The caption of each draw; where the method wants it, one that shows its picture smaller says so."""
         captions = ["" if draw.caption is None else self._captions[draw.item][draw.caption] for draw in draws]
         return [
-            f"very small {caption}" if caption and draw.view.valid else caption
+            f"{self.smaller} {caption}" if self.smaller and caption and draw.view.valid else caption
             for caption, draw in zip(captions, draws, strict=True)
         ]
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from graph_runtime.context import RunContext
 from nodes.diffusion.adapters import Adapter, LowRankAdapter, TokenEmbedding, WeightChange
+from nodes.diffusion.layouts.single_files import is_single_file, read_single_file
+from nodes.diffusion.merging.views import is_part
 from nodes.diffusion.safetensors_header import read_header
 from nodes.diffusion.values import DiffusionModel
 
@@ -50,7 +52,7 @@ def method_facts(model: DiffusionModel, scores: Mapping[str, float], drift: floa
         method=METHODS.get(costs.get("method", ""), " + ".join(adapter.label for adapter in model.adapters)),
         trained=" and ".join(dict.fromkeys(what_is_trained(adapter) for adapter in model.adapters)),
         parameters=sum(map(_numbers, files)),
-        file_bytes=sum(_saved_bytes(adapter, context.locate(model.digest)) for adapter in model.adapters),
+        file_bytes=sum(saved_bytes(adapter, context.locate(model.digest)) for adapter in model.adapters),
         steps=costs.get("steps"),
         seconds=costs.get("seconds"),
         peak_memory=costs.get("peak_memory"),
@@ -71,10 +73,13 @@ def what_is_trained(adapter: Adapter) -> str:
             return adapter.label
 
 
-def _saved_bytes(adapter: Adapter, folder: Path) -> int:
+def saved_bytes(adapter: Adapter, folder: Path) -> int:
     """Bytes of numbers in the file that it is saved to: half precision but for words and hypernetworks."""
     assert adapter.weights is not None
     if isinstance(adapter, WeightChange) and not adapter.endings:  # saved as a whole model
+        if is_single_file(folder):
+            shapes = read_single_file(folder).shapes
+            return 2 * sum(math.prod(shape) for name, shape in shapes.items() if is_part(name, ("unet", "vae", "text_encoder")))
         return 2 * sum(map(_numbers, folder.glob("*/*.safetensors")))
     return _numbers(adapter.weights) * (2 if isinstance(adapter, LowRankAdapter) else 4)
 

@@ -29,6 +29,11 @@ class Costs:
             torch.cuda.reset_peak_memory_stats(device)
         self._since = self._written = time.monotonic()
 
+    def add(self, seconds: float, peak_memory: int) -> None:
+        """Count in what the first steps have cost in another training."""
+        self.seconds, self.peak_memory = self.seconds + seconds, max(self.peak_memory, peak_memory)
+        self._write()
+
     def after_step(self) -> None:
         """Count the time since the step before."""
         now = time.monotonic()
@@ -37,6 +42,10 @@ class Costs:
         self.peak_memory = max(self.peak_memory, _memory(self.device))
         if self._file and now - self._written > EVERY_SECONDS:
             self._written = now
+            self._write()
+
+    def _write(self) -> None:
+        if self._file:
             write_atomic(self._file, json.dumps([self.seconds, self.peak_memory]).encode())
 
     def resume(self) -> None:

@@ -18,6 +18,7 @@ from nodes.diffusion.values import (
     ImageVariationModel,
     LatentDataset,
 )
+from nodes.methods.more_steps import checkpoint_of
 from nodes.methods.reports import tell_step
 from nodes.methods.shown_pictures import embed_views, encode_views
 from nodes.methods.training import settings_for
@@ -58,7 +59,6 @@ class InvertCLIP(DenoisingSettings, Node):
         if model.conditioning == "unclip" and self.vectors != 1:
             message = "an unCLIP base takes one image embedding."
             raise InputError(message, field="vectors", remedy="Set it to 1, or use an image variation base.")
-        from nodes.diffusion.checkpoints import Checkpoint
         from nodes.diffusion.devices import choose_device, training_precision
         from nodes.diffusion.train import train
         from nodes.diffusion.variations import load_variation
@@ -73,7 +73,7 @@ class InvertCLIP(DenoisingSettings, Node):
         mean, task = self._task(loaded, settings_for(self, model), latents, files)
         before = task.loss_at_start(context.stop_if_asked)
         context.metric(0, fixed_noise_loss=before)
-        checkpoint = Checkpoint(context.progress_folder) if context.progress_folder else None
+        checkpoint = checkpoint_of(self, context, precision)
         report = _reporter(self, task, context)
         trained = train(task, {"image_embeds": task.vectors}, self, precision=precision, report=report, checkpoint=checkpoint)
         after = task.validation_loss(context.stop_if_asked)

@@ -13,6 +13,7 @@ from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.settings import TrainingSettings
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel
+from nodes.methods.more_steps import checkpoint_of
 from nodes.methods.reports import tell_step
 from nodes.methods.shown_pictures import read_views, repeated
 from nodes.methods.training import check_trained, keep_tensors
@@ -44,7 +45,6 @@ class TrainCLIP(TrainingSettings, Node):
 
     def run(self, model: DiffusionModel, captions: CaptionedDataset, context: RunContext) -> DiffusionModel:
         check_trained(model.adapters)
-        from nodes.diffusion.checkpoints import Checkpoint
         from nodes.diffusion.clip_training import CLIPTask, TrainedCLIP
         from nodes.diffusion.devices import choose_device, training_precision
         from nodes.diffusion.loading import load
@@ -55,6 +55,7 @@ class TrainCLIP(TrainingSettings, Node):
         if model.family == "sdxl":
             raise InputError("SDXL has two text encoders.", field="model", remedy="Use a model of the SD 1.x or SD 2.x family.")
         device = choose_device(context.device)
+        precision = training_precision(device, self.precision)
         loaded = load(model, context.locate(model.digest), device=device)
         earlier = [adapter for adapter in model.adapters if isinstance(adapter, WeightChange) and adapter.text_encoder]
         with applied(earlier, loaded):
@@ -70,9 +71,9 @@ class TrainCLIP(TrainingSettings, Node):
             task.loss,
             self,
             device=device,
-            precision=training_precision(device, self.precision),
+            precision=precision,
             report=partial(self._report, task.recall, sorted(held)[:MEASURED], context),
-            checkpoint=Checkpoint(context.progress_folder) if context.progress_folder else None,
+            checkpoint=checkpoint_of(self, context, precision),
         )
         tensors = {name: p.detach().float().cpu() for name, p in parameters.items() if name != "logit_scale"}
         weights = keep_tensors(tensors, context)

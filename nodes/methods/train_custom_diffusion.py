@@ -73,7 +73,7 @@ class TrainCustomDiffusion(DenoisingSettings, Node):
             from nodes.diffusion.prior import PriorPreservation, class_task
             from nodes.diffusion.train import DenoisingTask
 
-            concept = DenoisingTask(loaded, settings, latents, captions, model.clip_skip)
+            concept = DenoisingTask(loaded, settings, latents, captions, model.clip_skip, smaller="very small")
             if prior is None:
                 return concept
             return PriorPreservation(concept, class_task(loaded, settings, *prior, model.clip_skip), self.prior_loss_weight)

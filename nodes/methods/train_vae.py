@@ -13,6 +13,7 @@ from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.settings import TrainingSettings
 from nodes.diffusion.values import DiffusionModel, ImageDataset
+from nodes.methods.more_steps import checkpoint_of
 from nodes.methods.reports import tell_step
 from nodes.methods.shown_pictures import read_views, repeated
 from nodes.methods.training import check_trained, keep_tensors
@@ -47,7 +48,6 @@ class TrainVAE(TrainingSettings, Node):
 
     def run(self, model: DiffusionModel, images: ImageDataset, context: RunContext) -> DiffusionModel:
         check_trained(model.adapters)
-        from nodes.diffusion.checkpoints import Checkpoint
         from nodes.diffusion.devices import choose_device, training_precision
         from nodes.diffusion.loading import load
         from nodes.diffusion.minimize import minimize
@@ -56,6 +56,7 @@ class TrainVAE(TrainingSettings, Node):
         from nodes.diffusion.vae_training import VAETask, decoder_only, with_unit_latents
 
         device = choose_device(context.device)
+        precision = training_precision(device, self.precision)
         loaded = load(model, context.locate(model.digest), device=device)
         change = WeightChange(name="trained VAE", unet=False, vae=True)
         is_new = model.initial_seed is not None and all(isinstance(a, WeightChange) and not a.unet for a in model.adapters)
@@ -75,9 +76,9 @@ class TrainVAE(TrainingSettings, Node):
                 task.loss,
                 self,
                 device=device,
-                precision=training_precision(device, self.precision),
+                precision=precision,
                 report=partial(self._report, task.psnr, sorted(held)[:MEASURED], context),
-                checkpoint=Checkpoint(context.progress_folder) if context.progress_folder else None,
+                checkpoint=checkpoint_of(self, context, precision),
             )
             tensors = {name.removeprefix("vae."): p.detach().float().cpu().clone() for name, p in parameters.items()}
             if is_new:

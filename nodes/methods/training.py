@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from graph_runtime.context import RunContext
-from nodes.diffusion.adapters import Adapter
+from nodes.diffusion.adapters import Adapter, AestheticGradient, LowRankAdapter, WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.settings import DenoisingSettings
 from nodes.diffusion.values import (
@@ -18,6 +18,7 @@ from nodes.diffusion.values import (
     text_identity,
 )
 from nodes.methods.costs import Costs
+from nodes.methods.more_steps import checkpoint_of
 from nodes.methods.reports import tell_step
 
 PREVIEW_CAPTIONS = 2
@@ -51,7 +52,6 @@ def train_untrained(
 
     `make_task` gets the model in memory and the settings as they hold for it, and returns the loss on `texts`.
     """
-    from nodes.diffusion.checkpoints import Checkpoint
     from nodes.diffusion.devices import choose_device, resident_precision, training_precision
     from nodes.diffusion.loading import load
     from nodes.diffusion.overlays import applied
@@ -60,7 +60,6 @@ def train_untrained(
     device = choose_device(context.device)
     precision = training_precision(device, settings.precision)
     loaded = load(model, context.locate(model.digest), device=device, precision=resident_precision(device, precision))
-    checkpoint = Checkpoint(context.progress_folder) if context.progress_folder else None
     with applied(model.adapters, loaded) as laid:
         _check_cuts(texts, loaded, model.max_token_length, context)
         task = make_task(loaded, settings_for(settings, model))
@@ -71,14 +70,26 @@ def train_untrained(
         if settings.preview_every and not prompts:
             context.message("no previews: preview_prompt is empty, and so are all captions.", "warning")
         report = _reporter(settings, context, task, model, costs, prompts)
+        checkpoint = checkpoint_of(settings, context, precision, costs)
         trained = train(task, parameters, settings, precision=precision, report=report, checkpoint=checkpoint)
     adapters = list(model.adapters)
     for number in new:
         own = {name.removeprefix(f"{number}."): tensor for name, tensor in trained.items() if name.startswith(f"{number}.")}
-        adapters[number] = replace(adapters[number], weights=keep_tensors(own, context))
+        adapters[number] = _finished(adapters[number], own, context)
     costs.keep([adapters[number].weights for number in new], context)
     zero_terminal_snr = model.zero_terminal_snr or settings.zero_terminal_snr
     return replace(model, adapters=tuple(adapters), zero_terminal_snr=zero_terminal_snr), precision
+
+
+def _finished(adapter: Adapter, tensors: dict[str, Any], context: RunContext) -> Adapter:
+    """An adapter with its trained tensors, and with the alphas of what its training went on from."""
+    if isinstance(adapter, WeightChange | AestheticGradient) or adapter.start is None:
+        return replace(adapter, weights=keep_tensors(tensors, context))
+    if isinstance(adapter, LowRankAdapter):
+        from nodes.diffusion.lora import stated_alphas
+
+        tensors = stated_alphas(adapter.start) | tensors
+    return replace(adapter, weights=keep_tensors(tensors, context), start=None)
 
 
 def settings_for(settings: DenoisingSettings, model: DiffusionModel | ImageVariationModel) -> DenoisingSettings:

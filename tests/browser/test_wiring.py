@@ -1,5 +1,6 @@
 """A training graph from nothing, with mouse and keyboard, on the real server."""
 
+import re
 from typing import Any
 
 from playwright.sync_api import Page, expect
@@ -7,7 +8,7 @@ from playwright.sync_api import Page, expect
 from graph_runtime.discovery import load_palette
 from graph_runtime.node import NodeType, accepts
 from nodes.diffusion.values import ImageDataset
-from tests.browser.hands import add, arrange, field, put, run, search, show_all, socket, wait_for
+from tests.browser.hands import add, arrange, field, open_template, put, run, search, show_all, socket, wait_for
 from tests.browser.machines import Server
 
 OVERLAPS = """() => {
@@ -140,3 +141,26 @@ def test_a_field_names_its_problem_while_typing(page: Page) -> None:
     add(page, "inject lora")
     put(page, "inject_lora", "rank", "9999")
     expect(page.get_by_test_id("field-inject_lora-rank").get_by_role("status")).to_have_text("At most 320.")
+
+
+def test_what_will_not_run_is_greyed_and_a_node_is_put_before_the_input_it_feeds(page: Page) -> None:
+    open_template(page)
+    latents = page.get_by_test_id("node-latents")
+    latents.locator(".card-header .category").click()
+    page.keyboard.press("b")
+    expect(page.locator(".toast")).to_contain_text("Encode Latents: nothing that arrives can stand for what comes out")
+    expect(latents).not_to_have_class(re.compile("bypassed"))
+    page.keyboard.press("m")
+    train = page.get_by_test_id("node-train")
+    expect(train).to_have_class(re.compile("dropped"))
+    expect(train.locator(".badge.skipped")).to_have_attribute("title", "Does not run: latents is muted.")
+    expect(page.locator(".wire-order")).to_have_text(["a", "b"])
+    plug = socket(page, "in", "train", "captions")
+    drag(page, plug, plug)
+    page.mouse.move(700, 120, steps=5)
+    page.mouse.up()
+    expect(page.get_by_role("dialog", name="Wire into captions")).to_be_visible()
+    search(page, "caption dataset")
+    new = page.get_by_test_id("node-caption_dataset").bounding_box()
+    assert new
+    assert new["x"] + new["width"] <= 704

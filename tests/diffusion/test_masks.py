@@ -9,7 +9,8 @@ import torch
 from nodes.diffusion.batches import Draw
 from nodes.diffusion.buckets import plan_views
 from nodes.diffusion.losses import denoising_loss
-from nodes.diffusion.train import valid_mask
+from nodes.diffusion.settings import DenoisingSettings
+from nodes.diffusion.train import DenoisingTask, valid_mask
 from nodes.diffusion.values import LatentView
 from tests.diffusion.test_train import make_bench
 
@@ -59,3 +60,11 @@ def test_the_masked_loss_is_the_mean_over_the_valid_area_of_each_sample(tmp_path
         error = (bench.model.unet(noisy, timesteps, text).sample - target) ** 2
     each = [error[0, :, :, :3].mean(), error[1, :, 5:].mean()]
     assert found.item() == pytest.approx(float(sum(each) / 2), rel=1e-5)
+
+
+def test_captions_of_smaller_pictures_say_so_where_the_method_wants_it(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path, "sd1")
+    draws = [draw(None), draw((9, 16, 47, 40))]
+    for smaller, said in (("", "thing 0"), ("very small", "very small thing 0")):
+        task = DenoisingTask(bench.model, DenoisingSettings(), bench.latents, bench.captions, smaller=smaller)
+        assert task._written(draws) == ["thing 0", said]

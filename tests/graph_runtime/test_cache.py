@@ -5,12 +5,15 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from graph_runtime import cache as cache_module
 from graph_runtime.cache import MISS, Cache
 from graph_runtime.errors import DamagedCache
 from graph_runtime.index import LARGE, Entry, Index, seal
@@ -92,7 +95,7 @@ def test_what_is_evicted_leaves_no_text(tmp_path: Path) -> None:
     index = Index(tmp_path / "index.sqlite")
     index.write([Entry("large", "a" * 5000, 0), Entry("small", "b", 0)], [])
     assert [(key, len(text)) for key, text, _ in index.oldest_first()] == [("large", 5000), ("small", 1)]
-    index.delete(["large", "small"])
+    index.delete(["large", "small"], time.time() + 1)
     index.close()
     with contextlib.closing(sqlite3.connect(tmp_path / "index.sqlite")) as db:
         assert db.execute("SELECT count(*) FROM texts").fetchone() == (0,)
@@ -185,6 +188,57 @@ def write_many(folder: str, start: int) -> None:
         if number % 50 == 0:
             cache.flush()
     cache.close()
+
+
+def test_what_a_run_has_just_looked_up_is_not_cleared(tmp_path: Path) -> None:
+    before = Cache(tmp_path)
+    before.keep_item("a", before.add_file(".txt", lambda path: path.write_text("a")))
+    before.keep_item("b", before.add_file(".txt", lambda path: path.write_text("b")))
+    before.close()
+    time.sleep(0.02)
+    run, other = Cache(tmp_path), Cache(tmp_path)
+    file = run.find_item("a")
+    other.clear()
+    assert Path(file).read_text() == "a"
+    assert run.find_item("b") is None
+    run.close()
+    other.close()
+
+
+def test_files_that_another_process_removes_meanwhile_are_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Cache(tmp_path)
+    for name in "ab":
+        before.keep_item(name, before.add_file(".txt", lambda path, text=name: path.write_text(text)))
+    before.close()
+    for name in ("_mtime", "_size"):
+        original = getattr(cache_module, name)
+
+        def overtaken(path: Path, original: Callable[[Path], float] = original) -> float:
+            if path.is_dir():
+                shutil.rmtree(path)
+            path.unlink(missing_ok=True)
+            return original(path)
+
+        monkeypatch.setattr(cache_module, name, overtaken)
+    (tmp_path / "temporary" / "left").write_text("half")
+    (tmp_path / "progress" / "key").mkdir()
+    cache = Cache(tmp_path)
+    cache.clear()
+    assert cache.info()["bytes"] == 0
+    cache.close()
+
+
+def test_a_digest_is_remembered_once_the_next_change_would_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(cache_module, "digest_file", lambda path: read.append(path) or "digest")
+    (file := tmp_path / "file").write_text("A")
+    cache = Cache(tmp_path / "cache")
+    for settled in (False, True):
+        monkeypatch.setattr(cache_module, "is_settled", lambda _, settled=settled: settled)
+        for _ in range(3):
+            assert cache.digest(file) == "digest"
+    cache.close()
+    assert len(read) == 4, "thrice while it is young, then once"
 
 
 def test_two_processes_write_at_once(tmp_path: Path) -> None:

@@ -45,6 +45,17 @@ def test_a_raised_version_changes_the_key(lab: Lab, monkeypatch) -> None:
     assert key(lab, "Text", {}) != before
 
 
+def test_a_stem_is_shared_by_runs_that_differ_only_in_what_goes_on(lab: Lab, monkeypatch) -> None:
+    def stem(fields: dict[str, object]) -> str:
+        return lab.prepare(document({"n": ("Text", fields)})).graph.steps["n"].stem
+
+    assert stem({}) == ""
+    monkeypatch.setattr(toys.Text, "continues", frozenset({"text"}))
+    assert stem({"text": "x"}) == stem({"text": "y", "note": "z"}) != ""
+    assert stem({"text": "x"}) != stem({"text": "x", "style": "loud"})
+    assert key(lab, "Text", {"text": "x"}) != key(lab, "Text", {"text": "y"})
+
+
 def test_content_not_path_or_time_identifies_a_file(lab: Lab) -> None:
     one, two = lab.workspace.root / "one.txt", lab.workspace.root / "two.txt"
     one.write_text("same")

@@ -126,6 +126,7 @@ class Count(Node):
             step += 1
             mark.write_text(str(step))
             context.metric(step, loss=1 / step)
+            context.preview(step, context.add_file(".txt", lambda path, step=step: path.write_text(f"picture {step}")))
             context.progress(step, self.steps)
         return step
 

@@ -1,6 +1,7 @@
 """What holds for every method that trains weights or words: it learns, leaves its model alone, resumes to the same bytes."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from graph_runtime.cache import Cache
 from graph_runtime.context import RunContext
 from graph_runtime.errors import Interrupted
 from nodes.adapters.inject_lora import InjectLoRA
@@ -130,17 +132,22 @@ def test_every_trained_tensor_moves_and_the_model_stays(tmp_path: Path, method: 
 
 
 @each_method
-def test_a_stopped_training_ends_with_the_same_bytes(tmp_path: Path, method: Method) -> None:
+def test_a_stopped_or_shorter_training_goes_on_to_the_same_bytes(tmp_path: Path, method: Method) -> None:
     setting = Setting(tmp_path, "sd1")
     whole = trained_files(method(setting, setting.context))
-    (tmp_path / "progress").mkdir()
-    stopping = replace(setting.context, reporter=StoppingReporter(2), progress_folder=tmp_path / "progress")
+    (tmp_path / "stopped").mkdir()
+    (tmp_path / "shorter").mkdir()
+    stopping = replace(setting.context, reporter=StoppingReporter(2), progress_folder=tmp_path / "stopped")
     with pytest.raises(Interrupted):
         method(setting, stopping)
-    reporter = StoppingReporter()
-    resumed = method(setting, replace(stopping, reporter=reporter))
-    assert reporter.steps == [3]
-    assert trained_files(resumed) == whole
+    with closing(Cache(tmp_path / "cache")) as cache:
+        shorter = replace(setting.context, store=cache, stem="s", progress_folder=tmp_path / "shorter")
+        method(setting, shorter, max_steps=2)
+        for context in (stopping, shorter):
+            reporter = StoppingReporter()
+            resumed = method(setting, replace(context, reporter=reporter))
+            assert reporter.steps == [3]
+            assert trained_files(resumed) == whole
 
 
 @each_method
@@ -273,7 +280,7 @@ REFUSED: dict[str, tuple[str, Callable[[Setting], Any]]] = {
     ),
     "a word that is there already": (
         "placeholder_token",
-        lambda s: TrainTI(**QUICK | WORD).run(textual_inversion(s, s.context), s.latents, s.captions, s.context),
+        lambda s: TrainDreamArtist(**QUICK | WORD).run(textual_inversion(s, s.context), s.latents, s.captions, s.context),
     ),
     "an untrained adapter below": (
         "model",

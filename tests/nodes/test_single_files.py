@@ -25,6 +25,7 @@ from nodes.diffusion.layouts.single_files import NAMES, prediction_in, read_sing
 from nodes.diffusion.overlays import applied
 from nodes.diffusion.text import encode_prompts
 from nodes.diffusion.values import DiffusionModel, PredictionType
+from nodes.evaluation.method_facts import saved_bytes
 from nodes.merging.as_checkpoint import AsCheckpoint
 from nodes.merging.merge_weighted import MergeWeighted
 from nodes.models.load_checkpoint import LoadCheckpoint
@@ -450,3 +451,10 @@ def test_files_with_the_same_vae_share_its_digest(desk: Desk, tmp_path: Path) ->
     assert opened(desk, "unet.safetensors")[0].vae_digest == first.vae_digest
     assert opened(desk, "vae.safetensors")[0].vae_digest != first.vae_digest
     assert opened(desk, "unet.safetensors")[0].digest != first.digest
+
+
+def test_a_fine_tune_of_one_file_is_as_large_as_that_of_its_folder(tmp_path: Path) -> None:
+    folder = make_model_folder(tmp_path / "model", "sd1")
+    file = saved(folder, tmp_path / "model.safetensors")
+    change = WeightChange(name="fine-tuned", weights=tmp_path / "unread")
+    assert saved_bytes(change, file) == pytest.approx(saved_bytes(change, folder), rel=0.01)

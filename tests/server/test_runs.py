@@ -271,3 +271,18 @@ def _event(event: dict[str, Any], run: str = "r") -> Any:
     from web.api.models import RunEvent
 
     return RunEvent.model_validate({"run": run, "event": event})
+
+
+def test_runs_with_curves_are_offered_for_comparison_with_what_differs(serve: Any) -> None:
+    async def scene(editor: Editor) -> None:
+        ids = [await start(editor, workflow(say=("Say", {}), work=("Work", {"steps": steps}))) for steps in (2, 3)]
+        ids.append(await start(editor, workflow(say=("Say", {}))))
+        for id in ids:
+            assert (await finished(editor, id))["state"] == "succeeded"
+        found = (await editor.get(f"/api/runs/{ids[0]}/comparable")).json["runs"]
+        assert [(run["run"], run["differs"]) for run in found] == [(ids[1], ["steps 3"])]
+        silent = (await editor.get(f"/api/runs/{ids[2]}/comparable")).json["runs"]
+        assert [(run["run"], run["differs"]) for run in silent] == [(ids[1], []), (ids[0], [])]
+        assert (await editor.get("/api/runs/none/comparable")).status == 404
+
+    serve(scene)

@@ -233,7 +233,7 @@ class RunSummary(_Message):
     started: float | None
     finished: float | None
     problems: list[ProblemReport]
-    """Why it failed, when that is no matter of one node's own error."""
+    """Why it failed, with the nodes that did."""
     artifacts: list[PublishedArtifact]
     not_run: dict[str, str]
     """Nodes that were wanted and did not run, each with the reason."""
@@ -250,6 +250,22 @@ class RunDetails(_Message):
 
     run: RunSummary
     document: Workflow
+
+
+class ComparableRun(_Message):
+    """A run whose curves can be laid beside another's."""
+
+    run: str
+    workflow: str
+    created: float
+    differs: list[str]
+    """Fields that it sets otherwise, as `learning_rate 0.001`."""
+
+
+class ComparableRuns(_Message):
+    """Runs with curves, newest first."""
+
+    runs: list[ComparableRun]
 
 
 class MoveRequest(_Message):

@@ -4,7 +4,21 @@ from importlib.metadata import version
 
 from aiohttp import web
 
-from web.api import artifacts, datasets, device, drafts, files, models, palette, planning, runs, session, uploads, workflows
+from web.api import (
+    artifacts,
+    comparing,
+    datasets,
+    device,
+    drafts,
+    files,
+    models,
+    palette,
+    planning,
+    runs,
+    session,
+    uploads,
+    workflows,
+)
 from web.api.events import open_socket
 from web.api.modelfiles import list_models
 from web.api.openapi import openapi
@@ -65,6 +79,13 @@ ROUTES = (
     Route("GET", "/api/runs", runs.list_runs, "Queue and history.", query=runs.Page, reply=models.RunList),
     Route("GET", "/api/runs/{id}", runs.read_run, "A run and its document.", reply=models.RunDetails),
     Route("GET", "/api/runs/{id}/events", runs.read_events, "What happened.", query=runs.After, reply=models.EventList),
+    Route(
+        "GET",
+        "/api/runs/{id}/comparable",
+        comparing.list_comparable,
+        "Runs with curves to compare.",
+        reply=models.ComparableRuns,
+    ),
     Route("POST", "/api/runs/{id}/cancel", runs.cancel_run, "Ask a run to stop.", reply=models.RunSummary),
     Route("POST", "/api/runs/{id}/retry", runs.retry_run, "Queue the same again.", reply=models.RunSummary),
     Route("POST", "/api/runs/{id}/move", runs.move_run, "Change the order.", body=models.MoveRequest, reply=models.RunList),

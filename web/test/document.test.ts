@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import * as edit from "../src/graph/document";
-import { nodesOf, wiresOf } from "../src/graph/document";
+import { nodesOf, wireOrders, wiresOf } from "../src/graph/document";
 import { documents, graph, selections } from "./graphs";
 
 const CHAIN = graph({ a: "Number", b: "Scale", c: "Scale" }, ["a.output>b.numbers", "b.output>c.numbers"]);
@@ -113,4 +113,9 @@ test("notes and groups are added, changed and removed by their place in the list
   const grouped = edit.addGroup(edit.addGroup(CHAIN, { title: "A" }), { title: "B" });
   expect(edit.changeGroup(grouped, 0, { title: "C" }).groups).toEqual([{ title: "C" }, { title: "B" }]);
   expect(edit.removeGroups(grouped, new Set([1])).groups).toEqual([{ title: "A" }]);
+});
+
+test("wires that share an input have an order there", () => {
+  const wires = ["a.output", "b.output", "c.output"].map((from, index) => ({ from, to: index < 2 ? "m.models" : "m.other" }));
+  expect([...wireOrders(wires).values()]).toEqual(["a", "b"]);
 });

@@ -72,6 +72,30 @@ export interface CaptionsRequest {
   };
 }
 /**
+ * A run whose curves can be laid beside another's.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "ComparableRun".
+ */
+export interface ComparableRun {
+  run: string;
+  workflow: string;
+  created: number;
+  /**
+   * Fields that it sets otherwise, as `learning_rate 0.001`.
+   */
+  differs: string[];
+}
+/**
+ * Runs with curves, newest first.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "ComparableRuns".
+ */
+export interface ComparableRuns {
+  runs: ComparableRun[];
+}
+/**
  * The pictures of a folder.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
@@ -490,6 +514,8 @@ export interface PublishedArtifact {
   sha256: string;
   bytes: number;
   node: string;
+  caption: string;
+  group: string;
 }
 /**
  * A field as a place where a wire can end.
@@ -736,7 +762,7 @@ export interface RunSummary {
   started: number | null;
   finished: number | null;
   /**
-   * Why it failed, when that is no matter of one node's own error.
+   * Why it failed, with the nodes that did.
    */
   problems: ProblemReport[];
   artifacts: PublishedArtifact[];

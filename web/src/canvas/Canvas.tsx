@@ -47,7 +47,7 @@ export function Canvas() {
   const selected = useEditor((state) => currentTab(state)?.selected ?? NONE);
   const selectedWires = useEditor((state) => currentTab(state)?.selectedWires ?? NONE);
   const isFar = useStore((state) => state.transform[2] < FAR_ZOOM);
-  const minimap = useUi((state) => state.minimap);
+  const minimap = useUi((state) => state.minimap && state.wiring === null); // it would swallow a wire that is dropped on it
   const [nodes, setNodes] = useState<FlowNode[]>([]);
   const flow = useReactFlow<FlowNode, WireEdge>();
 

@@ -4,7 +4,7 @@ import type { InputSocket, OutputSocket } from "../api/types";
 import { endText, wiresOf } from "../graph/document";
 import { lookOf, nameWords, typeWords } from "../graph/looks";
 import { verdict } from "../graph/verdicts";
-import { currentTab, shownDocument, useEditor } from "../state/editor";
+import { currentTab, outerName, shownDocument, useEditor } from "../state/editor";
 import { openDialog, useUi } from "../state/ui";
 import { view } from "../state/view";
 import { text } from "../text/en";
@@ -23,11 +23,17 @@ export const Socket = memo(function Socket({ node, socket, side, choice }: Props
   const isMany = "many" in socket && socket.many;
   const isWired = useIsWired(node, [socket.name], side);
   const isAnyWired = useIsWired(node, choice ?? [], side);
+  const outer = useEditor((state) => outerName(currentTab(state), endText({ node, name: socket.name }), side));
   const isWanting = choice ? !isAnyWired : isRequired && !isWired;
   const name = socket.name === "output" && side === "out" ? typeWords(socket.type) : nameWords(socket.name);
   return (
-    <li className={`socket ${side}`} title={typeWords(socket.type)}>
+    <li className={`socket ${side}`} title={choice ? text.oneOf(choice) : typeWords(socket.type)}>
       <Plug node={node} name={socket.name} type={socket.type} side={side} isWired={isWired} />
+      {outer && (
+        <span className={`boundary ${side}`} title={text.boundary[side]}>
+          {nameWords(outer)}
+        </span>
+      )}
       <span className={isWanting ? "wanting" : ""}>
         {name}
         {isMany && <span className="many"> ×n</span>}
@@ -39,13 +45,14 @@ export const Socket = memo(function Socket({ node, socket, side, choice }: Props
   );
 });
 
-/** Whether a wire ends or begins at one of these sockets. */
+/** Whether a wire ends or begins at one of these sockets, or comes or goes through the subgraph that they are in. */
 export function useIsWired(node: string, names: string[], side: "in" | "out"): boolean {
   return useEditor((state) => {
     const tab = currentTab(state);
     if (!tab) return false;
     const places = names.map((name) => endText({ node, name }));
-    return wiresOf(shownDocument(tab)).some((wire) => places.includes(side === "in" ? wire.to : wire.from));
+    const isHere = wiresOf(shownDocument(tab)).some((wire) => places.includes(side === "in" ? wire.to : wire.from));
+    return isHere || places.some((place) => outerName(tab, place, side) !== "");
   });
 }
 

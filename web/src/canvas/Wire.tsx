@@ -11,12 +11,24 @@ import type { WireEdge } from "./flow";
 export const Wire = memo(function Wire(props: EdgeProps<WireEdge>) {
   const { id, data, selected, sourceX, sourceY, targetX, targetY } = props;
   const via = (data?.wire.via ?? []) as Point[];
-  const path =
-    via.length > 0 ? through([[sourceX, sourceY], ...via, [targetX, targetY]]) : getBezierPath({ ...props, curvature: 0.3 })[0];
+  const [straight, middleX, middleY] = getBezierPath({ ...props, curvature: 0.3 });
+  const path = via.length > 0 ? through([[sourceX, sourceY], ...via, [targetX, targetY]]) : straight;
+  const last = via.at(-1) ?? [sourceX, sourceY];
+  const [orderX, orderY] = via.length > 0 ? [(last[0] + targetX) / 2, (last[1] + targetY) / 2] : [middleX, middleY];
   const style = { "--hue": `var(--hue-${data?.hue ?? 0})` } as React.CSSProperties;
   return (
     <>
       <BaseEdge id={id} path={path} className={`wire${selected ? " selected" : ""}`} style={style} interactionWidth={16} />
+      {data?.order && (
+        <EdgeLabelRenderer>
+          <span
+            className="wire-order"
+            style={{ ...style, transform: `translate(-50%, -50%) translate(${orderX}px, ${orderY}px)` }}
+          >
+            {data.order}
+          </span>
+        </EdgeLabelRenderer>
+      )}
       {via.length > 0 && data && (
         <EdgeLabelRenderer>
           {via.map((point, index) => (

@@ -3,7 +3,7 @@
 import { type Edge, type Node, type NodeHandle, Position } from "@xyflow/react";
 import { describe } from "../graph/describe";
 import type { Group, NodeEntry, Note, Wire } from "../graph/document";
-import { type Document, groupsOf, NODE_WIDTH, nodesOf, notesOf, wiresOf } from "../graph/document";
+import { type Document, groupsOf, NODE_WIDTH, nodesOf, notesOf, wireOrders, wiresOf } from "../graph/document";
 import { lookOf } from "../graph/looks";
 import { type NodeDescription, outputOf, type Palette } from "../graph/palette";
 import { pushed } from "../graph/push";
@@ -15,7 +15,8 @@ export type CardNode = Node<{ entry: NodeEntry; description: NodeDescription | u
 export type NoteNode = Node<{ note: Note; index: number }, "note">;
 export type GroupNode = Node<{ group: Group; index: number }, "group">;
 export type FlowNode = CardNode | NoteNode | GroupNode;
-export type WireEdge = Edge<{ wire: Wire; hue: number }, "wire">;
+/** `order`: which of several wires at one input it is, such as `a`; empty where there is one. */
+export type WireEdge = Edge<{ wire: Wire; hue: number; order: string }, "wire">;
 
 const PLUG = 12;
 const GROUP_PADDING = 24;
@@ -140,15 +141,18 @@ export function sizeOf(node: FlowNode): { width: number; height: number } {
 const edges = new WeakMap<Wire, WireEdge>();
 
 export function flowEdges(document: Document, palette: Palette, selected: ReadonlySet<string>): WireEdge[] {
+  const orders = wireOrders(wiresOf(document));
   return wiresOf(document).map((wire) => {
     const id = wireId(wire);
+    const order = orders.get(wire) ?? "";
     const [source, sourceHandle] = split(wire.from);
     const [target, targetHandle] = split(wire.to);
     const description = describe(document, palette, source);
     const hue = lookOf((description && outputOf(description, sourceHandle)?.type) ?? "").hue;
     const isSelected = selected.has(id);
     const previous = edges.get(wire);
-    if (previous && previous.selected === isSelected && previous.data?.hue === hue) return previous;
+    if (previous && previous.selected === isSelected && previous.data?.hue === hue && previous.data.order === order)
+      return previous;
     const edge: WireEdge = {
       id,
       type: "wire",
@@ -156,7 +160,7 @@ export function flowEdges(document: Document, palette: Palette, selected: Readon
       sourceHandle,
       target,
       targetHandle,
-      data: { wire, hue },
+      data: { wire, hue, order },
       selected: isSelected,
     };
     edges.set(wire, edge);

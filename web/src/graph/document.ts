@@ -97,6 +97,21 @@ export function changeWire(document: Document, from: string, to: string, change:
   return { ...document, wires };
 }
 
+/** For wires that share an input, their order there: `a`, `b`, and so on; after `z` numbers. */
+export function wireOrders(wires: Wire[]): Map<Wire, string> {
+  const totals = new Map<string, number>();
+  for (const wire of wires) totals.set(wire.to, (totals.get(wire.to) ?? 0) + 1);
+  const [orders, counts] = [new Map<Wire, string>(), new Map<string, number>()];
+  for (const wire of wires) {
+    const index = counts.get(wire.to) ?? 0;
+    counts.set(wire.to, index + 1);
+    if ((totals.get(wire.to) ?? 0) > 1) orders.set(wire, orderName(index));
+  }
+  return orders;
+}
+
+const orderName = (index: number): string => (index < 26 ? String.fromCharCode(97 + index) : String(index + 1));
+
 export function addNote(document: Document, note: Note): Document {
   return { ...document, notes: [...notesOf(document), note] };
 }

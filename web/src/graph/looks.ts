@@ -32,6 +32,20 @@ export function lookOf(types: string): Look {
   return { hue: hash % 6, shape: SHAPES[(hash >>> 4) % SHAPES.length] ?? "circle" };
 }
 
+const CATEGORY_HUES: Record<string, number> = {
+  models: 0,
+  data: 1,
+  adapters: 4,
+  methods: 3,
+  merging: 2,
+  sampling: 5,
+  evaluation: 6,
+  output: 7,
+};
+
+/** The hue of a category of nodes; one of another package gets one made from its name. */
+export const categoryHue = (category: string): number => CATEGORY_HUES[category] ?? lookOf(category).hue;
+
 /** `LatentDataset` becomes `latent dataset`. */
 export function typeWords(type: string): string {
   const plain: Record<string, string> = { int: "whole number", float: "number", str: "text", bool: "switch", Literal: "choice" };

@@ -1,9 +1,10 @@
 import type { ProblemReport } from "../api/types";
 import { FieldRow } from "../fields/FieldRow";
 import { describe } from "../graph/describe";
-import { changeNode, type NodeEntry, nodesOf, renameNode } from "../graph/document";
+import { changeNode, end, endText, type NodeEntry, nodesOf, renameNode, wireOrders, wiresOf } from "../graph/document";
 import { typeWords } from "../graph/looks";
 import { type FieldSpec, fieldsOf, type NodeDescription } from "../graph/palette";
+import { saidThere } from "../graph/sentences";
 import { concerns, currentTab, edit, runId, select, shownDocument, useDocument, useEditor } from "../state/editor";
 import { goTo, setMode } from "../state/graphActions";
 import { useShownView } from "../state/runs";
@@ -46,7 +47,7 @@ function NodeFacts({ id }: { id: string }) {
             ))}
           </section>
         ))}
-      {description && <Sockets description={description} />}
+      {description && <Sockets id={id} description={description} />}
       {log.length > 0 && <Log lines={log} />}
     </div>
   );
@@ -125,7 +126,13 @@ function ColorInput({ id, color }: { id: string; color: string }) {
   );
 }
 
-function Sockets({ description: { inputs, outputs, one_of } }: { description: NodeDescription }) {
+function Sockets({ id, description: { inputs, outputs, one_of } }: { id: string; description: NodeDescription }) {
+  const wires = wiresOf(useDocument());
+  const orders = wireOrders(wires);
+  const sourcesInOrder = (name: string) =>
+    wires
+      .filter((wire) => wire.to === endText({ node: id, name }) && orders.has(wire))
+      .map((wire) => `${orders.get(wire)}: ${end(wire.from).node}`);
   if (inputs.length + outputs.length === 0) return null;
   return (
     <section className="field-group">
@@ -138,6 +145,9 @@ function Sockets({ description: { inputs, outputs, one_of } }: { description: No
               {typeWords(socket.type)}
               {socket.required ? "" : ` (${optionality(socket.name, one_of)})`}
               {socket.many ? ` (${text.many})` : ""}
+              {sourcesInOrder(socket.name).map((line) => (
+                <div key={line}>{line}</div>
+              ))}
             </dd>
           </div>
         ))}
@@ -204,7 +214,7 @@ function ProblemList({ problems, kind = "" }: { problems: ProblemReport[]; kind?
         <li key={index}>
           <button type="button" onClick={() => goTo(problem.node)}>
             {problem.node && <strong>{[problem.node, problem.field].filter(Boolean).join(" · ")}</strong>}
-            {problem.message} {problem.remedy}
+            {saidThere(problem)}
           </button>
         </li>
       ))}

@@ -125,6 +125,14 @@ export function shownDocument(tab: Tab): Document {
   return inner === undefined ? tab.history.present : innerDocument(tab.history.present, inner);
 }
 
+/** The name under which the subgraph that was entered shows a socket of an inner node outside; empty for a socket that it keeps. */
+export function outerName(tab: Tab | undefined, place: string, side: "in" | "out"): string {
+  const id = tab && tab.inside.length > 0 ? shownSubgraph(tab.history.present, tab.inside) : undefined;
+  const subgraph = id === undefined ? undefined : tab?.history.present.subgraphs?.[id];
+  const sockets = (side === "in" ? subgraph?.inputs : subgraph?.outputs) ?? {};
+  return Object.keys(sockets).find((name) => sockets[name] === place) ?? "";
+}
+
 /** The id by which runs and problems name a node of the canvas. */
 export const runId = (tab: Tab | undefined, id: string): string => joined((tab?.inside ?? []).reduce(joined, ""), id);
 

@@ -1,0 +1,71 @@
+"""A finished fine-tune is trained further: as a wire, as the folder and as the single file that were saved of it."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from nodes.diffusion import loading
+from nodes.diffusion.adapters import WeightChange
+from nodes.diffusion.overlays import applied
+from nodes.diffusion.values import DiffusionModel, text_identity
+from nodes.models.load_model import LoadModel
+from nodes.output.save_checkpoint import SaveCheckpoint
+from nodes.output.save_pipeline import SavePipeline
+from tests.nodes.desk import Desk
+from tests.nodes.test_methods import Setting, dreambooth, fine_tune
+
+CPU = torch.device("cpu")
+
+
+def wired(desk: Desk, trained: DiffusionModel) -> DiffusionModel:
+    return trained
+
+
+def saved_as_folder(desk: Desk, trained: DiffusionModel) -> DiffusionModel:
+    (artifact,) = desk.run(SavePipeline(precision="fp32"), model=trained)
+    for name, file in artifact.folder:
+        (desk.root / "saved" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, desk.root / "saved" / name)
+    return desk.run(LoadModel(model="saved"))
+
+
+def saved_as_file(desk: Desk, trained: DiffusionModel) -> DiffusionModel:
+    (artifact,) = desk.run(SaveCheckpoint(precision="fp32"), model=trained)
+    shutil.copy(artifact.file, desk.root / "saved.safetensors")
+    return desk.run(LoadModel(model="saved.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("method", "way"),
+    [(fine_tune, wired), (fine_tune, saved_as_folder), (fine_tune, saved_as_file), (dreambooth, saved_as_folder)],
+)
+def test_a_finished_fine_tune_goes_on_from_its_weights(
+    desk: Desk, tmp_path: Path, method: Callable[..., Any], way: Callable[..., DiffusionModel]
+) -> None:
+    setting = Setting(tmp_path, "sd1")
+    desk.located = {setting.model.digest: setting.bench.folder}
+    first = method(setting, setting.context, max_steps=1)
+    model = way(desk, first)
+    embeddings = replace(setting.embeddings, text_digest=text_identity(model))
+    setting.latents = replace(setting.latents, vae_digest=model.vae_digest)
+    setting.model, setting.embeddings = model, embeddings
+    setting.prior = {"class_latents": setting.latents, "class_embeddings": embeddings}
+    context = replace(setting.context, located=desk.located)
+    second = method(setting, context, max_steps=1)
+    assert len(second.adapters) == len(model.adapters) + 1
+    (begun,) = [load_file(adapter.weights) for adapter in first.adapters if adapter.weights]
+    ended = load_file(second.adapters[-1].weights)
+    loaded = loading.load(model, context.locate(model.digest), device=CPU)
+    with applied([*model.adapters, WeightChange(name="untrained")], loaded) as laid:
+        assert laid[-1].keys() == begun.keys() == ended.keys()
+        assert all(torch.equal(laid[-1][name], tensor) for name, tensor in begun.items()), "it begins where the first ended"
+    assert not any(torch.equal(ended[name], tensor) for name, tensor in begun.items())
+    (final,) = desk.run(SaveCheckpoint(precision="fp32"), model=second)
+    written = load_file(final.file)
+    assert torch.equal(written["model.diffusion_model.out.2.bias"], ended["unet.conv_out.bias"]), "the last training is saved"

@@ -1,0 +1,61 @@
+"""Which earlier runs have curves to lay beside those of a run, and in what their settings differ."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from graph_runtime.queue import Run
+from graph_runtime.workflow import Workflow
+from web.api.models import ComparableRun, ComparableRuns
+from web.api.runs import run_folder
+from web.api.services import Services
+
+AT_MOST = 30
+LOOKED_AT = 500
+LONGEST = 40
+
+
+async def list_comparable(services: Services, request: web.Request) -> ComparableRuns:
+    """Return the newest other runs that have curves, each with the settings in which it differs."""
+    id = request.match_info["id"]
+    run_folder(services, id)
+    own = _settings(services.supervisor.document(id))
+    found: list[ComparableRun] = []
+    for run in _with_curves(services):
+        if run.id != id and len(found) < AT_MOST:
+            differs = _differences(own, _settings(services.supervisor.document(run.id)))
+            found.append(ComparableRun(run=run.id, workflow=run.workflow, created=run.created, differs=differs))
+    return ComparableRuns(runs=found)
+
+
+def _with_curves(services: Services) -> Iterator[Run]:
+    for run in services.supervisor.list(None, LOOKED_AT):
+        if run.folder and _has_rows(services.settings.output / "runs" / run.folder / "loss.csv"):
+            yield run
+
+
+def _has_rows(table: Path) -> bool:
+    """Whether a table of losses holds more than its heading."""
+    try:
+        with table.open("rb") as file:
+            return file.read(512).count(b"\n") > 1
+    except OSError:
+        return False
+
+
+def _settings(workflow: Workflow) -> dict[tuple[str, str], Any]:
+    return {(id, name): value for id, node in workflow.nodes.items() for name, value in [("", node.type), *node.fields.items()]}
+
+
+def _differences(own: dict[tuple[str, str], Any], other: dict[tuple[str, str], Any]) -> list[str]:
+    """Return `field value` for what the other run sets differently in nodes that both have; empty for equal settings."""
+    shared = {id for (id, name), kind in own.items() if not name and other.get((id, "")) == kind}
+    names = [key for key in {**own, **other} if key[0] in shared and own.get(key) != other.get(key)]
+    return [f"{name} {_short(other.get((id, name)))}" for id, name in names]
+
+
+def _short(value: Any) -> str:
+    text = "as it is by default" if value is None else " ".join(str(value).split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
