@@ -30,6 +30,7 @@ import { type FlowNode, flowEdges, flowNodes, groupNodes, shownNodes, sizeOf, ty
 import { GroupFrame } from "./GroupFrame";
 import { NodeCard } from "./NodeCard";
 import { NoteCard } from "./NoteCard";
+import { useNodesFirst } from "./tabOrder";
 import { Wire } from "./Wire";
 import { WiringHint } from "./WiringHint";
 
@@ -59,6 +60,7 @@ export function Canvas() {
   const all = useMemo(() => (groups.length > 0 ? [...groups, ...shown] : shown), [groups, shown]);
   const edges = useMemo(() => flowEdges(document, palette, selectedWires), [document, palette, selectedWires]);
   useFitOnOpen(place, shown);
+  useNodesFirst();
   useView(shown, flow);
 
   const onNodesChange = useCallback(
