@@ -16,7 +16,7 @@ serve: $(STAMP)
 	$(BIN)/latentloom serve --open
 
 test: $(STAMP) check page chromium
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 check: $(STAMP)
 	$(BIN)/ruff check .

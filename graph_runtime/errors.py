@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -46,14 +45,6 @@ class Suggestions:
 def did_you_mean(name: str, known: Collection[str], otherwise: str = "") -> str:
     """Return a remedy for a single unknown name."""
     return Suggestions().did_you_mean(name, known, otherwise)
-
-
-def readable(details: Any) -> str:
-    """Return one of pydantic's error details as a sentence."""
-    if str(details["input"]).lower() == "nan" and str(details["type"]).startswith(("less_than", "greater_than", "finite")):
-        return "input should be a number, and nan is none."
-    text = str(details["msg"]).removeprefix("Value error, ")[:200]
-    return f"{text[:1].lower()}{text[1:]}."
 
 
 class WorkflowError(Exception):

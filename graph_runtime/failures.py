@@ -12,6 +12,17 @@ NO_MEMORY = "can't allocate memory"
 """What torch's allocator of a CPU says in a RuntimeError."""
 ASKED = re.compile(r"[Tt]ried to allocate ([\d.]+) ?(\w+)")
 FREE = re.compile(r"total capacity of ([\d.]+ \w+) of which ([\d.]+ \w+) is free")
+SPACE = "Free some space"
+NO_ROOM: dict[int, tuple[str, str]] = {
+    errno.ENOSPC: ("the disk is full", SPACE),
+    errno.EDQUOT: ("your share of the disk (quota) is used up", SPACE),
+    errno.EFBIG: (
+        "a file would become larger than it may be",
+        "Raise the limit (`ulimit -f`), or choose a disk that takes larger files (FAT32 ends at 4 GiB)",
+    ),
+}
+"""Why nothing more can be written, and what to do."""
+RUST = re.compile(r"\bos error (\d+)")
 SAVING = {
     "batch_size": "lower batch_size",
     "resolution": "lower resolution",
@@ -23,9 +34,10 @@ SAVING = {
 
 def explained(error: Exception, step: Step) -> Problem:
     """Return what a person should read about a node's error, the usual causes put in plain words."""
-    if _disk_is_full(error):
+    if number := _unwritable(error):
+        message, remedy = NO_ROOM[number]
         where = f" at {error.filename}" if isinstance(error, OSError) and error.filename else ""
-        return Problem(f"the disk is full{where}.", step.id, remedy="Free some space and run again: what is finished is kept.")
+        return Problem(f"{message}{where}.", step.id, remedy=f"{remedy} and run again: what is finished is kept.")
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         remedy = "Change its permissions, or choose another place."
         return Problem(f"{error.filename} cannot be used: {error.strerror}.", step.id, remedy=remedy)
@@ -69,8 +81,14 @@ def _short_of_memory(error: Exception, step: Step) -> Problem:
     return Problem(f"{message}.", step.id, remedy=remedy)
 
 
-def _disk_is_full(error: Exception) -> bool:
-    """Whether this is ENOSPC, as Python's own error or as text from a library written in Rust."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    return f"os error {errno.ENOSPC}" in str(error)
+def _unwritable(error: BaseException | None) -> int:
+    """Return the number of an error of `NO_ROOM`, as Python's own, as text from a library written in Rust, or behind another."""
+    seen = set[int]()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        told = RUST.search(str(error))
+        number = (error.errno or 0) if isinstance(error, OSError) else int(told[1]) if told else 0
+        if number in NO_ROOM:
+            return number
+        error = None if hasattr(error, "remedy") else error.__cause__ or error.__context__
+    return 0

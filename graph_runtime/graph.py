@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from graph_runtime.errors import Problem, WorkflowError, readable
+from graph_runtime.errors import Problem, WorkflowError
 from graph_runtime.modes import LeftOut, apply_modes
 from graph_runtime.node import NodeType, OutsideFiles
 from graph_runtime.steps import Source, Step, ordered
+from graph_runtime.wording import readable
 from graph_runtime.workflow import Workflow
 
 if TYPE_CHECKING:

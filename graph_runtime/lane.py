@@ -173,6 +173,8 @@ class Lane:
             event = ev.EVENT.validate_python(message["event"])
             if isinstance(event, ev.RunFinished):
                 current.finished = event
+            if isinstance(event, ev.NodeFailed):
+                current.problems.append(Problem(event.message, event.node, event.field, event.remedy))
             self._desk.logs[id].hear(event)
         elif "folder" in message:
             self._opened(id, str(message["folder"]), int(message["seq"]))

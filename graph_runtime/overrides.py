@@ -7,7 +7,8 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from graph_runtime.discovery import Palette
-from graph_runtime.errors import Problem, WorkflowError, did_you_mean, readable
+from graph_runtime.errors import Problem, WorkflowError, did_you_mean
+from graph_runtime.wording import readable
 from graph_runtime.workflow import Workflow
 
 

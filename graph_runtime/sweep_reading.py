@@ -9,11 +9,12 @@ from typing import Any, NamedTuple, NoReturn
 from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
-from graph_runtime.errors import Problem, Suggestions, readable
+from graph_runtime.errors import Problem, Suggestions
 from graph_runtime.node import NodeType
 from graph_runtime.overrides import parse_value
 from graph_runtime.subgraphs import joined
 from graph_runtime.sweeps import Axis, Sweep, choices, lines_of, node_of, reached, upstream, wires_into
+from graph_runtime.wording import readable
 from graph_runtime.workflow import MAX_PARTS, NodeEntry, Wire, Workflow
 
 MAX_COMBINATIONS = 100

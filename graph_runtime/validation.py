@@ -7,12 +7,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from graph_runtime.discovery import Palette
-from graph_runtime.errors import Problem, Suggestions, readable
+from graph_runtime.errors import Problem, Suggestions
 from graph_runtime.graph import build_graph, dependencies, problem_of
 from graph_runtime.modes import refused_bypasses
 from graph_runtime.node import Node, NodeType, Socket, accepts, type_name
 from graph_runtime.subgraphs import expand
 from graph_runtime.sweep_reading import read_sweeps
+from graph_runtime.wording import readable
 from graph_runtime.workflow import NodeEntry, Wire, Workflow
 from graph_runtime.workspace import PathRefused, Workspace
 

@@ -1,5 +1,6 @@
 """The saved JSON document and its migrations: everything by name, nothing by position."""
 
+import codecs
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, FailFast, Field, JsonValue, ValidationError, model_validator
 from pydantic_core import to_json
 
-from graph_runtime.errors import Problem, WorkflowError, readable
+from graph_runtime.errors import Problem, WorkflowError
 from graph_runtime.files import write_atomic
+from graph_runtime.wording import readable
 
 FORMAT = "latentloom/1"
 MAX_BYTES = 20 * 2**20
@@ -136,8 +138,10 @@ def read_workflow(path: Path) -> Workflow:
 
 
 def parse_workflow(content: bytes, name: str = "workflow") -> Workflow:
-    """Read a document from JSON text in UTF-8, of this format or an earlier one."""
-    return workflow_from_json(parse_json(content, name), name)
+    """Read a document from JSON text in UTF-8, or in what its byte-order mark says, of this format or an earlier one."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        content = content.decode("utf-16", "replace").encode()
+    return workflow_from_json(parse_json(content.removeprefix(codecs.BOM_UTF8), name), name)
 
 
 def parse_json(content: bytes, name: str) -> Any:

@@ -2,18 +2,15 @@
 
 import hashlib
 import os
-import time
 from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path, PureWindowsPath
 
 from graph_runtime.hub_cache import snapshots_in
 from graph_runtime.outside import Content, Known, Listing
-from graph_runtime.reading import open_below, stamp_of
+from graph_runtime.reading import is_settled, open_below, stamp_of
 
 FileDigest = Callable[[Path], str]
-YOUNG_NS = 50 * 10**6
-"""For so long after a file has changed it may change again without a new time: clocks of file systems tick that slowly."""
 ATTEMPTS = 3
 MAX_FILES = 100_000
 """More than any model's folder holds, and than anybody waits for."""
@@ -145,10 +142,11 @@ class OutsideReader:
     def _known(self, file: Path) -> Known:
         """Digest a file, again when it changed meanwhile."""
         for _ in range(ATTEMPTS):
-            now, stamp = time.time_ns(), stamp_of(file)
+            stamp = stamp_of(file)
+            settled = is_settled(stamp)
             digest = self._digest(file)
             if stamp_of(file) == stamp:
-                return Known(digest, stamp if now - stamp.changed > YOUNG_NS else None)
+                return Known(digest, stamp if settled else None)
         raise PathRefused(f"{file.name} is being written.", "Wait until it is whole.")
 
     def _listing(self, folder: Path, suffixes: tuple[str, ...]) -> Listing:

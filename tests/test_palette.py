@@ -1,11 +1,14 @@
 """What holds for every node: documented, closed under JSON, found by its folder, quick to import."""
 
 import json
+import re
 
 import pytest
+from pydantic import ValidationError
 
 from graph_runtime.discovery import load_palette
 from graph_runtime.node import NodeType
+from graph_runtime.wording import readable
 
 PALETTE = load_palette()
 OURS = [node_type for node_type in PALETTE.types.values() if node_type.package == "latentloom"]
@@ -69,3 +72,18 @@ def test_a_path_field_has_a_fingerprint(node_type: NodeType) -> None:
 @each_node
 def test_fields_left_out_of_the_key_exist(node_type: NodeType) -> None:
     assert node_type.cls.not_in_key <= node_type.cls.model_fields.keys()
+
+
+def test_what_is_wrong_with_a_value_is_said_in_our_words() -> None:
+    """Every kind of fault that a field can have, in a sentence that names no validator."""
+    foreign = re.compile(r"nput should|unable to|valid (integer|number|string|boolean)|tring should|Value error")
+    said: dict[str, str] = {}
+    for node_type in OURS:
+        for name in node_type.cls.model_fields:
+            for value in ("x", 12.5, -1e30, 1e30, True, None, [1], "nan", ""):
+                try:
+                    node_type.cls.model_validate({name: value})
+                except ValidationError as error:
+                    said |= {details["type"]: readable(details) for details in error.errors(include_url=False)}
+    assert len(said) > 12
+    assert [text for text in said.values() if foreign.search(text) or not text.endswith(".")] == []

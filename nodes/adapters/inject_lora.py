@@ -17,6 +17,10 @@ class InjectLoRA(Node):
 
     Begin with `lora`. `locon` reaches texture too, `loha` has a higher rank than its matrices, `lokr` makes the smallest
     files, `dora` learns more like full fine-tuning and is slower, and `rslora` keeps high ranks from fading.
+
+    LoHa and LoKr: AUTOMATIC1111 and ComfyUI; sd-scripts reads it with LyCORIS' module; not diffusers.
+    DoRA: AUTOMATIC1111 and ComfyUI; sd-scripts takes it for a plain LoRA but with LyCORIS' module; diffusers takes it for a
+    plain LoRA. The others load in all four.
     """
 
     synonyms: ClassVar[tuple[str, ...]] = (

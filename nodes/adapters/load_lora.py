@@ -1,14 +1,14 @@
 """LoadLoRA."""
 
 from dataclasses import replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, Node, OutsideFiles, WorkspaceFile
-from nodes.diffusion.adapters import LowRankAdapter
+from nodes.diffusion.adapters import LowRankAdapter, TokenEmbedding
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import DiffusionModel
 
@@ -18,27 +18,41 @@ IDLE = "their alpha, or one of their matrices, is 0."
 Strength = Annotated[float, Field(ge=-10, le=10)]
 
 
-class LoadLoRA(Node):
-    """Lay a LoRA over a model that was trained before, by this program or another one; several in a row add up."""
+FOLDER_FILES = ("adapter_model.safetensors", "pytorch_lora_weights.safetensors")
+"""What PEFT and diffusers call the weights in a folder."""
 
-    synonyms: ClassVar[tuple[str, ...]] = ("LoraLoader", "LyCORIS", "LoCon", "LoHa", "LoKr", "DoRA", "adapter file")
+
+class LoadLoRA(Node):
+    """Lay a LoRA over a model that was trained before, by this program or another one; several in a row add up.
+
+    Words that were bundled with it can be used in prompts. TrainLoRA behind it goes on training it.
+    """
+
+    synonyms: ClassVar[tuple[str, ...]] = ("LoraLoader", "LyCORIS", "LoCon", "LoHa", "LoKr", "DoRA", "GLoRA", "adapter file")
+    version: ClassVar[int] = 2
 
     file: WorkspaceFile
-    """A .safetensors file of kohya, LyCORIS, OneTrainer, diffusers or PEFT: LoRA, LoCon, LoHa, LoKr or DoRA."""
+    """A .safetensors file of kohya, LyCORIS, OneTrainer, diffusers or PEFT, or a folder of the last two: LoRA, LoCon, LoHa,
+    LoKr, DoRA, GLoRA, (IA)3 of LyCORIS, changes of norms."""
     unet_strength: Strength = 1.0
     """How much it changes the pictures; 0 leaves the UNet as it is."""
     text_encoder_strength: Strength = 1.0
     """How much it changes what prompts mean, if it was trained for that; 0 leaves the text encoders as they are."""
 
     def fingerprint(self, files: OutsideFiles) -> Json:
-        path = files.resolve(self.file)
+        path, reference = files.resolve(self.file), self.file
+        if path.is_dir():
+            within = next((name for name in FOLDER_FILES if (path / name).is_file()), None)
+            if within is None:
+                message = f"the folder {self.file!r} holds no {' or '.join(FOLDER_FILES)}."
+                raise InputError(message, field="file", remedy="Choose a LoRA's .safetensors file, or a folder of PEFT.")
+            path, reference = path / within, str(PurePath(self.file) / within)
         if not path.is_file():
             raise InputError(f"there is no file {self.file!r}.", field="file", remedy="Choose a LoRA's .safetensors file.")
-        of_peft = path.name == "adapter_model.safetensors"
         return {
-            "file": files.digest_file(self.file),
+            "file": files.digest_file(reference),
             "name": PurePath(self.file).stem,
-            "config": files.digest_beside(self.file, PEFT_CONFIG) if of_peft else None,
+            "config": files.digest_beside(reference, PEFT_CONFIG) if path.name == FOLDER_FILES[0] else None,
         }
 
     def run(self, model: DiffusionModel, context: RunContext) -> DiffusionModel:
@@ -50,14 +64,10 @@ class LoadLoRA(Node):
         facts = inspect_folder(folder, weights=False)
         path = context.locate(context.fingerprint["file"])
         read = read_lora(path, layer_shapes(folder, facts), context.locate(config) if config else None)
-        if read.unknown:
-            count, first = len(read.unknown), read.unknown[0][:100]
-            context.message(f"{count} tensors have no place in this model and are left out, such as {first}.", "warning")
-        if read.idle:
-            count, first = len(read.idle), read.idle[0]
-            context.message(f"{count} of {len(read.layers)} layers change nothing, such as {first}: {IDLE}", "warning")
+        _tell_what_does_nothing(read, context)
+        words = _bundled_words(read.bundled, model, folder, context)
         adapter = self._adapter(read, len(facts.text_parts) // 2, context)
-        return replace(model, adapters=(*model.adapters, adapter)) if adapter else model
+        return replace(model, adapters=(*model.adapters, *words, *([adapter] if adapter else [])))
 
     def _adapter(self, read: Any, text_encoders: int, context: RunContext) -> LowRankAdapter | None:
         """What was read, of the parts on which it is to act."""
@@ -65,11 +75,11 @@ class LoadLoRA(Node):
 
         tensors: dict[str, Any] = {}
         targets: dict[str, tuple[str, ...]] = {}
-        for layer, leaves in sorted(read.layers.items()):
+        for layer in sorted(read.layers):
             part, _, name = layer.partition(".")
             if self.unet_strength if part == "unet" else self.text_encoder_strength:
                 targets[part] = (*targets.get(part, ()), name)
-                tensors |= {f"{layer}.{leaf}": tensor for leaf, tensor in leaves.items()}
+                tensors |= {f"{layer}.{leaf}": tensor for leaf, tensor in read.tensors_of(layer).items()}
         if not tensors:
             return None
         encoders = tuple(targets.get(f"text_encoder_{number}", ()) for number in range(text_encoders))
@@ -77,10 +87,48 @@ class LoadLoRA(Node):
             name=context.fingerprint["name"],
             algorithm=read.algorithm,
             rank=read.rank,
-            alpha=read.rank,
+            alpha=read.scale * read.rank,
             unet_targets=targets.get("unet", ()),
             text_encoder_targets=encoders if any(encoders) else (),
             weights=context.add_file(".safetensors", lambda path: save_file(tensors, path)),
             unet_strength=self.unet_strength,
             text_encoder_strength=self.text_encoder_strength,
         )
+
+
+def _tell_what_does_nothing(read: Any, context: RunContext) -> None:
+    if read.unknown:
+        count, first = len(read.unknown), read.unknown[0][:100]
+        context.message(f"{count} tensors have no place in this model and are left out, such as {first}.", "warning")
+    if read.idle:
+        count, first = len(read.idle), read.idle[0]
+        context.message(f"{count} of {len(read.layers)} layers change nothing, such as {first}: {IDLE}", "warning")
+    if not read.layers:
+        context.message("every layer of this LoRA has rank 0: it changes nothing.", "warning")
+
+
+def _bundled_words(bundled: Any, model: DiffusionModel, folder: Path, context: RunContext) -> list[TokenEmbedding]:
+    """The words that came with a LoRA; what is wrong with one is told, and the LoRA is loaded without it."""
+    from safetensors.torch import save_file
+
+    from nodes.diffusion.embedding_files import bundled_tensors, check_widths, vectors_of
+
+    known = {word.placeholder_token.lower() for word in model.adapters if isinstance(word, TokenEmbedding)}
+    words: list[TokenEmbedding] = []
+    for token, tensors in bundled_tensors(bundled).items():
+        placeholder = "".join(token.split())
+        if placeholder.lower() in known:
+            context.message(f"the bundled word {placeholder} is left out: the model has one of that name.", "warning")
+            continue
+        try:
+            vectors = vectors_of(tensors, f"the bundled word {placeholder}")
+            check_widths(vectors, folder)
+        except InputError as error:
+            context.message(f"{error} It is left out.", "warning")
+            continue
+        named = {f"text_encoder_{number}": tensor.contiguous() for number, tensor in enumerate(vectors)}
+        weights = context.add_file(".safetensors", lambda path, named=named: save_file(named, path))
+        words.append(TokenEmbedding(placeholder_token=placeholder, num_vectors=len(vectors[0]), weights=weights))
+    if words:
+        context.message(f"prompts can use the bundled {', '.join(word.placeholder_token for word in words)}.")
+    return words

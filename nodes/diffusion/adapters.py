@@ -49,6 +49,8 @@ class LowRankAdapter:
     text_encoder_strength: float = 1.0
     training: tuple[tuple[str, str], ...] = ()
     """Facts of the training as (`ss_*` name, text), for the metadata of the file it is saved to."""
+    start: Path | None = None
+    """Tensors that its training goes on from, named as in `weights`; None begins anew."""
 
     @property
     def label(self) -> str:
@@ -116,6 +118,8 @@ class TokenEmbedding:
     """Whether it belongs into the negative prompt (DreamArtist)."""
     guidance_scale: float = 0.0
     """Guidance at which it was trained (DreamArtist), so at which to sample; 0 when none was."""
+    start: Path | None = None
+    """Vectors that its training goes on from, named as in `weights`; None begins at the known word."""
 
     @property
     def label(self) -> str:
@@ -225,6 +229,8 @@ class Hypernetwork:
     weights: Path | None = None
     """`unet.self_320.k.linear.0.weight`, `unet.text_768.v.linear.2.bias`, ...; None while untrained."""
     strength: float = 1.0
+    start: Path | None = None
+    """Tensors that its training goes on from, named as in `weights`; None begins anew."""
 
     @property
     def label(self) -> str:

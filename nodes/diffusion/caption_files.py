@@ -40,6 +40,7 @@ def read_captions(found: PictureFolder) -> Captions:
             _read_table(table, found, captions)
     beside = {path.with_name(path.name.lower()): path for path in found.texts} | {path: path for path in found.texts}
     second: list[str] = []
+    alone = {path for path in found.texts if path.name not in TABLES}
     for picture in found.pictures:
         places = dict.fromkeys(place for name in _names(picture) if (place := _place(picture.with_name(name), beside)))
         if places:
@@ -47,8 +48,11 @@ def read_captions(found: PictureFolder) -> Captions:
             captions.texts[found.name(picture)] = _read(file, found, captions).text.strip()
             captions.files[found.name(picture)] = file
             second += [found.name(other) for other in others]
+            alone -= places.keys()
     if second:
         captions.notes.append(f"{some(second)} not read: another file is the caption of the same picture.")
+    if alone:
+        captions.notes.append(f"{some(sorted(map(found.name, alone)))} no caption: no picture has that name.")
     return captions
 
 

@@ -65,22 +65,35 @@ def read_vectors(path: Path) -> list[Tensor]:
     Reads what A1111, ComfyUI, kohya, OneTrainer and diffusers write. A pickle is opened with `weights_only`, so a file can
     carry no code.
     """
-    tensors = _named(_opened(path))
+    return vectors_of(_named(_opened(path)), path.name)
+
+
+def vectors_of(tensors: Mapping[str, Tensor], source: str) -> list[Tensor]:
+    """Return the vectors [k, d] float32 among a word's tensors; `source` is what errors call them."""
     if set(SDXL_NAMES) <= tensors.keys():
         found = [tensors[name] for name in SDXL_NAMES]
     else:
         plain = {name: tensor for name, tensor in tensors.items() if not name.endswith(NO_WORD)}
         if len(plain) != 1:
-            message = f"{path.name} holds {len(plain)} tensors where an embedding has one, or clip_l and clip_g."
+            message = f"{source} holds {len(plain)} tensors where an embedding has one, or clip_l and clip_g."
             raise InputError(message, field="file", remedy="Choose a textual-inversion file.")
         found = list(plain.values())
     vectors = [tensor.detach().float().reshape(-1, tensor.shape[-1]) for tensor in found if tensor.dim() in (1, 2)]
     if not all(tensor.isfinite().all() for tensor in vectors):
         remedy = "Train it again with a lower learning rate: such numbers come from a training that diverged."
-        raise InputError(f"{path.name} holds numbers that are not finite.", field="file", remedy=remedy)
+        raise InputError(f"{source} holds numbers that are not finite.", field="file", remedy=remedy)
     if len(vectors) < len(found) or not all(len(tensor) for tensor in vectors):
-        raise InputError(f"{path.name} holds no vectors of tokens.", field="file", remedy="Choose a textual-inversion file.")
+        raise InputError(f"{source} holds no vectors of tokens.", field="file", remedy="Choose a textual-inversion file.")
     return vectors
+
+
+def bundled_tensors(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Return the tensors of the words in a LoRA's file by word: `WORD.clip_l`, `WORD.string_to_param.*`, `WORD.emp_params`."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        word, _, inner = name.replace(".string_to_param.", ".").rpartition(".")
+        found.setdefault(word or inner, {})[inner] = tensor
+    return found
 
 
 def check_widths(vectors: Sequence[Tensor], folder: Path) -> None:

@@ -1,7 +1,6 @@
 """What a model folder or a single file holds, read from JSON files and weight headers alone; needs no torch."""
 
 import json
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -11,14 +10,12 @@ from pydantic import BaseModel, Field, ValidationError
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.layouts.descriptions import described, description_of
 from nodes.diffusion.layouts.single_files import is_single_file
-from nodes.diffusion.opening import open_regular, read_regular
+from nodes.diffusion.opening import read_regular
+from nodes.diffusion.safetensors_header import read_header
 from nodes.diffusion.values import Family, PredictionType
 
 LAYOUT = "A diffusers folder has model_index.json and the folders unet, vae, text_encoder, tokenizer and scheduler."
 AGAIN = "Copy or download it again."
-MAX_HEADER = 24 * 2**20
-"""Bytes; what the safetensors library allows."""
-
 READ = "Read are UNets of 4 input channels (text-to-image), 9 (inpainting) and 8 (InstructPix2Pix)."
 
 Count = Annotated[int, Field(gt=0, le=2**20)]
@@ -182,18 +179,9 @@ def check_whole(file: Path) -> None:
 
 
 def _stated_size(file: Path) -> int | None:
-    """Return the bytes that a safetensors file's header promises, None where there is no header.
-
-    The library that owns the format imports numpy for this.
-    """
-    with open_regular(file) as opened:
-        start = opened.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        if length > MAX_HEADER:
-            return None
-        try:
-            header = json.loads(opened.read(length))
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-            return 8 + length + max(ends, default=0)
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
-            return None
+    """Return the bytes that a safetensors file's header promises, None where there is no header."""
+    try:
+        header, begin = read_header(file)
+        return begin + max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
+    except (ValueError, TypeError, LookupError):
+        return None

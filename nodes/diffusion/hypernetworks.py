@@ -51,7 +51,8 @@ def hypernetwork_laid(hypernetwork: Hypernetwork, model: StableDiffusion) -> Gen
     With strength 0 nothing is computed. Numbers are dropped only in training, each step's drawn from the seed and the step.
     """
     places = attention_layers(model.unet)
-    nets = _trained(hypernetwork, model, places) if hypernetwork.weights else _first(hypernetwork, model, places)
+    known = hypernetwork.weights or hypernetwork.start
+    nets = _trained(hypernetwork, model, places) if known else _first(hypernetwork, model, places)
     handles: list[Any] = []
     try:
         for (name, letter), net in nets.items():
@@ -113,23 +114,24 @@ def _first(form: Hypernetwork, model: StableDiffusion, names: Iterable[str]) -> 
 
 
 def _trained(form: Hypernetwork, model: StableDiffusion, names: Iterable[str]) -> dict[tuple[str, str], ContextNet]:
-    """The nets in a trained hypernetwork's file, in the model's arithmetic."""
+    """The nets in a trained hypernetwork's file, in the model's arithmetic; in fp32 those that its training goes on from."""
     nets: dict[tuple[str, str], ContextNet] = {}
     for (name, letter), tensors in tensors_of(form).items():
         if name not in names:
             raise wrong_width(width_of(name), names, "model")
         net = make_net(width_of(name), form)
         net.load_state_dict(tensors, assign=True)
-        nets[name, letter] = net.to(model.device, model.dtype).requires_grad_(False)
+        nets[name, letter] = net.to(model.device, model.dtype if form.weights else torch.float32).requires_grad_(False)
     return nets
 
 
 def tensors_of(form: Hypernetwork) -> dict[tuple[str, str], dict[str, Tensor]]:
     """Return a trained hypernetwork's tensors by pair and letter (`k`, `v`), each net's by its own names, float32."""
-    if form.weights is None:
+    path = form.weights or form.start
+    if path is None:
         raise InputError("this hypernetwork has not been trained.", field="model", remedy="Wire the trained model here.")
     found: dict[tuple[str, str], dict[str, Tensor]] = {}
-    for full, tensor in sorted(load_file(form.weights).items()):
+    for full, tensor in sorted(load_file(path).items()):
         _, name, letter, inner = full.split(".", 3)
         found.setdefault((name, letter), {})[inner] = tensor
     return found

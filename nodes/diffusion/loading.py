@@ -128,6 +128,7 @@ class StableDiffusion:
             tokenizer: Any = CLIPTokenizer.from_pretrained(self.part(part), local_files_only=True)
             config = read_config(self.part(part.replace("tokenizer", "text_encoder")) / "config.json")
             tokenizer.model_max_length = min(tokenizer.model_max_length, config.get("max_position_embeddings", 77))
+        self._confirm()
         return tokenizer
 
     def _ready(self, cls: Any, part: str, **dtype: torch.dtype) -> Any:
@@ -137,9 +138,14 @@ class StableDiffusion:
             made = part_from_file(cls, file, part, self.device, *dtype.values(), moving_average=average)
         else:
             made = load_part(cls, self.part(part), self.device, initial_seed=self.initial_seed, **dtype)
-        if stamps_of(self.places) != self.stamps:
-            _forget(self)
+        self._confirm()
         return made
+
+    def _confirm(self) -> None:
+        """Let nobody else have this model when its files have been replaced since it was begun; who has it finds out alone."""
+        if stamps_of(self.places) != self.stamps:
+            for key in [key for key, model in _resident.items() if model is self]:
+                del _resident[key]
 
 
 def part_from_file(
@@ -221,7 +227,8 @@ def load(model: DiffusionModel, folder: Path, *, device: torch.device, precision
 
 def stamps_of(places: Iterable[Path]) -> str:
     """Return what changes when a file of a model is written over or replaced: weights in memory may be mapped from it."""
-    files = [file for place in places for file in ([place] if place.is_file() else sorted(place.rglob("*.safetensors")))]
+    found = (path for place in places for path in (place, *sorted(place.glob("*")), *sorted(place.glob("*/*"))))
+    files = [path for path in found if path.is_file()]
     return hashlib.sha256(repr([stamp_of(file) for file in files]).encode()).hexdigest()
 
 
@@ -231,12 +238,6 @@ def resident(key: tuple[str, str, str], make: Callable[[], StableDiffusion]) -> 
         _resident[key] = make()
     _resident.move_to_end(key)
     return _resident[key]
-
-
-def _forget(changed: StableDiffusion) -> None:
-    """Let nobody else have a model whose files were replaced before all of it was loaded."""
-    for key in [key for key, model in _resident.items() if model is changed]:
-        del _resident[key]
 
 
 def make_room(wanted: StableDiffusion) -> None:

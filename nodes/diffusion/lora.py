@@ -5,19 +5,21 @@ Each changes the model's own weights W by strength * (W' - W), beside all others
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from nodes.diffusion.adapters import LowRankAdapter, leaf_of
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.lora_deltas import PLAIN, begin, empty_leaves, weight_change
+from nodes.diffusion.lora_deltas import begin, empty_leaves, is_plain, scale_of, weight_change
 from nodes.diffusion.randomness import generator_for
 
 Layers = dict[str, dict[str, Tensor]]
@@ -25,7 +27,7 @@ Layers = dict[str, dict[str, Tensor]]
 
 
 class ChangedLayer(nn.Module):
-    """A linear or convolutional layer, perhaps wrapped already, with a change of its weight beside it."""
+    """A linear or convolutional layer or a norm, perhaps wrapped already, with a change of its weight beside it."""
 
     def __init__(self, layer: nn.Module, leaves: Mapping[str, nn.Parameter], scale: float, strength: float) -> None:
         super().__init__()
@@ -39,11 +41,18 @@ class ChangedLayer(nn.Module):
             change = (self.strength * weight_change(self.leaves, layer.weight, self.scale)).to(hidden.dtype)
             bias = self.leaves.get("diff_b")
             bias = None if bias is None else (self.strength * bias).to(hidden.dtype)
-        if isinstance(layer, nn.Conv2d):
-            added = F.conv2d(hidden, change, bias, layer.stride, layer.padding, layer.dilation, layer.groups)  # pyright: ignore
-        else:
-            added = F.linear(hidden, change, bias)
-        return self.base_layer(hidden) + added
+        return self.base_layer(hidden) + _passed(layer, hidden, change, bias)
+
+
+def _passed(layer: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """What a layer would make of its input with another weight and bias; it is linear in both."""
+    if isinstance(layer, nn.Conv2d):
+        return F.conv2d(hidden, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)  # pyright: ignore
+    if isinstance(layer, nn.GroupNorm):
+        return F.group_norm(hidden, layer.num_groups, weight, bias, layer.eps)
+    if isinstance(layer, nn.LayerNorm):
+        return F.layer_norm(hidden, layer.normalized_shape, weight, bias, layer.eps)
+    return F.linear(hidden, weight, bias)
 
 
 def innermost(layer: Any) -> Any:
@@ -56,9 +65,9 @@ def innermost(layer: Any) -> Any:
 @contextmanager
 def low_rank(adapters: Sequence[LowRankAdapter], model: StableDiffusion) -> Generator[list[dict[str, nn.Parameter]]]:
     """Lay low-rank adapters over a model; yield each one's tensors by name. Afterwards the model holds its own layers again."""
-    trained = [adapter_tensors(adapter) if adapter.weights else {} for adapter in adapters]
-    modules = _modules(model, _named_parts(adapters, trained))
-    grouped = [by_layer(own or _first_values(adapter, modules)) for adapter, own in zip(adapters, trained, strict=True)]
+    known = [_known_values(adapter) for adapter in adapters]
+    modules = _modules(model, _named_parts(adapters, known))
+    grouped = [by_layer(own or _first_values(adapter, modules)) for adapter, own in zip(adapters, known, strict=True)]
     laid: list[dict[str, nn.Parameter]] = [{} for _ in adapters]
     try:
         for number, (adapter, layers) in enumerate(zip(adapters, grouped, strict=True)):
@@ -71,10 +80,17 @@ def low_rank(adapters: Sequence[LowRankAdapter], model: StableDiffusion) -> Gene
         _restore(modules)
 
 
-def _named_parts(adapters: Sequence[LowRankAdapter], trained: Sequence[Mapping[str, Tensor]]) -> set[str]:
+def _known_values(adapter: LowRankAdapter) -> dict[str, Tensor]:
+    """A trained adapter's tensors, or those that its training goes on from; none for one that begins anew."""
+    if adapter.start and not adapter.weights:
+        return load_file(adapter.start)
+    return adapter_tensors(adapter) if adapter.weights else {}
+
+
+def _named_parts(adapters: Sequence[LowRankAdapter], known: Sequence[Mapping[str, Tensor]]) -> set[str]:
     """The parts that adapters act on; the others need not be in memory."""
     wanted = {part for adapter in adapters if not adapter.weights for part, targets in adapter.targets() if targets}
-    return wanted | {name.partition(".")[0] for tensors in trained for name in tensors}
+    return wanted | {name.partition(".")[0] for tensors in known for name in tensors}
 
 
 def _modules(model: StableDiffusion, parts: set[str]) -> dict[str, Any]:
@@ -112,7 +128,7 @@ def _lay_plain(adapter: LowRankAdapter, layers: Layers, modules: Mapping[str, An
     """Wrap the layers that have B A alone in peft's; return the new tensors."""
     ranks: dict[tuple[str, int], list[str]] = {}
     for full, leaves in layers.items():
-        if leaves.keys() == PLAIN:
+        if is_plain(leaves):
             part, _, target = full.partition(".")
             ranks.setdefault((part, leaves["lora_A.weight"].shape[0]), []).append(target)
     found: dict[str, nn.Parameter] = {}
@@ -121,7 +137,7 @@ def _lay_plain(adapter: LowRankAdapter, layers: Layers, modules: Mapping[str, An
         del modules[part].peft_config  # peft's own note; with it left there, the next adapter would bring a warning
         for target in targets:
             layer: Any = modules[part].get_submodule(target)
-            layer.scaling[name] = adapter.strength_on(part) * adapter.scale
+            layer.scaling[name] = adapter.strength_on(part) * scale_of(layers[f"{part}.{target}"], adapter.scale)
             for leaf, inner in (("lora_A.weight", layer.lora_A[name]), ("lora_B.weight", layer.lora_B[name])):
                 if adapter.weights is None:  # it is to be trained, and the half precision of a model would lose small updates
                     inner.float()
@@ -135,13 +151,14 @@ def _lay_others(adapter: LowRankAdapter, layers: Layers, modules: Mapping[str, A
     """Wrap the layers that have other tensors; return these."""
     found: dict[str, nn.Parameter] = {}
     for full, leaves in layers.items():
-        if leaves.keys() != PLAIN:
+        if not is_plain(leaves):
             part, _, target = full.partition(".")
             parent, _, child = target.rpartition(".")
             owner, layer = modules[part].get_submodule(parent), modules[part].get_submodule(target)
             device = innermost(layer).weight.device
-            own = {leaf: nn.Parameter(tensor.to(device), requires_grad=False) for leaf, tensor in leaves.items()}
-            setattr(owner, child, ChangedLayer(layer, own, adapter.scale, adapter.strength_on(part)))
+            trained = {leaf: tensor for leaf, tensor in leaves.items() if leaf != "alpha"}
+            own = {leaf: nn.Parameter(tensor.to(device), requires_grad=False) for leaf, tensor in trained.items()}
+            setattr(owner, child, ChangedLayer(layer, own, scale_of(leaves, adapter.scale), adapter.strength_on(part)))
             found |= {f"{full}.{leaf}": parameter for leaf, parameter in own.items()}
     return found
 
@@ -169,3 +186,9 @@ def adapter_tensors(adapter: LowRankAdapter) -> dict[str, Tensor]:
     if adapter.weights is None:
         raise InputError("this adapter has not been trained yet.", field="model", remedy="Wire the trained model here.")
     return load_file(adapter.weights)
+
+
+def stated_alphas(path: Path) -> dict[str, Tensor]:
+    """Return the alphas in a file of an adapter's tensors, which no training changes."""
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys() if leaf_of(name)[1] == "alpha"}  # noqa: SIM118

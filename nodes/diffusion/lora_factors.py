@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nodes.diffusion.devices import one_thread
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.lora_deltas import PLAIN, Leaves, product, rank_of
+from nodes.diffusion.lora_deltas import DEPENDING, PLAIN, Leaves, product, scale_of
 
 COLUMNS = 4096
 """Columns of a matrix that are in float64 at once."""
@@ -88,12 +88,12 @@ def _signed(vectors: Tensor) -> Tensor:
 def plain_factors(leaves: Leaves, scale: float, shape: tuple[int, ...], socket: str = "model") -> tuple[Tensor, Tensor]:
     """Return B [out, r] and A [r, the rest] whose product is what a layer's tensors add to a weight of this shape, exactly.
 
-    Raises InputError, which names `socket`, for DoRA, whose change depends on the weight.
+    Raises InputError, which names `socket`, for what depends on the weight, such as a DoRA.
     """
-    if "dora_scale" in leaves:
+    if kind := next((kind for leaf, kind in DEPENDING.items() if leaf in leaves), None):
         remedy = "Bake it with BakeLoRA, and take the difference with ExtractLoRA."
-        raise InputError("a DoRA's change depends on the model's weights.", field=socket, remedy=remedy)
-    scaled = scale if rank_of(leaves) else 1.0
+        raise InputError(f"what {kind} changes depends on the model's weights.", field=socket, remedy=remedy)
+    scaled = scale_of(leaves, scale)
     if leaves.keys() >= PLAIN:
         return leaves["lora_B.weight"].flatten(1) * scaled, leaves["lora_A.weight"].flatten(1)
     whole = factored(product(leaves).reshape(shape[0], -1) * scaled, min(shape[0], math.prod(shape[1:])), 1.0)

@@ -10,7 +10,7 @@ from torch import Tensor
 from nodes.diffusion.adapters import ENCODER_FOLDERS, LowRankAdapter
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.lora import by_layer
-from nodes.diffusion.lora_deltas import PLAIN, rank_of
+from nodes.diffusion.lora_deltas import DEPENDING, is_plain, rank_of, scale_of
 from nodes.diffusion.lora_spellings import stability_names
 from nodes.diffusion.values import Family
 
@@ -36,29 +36,39 @@ def kohya_tensors(
             key = f"{encoder}_text_model_{layer}"
         key, strength, rank = key.replace(".", "_"), adapter.strength_on(part), rank_of(leaves)
         for leaf, tensor in _strengthened(leaves, strength).items():
-            written[f"{key}.{KOHYA_LEAVES.get(leaf, leaf)}"] = tensor.to(dtype)
+            written |= {f"{key}.{name}": value.to(dtype) for name, value in _spelled(leaf, tensor).items()}
         if rank:
-            alpha = effective_alpha(adapter, part) * rank / adapter.rank
+            own = float(leaves["alpha"]) * strength if "alpha" in leaves else None
+            alpha = effective_alpha(adapter, part) * rank / adapter.rank if own is None else own
             written[f"{key}.alpha"] = torch.tensor(alpha)  # fp32: fp16 holds nothing above 65504
     return written
 
 
+def _spelled(leaf: str, tensor: Tensor) -> dict[str, Tensor]:
+    """A leaf in LyCORIS' names."""
+    if leaf == "ia3":
+        return {"weight": tensor.reshape(1, -1), "on_input": torch.tensor(float(tensor.shape[0] == 1))}
+    return {KOHYA_LEAVES.get(leaf, leaf): tensor}
+
+
 def _strengthened(leaves: Mapping[str, Tensor], strength: float) -> dict[str, Tensor]:
-    """The leaves with a strength that alpha cannot carry: of whole matrices and of biases."""
-    if strength != 1 and "dora_scale" in leaves:
+    """The leaves but alpha, with a strength that alpha cannot carry: of whole matrices and of biases."""
+    if strength != 1 and (kind := next((DEPENDING[leaf] for leaf in ("dora_scale", "set_weight") if leaf in leaves), None)):
         remedy = "Load or train it with strength 1, and choose the strength where the file is used."
-        raise InputError("a DoRA's file knows no strength.", field="model", remedy=remedy)
-    whole = {"diff_b"} if rank_of(leaves) else {"diff", "diff_b", "lokr_w1"}
-    return {leaf: tensor * strength if leaf in whole else tensor for leaf, tensor in leaves.items()}
+        raise InputError(f"the file of {kind} knows no strength.", field="model", remedy=remedy)
+    whole = {"diff_b"} if rank_of(leaves) else {"diff", "diff_b", "lokr_w1", "ia3"}
+    named = {"diff": "w_norm", "diff_b": "b_norm"} if "diff" in leaves and leaves["diff"].dim() == 1 else {}
+    kept = {leaf: tensor for leaf, tensor in leaves.items() if leaf != "alpha"}
+    return {named.get(leaf, leaf): tensor * strength if leaf in whole else tensor for leaf, tensor in kept.items()}
 
 
-def diffusers_tensors(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+def diffusers_tensors(adapter: LowRankAdapter, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
     """Return `unet.NAME.lora.down.weight` and `text_encoder.text_model.NAME.lora_linear_layer.down.weight` tensors.
 
     Raises InputError unless every layer has B A alone, all of one rank: diffusers reads nothing else right.
     """
     layers = by_layer(tensors)
-    if any(leaves.keys() != PLAIN for leaves in layers.values()) or len({rank_of(leaves) for leaves in layers.values()}) > 1:
+    if not all(map(is_plain, layers.values())) or len({rank_of(leaves) for leaves in layers.values()}) > 1:
         remedy = "Choose the kohya layout."
         raise InputError("diffusers reads plain LoRAs of one rank only.", field="layout", remedy=remedy)
     written: dict[str, Tensor] = {}
@@ -70,7 +80,8 @@ def diffusers_tensors(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict
             number = int(part[-1])
             key = f"text_encoder{'_2' if number else ''}.text_model.{layer}.lora_linear_layer"
         written[f"{key}.down.weight"] = leaves["lora_A.weight"].to(dtype)
-        written[f"{key}.up.weight"] = leaves["lora_B.weight"].to(dtype)
+        own = scale_of(leaves, adapter.scale) / adapter.scale if "alpha" in leaves else 1.0  # the file knows one alpha for all
+        written[f"{key}.up.weight"] = (leaves["lora_B.weight"] * own).to(dtype)
     return written
 
 

@@ -1,9 +1,14 @@
 """Reading LoRA files of other programs: whatever is in them becomes tensors that `weight_change` takes, unscaled."""
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,7 +17,8 @@ from torch import Tensor
 from nodes.diffusion.adapters import Algorithm
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.lora import Layers
-from nodes.diffusion.lora_deltas import Leaves, fits, rank_of
+from nodes.diffusion.lora_deltas import Leaves, rank_of
+from nodes.diffusion.lora_folding import complete, kinds_of
 from nodes.diffusion.lora_scales import PeftConfig, stated_scale
 from nodes.diffusion.lora_spellings import plain, spellings
 
@@ -22,15 +28,17 @@ LEAF = re.compile(
     r"(?P<up>lora_up|lora\.up|lora_linear_layer\.up|lora_B(?:\.\w+)?)\.weight|"
     r"(?P<middle>lora_mid)\.weight|"
     r"(?P<magnitude>lora_magnitude_vector(?:\.\w+)*)|"
-    r"(?P<other>alpha|dora_scale|hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2|diff|diff_b))"
+    r"(?P<other>alpha|dora_scale|hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2|diff|diff_b|w_norm|b_norm|"
+    r"[ab][12]\.weight|on_input|set_weight))"
 )
 OURS = {"down": "lora_A.weight", "up": "lora_B.weight", "middle": "lora_mid", "magnitude": "lora_magnitude_vector"}
-TUCKER = (("hada_w1", "hada_t1"), ("hada_w2", "hada_t2"), ("lokr_w2", "lokr_t2"))
-"""Pairs [rank, out] and [rank, in] with a middle [rank, rank, kernel] between them."""
-SCALED = ("lora_B.weight", "hada_w1_a", "lokr_w1", "lokr_w1_a")
-"""The factor of each product that takes up alpha / rank."""
-OTHER_KINDS = {"oft_": "OFT", "ia3_": "(IA)3", ".on_input": "(IA)3", "vera_": "VeRA", "w_norm": "changes of norms alone"}
+NORMS = {"w_norm": "diff", "b_norm": "diff_b"}
+"""LyCORIS' names of a norm's changes."""
+OTHER_KINDS = {"oft_": "OFT", "ia3_": "(IA)3 of PEFT", "vera_": "VeRA", "bm.weight": "GLoRA with a middle matrix"}
 """Adapters that are none of ours, by a part of their tensors' names."""
+ADDED = {"diff", "diff_b"}
+BUNDLE = "bundle_emb."
+READ = "Read are LoRA, LoCon, LoHa, LoKr, DoRA, GLoRA, LyCORIS' (IA)3 and changes of norms."
 OTHERS = "LoadModel opens whole models, LoadEmbedding embeddings, LoadHypernetwork hypernetworks."
 ANOTHER = "Choose a LoRA that was trained on a model of this family."
 
@@ -40,7 +48,23 @@ class LoraFile:
     """What was read: each layer's tensors by our leaves, complete and unscaled, and the names that were passed over."""
 
     layers: Layers
+    scales: dict[str, float]
+    """What each layer's product is multiplied by."""
     unknown: tuple[str, ...]
+    bundled: dict[str, Tensor]
+    """Tensors of words that came with it, by what stands behind `bundle_emb.`."""
+
+    @cached_property
+    def scale(self) -> float:
+        """The scale of most layers; 0 only where all have it."""
+        counts = Counter(scale for layer, scale in self.scales.items() if scale and rank_of(self.layers[layer]))
+        return counts.most_common(1)[0][0] if counts else 0.0 if 0.0 in self.scales.values() else 1.0
+
+    def tensors_of(self, layer: str) -> dict[str, Tensor]:
+        """Return a layer's tensors, with alpha where its scale is another than `scale`."""
+        leaves, scale = self.layers[layer], self.scales[layer]
+        rank = rank_of(leaves)
+        return leaves if not rank or scale == self.scale else {**leaves, "alpha": torch.tensor(scale * rank)}
 
     @property
     def rank(self) -> int:
@@ -50,7 +74,7 @@ class LoraFile:
     @property
     def idle(self) -> list[str]:
         """The layers that stay as they are: alpha, or one of the factors, is 0."""
-        return [layer for layer, leaves in self.layers.items() if _is_idle(leaves)]
+        return [layer for layer, leaves in self.layers.items() if _is_idle(leaves, self.scales[layer])]
 
     @property
     def algorithm(self) -> Algorithm:
@@ -66,11 +90,12 @@ class LoraFile:
         return "locon" if wide or "diff" in leaves else "lora"
 
 
-def _is_idle(leaves: Mapping[str, Tensor]) -> bool:
-    added = [leaves[leaf] for leaf in ("diff", "diff_b") if leaf in leaves]
-    factors = [tensor for leaf, tensor in leaves.items() if leaf not in ("diff", "diff_b", "dora_scale")]
-    multiplied = bool(factors) and all(tensor.any() for tensor in factors)
-    return not ("dora_scale" in leaves or multiplied or any(tensor.any() for tensor in added))
+def _is_idle(leaves: Leaves, scale: float) -> bool:
+    if leaves.keys() & {"dora_scale", "set_weight"} or any(leaves[leaf].any() for leaf in ADDED if leaf in leaves):
+        return False
+    factors = leaves.keys() - ADDED
+    products = [("a1.weight", "a2.weight"), ("b1.weight", "b2.weight")] if "b1.weight" in factors else [tuple(factors)]
+    return not scale or not any(names and all(leaves[name].any() for name in names) for names in products)
 
 
 def read_lora(path: Path, shapes: Mapping[str, torch.Size], config: Path | None = None) -> LoraFile:
@@ -78,23 +103,18 @@ def read_lora(path: Path, shapes: Mapping[str, torch.Size], config: Path | None 
 
     Raises InputError when the file is damaged, for another family, or holds nothing for this model.
     """
-    tensors, metadata = _opened(path)
-    names, found, unknown = spellings(shapes), Layers(), list[str]()
-    for name, tensor in tensors.items():
-        match = LEAF.fullmatch(name)
-        layer = names.get(plain(match["layer"])) if match else None
-        if match is None or layer is None:
-            unknown.append(name)
-        else:
-            found.setdefault(layer, {})[match["other"] or OURS[str(match.lastgroup)]] = tensor.float()
-    found = {layer: leaves for layer, leaves in found.items() if leaves.keys() - {"alpha"}}
+    with _opened(path) as file:
+        found, unknown, bundled = _sorted(file, spellings(shapes))
+        metadata = file.metadata() or {}
     if not found:
         raise _nothing_in(path.name, unknown)
     stated = PeftConfig.by_part(path.name, metadata.get("lora_adapter_metadata"), config)
-    layers: Layers = {}
+    layers, scales = Layers(), dict[str, float]()
     for layer, leaves in found.items():
+        if leaves.get("lora_A.weight", torch.ones(1)).shape[:1] == (0,):  # resized to nothing
+            continue
         try:
-            layers[layer] = _complete(leaves, shapes[layer], stated_scale(layer, leaves, stated))
+            layers[layer], scales[layer] = _layer(layer, leaves, shapes[layer], stated)
         except KeyError as error:
             message = f"{path.name} is incomplete: {layer} has no {error.args[0]}."
             raise InputError(message, field="file", remedy="Copy or download it again.") from None
@@ -104,10 +124,52 @@ def read_lora(path: Path, shapes: Mapping[str, torch.Size], config: Path | None 
                 continue
             message = f"what {path.name} holds for {layer} does not fit this model's {list(shapes[layer])}."
             raise InputError(message, field="file", remedy=ANOTHER) from None
-        if not all(tensor.isfinite().all() for tensor in layers[layer].values()):
-            message = f"{path.name} holds numbers for {layer} that are not finite."
-            raise InputError(message, field="file", remedy="Choose another file, or save it again as fp32.")
-    return LoraFile(layers, tuple(unknown))
+        _check_numbers(path.name, layer, layers[layer], scales[layer])
+    return LoraFile(layers, scales, tuple(unknown), bundled)
+
+
+def _sorted(file: Any, names: Mapping[str, str]) -> tuple[Layers, list[str], dict[str, Tensor]]:
+    """A file's tensors by layer and leaf, the names that are no layer's, and the tensors of words."""
+    keys = list(file.keys())
+    vectors = {key.removesuffix("on_input") + "weight" for key in keys if key.endswith(".on_input")}
+    found, unknown, bundled = Layers(), list[str](), dict[str, Tensor]()
+    for key in keys:
+        if key.startswith(BUNDLE):
+            bundled[key.removeprefix(BUNDLE)] = file.get_tensor(key)
+            continue
+        spelled, leaf = (key.removesuffix(".weight"), "ia3") if key in vectors else _leaf(key)
+        layer = names.get(plain(spelled)) if leaf else None
+        if layer is None:
+            unknown.append(key)
+        else:
+            found.setdefault(layer, {})[leaf] = file.get_tensor(key).float()
+    return {layer: leaves for layer, leaves in found.items() if leaves.keys() - {"alpha"}}, unknown, bundled
+
+
+def _leaf(key: str) -> tuple[str, str]:
+    """A layer's name as it is spelled, and our leaf; no leaf for what is none."""
+    if not (match := LEAF.fullmatch(key)):
+        return key, ""
+    return match["layer"], NORMS.get(match["other"], match["other"]) or OURS[str(match.lastgroup)]
+
+
+def _layer(layer: str, leaves: Leaves, shape: torch.Size, stated: Mapping[str, PeftConfig]) -> tuple[dict[str, Tensor], float]:
+    """A layer's tensors, complete, and its scale; whole factors have none, so that it goes into one of them."""
+    made = complete(leaves, shape)
+    rank, scale = rank_of(made), stated_scale(layer, made, leaves.get("alpha"), stated)
+    if not rank and "lokr_w1" in made:
+        return {**made, "lokr_w1": made["lokr_w1"] * scale}, 1.0
+    return made, scale if rank else 1.0
+
+
+def _check_numbers(name: str, layer: str, leaves: Leaves, scale: float) -> None:
+    kinds = kinds_of(leaves)
+    if len(kinds) > 1:
+        message = f"{name} holds both {kinds[0]} and {kinds[1]} for {layer}, which this program cannot add up."
+        raise InputError(message, field="file", remedy="Merge them into one with the program that wrote it.")
+    if not math.isfinite(scale) or not all(tensor.isfinite().all() for tensor in leaves.values()):
+        message = f"{name} holds numbers for {layer} that are not finite."
+        raise InputError(message, field="file", remedy="Choose another file, or save it again as fp32.")
 
 
 def _nothing_in(name: str, unknown: Sequence[str]) -> InputError:
@@ -117,53 +179,16 @@ def _nothing_in(name: str, unknown: Sequence[str]) -> InputError:
         return InputError(f"{name} holds nothing for a layer of this model{which}.", field="file", remedy=ANOTHER)
     for mark, kind in OTHER_KINDS.items():
         if any(mark in tensor for tensor in unknown):
-            return InputError(f"{name} holds {kind}{which}.", field="file", remedy="Read are LoRA, LoCon, LoHa, LoKr and DoRA.")
+            return InputError(f"{name} holds {kind}{which}.", field="file", remedy=READ)
     return InputError(f"{name} holds no LoRA, but tensors{which}.", field="file", remedy=OTHERS)
 
 
-def _opened(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+@contextmanager
+def _opened(path: Path) -> Generator[Any]:
     try:
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            yield file
     except (OSError, SafetensorError):
         message = f"{path.name} cannot be read as safetensors: it is damaged, cut off, or of another kind."
         remedy = "Choose a .safetensors file; old .pt and .ckpt files can carry code and are not opened."
         raise InputError(message, field="file", remedy=remedy) from None
-
-
-def _complete(leaves: Leaves, shape: torch.Size, scale: float) -> dict[str, Tensor]:
-    """A layer's tensors with scale and middles multiplied in; KeyError or RuntimeError where they are no change of it."""
-    folded = _folded(leaves)
-    folded |= {leaf: folded[leaf] * scale for leaf in SCALED if leaf in folded}
-    if "lora_A.weight" in folded:  # a linear layer's may be written as a 1x1 convolution's, and the other way round
-        rank = rank_of(folded)
-        folded["lora_A.weight"] = folded["lora_A.weight"].reshape(rank, *shape[1:])
-        folded["lora_B.weight"] = folded["lora_B.weight"].reshape(shape[0], rank, *(1 for _ in shape[2:]))
-    if "dora_scale" in folded:
-        folded["dora_scale"] = _magnitude(folded["dora_scale"], shape)
-    if (vector := folded.pop("lora_magnitude_vector", None)) is not None:  # PEFT's runs along outputs in every shape it has
-        folded["dora_scale"] = vector.reshape(shape[0], *(1 for _ in shape[1:]))
-    if "diff_b" in folded and len(folded) == 1:
-        folded["diff"] = torch.zeros(shape)
-    if not fits(folded, shape):
-        raise RuntimeError
-    return {leaf: tensor.contiguous() for leaf, tensor in folded.items()}
-
-
-def _folded(leaves: Leaves) -> dict[str, Tensor]:
-    """The leaves without alpha and without Tucker's middle matrices, which are multiplied into their neighbours."""
-    folded = dict(leaves)
-    folded.pop("alpha", None)
-    if (middle := folded.pop("lora_mid", None)) is not None:
-        folded["lora_A.weight"] = torch.einsum("pqhw,qi->pihw", middle, folded["lora_A.weight"].flatten(1))
-    for pair, name in TUCKER:
-        if (middle := folded.pop(name, None)) is not None:
-            folded[f"{pair}_a"] = folded[f"{pair}_a"].T
-            folded[f"{pair}_b"] = torch.einsum("pqhw,qi->pihw", middle, folded[f"{pair}_b"]).flatten(1)
-    return folded
-
-
-def _magnitude(tensor: Tensor, shape: torch.Size) -> Tensor:
-    """LyCORIS' magnitude, along the weight's inputs [1, in, ...] or its outputs [out, 1, ...]."""
-    axis = 0 if tensor.dim() == 1 or tensor.shape[0] == shape[0] else 1
-    return tensor.reshape([size if number == axis else 1 for number, size in enumerate(shape)])

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import AliasChoices, BaseModel, Field
+from torch import Tensor
 
 from nodes.diffusion.adapters import ENCODERS
 from nodes.diffusion.errors import InputError
@@ -79,13 +80,13 @@ def _within(settings: object, part: str) -> dict[str, object]:
     return {str(key).removeprefix(f"{part}."): value for key, value in settings.items() if str(key).startswith(f"{part}.")}
 
 
-def stated_scale(layer: str, leaves: Leaves, configs: Mapping[str, PeftConfig]) -> float:
+def stated_scale(layer: str, leaves: Leaves, alpha: Tensor | None, configs: Mapping[str, PeftConfig]) -> float:
     """Return what a layer's product is multiplied by: alpha / rank, with alpha = rank where nothing is said.
 
     An alpha beside whole factors means nothing (LyCORIS); a configuration of PEFT holds for them too.
     """
     rank = rank_of(leaves)
-    if "alpha" in leaves:
-        return float(leaves["alpha"].reshape(())) / rank if rank else 1.0
+    if alpha is not None:
+        return float(alpha.reshape(())) / rank if rank else 1.0
     part, _, name = layer.partition(".")
     return configs.get(part, PeftConfig()).scale(name, rank)

@@ -50,13 +50,13 @@ def text_encoder_targets(folder: Path, facts: ModelFacts, targets: Targets, clip
 
 
 def layer_shapes(folder: Path, facts: ModelFacts) -> dict[str, torch.Size]:
-    """Return the shape of every linear and convolutional weight, by `unet.NAME` and `text_encoder_N.NAME`."""
+    """Return the shape of every linear, convolutional and norm's weight, by `unet.NAME` and `text_encoder_N.NAME`."""
     parts = {"unet": empty_unet(folder / "unet"), **empty_text_encoders(folder, facts)}
     return {
         f"{part}.{name.removeprefix('text_model.')}": layer.weight.shape
         for part, module in parts.items()
         for name, layer in module.named_modules()
-        if isinstance(layer, nn.Linear | nn.Conv2d)
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.GroupNorm | nn.LayerNorm)
     }
 
 

@@ -30,6 +30,8 @@ class PictureFolder:
     """Captions and tables of them."""
     left_out: dict[str, str] = field(default_factory=dict[str, str])
     """What looks like a picture or a caption and is not read: the reason, by the path below the folder."""
+    linked: set[Path] = field(default_factory=set[Path])
+    """Folders that links lead to: each is read by way of one link."""
     read: Callable[[Path], bytes] = read_regular
     """How captions are read."""
 
@@ -75,14 +77,26 @@ def _files(folder: Path, found: PictureFolder, allowed: Callable[[Path], bool], 
         if path.is_symlink() and not allowed(path):
             found.leave_out(path, "it is a link out of the workspace")
         elif path.is_dir():
-            if (real := path.resolve()) in above:
-                found.leave_out(path, "it is a link to a folder that it lies in")
+            if reason := _no_way(path, found, above):
+                found.leave_out(path, reason)
             else:
-                yield from _files(path, found, allowed, (*above, real))
+                yield from _files(path, found, allowed, (*above, path.resolve()))
         elif path.is_file():
             yield path
         elif path.suffix.lower() in (*readable_suffixes(), *CAPTIONS) or path.is_symlink():
             found.leave_out(path, "it is no regular file, nor a link to one")
+
+
+def _no_way(path: Path, found: PictureFolder, above: tuple[Path, ...]) -> str:
+    """Why a folder is not entered: links that lead to each other would never end, or take very long to."""
+    real = path.resolve()
+    if real in above:
+        return "it is a link to a folder that it lies in"
+    if path.is_symlink():
+        if real in found.linked:
+            return "it is a link to a folder that another link leads to"
+        found.linked.add(real)
+    return ""
 
 
 def _is_text(name: str) -> bool:
@@ -121,7 +135,7 @@ def repeats_told(pictures: list[str], limit: int) -> tuple[list[str], list[str]]
     """Return what to say of folders whose names begin with a number, and what to warn of; `pictures` are their paths."""
     told, warned = list[str](), list[str]()
     for parent, count in sorted(Counter(name.rpartition("/")[0] for name in pictures).items()):
-        folder = parent.rpartition("/")[2]
+        *above, folder = parent.split("/")
         match, repeats = REPEATS.fullmatch(folder), folder_repeats(folder, limit)[0]
         if match and int(match[1]) > limit:
             warned.append(
@@ -129,4 +143,6 @@ def repeats_told(pictures: list[str], limit: int) -> tuple[list[str], list[str]]
             )
         elif match and repeats > 1:
             told.append(f"{parent}: {count} {'picture' if count == 1 else 'pictures'}, {repeats} times each.")
+        elif outer := next((name for name in above if folder_repeats(name, limit)[0] > 1), ""):
+            warned.append(f"{parent}: pictures count once, for {outer} repeats only those that lie directly in it.")
     return told, warned

@@ -21,7 +21,7 @@ def word_known(word: TokenEmbedding, model: StableDiffusion) -> Generator[dict[s
     if word.placeholder_token.lower() in model.words:
         message = f"two embeddings of this model are called {word.placeholder_token!r}."
         raise InputError(message, field="model", remedy="Give each its own placeholder.")
-    vectors = _trained(word, model) if word.weights else _first(word, model)
+    vectors = _in_file(word, model) if word.weights or word.start else _first(word, model)
     model.words[word.placeholder_token.lower()] = list(vectors.values())
     try:
         yield vectors
@@ -29,9 +29,11 @@ def word_known(word: TokenEmbedding, model: StableDiffusion) -> Generator[dict[s
         del model.words[word.placeholder_token.lower()]
 
 
-def _trained(word: TokenEmbedding, model: StableDiffusion) -> dict[str, nn.Parameter]:
-    assert word.weights is not None
-    found, vectors = load_file(word.weights), {}
+def _in_file(word: TokenEmbedding, model: StableDiffusion) -> dict[str, nn.Parameter]:
+    """A trained word's vectors in the model's arithmetic, or in fp32 those that its training goes on from."""
+    path = word.weights or word.start
+    assert path is not None
+    found, vectors = load_file(path), {}
     for number, encoder in enumerate(model.text_encoders):
         table = table_of(encoder).weight
         tensor = found.get(f"text_encoder_{number}")
@@ -40,7 +42,8 @@ def _trained(word: TokenEmbedding, model: StableDiffusion) -> dict[str, nn.Param
             own = " and ".join(str(table_of(encoder).weight.shape[1]) for encoder in model.text_encoders)
             message = f"the embedding {word.placeholder_token!r} is {widths} wide; this model takes {own}."
             raise InputError(message, field="model", remedy="Use it with a model of the family that it was trained on.")
-        vectors[f"text_encoder_{number}"] = nn.Parameter(tensor.to(table.device, table.dtype), requires_grad=False)
+        dtype = table.dtype if word.weights else torch.float32
+        vectors[f"text_encoder_{number}"] = nn.Parameter(tensor.to(table.device, dtype), requires_grad=False)
     return vectors
 
 

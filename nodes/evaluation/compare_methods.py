@@ -26,6 +26,7 @@ class CompareMethods(Node):
 
     synonyms: ClassVar[tuple[str, ...]] = ("report", "benchmark", "comparison", "table", "metrics")
     side_effects: ClassVar[bool] = True
+    version: ClassVar[int] = 2
 
     filename: FileName = "comparison"
     """Name of the folder with `report.html`, `report.md` and the pictures."""

@@ -1,6 +1,5 @@
 """What is told of one method: what it trained, how large that is, what it cost, what it learned."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from graph_runtime.context import RunContext
 from nodes.diffusion.adapters import Adapter, LowRankAdapter, TokenEmbedding, WeightChange
 from nodes.diffusion.layouts.single_files import is_single_file, read_single_file
 from nodes.diffusion.merging.views import is_part
-from nodes.diffusion.opening import open_regular
+from nodes.diffusion.safetensors_header import read_header
 from nodes.diffusion.values import DiffusionModel
 
 METHODS = {
@@ -87,6 +86,5 @@ def saved_bytes(adapter: Adapter, folder: Path) -> int:
 
 def _numbers(file: Path) -> int:
     """How many numbers a safetensors file holds, from its header alone."""
-    with open_regular(file) as opened:
-        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+    header, _ = read_header(file)
     return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")

@@ -10,7 +10,7 @@ from graph_runtime.node import Node
 from nodes.diffusion.adapters import LowRankAdapter, WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.merging.headers import Header
-from nodes.diffusion.merging.layers import layers_in, layers_of
+from nodes.diffusion.merging.layers import changeable_in, layers_of
 from nodes.diffusion.merging.plan import planned
 from nodes.diffusion.merging.values import Baked, Checkpoint
 from nodes.diffusion.values import DiffusionModel
@@ -70,7 +70,7 @@ def _check_layers(lora: LowRankAdapter, header: Header, context: RunContext) -> 
 
     from nodes.diffusion.lora_deltas import fits
 
-    parts, layers = layers_in(header), layers_of(lora)
+    parts, layers = changeable_in(header), layers_of(lora)
     missing = [layer for layer in layers if layer not in parts]
     remedy = "Wire a checkpoint of the architecture that the LoRA was trained on."
     if missing and len(missing) == len(layers):

@@ -46,7 +46,7 @@ class MergeLoRA(Node):
             cut = (self.rank, 1.0) if self.rank else None
             layers = summed(terms, shapes, cut, reader, context.progress, "models")
             made = maker.made(" + ".join(lora.label for lora in loras), layers, context.add_file)
-        if not maker.ranks:
+        if not maker.targets:
             raise InputError("nothing is left of the LoRAs.", field="weights", remedy="Give one of them another weight than 0.")
         if self.rank and maker.squares:
             context.message(f"rank {made.rank} holds {1 - maker.lost / maker.squares:.1%} of the squared change.")

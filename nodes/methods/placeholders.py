@@ -43,6 +43,12 @@ def check_placeholder(
     return replace(captions, caption_dropout=0.0)
 
 
+def without_word(placeholder: str, model: DiffusionModel) -> tuple[DiffusionModel, TokenEmbedding | None]:
+    """Return the model without the embedding of a name, and that embedding, if it has one."""
+    found = [a for a in model.adapters if isinstance(a, TokenEmbedding) and a.placeholder_token.lower() == placeholder.lower()]
+    return replace(model, adapters=tuple(a for a in model.adapters if a not in found)), found[0] if found else None
+
+
 def check_word(placeholder: str, initializer: str, model: DiffusionModel, context: RunContext) -> None:
     """Raise InputError when the placeholder is a known word, or the initializer is not one token; loads tokenizers alone."""
     from nodes.diffusion.devices import choose_device

@@ -33,13 +33,15 @@ def _shares(text: str) -> str:
 class TrainHypernet(DenoisingSettings, Node):
     """Teach a style to small nets that change what attention makes keys and values from (a hypernetwork).
 
-    The nets fit the widths of the model, whatever it is; none of its weights changes.
+    The nets fit the widths of the model, whatever it is; none of its weights changes. A hypernetwork that LoadHypernetwork laid
+    over the model is trained on, with the structure it has.
     """
 
     display_name: ClassVar[str] = "Train Hypernetwork"
     synonyms: ClassVar[tuple[str, ...]] = ("hypernetwork", "hypernet", "style", "NovelAI", "A1111")
     resumable: ClassVar[bool] = True
     not_in_key: ClassVar[frozenset[str]] = WATCHING
+    version: ClassVar[int] = 2
 
     layer_structure: Annotated[str, AfterValidator(_structure)] = "1, 2, 1"
     """Widths of the layers as multiples of the context's; begins and ends with 1. More and wider layers learn more."""
@@ -50,7 +52,8 @@ class TrainHypernet(DenoisingSettings, Node):
     activate_output: bool = False
     """Put the activation behind the last layer too."""
     dropout_structure: Annotated[str, AfterValidator(_shares)] = ""
-    """Share of numbers that training drops behind each layer, as long as layer_structure: `0, 0.3, 0`. Empty drops none."""
+    """Share of numbers that training drops behind each layer, as long as layer_structure: `0, 0.3, 0`. Empty drops none, and
+    should stay so for ComfyUI, which goes on dropping when it draws."""
     weight_initialization: Literal["Normal", "XavierUniform", "XavierNormal", "KaimingUniform", "KaimingNormal"] = "Normal"
     """First values; with the four others the last layer begins near zero, since the model would be lost at once."""
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 5e-5
@@ -68,17 +71,25 @@ class TrainHypernet(DenoisingSettings, Node):
         check_trained(model.adapters)
         texts = choose_texts(model, embeddings, None, text_changes=False)
         check_pairs(model, latents, texts)
-        hypernetwork = self._untrained()
+        known = [adapter for adapter in model.adapters if isinstance(adapter, Hypernetwork)]
+        others = tuple(adapter for adapter in model.adapters if not known or adapter is not known[-1])
+        hypernetwork = self._to_go_on(known[-1], context) if known else self._untrained()
         from nodes.diffusion.train import DenoisingTask
 
         trained, _ = train_untrained(
             self,
-            replace(model, adapters=(*model.adapters, hypernetwork)),
+            replace(model, adapters=(*others, hypernetwork)),
             texts,
             context,
             lambda loaded, settings: DenoisingTask(loaded, settings, latents, texts, model.clip_skip),
         )
         return trained
+
+    def _to_go_on(self, known: Hypernetwork, context: RunContext) -> Hypernetwork:
+        structure = ", ".join(f"{multiple:g}" for multiple in known.layer_structure)
+        context.message(f"training goes on with {known.name} at strength 1; its layer structure is {structure}.")
+        steps = known.steps + self.max_steps
+        return replace(known, weights=None, start=known.weights, strength=1.0, seed=self.seed, steps=steps)
 
     def _untrained(self) -> Hypernetwork:
         structure = _numbers(self.layer_structure)

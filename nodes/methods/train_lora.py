@@ -20,13 +20,15 @@ from nodes.methods.training import (
     train_untrained,
 )
 
-NOTHING_TO_TRAIN, INJECT = "this model has nothing to train.", "Put InjectLoRA before this node."
+NOTHING_TO_TRAIN = "this model has nothing to train."
+INJECT = "Put InjectLoRA before this node, or LoadLoRA to go on with a finished one."
 
 
 class TrainLoRA(DenoisingSettings, Node):
-    """Train the matrices that InjectLoRA attached, and return the model with them.
+    """Train the matrices that InjectLoRA attached, or go on with those of LoadLoRA, and return the model with them.
 
-    Wire text embeddings when the UNet alone is trained, and the captions themselves when a text encoder is trained too.
+    What was loaded keeps its ranks and alphas, whatever program made it (kohya's `network_weights`). Wire text embeddings when
+    the UNet alone is trained, and the captions themselves when a text encoder is trained too.
     """
 
     synonyms: ClassVar[tuple[str, ...]] = ("train network", "fine-tune", "training", "kohya")
@@ -50,8 +52,8 @@ class TrainLoRA(DenoisingSettings, Node):
         embeddings: EmbeddingDataset | None = None,
         captions: CaptionedDataset | None = None,
     ) -> DiffusionModel:
-        adapter = lora_to_train(model)
-        before = replace(model, adapters=model.adapters[:-1])
+        before, adapter = lora_to_train(model, context)
+        model = replace(model, adapters=(*before.adapters, adapter))
         texts = choose_texts(before, embeddings, captions, text_changes=bool(adapter.text_encoder_targets))
         check_pairs(model, latents, texts)
         from nodes.diffusion.train import DenoisingTask
@@ -67,10 +69,27 @@ class TrainLoRA(DenoisingSettings, Node):
         return replace(trained, adapters=(*trained.adapters[:-1], finished))
 
 
-def lora_to_train(model: DiffusionModel) -> LowRankAdapter:
-    """Return the LoRA that InjectLoRA attached last; raise InputError when there is none, or others wait under it."""
-    adapter = model.adapters[-1] if model.adapters else None
-    if not isinstance(adapter, LowRankAdapter) or adapter.weights is not None:
+def lora_to_train(model: DiffusionModel, context: RunContext) -> tuple[DiffusionModel, LowRankAdapter]:
+    """Return the model without what is trained, and that: the LoRA of InjectLoRA, else the last one, to be trained on.
+
+    Raises InputError when there is none, or others wait beside it.
+    """
+    loras = [number for number, adapter in enumerate(model.adapters) if isinstance(adapter, LowRankAdapter)]
+    new = [number for number in loras if model.adapters[number].weights is None]
+    if not loras:
         raise InputError(NOTHING_TO_TRAIN, field="model", remedy=INJECT)
-    check_trained(model.adapters[:-1])
-    return adapter
+    number = (new or loras)[-1]
+    others, lora = (*model.adapters[:number], *model.adapters[number + 1 :]), model.adapters[number]
+    assert isinstance(lora, LowRankAdapter)
+    check_trained(others)
+    if lora.weights is not None:
+        lora = _to_go_on(lora, context)
+    return replace(model, adapters=others), lora
+
+
+def _to_go_on(lora: LowRankAdapter, context: RunContext) -> LowRankAdapter:
+    if lora.algorithm == "dora" and (lora.unet_strength, lora.text_encoder_strength) != (1.0, 1.0):
+        remedy = "Set both strengths of LoadLoRA to 1, and choose the strength where the file is used."
+        raise InputError("a DoRA's file knows no strength, so it is trained with strength 1.", field="model", remedy=remedy)
+    context.message(f"training goes on with {lora.label}, of rank {lora.rank}.")
+    return replace(lora, weights=None, start=lora.weights)

@@ -11,14 +11,15 @@ from nodes.diffusion.adapters import TokenEmbedding
 from nodes.diffusion.settings import DenoisingSettings
 from nodes.diffusion.sources import refuse_untrained
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel, LatentDataset
-from nodes.methods.placeholders import Placeholder, check_placeholder, check_word
+from nodes.methods.placeholders import Placeholder, check_placeholder, check_word, without_word
 from nodes.methods.training import WATCHING, check_pairs, check_trained, train_untrained
 
 
 class TrainTI(DenoisingSettings, Node):
     """Teach the model a new word from a few pictures, without changing a weight (textual inversion, Gal et al. 2022).
 
-    The captions must hold the placeholder, such as `a photo of <cat>`.
+    The captions must hold the placeholder, such as `a photo of <cat>`. A word of that name that LoadEmbedding brought is
+    trained on, with the vectors it has.
     """
 
     display_name: ClassVar[str] = "Train Textual Inversion"
@@ -46,16 +47,11 @@ class TrainTI(DenoisingSettings, Node):
     ) -> DiffusionModel:
         check_trained(model.adapters)
         check_pairs(model, latents, captions)
+        model, known = without_word(self.placeholder_token, model)
         captions = check_placeholder(self.placeholder_token, model, captions, context)
         from nodes.diffusion.train import DenoisingTask
 
-        check_word(self.placeholder_token, self.initializer_token, model, context)
-        word = TokenEmbedding(
-            placeholder_token=self.placeholder_token,
-            num_vectors=self.num_vectors,
-            initializer_token=self.initializer_token,
-            steps=self.max_steps,
-        )
+        word = self._to_go_on(known, context) if known else self._new(model, context)
         trained, _ = train_untrained(
             self,
             replace(model, adapters=(*model.adapters, word)),
@@ -64,3 +60,16 @@ class TrainTI(DenoisingSettings, Node):
             lambda loaded, settings: DenoisingTask(loaded, settings, latents, captions, model.clip_skip),
         )
         return trained
+
+    def _new(self, model: DiffusionModel, context: RunContext) -> TokenEmbedding:
+        check_word(self.placeholder_token, self.initializer_token, model, context)
+        return TokenEmbedding(
+            placeholder_token=self.placeholder_token,
+            num_vectors=self.num_vectors,
+            initializer_token=self.initializer_token,
+            steps=self.max_steps,
+        )
+
+    def _to_go_on(self, word: TokenEmbedding, context: RunContext) -> TokenEmbedding:
+        context.message(f"training goes on with the {word.num_vectors} vectors of {word.placeholder_token}.")
+        return replace(word, weights=None, start=word.weights, steps=word.steps + self.max_steps)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from graph_runtime.context import RunContext
-from nodes.diffusion.adapters import Adapter
+from nodes.diffusion.adapters import Adapter, AestheticGradient, LowRankAdapter, WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.settings import DenoisingSettings
 from nodes.diffusion.values import (
@@ -75,10 +75,21 @@ def train_untrained(
     adapters = list(model.adapters)
     for number in new:
         own = {name.removeprefix(f"{number}."): tensor for name, tensor in trained.items() if name.startswith(f"{number}.")}
-        adapters[number] = replace(adapters[number], weights=keep_tensors(own, context))
+        adapters[number] = _finished(adapters[number], own, context)
     costs.keep([adapters[number].weights for number in new], context)
     zero_terminal_snr = model.zero_terminal_snr or settings.zero_terminal_snr
     return replace(model, adapters=tuple(adapters), zero_terminal_snr=zero_terminal_snr), precision
+
+
+def _finished(adapter: Adapter, tensors: dict[str, Any], context: RunContext) -> Adapter:
+    """An adapter with its trained tensors, and with the alphas of what its training went on from."""
+    if isinstance(adapter, WeightChange | AestheticGradient) or adapter.start is None:
+        return replace(adapter, weights=keep_tensors(tensors, context))
+    if isinstance(adapter, LowRankAdapter):
+        from nodes.diffusion.lora import stated_alphas
+
+        tensors = stated_alphas(adapter.start) | tensors
+    return replace(adapter, weights=keep_tensors(tensors, context), start=None)
 
 
 def settings_for(settings: DenoisingSettings, model: DiffusionModel | ImageVariationModel) -> DenoisingSettings:

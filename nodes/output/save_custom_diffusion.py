@@ -14,7 +14,9 @@ from nodes.diffusion.values import DiffusionModel
 class SaveCustomDiffusion(Node):
     """Write a custom diffusion as diffusers does: keys and values in a .bin, and each new word in one of its own.
 
-    Other programs know no such file: save the whole model with SavePipeline and the words with SaveEmbedding for them.
+    Custom diffusion (.bin): diffusers reads it with `load_attn_procs(..., _pipeline=pipe)`, and without that changes nothing
+    unsaid; not AUTOMATIC1111, ComfyUI and sd-scripts. For them save the whole model with SavePipeline or SaveCheckpoint and the
+    words with SaveEmbedding.
     """
 
     synonyms: ClassVar[tuple[str, ...]] = ("pytorch_custom_diffusion_weights.bin", "export delta")

@@ -26,7 +26,11 @@ class SaveEmbedding(Node):
     filename: FileName = "embedding"
     """Name of the file, which other programs take as the word. Further words are named by their placeholder."""
     layout: Literal["safetensors", "A1111", "diffusers"] = "safetensors"
-    """`safetensors` loads in AUTOMATIC1111, ComfyUI and kohya; `A1111` is the older .pt; `diffusers` is for diffusers."""
+    """`A1111` is the older .pt.
+
+    Embedding (safetensors): AUTOMATIC1111, ComfyUI and sd-scripts; diffusers reads it when `token=` names the word.
+    Embedding (A1111): AUTOMATIC1111, ComfyUI, sd-scripts and diffusers.
+    Embedding (diffusers): AUTOMATIC1111, ComfyUI and diffusers; sd-scripts not checked."""
 
     def check(self, wired: Wired) -> None:
         refuse_untrained(wired["model"])

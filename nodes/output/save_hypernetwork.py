@@ -12,7 +12,11 @@ from nodes.diffusion.values import DiffusionModel
 
 
 class SaveHypernetwork(Node):
-    """Write a trained hypernetwork as the .pt file that AUTOMATIC1111 and ComfyUI load, with the workflow that made it inside."""
+    """Write a trained hypernetwork as AUTOMATIC1111's .pt file, with the workflow that made it inside.
+
+    Hypernetwork: AUTOMATIC1111; ComfyUI knows ten activations, and drops numbers in drawing where training had dropout; not
+    sd-scripts and diffusers.
+    """
 
     synonyms: ClassVar[tuple[str, ...]] = ("save hypernet", "export hypernetwork", "pt")
     side_effects: ClassVar[bool] = True

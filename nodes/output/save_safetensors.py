@@ -35,8 +35,13 @@ class SaveSafetensors(Node):
     filename: FileName = "lora.safetensors"
     """Name of the file."""
     layout: Literal["kohya", "diffusers"] = "kohya"
-    """`kohya` loads in AUTOMATIC1111, ComfyUI, kohya and diffusers; `diffusers` in diffusers. LoHa, LoKr and
-    DoRA need `kohya`, and diffusers reads none of them. A checkpoint keeps the layout that it has."""
+    """Names of the tensors; plain LoRAs of one rank alone fit into `diffusers`. A checkpoint keeps the layout that it has.
+
+    LoRA and rsLoRA (kohya layout): AUTOMATIC1111, ComfyUI, sd-scripts and diffusers.
+    LoHa and LoKr: AUTOMATIC1111 and ComfyUI; sd-scripts reads it with LyCORIS' module; not diffusers.
+    DoRA: AUTOMATIC1111 and ComfyUI; sd-scripts takes it for a plain LoRA but with LyCORIS' module; diffusers takes it for a
+    plain LoRA.
+    LoRA (diffusers layout): diffusers; not AUTOMATIC1111, ComfyUI and sd-scripts."""
     precision: Literal["fp16", "bf16", "fp32"] = "fp16"
     """Numbers in the file; fp16 halves its size."""
     title: str = ""
@@ -74,7 +79,7 @@ class SaveSafetensors(Node):
         if self.layout == "kohya":
             written = kohya_tensors(adapter, tensors, model.family, unet_layers(context.locate(model.digest)), dtype)
         else:
-            written = diffusers_tensors(tensors, dtype)
+            written = diffusers_tensors(adapter, tensors, dtype)
         _check_finite(written)
         data = tensor_bytes(written)
         content = safetensors_bytes(written, self._metadata(model, adapter, data, context), data)

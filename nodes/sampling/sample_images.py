@@ -59,14 +59,14 @@ class SampleImages(Node):
 
     def check(self, wired: Wired) -> None:
         refuse_untrained(wired["models"], "models")
+        if self.prompt_weights == "a1111":
+            for prompt in (self.negative_prompt, *self.prompts.splitlines()):
+                without_schedules(prompt)
 
     def run(self, models: list[DiffusionModel], context: RunContext) -> ImageSet:
         prompts = [line.strip() for line in self.prompts.splitlines() if line.strip()]
         if any(adapter.weights is None for model in models for adapter in model.adapters):
             raise InputError("a model has an adapter that is not trained.", field="models", remedy="Wire the trained model here.")
-        if self.prompt_weights == "a1111":
-            for prompt in (self.negative_prompt, *prompts):
-                without_schedules(prompt)
         jobs = [(prompt, self.seed + n) for prompt in prompts for n in range(self.images_per_prompt)]
         images, warned = list[GeneratedImage](), set[int]()
         for row, model in enumerate(models):

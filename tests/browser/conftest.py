@@ -17,15 +17,6 @@ PICTURES = ("anchor.webp", "bread.webp", "cactus.webp", "candle.webp")
 expect.set_options(timeout=PATIENCE_MS)
 
 
-# before xdist reads the marks, also where this folder alone is collected
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker of the test run drives the browser, so that two trainings never share the machine."""
-    for item in items:
-        if "tests/browser" in item.path.as_posix():
-            item.add_marker(pytest.mark.xdist_group("browser"))
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Keep a picture of every open page when a test fails."""

@@ -1,7 +1,5 @@
 """The view of a data set says what a run would say of it."""
 
-from pathlib import Path
-
 from PIL import Image
 from playwright.sync_api import Page, expect
 
@@ -9,7 +7,7 @@ from tests.browser.hands import drop_document
 from tests.browser.machines import Server
 
 
-def test_repeats_and_what_is_left_out_are_shown(page: Page, server: Server, tmp_path: Path) -> None:
+def test_repeats_and_what_is_left_out_are_shown(page: Page, server: Server) -> None:
     folder = server.workspace / "mine"
     for name in ("3_cat", "2019_summer"):
         (folder / name).mkdir(parents=True)
@@ -27,4 +25,3 @@ def test_repeats_and_what_is_left_out_are_shown(page: Page, server: Server, tmp_
     expect(notes).to_have_count(4)
     expect(notes.first).to_have_text("scan.psd is left out: .psd is not read, so convert to PNG.")
     page.wait_for_function("[...document.querySelectorAll('.dataset img')].every((image) => image.naturalWidth > 0)")
-    page.screenshot(path="/tmp/data-view.png")

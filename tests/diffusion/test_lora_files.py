@@ -84,7 +84,7 @@ def write(adapter: LowRankAdapter, folder: Path, family: str, layout: str, path:
     if layout == "kohya":
         written = kohya_tensors(adapter, tensors, family, unet_layers(folder), torch.float32)
     else:
-        written = diffusers_tensors(tensors, torch.float32)
+        written = diffusers_tensors(adapter, tensors, torch.float32)
         metadata["lora_adapter_metadata"] = diffusers_config(adapter)
     path.write_bytes(safetensors_bytes(written, metadata, tensor_bytes(written)))
 
@@ -125,7 +125,7 @@ def test_diffusers_draws_the_same_from_the_file(tmp_path: Path, family: str, lay
 
 def test_diffusers_spelling_is_the_one_old_readers_know(tmp_path: Path) -> None:
     adapter = random_adapter(make_model_folder(tmp_path / "m", "sdxl"), tmp_path / "w.safetensors")
-    names = set(diffusers_tensors(load_file(tmp_path / "w.safetensors"), torch.float16))
+    names = set(diffusers_tensors(adapter, load_file(tmp_path / "w.safetensors"), torch.float16))
     assert "unet.mid_block.attentions.0.transformer_blocks.1.attn2.to_out.0.lora.up.weight" in names
     for encoder in ("text_encoder", "text_encoder_2"):
         assert f"{encoder}.text_model.encoder.layers.0.self_attn.q_proj.lora_linear_layer.down.weight" in names

@@ -1,6 +1,6 @@
 """Training on a dataset, for every family: gradients, accumulation, precision, checkpointing, validation, a clean model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from nodes.diffusion.adapters import LowRankAdapter
+from nodes.diffusion.batches import Draw
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import inspect_folder
 from nodes.diffusion.loading import StableDiffusion
@@ -16,6 +17,7 @@ from nodes.diffusion.lora_targets import text_encoder_targets, unet_targets
 from nodes.diffusion.minimize import StepDone
 from nodes.diffusion.overlays import applied
 from nodes.diffusion.settings import DenoisingSettings
+from nodes.diffusion.text import encode_prompts
 from nodes.diffusion.train import DenoisingTask, train
 from nodes.diffusion.values import (
     CaptionedDataset,
@@ -83,6 +85,16 @@ def make_bench(folder: Path, family: Any, *, in_channels: int = 4) -> Bench:
 @pytest.fixture(params=FAMILIES)
 def bench(request, tmp_path: Path) -> Bench:
     return make_bench(tmp_path, request.param)
+
+
+def test_captions_that_are_read_while_training_have_their_weights(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path, "sd1")
+    captions = tuple((f"(a:1.5) {number}",) for number in range(len(bench.captions.pictures)))
+    draws = [Draw(0, bench.latents.items[0].views[0], 0)]
+    for emphasis in ("none", "kohya"):
+        texts = replace(bench.captions, captions=captions, emphasis=emphasis)
+        found = DenoisingTask(bench.model, DenoisingSettings(), bench.latents, texts)._text(draws).hidden
+        assert torch.equal(found, encode_prompts(bench.model, ["(a:1.5) 0"], emphasis=emphasis).hidden)
 
 
 @pytest.mark.parametrize("text_encoder", [False, True], ids=["unet", "unet and text encoders"])

@@ -1,7 +1,10 @@
 """Full memory in plain words: how much was asked for, what is free, and which of the node's own fields save some."""
 
+import errno
+
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from graph_runtime.failures import explained
 from graph_runtime.node import Node, describe
@@ -36,5 +39,20 @@ def test_a_devices_full_memory_tells_how_full_it_is() -> None:
     )
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG], ids=["full", "quota", "limit"])
+def test_a_file_that_cannot_be_written_further_says_why(number: int) -> None:
+    said = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "quota", errno.EFBIG: "larger than it may be"}[number]
+    hidden = RuntimeError("PytorchStreamWriter failed writing file data/0")
+    hidden.__context__ = OSError(number, "")
+    rust = SafetensorError(f"Error while serializing: I/O error: what it is called here (os error {number})")
+    for error in (OSError(number, "", "here"), hidden, rust):
+        problem = explained(error, step(TrainLoRA))
+        assert said in problem.message
+        assert "Error" not in problem.message
+        assert problem.remedy.endswith("and run again: what is finished is kept.")
+    assert "at here" in explained(OSError(number, "", "here"), step(TrainLoRA)).message
+
+
 def test_other_errors_are_not_called_full_memory() -> None:
-    assert "memory" not in explained(RuntimeError("shapes do not fit"), step(TrainLoRA)).message
+    for text in ("shapes do not fit", "os error 2"):
+        assert explained(RuntimeError(text), step(TrainLoRA)).message == f"RuntimeError: {text}."

@@ -192,7 +192,7 @@ WRONG = {
     "values alone": (table(x="sum.offset", x_values="1", y_values="2"), "table.y: '' is not of the form node.field."),
     "refused": (
         table(x="sum.offset", x_values="1\n1001"),
-        "table.x_values: '1001' does not fit Add.offset: input should be less",
+        "table.x_values: '1001' does not fit Add.offset: it must be at most",
     ),
     "text": (table(x="a.value", x_values="one"), "table.x_values: 'one' does not fit Number.value"),
     "twice": (table(x="sum.offset", x_values="1\n01"), "table.x_values: '01' stands here twice."),

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 import pytest
 from pydantic import Field, TypeAdapter, ValidationError
 
-from graph_runtime.errors import Problem, WorkflowError, readable
+from graph_runtime.errors import Problem, WorkflowError
 from graph_runtime.validation import validate
+from graph_runtime.wording import readable
 from graph_runtime.workflow import workflow_from_json
 from graph_runtime.workspace import PathRefused, Workspace
 from tests.graph_runtime.conftest import Lab, document
@@ -139,7 +140,7 @@ def test_nan_is_named_and_not_measured_against_bounds() -> None:
     rate = TypeAdapter(Annotated[float, Field(gt=0, le=10)])
     with pytest.raises(ValidationError) as caught:
         rate.validate_python("nan")
-    assert readable(caught.value.errors()[0]) == "input should be a number, and nan is none."
+    assert readable(caught.value.errors()[0]) == "a number is needed, and nan is none."
 
 
 def test_a_field_whose_wire_comes_from_a_muted_node_takes_its_own_value_or_the_node_along(lab: Lab) -> None:

@@ -54,6 +54,12 @@ def test_the_published_schema_is_the_current_one() -> None:
     assert json.loads(SCHEMA.read_text()) == json_schema()
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_document_may_begin_with_a_byte_order_mark(encoding: str) -> None:
+    text = '{"format": "latentloom/1", "name": "caf\u00e9"}'
+    assert parse_workflow(text.encode(encoding)).name == "café"
+
+
 HOSTILE = {
     "truncated": (b'{"format": "latentloom/1", "nodes": {', "not valid JSON"),
     "empty": (b"", "not valid JSON"),

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration, BlipImageProcessor
 
+from nodes.data.caption_dataset import CaptionDataset
 from nodes.diffusion.errors import InputError
 from tests.nodes.desk import NODES, Desk, captions, images
 
@@ -128,7 +129,10 @@ def test_a_captioner_of_ones_own_speaks(desk: Desk) -> None:
 def test_a_captioner_that_is_none(desk: Desk) -> None:
     desk.picture("p/a.png")
     loaded = images(desk)
-    for folder in ("", "p"):
+    for refuse in (
+        lambda: CaptionDataset(source="captioner").check({}),
+        lambda: captions(desk, loaded, source="captioner", captioner="p"),
+    ):
         with pytest.raises(InputError) as caught:
-            captions(desk, loaded, source="captioner", captioner=folder)
+            refuse()
         assert caught.value.field == "captioner"

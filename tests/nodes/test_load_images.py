@@ -78,6 +78,14 @@ def test_of_two_captions_one_is_named_as_not_read(desk: Desk) -> None:
     assert desk.messages.texts == ["a.caption is not read: another file is the caption of the same picture."]
 
 
+def test_a_caption_without_a_picture_is_told(desk: Desk) -> None:
+    desk.picture("p/a.png", text="one")
+    desk.picture("p/sub/b.png")
+    (desk.root / "p" / "b.txt").write_text("two")
+    assert [p.text for p in images(desk).pictures] == ["one", None]
+    assert desk.messages.texts == ["b.txt is no caption: no picture has that name."]
+
+
 def test_captions_from_a_csv_table(desk: Desk) -> None:
     desk.picture("p/a.png")
     desk.picture("p/sub/b.png")
@@ -94,15 +102,16 @@ def test_captions_from_a_csv_table(desk: Desk) -> None:
 
 
 def test_repeats_are_told_and_a_year_is_a_name(desk: Desk) -> None:
-    for name in ("12_dog/a", "12_dog/b", "2019_summer/c", "20190704_trip/d", "1_cat/e"):
+    for name in ("12_dog/a", "12_dog/b", "12_dog/inner/b", "2019_summer/c", "20190704_trip/d", "1_cat/e"):
         desk.picture(f"p/{name}.png")
-    assert [p.repeats for p in images(desk).pictures] == [12, 12, 1, 1, 1]
+    assert [p.repeats for p in images(desk).pictures] == [12, 12, 1, 1, 1, 1]
     assert desk.messages.texts == [
         "12_dog: 2 pictures, 12 times each.",
+        "12_dog/inner: pictures count once, for 12_dog repeats only those that lie directly in it.",
         "20190704_trip is taken for a name, so its pictures count once: raise max_repeats if 20190704 is a count.",
         "2019_summer is taken for a name, so its pictures count once: raise max_repeats if 2019 is a count.",
     ]
-    assert [p.repeats for p in images(desk, max_repeats=2019).pictures] == [12, 12, 1, 1, 2019]
+    assert [p.repeats for p in images(desk, max_repeats=2019).pictures] == [12, 12, 1, 1, 1, 2019]
 
 
 def test_every_kind_of_picture_is_read_or_named(desk: Desk) -> None:
@@ -130,6 +139,16 @@ def test_names_that_are_no_text_are_named_as_left_out(desk: Desk) -> None:
         (made.parent / os.fsdecode(name)).write_bytes(made.read_bytes())
     assert [p.name for p in images(desk).pictures] == ["a.png"]
     assert sorted(text.split(":")[0] for text in desk.messages.texts) == ["?.heic is left out", "?.png is left out"]
+
+
+def test_links_that_lead_to_each_other_are_read_in_no_time(desk: Desk) -> None:
+    for name in "abcdefghij":
+        desk.picture(f"p/{name}/1.png")
+        for other in "abcdefghij".replace(name, ""):
+            os.symlink(f"../{other}", desk.root / "p" / name / other)
+    found = [p.name for p in images(desk).pictures]
+    assert {name.rpartition("/")[0] for name in found} >= set("abcdefghij")
+    assert len(found) == 20, "each folder, and each by way of one link"
 
 
 def test_links_inside_are_followed_and_lead_round_no_circle(desk: Desk, tmp_path: Path) -> None:

@@ -508,7 +508,7 @@ def test_loha_and_lokr_of_peft_change_what_peft_changes(sd1: Place, kind: str, l
     torch.testing.assert_close(change, unet.get_submodule(ATTENTION).weight - own, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(("leaf", "kind"), [("oft_blocks", "OFT"), ("on_input", "(IA)3"), ("w_norm", "norms")])
+@pytest.mark.parametrize(("leaf", "kind"), [("oft_blocks", "OFT"), ("ia3_l", "(IA)3"), ("bm.weight", "GLoRA")])
 def test_adapters_of_other_kinds_are_named(sd1: Place, leaf: str, kind: str) -> None:
     prefix = f"lora_unet_{ATTENTION.replace('.', '_')}"
     with pytest.raises(InputError) as caught:

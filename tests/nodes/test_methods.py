@@ -280,7 +280,7 @@ REFUSED: dict[str, tuple[str, Callable[[Setting], Any]]] = {
     ),
     "a word that is there already": (
         "placeholder_token",
-        lambda s: TrainTI(**QUICK | WORD).run(textual_inversion(s, s.context), s.latents, s.captions, s.context),
+        lambda s: TrainDreamArtist(**QUICK | WORD).run(textual_inversion(s, s.context), s.latents, s.captions, s.context),
     ),
     "an untrained adapter below": (
         "model",

@@ -143,5 +143,8 @@ def test_syntax_that_means_nothing_here_is_refused(trained: DiffusionModel) -> N
     for fields in ({"prompts": "a <lora:x:0.8>"}, {"negative_prompt": "a <lora:x:0.8>"}):
         with pytest.raises(ValidationError, match="put LoadLoRA between the model"):
             quick(**fields)
-    with pytest.raises(InputError, match="between steps"):
-        quick(prompts="[a|b]").run([trained], context(trained))
+    node = quick(prompts="a house\n[a|b]")
+    for refuse in (lambda: node.check({"models": []}), lambda: node.run([trained], context(trained))):
+        with pytest.raises(InputError, match="between steps"):
+            refuse()
+    quick(prompts="[a|b]", prompt_weights="comfyui").check({"models": []})

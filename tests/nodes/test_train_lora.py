@@ -150,7 +150,6 @@ def test_zero_terminal_snr_stays_with_the_model(tmp_path: Path) -> None:
 
 REFUSED: dict[str, tuple[str, Any]] = {
     "nothing to train": ("model", lambda s: s.train(s.model)),
-    "trained already": ("model", lambda s: s.train(s.train(s.inject()))),
     "two that are not trained": (
         "model",
         lambda s: s.train(replace(s.model, adapters=s.inject().adapters * 2)),

@@ -1,7 +1,8 @@
-"""What the linter of the page's sources refuses beyond its own rules."""
+"""What the page's sources are held to beyond the linter's own rules."""
 
 import json
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,11 @@ def test_an_effect_or_a_ref_that_returns_whatever_its_expression_is_is_refused(t
     effects = ("useEffect(() => list.scrollIntoView(), []);", "useLayoutEffect(() => void go());")
     assert refused(tmp_path, *effects, "return <p ref={(element) => element?.focus()} />;") == 3
     assert refused(tmp_path, "useEffect(() => {", "  list.scrollIntoView();", "}, []);", "useEffect(start);") == 0
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")
+def test_no_two_files_differ_by_case_only() -> None:
+    """On systems whose file names know no case, one of the two would be lost."""
+    said = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    names = Counter(part.lower() for part in said.split("\0"))
+    assert [name for name, count in names.items() if count > 1] == []

@@ -17,7 +17,7 @@ import pytest
 from tests.shell import ROOT
 from web.build import ensure_built
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -233,7 +233,7 @@ class RunSummary(_Message):
     started: float | None
     finished: float | None
     problems: list[ProblemReport]
-    """Why it failed, when that is no matter of one node's own error."""
+    """Why it failed, with the nodes that did."""
     artifacts: list[PublishedArtifact]
     not_run: dict[str, str]
     """Nodes that were wanted and did not run, each with the reason."""

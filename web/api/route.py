@@ -8,7 +8,8 @@ from typing import Any
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from graph_runtime.errors import Problem, readable
+from graph_runtime.errors import Problem
+from graph_runtime.wording import readable
 from graph_runtime.workflow import parse_json
 from web.api.refusal import Refused, refused
 from web.api.services import SERVICES

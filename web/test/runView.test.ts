@@ -94,7 +94,7 @@ test("what a run looks like from its start to its end", () => {
   ]);
   expect(failed.status).toBe("failed");
   expect(failed.nodes.b).toMatchObject({ state: "failed", seconds: 3, problem: { field: "seed", message: "No." } });
-  expect(failed.log).toEqual([{ node: "b", level: "error", text: "No. Yes." }]);
+  expect(failed.log).toEqual([{ node: "b", level: "error", text: "Seed: No. Yes." }]);
 });
 
 describe("a second attempt", () => {

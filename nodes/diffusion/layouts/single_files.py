@@ -1,6 +1,5 @@
 """What a single-file checkpoint holds, from its header alone: tensors, family, what it predicts. No torch for safetensors."""
 
-import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.layouts.places import SGM_SD2, TEXT, UNET, VAE
 from nodes.diffusion.layouts.scales import check_scale, scales_among
 from nodes.diffusion.opening import Stamp, open_regular, stamp_of
+from nodes.diffusion.safetensors_header import read_header
 from nodes.diffusion.values import Family, PredictionType
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
@@ -73,20 +73,17 @@ def read_single_file(path: Path) -> SingleFile:
 def _read(path: Path, _stamp: Stamp) -> SingleFile:
     if path.suffix.lower() in PICKLES:
         return _read_pickle(path)
-    with open_regular(path) as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        text = opened.read(length)
     try:
-        header = json.loads(text)
+        header, begin = read_header(path)
         metadata = header.pop("__metadata__", {})
         return SingleFile(
             path,
             shapes={name: tuple(facts["shape"]) for name, facts in header.items()},
             dtypes={name: facts["dtype"] for name, facts in header.items()},
-            starts={name: 8 + length + facts["data_offsets"][0] for name, facts in header.items()},
+            starts={name: begin + facts["data_offsets"][0] for name, facts in header.items()},
             metadata={str(name): str(text) for name, text in metadata.items()},
         )
-    except (LookupError, TypeError, AttributeError, ValueError, RecursionError):
+    except (LookupError, TypeError, AttributeError, ValueError):
         message = f"the header of {path.name} cannot be used."
         raise InputError(message, field="model", remedy="Copy or download it again.") from None
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nodes.diffusion.lora_deltas import product_rows, rank_of
+from nodes.diffusion.lora_deltas import product_rows, rank_of, scale_of, seen_through
 from nodes.diffusion.merging.layers import LayerChange
 from nodes.diffusion.merging.reading import Reader
 
@@ -38,22 +38,32 @@ class RowChange:
         """Return W' - W for rows [end - begin, width] of W."""
         if self.change.bias:
             return self.leaves["diff_b"][begin:end].reshape(own.shape)
+        if (whole := self.leaves.get("set_weight")) is not None:
+            return whole[begin:end].reshape(own.shape) - own
+        if (factors := self.leaves.get("ia3")) is not None:
+            return own * (self._per_number(factors, own.shape[1]) if factors.shape[0] == 1 else factors[begin:end].reshape(-1, 1))
         magnitude = self.leaves.get("dora_scale")
         if magnitude is None:
-            return self._product(begin, end)
+            return self._product(own, begin, end)
         changed = self._with_product(own, begin, end)
         if self._squares is None:
             norms = torch.linalg.vector_norm(changed, dim=1, keepdim=True)
             return changed * (magnitude.reshape(-1, 1)[begin:end] / norms.clamp(min=SMALLEST)) - own
         quotients = magnitude.flatten() / self._squares.sqrt().float().clamp(min=SMALLEST)
-        return changed * quotients.repeat_interleave(own.shape[1] // len(quotients)) - own
+        return changed * self._per_number(quotients, own.shape[1]) - own
+
+    def _per_number(self, inputs: Tensor, width: int) -> Tensor:
+        """Factors of inputs as factors of a row's numbers, which are each input's kernel in turn."""
+        return inputs.flatten().repeat_interleave(width // inputs.numel())
 
     def _with_product(self, own: Tensor, begin: int, end: int) -> Tensor:
-        return own + self._product(begin, end)
+        return own + self._product(own, begin, end)
 
-    def _product(self, begin: int, end: int) -> Tensor:
+    def _product(self, own: Tensor, begin: int, end: int) -> Tensor:
         change = product_rows(self.leaves, begin, end)
-        return change * self.change.lora.scale if rank_of(self.leaves) else change
+        if "a1.weight" in self.leaves:
+            change = change + seen_through(self.leaves, own.reshape(-1, *self.change.part.shape[1:])).flatten(1)
+        return change * scale_of(self.leaves, self.change.lora.scale) if rank_of(self.leaves) else change
 
 
 def read_changes(changes: Iterable[LayerChange], reader: Reader) -> list[RowChange]:

@@ -1,19 +1,18 @@
 """What a checkpoint holds, from the headers of its files alone; needs no torch."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from nodes.diffusion import safetensors_header
 from nodes.diffusion.adapters import in_folder
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import AGAIN, check_whole
 from nodes.diffusion.layouts.places import Layout, Place, in_file, layout_of
 from nodes.diffusion.layouts.scales import check_scale, is_scaling, scales_among
 from nodes.diffusion.layouts.single_files import PICKLES
-from nodes.diffusion.opening import open_regular
 from nodes.diffusion.values import Family
 
 BYTES = {
@@ -55,11 +54,9 @@ def read_file_header(file: Path) -> dict[str, Entry]:
     if file.suffix.lower() in PICKLES:
         raise InputError(f"{file.name} is no safetensors file, which merges need.", field="path", remedy=CONVERT)
     check_whole(file)
-    with open_regular(file) as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        header = json.loads(opened.read(length))
-    entries = {name: _entry(file, name, facts, 8 + length) for name, facts in header.items() if name != "__metadata__"}
-    end = 8 + length
+    header, begin = safetensors_header.read_header(file)
+    entries = {name: _entry(file, name, facts, begin) for name, facts in header.items() if name != "__metadata__"}
+    end = begin
     for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].count)):
         if entry.start < end:
             raise InputError(f"{file.name}: the bytes of {name} are another tensor's too.", field="path", remedy=AGAIN)
@@ -77,9 +74,7 @@ def _scaled(file: Path, entries: dict[str, Entry]) -> dict[str, Entry]:
 
 def read_metadata(file: Path) -> dict[str, str]:
     """Return what a safetensors file says of itself."""
-    with open_regular(file) as opened:
-        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
-    return header.get("__metadata__", {})
+    return safetensors_header.read_header(file)[0].get("__metadata__", {})
 
 
 def _entry(file: Path, name: str, facts: dict[str, list[int]], base: int) -> Entry:

@@ -63,6 +63,16 @@ def layers_in(header: Header) -> dict[str, Part]:
     }
 
 
+def changeable_in(header: Header) -> dict[str, Part]:
+    """Return the weights of all layers that a LoRA may change: those, and of norms."""
+    norms = {
+        name.removesuffix(".weight"): part
+        for name, part in parameters_in(header).items()
+        if name.endswith(".weight") and len(part.shape) == 1
+    }
+    return layers_in(header) | norms
+
+
 @dataclass(frozen=True)
 class LayerChange:
     """What one LoRA adds to one parameter."""
@@ -82,7 +92,7 @@ class LayerChange:
 
 def changes_of(baked: Baked, header: Header) -> dict[str, tuple[LayerChange, ...]]:
     """Return what LoRAs change, by the checkpoint's tensors; layers that the checkpoint lacks are passed over."""
-    parameters, weights = parameters_in(header), layers_in(header)
+    parameters, weights = parameters_in(header), changeable_in(header)
     found: dict[str, tuple[LayerChange, ...]] = {}
     for lora in baked.loras:
         for layer, leaves in layers_of(lora).items():

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.lora_deltas import fits
+from nodes.diffusion.lora_deltas import fits, product
 from nodes.diffusion.lora_factors import Factors, plain_factors, refactored
 from nodes.diffusion.merging.headers import Entry
 from nodes.diffusion.merging.layers import layers_of
@@ -61,16 +61,27 @@ def _layer(
     ups: list[Tensor] = []
     downs: list[Tensor] = []
     biases: list[Tensor] = []
+    wholes: list[Tensor] = []
     for term, entries in parts:
         leaves = {leaf: reader.numbers(entry).view(entry.shape) for leaf, entry in entries.items()}
         if not fits(leaves, shape):
             message = f"what {term.lora.label} holds for {layer} does not fit the model's {list(shape)}."
             raise InputError(message, field=socket, remedy=ANOTHER)
-        up, down = plain_factors(leaves, term.lora.scale, shape, socket)
-        ups.append(up * term.on(layer))
-        downs.append(down)
+        if len(shape) == 1 and "diff" in leaves:  # a norm's
+            wholes.append(product(leaves) * term.on(layer))
+        else:
+            up, down = plain_factors(leaves, term.lora.scale, shape, socket)
+            ups.append(up * term.on(layer))
+            downs.append(down)
         if "diff_b" in leaves:
             biases.append(leaves["diff_b"] * term.on(layer))
-    up, down = torch.cat(ups, dim=1), torch.cat(downs)
-    factors = refactored(up, down, *cut) if cut else Factors(up, down, squares=0.0, lost=0.0)
-    return MadeLayer(layer, shape, factors, torch.stack(biases).sum(dim=0) if biases else None)
+    factors = _beside(torch.cat(ups, dim=1), torch.cat(downs), cut) if ups else None
+    return MadeLayer(layer, shape, factors, _sum(biases), _sum(wholes))
+
+
+def _beside(up: Tensor, down: Tensor, cut: tuple[int, float] | None) -> Factors:
+    return refactored(up, down, *cut) if cut else Factors(up, down, squares=0.0, lost=0.0)
+
+
+def _sum(changes: list[Tensor]) -> Tensor | None:
+    return torch.stack(changes).sum(dim=0) if changes else None

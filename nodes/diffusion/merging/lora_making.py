@@ -15,14 +15,18 @@ AddFile = Callable[[str, Callable[[Path], object]], Path]
 
 @dataclass(frozen=True)
 class MadeLayer:
-    """Factors of one layer's change; its name is such as `unet.conv_in` or `text_encoder_0.encoder.layers.0.mlp.fc1`."""
+    """One layer's change, in factors, or whole if it is a norm.
+
+    Its name is such as `unet.conv_in` or `text_encoder_0.encoder.layers.0.mlp.fc1`.
+    """
 
     layer: str
     shape: tuple[int, ...]
     """The weight's."""
-    factors: Factors
+    factors: Factors | None
     bias: Tensor | None = None
     """Change of the bias."""
+    whole: Tensor | None = None
 
 
 @dataclass
@@ -57,11 +61,17 @@ class LoraMaker:
         for made in layers:
             part, _, name = made.layer.partition(".")
             self.targets.setdefault(part, []).append(name)
-            rank, shape = made.factors.up.shape[1], made.shape
-            self.ranks.append(rank)
-            self.is_wide |= shape[2:] > (1, 1)
-            self.squares, self.lost = self.squares + made.factors.squares, self.lost + made.factors.lost
-            yield f"{made.layer}.lora_A.weight", made.factors.down.reshape(rank, *shape[1:])
-            yield f"{made.layer}.lora_B.weight", made.factors.up.reshape(shape[0], rank, *(1 for _ in shape[2:]))
+            self.is_wide |= made.shape[2:] > (1, 1) or made.whole is not None
+            if made.factors is not None:
+                yield from self._factors(made, made.factors)
+            if made.whole is not None:
+                yield f"{made.layer}.diff", made.whole
             if made.bias is not None:
                 yield f"{made.layer}.diff_b", made.bias
+
+    def _factors(self, made: MadeLayer, factors: Factors) -> Iterator[tuple[str, Tensor]]:
+        rank, shape = factors.up.shape[1], made.shape
+        self.ranks.append(rank)
+        self.squares, self.lost = self.squares + factors.squares, self.lost + factors.lost
+        yield f"{made.layer}.lora_A.weight", factors.down.reshape(rank, *shape[1:])
+        yield f"{made.layer}.lora_B.weight", factors.up.reshape(shape[0], rank, *(1 for _ in shape[2:]))

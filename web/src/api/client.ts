@@ -1,6 +1,8 @@
 /** Requests to the server; every refusal becomes a Refused that carries the server's problems. */
 
+import { said } from "../graph/sentences";
 import type {
+  ComparableRuns,
   Dataset,
   Draft,
   DraftList,
@@ -27,7 +29,7 @@ export class Refused extends Error {
     readonly status: number,
     readonly problems: ProblemReport[],
   ) {
-    super(problems.map((problem) => `${problem.message} ${problem.remedy}`.trim()).join("\n"));
+    super(problems.map(said).join("\n"));
   }
 }
 
@@ -91,6 +93,7 @@ export const api = {
   readRun: (id: string) => get<RunDetails>(`/api/runs/${id}`),
   startRun: (document: Workflow, targets: string[]) =>
     send<RunSummary>("POST", "/api/runs", { document, targets, device: "auto" }),
+  comparable: (id: string) => get<ComparableRuns>(`/api/runs/${id}/comparable`),
   cancelRun: (id: string) => send<RunSummary>("POST", `/api/runs/${id}/cancel`, {}),
   retryRun: (id: string) => send<RunSummary>("POST", `/api/runs/${id}/retry`, {}),
   moveRun: (id: string, position: number) => send<RunList>("POST", `/api/runs/${id}/move`, { position }),

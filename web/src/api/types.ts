@@ -514,6 +514,8 @@ export interface PublishedArtifact {
   sha256: string;
   bytes: number;
   node: string;
+  caption: string;
+  group: string;
 }
 /**
  * A field as a place where a wire can end.
@@ -760,7 +762,7 @@ export interface RunSummary {
   started: number | null;
   finished: number | null;
   /**
-   * Why it failed, when that is no matter of one node's own error.
+   * Why it failed, with the nodes that did.
    */
   problems: ProblemReport[];
   artifacts: PublishedArtifact[];

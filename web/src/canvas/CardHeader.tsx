@@ -14,6 +14,7 @@ import { useState } from "react";
 import type { NodeEntry } from "../graph/document";
 import { changeNode } from "../graph/document";
 import type { NodeDescription } from "../graph/palette";
+import { said } from "../graph/sentences";
 import { SUBGRAPH } from "../graph/subgraph";
 import { concerns, currentTab, edit, useEditor } from "../state/editor";
 import { text } from "../text/en";
@@ -84,9 +85,7 @@ export function CardHeader({ id, known, entry, description, state, seconds, reas
       <span className="badges">
         {entry.mode === "muted" && <Badge icon={Ban} label={text.states.muted} />}
         {entry.mode === "bypassed" && <Badge icon={MinusCircle} label={text.states.bypassed} />}
-        {problem && state !== "failed" && (
-          <Badge icon={AlertTriangle} label={`${problem.message} ${problem.remedy}`} kind="problem" />
-        )}
+        {problem && state !== "failed" && <Badge icon={AlertTriangle} label={said(problem)} kind="problem" />}
         {state !== "idle" && (
           <Badge
             icon={ICONS[state] ?? CircleDashed}

@@ -3,6 +3,7 @@ import { memo, useEffect, useRef } from "react";
 import type { ProblemReport } from "../api/types";
 import { FieldRow } from "../fields/FieldRow";
 import type { NodeView } from "../graph/runView";
+import { said } from "../graph/sentences";
 import { estimatedHeight, foldedFields, mainFields } from "../graph/size";
 import { concerns, currentTab, runId, useEditor } from "../state/editor";
 import { useNodeView } from "../state/runs";
@@ -104,7 +105,7 @@ export const NodeCard = memo(function NodeCard({ id, data, selected, height }: N
       {!entry.collapsed && <CardResult id={known} view={view} />}
       {view?.problem && state === "failed" && (
         <p className="strip error" role="alert">
-          {view.problem.message} <strong>{view.problem.remedy}</strong>
+          {said(view.problem)}
         </p>
       )}
       {selected && <NodeResizeControl className="resize" minWidth={240} maxWidth={720} resizeDirection="horizontal" />}

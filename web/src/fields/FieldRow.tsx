@@ -4,6 +4,7 @@ import { Plug, useIsWired } from "../canvas/Socket";
 import { nodesOf, setField } from "../graph/document";
 import { nameWords } from "../graph/looks";
 import { type FieldSpec, faultOf, fieldSocketOf, type NodeDescription, valueOf } from "../graph/palette";
+import { saidThere } from "../graph/sentences";
 import { Words } from "../panels/Words";
 import { currentTab, edit, runId, shownDocument, useEditor } from "../state/editor";
 import { useUi } from "../state/ui";
@@ -30,7 +31,7 @@ export const FieldRow = memo(function FieldRow({ node, field, description, place
   const isWired = useIsWired(node, [field.name], "in");
   const value = valueOf(field, fields);
   const fault = isWired ? null : faultOf(field, value);
-  const words = fault ? text.fault(fault) : problem ? `${problem.message} ${problem.remedy}`.trim() : "";
+  const words = fault ? text.fault(fault) : problem ? saidThere(problem) : "";
   const isSet = fields?.[field.name] !== undefined;
   const id = `${place}-${node}-${field.name}`;
   const change = (next: unknown) => edit((document) => setField(document, node, field.name, next), `field:${node}.${field.name}`);

@@ -31,7 +31,7 @@ export function NumberInput({ id, field, value, change, describedBy }: WidgetPro
       aria-invalid={describedBy !== undefined}
       onChange={(event) => {
         setTyped(event.target.value);
-        change(numberOf(event.target.value, isWhole) ?? event.target.value);
+        change(numberOf(event.target.value, isWhole) ?? numberOf(event.target.value, false) ?? event.target.value);
       }}
       onBlur={() => setTyped(null)}
       onKeyDown={(event) => {

@@ -2,6 +2,8 @@
 
 import type { AnyEvent, ProblemReport, PublishedArtifact } from "../api/types";
 
+import { said } from "./sentences";
+
 export type NodeRunState = "waiting" | "running" | "executed" | "cached" | "failed" | "skipped";
 
 export interface Preview {
@@ -16,6 +18,8 @@ export interface LogLine {
 }
 
 export interface NodeView {
+  /** Its class, once it has begun; empty for one whose result was at hand. */
+  type: string;
   state: NodeRunState;
   step: number;
   total: number;
@@ -41,7 +45,7 @@ export interface RunView {
 }
 
 export const EMPTY_RUN: RunView = { seq: -1, status: "none", folder: "", nodes: {}, log: [], artifacts: [] };
-const FRESH: NodeView = { state: "waiting", step: 0, total: 0, seconds: 0, metrics: {}, previews: [], problem: null };
+const FRESH: NodeView = { type: "", state: "waiting", step: 0, total: 0, seconds: 0, metrics: {}, previews: [], problem: null };
 
 /** Apply events in order; one that was applied before changes nothing. */
 export function applyEvents(view: RunView, events: AnyEvent[]): RunView {
@@ -59,7 +63,7 @@ function applied(view: RunView, event: AnyEvent, own: Set<Series>): RunView {
       return { ...view, status: "running", folder: event.run, nodes };
     }
     case "node_started":
-      return withNode(view, event.node, { state: "running" });
+      return withNode(view, event.node, { state: "running", type: event.node_type });
     case "node_progress":
       return withNode(view, event.node, { step: event.step, total: event.total });
     case "node_metric": {
@@ -78,7 +82,7 @@ function applied(view: RunView, event: AnyEvent, own: Set<Series>): RunView {
     case "node_failed": {
       const { node, field, message, remedy } = event;
       const failed = withNode(view, node, { state: "failed", problem: { node, field, message, remedy } });
-      return { ...failed, log: [...view.log, { node, level: "error", text: `${message} ${remedy}`.trim() }] };
+      return { ...failed, log: [...view.log, { node, level: "error", text: said(event) }] };
     }
     case "run_finished":
       return finished(view, event);

@@ -4,6 +4,7 @@ import { describe } from "../graph/describe";
 import { changeNode, end, endText, type NodeEntry, nodesOf, renameNode, wireOrders, wiresOf } from "../graph/document";
 import { typeWords } from "../graph/looks";
 import { type FieldSpec, fieldsOf, type NodeDescription } from "../graph/palette";
+import { saidThere } from "../graph/sentences";
 import { concerns, currentTab, edit, runId, select, shownDocument, useDocument, useEditor } from "../state/editor";
 import { goTo, setMode } from "../state/graphActions";
 import { useShownView } from "../state/runs";
@@ -213,7 +214,7 @@ function ProblemList({ problems, kind = "" }: { problems: ProblemReport[]; kind?
         <li key={index}>
           <button type="button" onClick={() => goTo(problem.node)}>
             {problem.node && <strong>{[problem.node, problem.field].filter(Boolean).join(" · ")}</strong>}
-            {problem.message} {problem.remedy}
+            {saidThere(problem)}
           </button>
         </li>
       ))}

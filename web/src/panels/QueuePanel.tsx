@@ -2,11 +2,12 @@ import { ArrowDown, ArrowUp, RotateCcw, Trash2, X } from "lucide-react";
 import { useState } from "react";
 import { RUNS_AT_ONCE } from "../api/client";
 import type { RunSummary } from "../api/types";
+import { said } from "../graph/sentences";
 import { cancel, forget, loadEarlier, move, reopenRun, retry } from "../state/actions";
 import { inOrder, isOpen, useRuns } from "../state/runs";
 import { text } from "../text/en";
 import { NotRun } from "./NotRun";
-import { ago, duration } from "./words";
+import { ago, duration } from "./times";
 
 /** What runs, what waits, and what has been. */
 export function QueuePanel() {
@@ -73,7 +74,7 @@ function Run({ run, last }: { run: RunSummary; last: number }) {
           </>
         )}
       </span>
-      {run.problems[0] && <p className="problem">{run.problems[0].message}</p>}
+      {run.problems[0] && <p className="problem">{[run.problems[0].node, said(run.problems[0])].filter(Boolean).join(": ")}</p>}
       <NotRun run={run} />
     </li>
   );

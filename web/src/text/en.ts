@@ -170,6 +170,8 @@ export const text = {
   stepsOf: (step: number, total: number) => `${step} of ${total}`,
   pace: (pace: number) => `${pace >= 10 ? Math.round(pace) : pace.toFixed(1)} steps/s`,
   left: (time: string) => `${time} left`,
+  wholeRun: "Whole run",
+  leftOfRun: (time: string, isAll: boolean) => (isAll ? `about ${time} left` : `at least ${time} left`),
   cancel: "Cancel",
   retry: "Run again",
   runStates: {
@@ -183,12 +185,16 @@ export const text = {
   metrics: { loss: "loss", learning_rate: "learning rate", validation_loss: "validation loss" },
   raw: "as measured",
   stepLabel: "step",
-  earlier: "compared run",
+  comparedRun: (name: string, when: string, differs: string[]) =>
+    [`${name}, ${when}`, differs.length > 0 ? some(differs, ", ") : "same settings"].join(": "),
+  noLongerCompare: (run: string) => `Leave out ${run}`,
+  nothingToCompare: (run: string, metric: string) => `No ${metric} was measured in ${run}.`,
+  noComparable: "no other run has curves",
+  chooseRun: "choose a run",
   curve: "Curve",
   smoothing: "Smoothing",
   logScale: "Logarithmic",
   compare: "Compare with",
-  nothing: "nothing",
   chartSummary: (label: string, step: number, first: number, last: number) =>
     `${label}: ${first.toPrecision(3)} at first, ${last.toPrecision(3)} at step ${step}`,
   files: "Files",
@@ -267,7 +273,7 @@ export const text = {
   useFolder: "Use this folder",
   pictureCount: (number: number) => count(number, "picture", "pictures"),
   zoom: "Zoom",
-  beforeAfter: "Compare with the first",
+  compareWith: (caption: string) => `Compare with ${caption}`,
   previous: "Previous",
   next: "Next",
   filter: "Filter by name or caption",
@@ -306,8 +312,12 @@ export const text = {
   bringBack: "Bring it back",
   draftCopied: "Another page has changed the same draft; this is a copy now.",
   wiresLost: (number: number) => `${count(number, "wire does", "wires do")} not fit the new node.`,
-  runEnded: (name: string, state: string) =>
-    state === "succeeded" ? `${name} is done.` : state === "failed" ? `${name} has failed.` : `${name} was stopped.`,
+  runEnded: (name: string, state: string, reason: string) =>
+    state === "succeeded"
+      ? `${name} is done.`
+      : state === "failed"
+        ? `${name} has failed. ${reason}`.trim()
+        : `${name} was stopped.`,
   crashed: "The page has met an error. Your work is kept in a draft; reload to go on.",
   partCrashed: "This part of the page has met an error. The rest goes on, and your work is kept.",
   tryAgain: "Try again",
