@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from nodes.diffusion.devices import choose_device, drawing_precision, free_memory
 from tests.nodes.test_methods import Method, Setting, each_method
 from tests.nodes.test_train_lora import StoppingReporter
 from tests.shell import run_small
@@ -23,6 +24,16 @@ def test_the_demo_runs_on_a_gpu(tmp_path: Path, precision: str) -> None:
     assert all(0 < loss < 10 for loss in losses)
     again = run_small(tmp_path / "again", device="cuda", train__precision=precision, sample__precision=precision)
     assert [event["values"]["loss"] for event in again.of("node_metric", "train")] == pytest.approx(losses, rel=1e-3)
+
+
+def test_the_card_says_what_it_is_and_has_left() -> None:
+    device = choose_device("cuda")
+    assert device == choose_device(f"cuda:{device.index}")
+    multiplies = torch.cuda.get_device_capability(device) >= (8, 0)
+    assert drawing_precision(device, "auto") == ("bf16" if multiplies else "fp16")
+    free, total = free_memory(device), torch.cuda.get_device_properties(device).total_memory
+    assert free is not None
+    assert 0 < free <= total
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
