@@ -16,7 +16,7 @@ from graph_runtime.context import Sha256
 from graph_runtime.errors import DamagedCache
 from graph_runtime.index import Entry, Index
 from graph_runtime.locks import FileLock
-from graph_runtime.reading import NotRegular, digest_file
+from graph_runtime.reading import NotRegular, digest_file, is_settled, stamp_of
 
 MISS = object()
 """Returned by `get` for what the cache does not hold."""
@@ -116,11 +116,13 @@ class Cache:
 
     def digest(self, file: Path) -> str:
         """Return the sha256 of an outside file; it is read again only when size, times or inode have changed."""
-        status = file.stat()
-        stamp = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
-        known = self._digests.get((str(file), stamp)) or self._index.digest(str(file), stamp)
+        stamp = stamp_of(file)
+        settled, text = is_settled(stamp), f"{stamp.size} {stamp.modified} {stamp.changed} {stamp.inode}"
+        known = self._digests.get((str(file), text)) or self._index.digest(str(file), text)
         if known is None:
-            known = self._digests[str(file), stamp] = digest_file(file)
+            known = digest_file(file)
+            if settled:
+                self._digests[str(file), text] = known
         return known
 
     @contextmanager

@@ -25,6 +25,10 @@ class Artifact:
     file: Path
     folder: tuple[tuple[str, Path], ...] = ()
     """When it is a folder: all its files by their paths in it, `file` being the first."""
+    caption: str = ""
+    """What a picture shows, in a few words."""
+    group: str = ""
+    """Pictures of the same group are meant to be compared."""
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,10 @@ class PublishedArtifact(BaseModel):
     sha256: str
     bytes: int
     node: str
+    caption: str = ""
+    """What a picture shows, in a few words."""
+    group: str = ""
+    """Pictures of the same group are meant to be compared."""
 
 
 class NodeOutcome(BaseModel):

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import NamedTuple
 
 AT_ONCE = getattr(os, "O_NONBLOCK", 0)
 """How a file is opened so that nobody waits: a pipe without a writer would hold its reader for ever."""
+
+
+TICK_NS = 50 * 10**6
 
 
 class NotRegular(OSError):
@@ -37,6 +41,11 @@ def stamp_from(status: os.stat_result) -> Stamp:
 def stamp_of(path: Path) -> Stamp:
     """Return the stamp of a file or folder, links followed."""
     return stamp_from(path.stat())
+
+
+def is_settled(stamp: Stamp) -> bool:
+    """Whether the next change will show in the stamp: clocks of file systems tick slowly, and two may fall into one tick."""
+    return time.time_ns() - stamp.changed > TICK_NS
 
 
 def open_regular(path: Path) -> BufferedReader:

@@ -102,7 +102,8 @@ class RunFolder:
         if not _holds(kept, artifact.file):
             kept.unlink(missing_ok=True)  # an earlier attempt's, whose file in the output folder is gone
             place(path, kept)
-        return ev.PublishedArtifact(path=str(path), sha256=digest, bytes=path.stat().st_size, node=node)
+        about = {"caption": artifact.caption, "group": artifact.group}
+        return ev.PublishedArtifact(path=str(path), sha256=digest, bytes=path.stat().st_size, node=node, **about)
 
     def _publish_folder(self, artifact: Artifact, node: str) -> ev.PublishedArtifact:
         """The same for a folder: it appears whole, under one name; what is told of it is its first file."""

@@ -14,6 +14,7 @@ from graph_runtime.eventlog import EventLog, end_log, stored_events
 from graph_runtime.lane import Desk, Lane
 from graph_runtime.locks import FileLock
 from graph_runtime.queue import Run, RunQueue, RunStateError
+from graph_runtime.staging import sweep
 from graph_runtime.workflow import Workflow
 
 MAX_ATTEMPTS = 3
@@ -72,6 +73,7 @@ class Supervisor:
         self._lock = FileLock(state / "server.lock")
         if not self._lock.acquire():
             raise RunStateError(f"Another server runs with {workspace_root}.", "Use that one, or stop it first.")
+        sweep(output)
         self._queue = RunQueue(state / "queue.sqlite")
         self._devices = list(devices)
         self._grace = grace_seconds

@@ -2,18 +2,15 @@
 
 import hashlib
 import os
-import time
 from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path, PureWindowsPath
 
 from graph_runtime.hub_cache import snapshots_in
 from graph_runtime.outside import Content, Known, Listing
-from graph_runtime.reading import open_below, stamp_of
+from graph_runtime.reading import is_settled, open_below, open_regular, stamp_of
 
 FileDigest = Callable[[Path], str]
-YOUNG_NS = 50 * 10**6
-"""For so long after a file has changed it may change again without a new time: clocks of file systems tick that slowly."""
 ATTEMPTS = 3
 MAX_FILES = 100_000
 """More than any model's folder holds, and than anybody waits for."""
@@ -70,7 +67,8 @@ class Workspace:
     def open(self, path: str) -> BufferedReader:
         """Open a regular file where `resolve` finds it; links that have been put into its way since then are not followed."""
         place = self.resolve(path)
-        return open_below(next(folder for folder in self._allowed if place.is_relative_to(folder)), place)
+        root = next((folder for folder in self._allowed if place.is_relative_to(folder)), None)
+        return open_below(root, place) if root else open_regular(place)
 
     def beside(self, path: str, name: str) -> Path | None:
         """Return what lies as `name` beside a file, or beside what that is a link to; None when there is no such file."""
@@ -145,10 +143,11 @@ class OutsideReader:
     def _known(self, file: Path) -> Known:
         """Digest a file, again when it changed meanwhile."""
         for _ in range(ATTEMPTS):
-            now, stamp = time.time_ns(), stamp_of(file)
+            stamp = stamp_of(file)
+            settled = is_settled(stamp)
             digest = self._digest(file)
             if stamp_of(file) == stamp:
-                return Known(digest, stamp if now - stamp.changed > YOUNG_NS else None)
+                return Known(digest, stamp if settled else None)
         raise PathRefused(f"{file.name} is being written.", "Wait until it is whole.")
 
     def _listing(self, folder: Path, suffixes: tuple[str, ...]) -> Listing:

@@ -1,5 +1,6 @@
 """Sentences from an image-to-text model of the person's own."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from nodes.diffusion.config_bounds import check_depth
 from nodes.diffusion.errors import InputError
 
 
@@ -17,6 +19,7 @@ def load_captioner(folder: Path, device: torch.device) -> Callable[[Image.Image]
     # Left open, `trust_remote_code` asks on the terminal whether to run Python that lies in the folder.
     safe = {"local_files_only": True, "trust_remote_code": False}
     try:
+        check_depth(json.loads((folder / "config.json").read_text()), "the captioner's config.json")
         processor: Any = AutoProcessor.from_pretrained(folder, **safe)
         model: Any = AutoModelForImageTextToText.from_pretrained(folder, use_safetensors=True, **safe)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:

@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
+from nodes.diffusion.config_bounds import MAX_CONFIG_BYTES, check_depth
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.layouts.descriptions import described, description_of
 from nodes.diffusion.layouts.single_files import is_single_file
-from nodes.diffusion.opening import read_regular
+from nodes.diffusion.opening import open_regular
 from nodes.diffusion.safetensors_header import read_header
 from nodes.diffusion.values import Family, PredictionType
 
@@ -117,7 +118,9 @@ def read_config(path: Path) -> dict[str, Any]:
     path = description_of(path)
     name = f"{path.parent.name}/{path.name}"
     try:
-        config = json.loads(read_regular(path).decode())
+        with open_regular(path) as file:
+            text = file.read(MAX_CONFIG_BYTES + 1)
+        config = json.loads(text.decode()) if len(text) <= MAX_CONFIG_BYTES else None
     except FileNotFoundError:
         raise InputError(f"{name} is missing.", field="model", remedy=LAYOUT) from None
     except OSError as error:
@@ -125,7 +128,9 @@ def read_config(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise InputError(f"{name} is not valid JSON.", field="model", remedy=AGAIN) from None
     if not isinstance(config, dict):
-        raise InputError(f"{name} is not a JSON object.", field="model", remedy=AGAIN)
+        wrong = "too long to be a configuration" if len(text) > MAX_CONFIG_BYTES else "not a JSON object"
+        raise InputError(f"{name} is {wrong}.", field="model", remedy=AGAIN)
+    check_depth(config, name)
     return config
 
 

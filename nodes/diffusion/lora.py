@@ -5,14 +5,12 @@ Each changes the model's own weights W by strength * (W' - W), beside all others
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
-from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -186,9 +184,3 @@ def adapter_tensors(adapter: LowRankAdapter) -> dict[str, Tensor]:
     if adapter.weights is None:
         raise InputError("this adapter has not been trained yet.", field="model", remedy="Wire the trained model here.")
     return load_file(adapter.weights)
-
-
-def stated_alphas(path: Path) -> dict[str, Tensor]:
-    """Return the alphas in a file of an adapter's tensors, which no training changes."""
-    with safe_open(path, "pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys() if leaf_of(name)[1] == "alpha"}  # noqa: SIM118

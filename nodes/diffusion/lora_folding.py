@@ -37,7 +37,8 @@ def _put_together(leaves: Leaves, shape: torch.Size) -> dict[str, Tensor]:
     folded, kernel = _folded(leaves, tuple(shape[2:])), _stripped(shape[2:])
     if "lora_A.weight" in folded:  # a linear layer's may be written as a 1x1 convolution's, and the other way round
         rank = rank_of(folded)
-        if _stripped(folded["lora_A.weight"].shape[1:]) not in (_stripped(shape[1:]), _stripped((shape[1:].numel(),))):
+        inner, outer = (_stripped(folded[name].shape[side:]) for name, side in (("lora_A.weight", 1), ("lora_B.weight", 0)))
+        if inner not in (_stripped(shape[1:]), _stripped((shape[1:].numel(),))) or outer != _stripped((shape[0], rank)):
             raise RuntimeError
         folded["lora_A.weight"] = folded["lora_A.weight"].reshape(rank, *shape[1:])
         folded["lora_B.weight"] = folded["lora_B.weight"].reshape(shape[0], rank, *(1 for _ in shape[2:]))

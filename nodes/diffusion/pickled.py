@@ -1,7 +1,6 @@
 """PyTorch's old `.pt` files: written so that other programs take them, opened so that they carry no code."""
 
 import io
-import pickle
 import re
 import warnings
 import zipfile
@@ -9,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.serialization import safe_globals
 
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.pickle_checks import PARAMETERS, PASSED, CodeRefused, Refused, look_through
 
 EXPECTED = re.compile(r"archive/(data\.pkl|version|data/\d+)")
 """What AUTOMATIC1111 allows in such a file; it refuses one that holds anything more, as those of torch 2.7 and later do."""
@@ -28,16 +29,42 @@ def pt_bytes(content: object) -> bytes:
     return written.getvalue()
 
 
+def load_pickle(path: Path, *, mapped: bool = False) -> Any:
+    """Return the content of a file that a person chose, after a look through it; `mapped` leaves tensors in the file.
+
+    Whatever the file makes the unpickler raise is raised; a file that wants code to be called, CodeRefused.
+    """
+    look_through(path)
+    with warnings.catch_warnings(), safe_globals([*((_Passed, name) for name in PASSED), (_Parameters, PARAMETERS)]):
+        warnings.simplefilter("ignore")  # what it warns of, the callers refuse
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and zipfile.is_zipfile(path))
+
+
+class _Passed:
+    """What a pickle makes of names that are no tensors: nothing."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __setstate__(self, _: object) -> None: ...
+
+
+class _Parameters(dict[str, Any]):
+    """What a pickle makes of a ParameterDict: its tensors by name."""
+
+    def __setstate__(self, state: Any) -> None:
+        self.update(state["_parameters"])
+
+
 def read_pt(path: Path, kind: str) -> Any:
     """Return the content of a file that a person chose; raise InputError when it is no such file, or holds more than data."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what it warns of, the next lines refuse
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return load_pickle(path)
+    except CodeRefused as error:
+        remedy = "Get it as safetensors, from someone you trust: nothing in it was executed."
+        message = f"{path.name} cannot be read as {kind}: it asks for code to be run."
+        raise InputError(message, field="file", remedy=remedy) from error
+    except Refused as error:
+        message = f"{path.name} cannot be read as {kind}: {error}."
+        raise InputError(message, field="file", remedy="Choose another file.") from error
     except Exception as error:  # the unpickler raises what the file makes it raise
-        if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
-            remedy = "Get it as safetensors, from someone you trust: nothing in it was executed."
-            raise InputError(
-                f"{path.name} cannot be read as {kind}: it asks for code to be run.", field="file", remedy=remedy
-            ) from error
         raise InputError(f"{path.name} cannot be read as {kind}.", field="file", remedy="Choose another file.") from error

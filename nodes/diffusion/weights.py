@@ -117,7 +117,7 @@ def _copies(change: WeightChange, model: StableDiffusion, modules: Mapping[str, 
         found |= {
             f"{part}.{name}": nn.Parameter(parameter.detach().to(torch.float32, copy=True), requires_grad=False)
             for name, parameter in module.named_parameters()
-            if (not change.endings or name.endswith(change.endings)) and not _unused(name, part, model, change.clip_skip)
+            if (not change.endings or name.endswith(change.endings)) and not is_unused(name, part, model, change.clip_skip)
         }
     if not found:
         endings = ", ".join(change.endings)
@@ -125,8 +125,8 @@ def _copies(change: WeightChange, model: StableDiffusion, modules: Mapping[str, 
     return found
 
 
-def _unused(name: str, part: str, model: StableDiffusion, clip_skip: int) -> bool:
-    """Whether the conditioning of the UNet does not depend on a parameter, so that training cannot reach it."""
+def is_unused(name: str, part: str, model: StableDiffusion, clip_skip: int) -> bool:
+    """Whether the conditioning of the UNet does not depend on what a name begins with, so that training cannot reach it."""
     if part in ("unet", "vae"):
         return False
     sdxl = model.facts.family == "sdxl"

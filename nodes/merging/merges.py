@@ -26,12 +26,12 @@ def merged(
     """
     recipe = Merged(method=method, inputs=tuple(given.recipe for given in inputs), weights=weights, **settings)
     plan = planned(recipe, context.locate, sockets)
-    if alone := plan.left_alone():
+    taken = plan.taken_over()
+    if alone := plan.left_alone() - taken.total():
         context.message(f"{alone} tensors that not every input has are taken from the first.", "warning")
-    for part, count in plan.dropped().items():
-        lacking = f"{name_of(recipe.inputs[0])} lacks {count} tensors of the {PARTS[part]} that another input has"
-        otherwise = ", or use BakeVAE" if part == "vae" else ""
-        context.message(f"{lacking}: so does the result. Wire the checkpoint that has them first{otherwise}.", "warning")
+    for part, count in taken.items():
+        lacking = f"{name_of(recipe.inputs[0])} lacks {count} tensors of the {PARTS[part]}"
+        context.message(f"{lacking}: they are taken as they are from the next input that has them.", "warning")
     return Checkpoint(recipe, inputs[0].family)
 
 

@@ -64,7 +64,11 @@ def train_untrained(
         _check_cuts(texts, loaded, model.max_token_length, context)
         task = make_task(loaded, settings_for(settings, model))
         new = [number for number, adapter in enumerate(model.adapters) if adapter.weights is None]
-        parameters = {f"{number}.{name}": tensor for number in new for name, tensor in laid[number].items()}
+        parameters = {
+            f"{number}.{name}": tensor
+            for number in new
+            for name, tensor in _reached(model.adapters[number], laid[number], loaded, model.clip_skip, context).items()
+        }
         costs = Costs(type(settings).__name__, settings.max_steps, context.progress_folder, device)
         prompts = preview_prompts(settings, texts)
         if settings.preview_every and not prompts:
@@ -81,15 +85,30 @@ def train_untrained(
     return replace(model, adapters=tuple(adapters), zero_terminal_snr=zero_terminal_snr), precision
 
 
+def _reached(adapter: Adapter, laid: dict[str, Any], loaded: Any, clip_skip: int, context: RunContext) -> dict[str, Any]:
+    """An adapter's tensors but for those in layers of text encoders whose output nothing uses; files of others have such."""
+    if not isinstance(adapter, LowRankAdapter) or adapter.start is None:
+        return laid
+    from nodes.diffusion.weights import is_unused
+
+    parts = {name: name.partition(".") for name in laid}
+    unused = [name for name, (part, _, inner) in parts.items() if is_unused(inner, part, loaded, clip_skip)]
+    if unused:
+        message = (
+            f"{len(unused)} tensors stay as they are, such as {unused[0]}: the model does not use the output of their layers."
+        )
+        context.message(message)
+    return {name: tensor for name, tensor in laid.items() if name not in unused}
+
+
 def _finished(adapter: Adapter, tensors: dict[str, Any], context: RunContext) -> Adapter:
-    """An adapter with its trained tensors, and with the alphas of what its training went on from."""
+    """An adapter with its trained tensors, and with what training left alone of those that it went on from, such as alphas."""
     if isinstance(adapter, WeightChange | AestheticGradient) or adapter.start is None:
         return replace(adapter, weights=keep_tensors(tensors, context))
-    if isinstance(adapter, LowRankAdapter):
-        from nodes.diffusion.lora import stated_alphas
+    from safetensors.torch import load_file
 
-        tensors = stated_alphas(adapter.start) | tensors
-    return replace(adapter, weights=keep_tensors(tensors, context), start=None)
+    whole = load_file(adapter.start) | tensors
+    return replace(adapter, weights=keep_tensors(whole, context), start=None)
 
 
 def settings_for(settings: DenoisingSettings, model: DiffusionModel | ImageVariationModel) -> DenoisingSettings:

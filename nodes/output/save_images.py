@@ -13,6 +13,7 @@ class SaveImages(Node):
 
     synonyms: ClassVar[tuple[str, ...]] = ("save image", "export pictures", "preview image")
     side_effects: ClassVar[bool] = True
+    version: ClassVar[int] = 2
 
     filename: FileName = "image"
     """Name of the files; several get a number each."""
@@ -22,7 +23,10 @@ class SaveImages(Node):
         several = len(images.images) > 1
         return tuple(
             Artifact(
-                f"{stem}-{number:03d}.png" if several else f"{stem}.png", context.add_file(".png", self._writer(image, context))
+                f"{stem}-{number:03d}.png" if several else f"{stem}.png",
+                context.add_file(".png", self._writer(image, context)),
+                caption=image.label,
+                group=image.prompt,
             )
             for number, image in enumerate(images.images, 1)
         )

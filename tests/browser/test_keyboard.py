@@ -60,6 +60,7 @@ def press_button(page: Page, place: str, name: str) -> Callable[[], None]:
 
 def test_every_dialog_is_walked_by_keyboard(page: Page, browser: Browser, server: Server) -> None:
     drop_document(page, DRAWING)
+    check_nodes_come_before_wires(page)
     for dialog, keys in (("picker", "Space"), ("picker", "Control+k"), ("picker", "Control+f"), ("gallery", "Alt+t")):
         walk(page, dialog, press(page, keys))
     walk(page, "shortcuts", press_button(page, ".rail", "Keyboard shortcuts"))
@@ -78,6 +79,13 @@ def test_every_dialog_is_walked_by_keyboard(page: Page, browser: Browser, server
     walk(page, "pictures", press_button(page, ".artifacts", "Enlarge"))
     check_lists_take_what_is_reached(page)
     check_one_fault_leaves_the_rest(browser.new_context().new_page(), server)
+
+
+def check_nodes_come_before_wires(page: Page) -> None:
+    expect(page.locator(".react-flow__edge")).to_have_count(2)
+    page.locator(".react-flow__pane").evaluate("pane => { pane.tabIndex = -1; pane.focus(); }")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('.react-flow__node') !== null")
 
 
 def check_lists_take_what_is_reached(page: Page) -> None:

@@ -78,6 +78,14 @@ DAMAGE = {
     "upscaling": (overwrite("unet/config.json", b'{"in_channels": 7}'), "upscaling model: its UNet takes 7 channels"),
     "other channels": (overwrite("unet/config.json", b'{"in_channels": 6}'), "no model that is known: its UNet takes 6"),
     "unCLIP": (overwrite("unet/config.json", b'{"class_embed_type": "projection"}'), "is an unCLIP model"),
+    "endless blocks": (overwrite("unet/config.json", json.dumps({"block_out_channels": [4] * 2000}).encode()), "2000 layers"),
+    "deep blocks": (overwrite("vae/config.json", b'{"block_out_channels": [4, 4], "layers_per_block": 100000}'), "200000 layers"),
+    "deep and wide": (
+        overwrite("unet/config.json", b'{"transformer_layers_per_block": [1, [90, 1]], "layers_per_block": [2, 90]}'),
+        "8100 layers",
+    ),
+    "deep texts": (overwrite("text_encoder/config.json", b'{"num_hidden_layers": 100000}'), "100000 layers"),
+    "a long config": (overwrite("unet/config.json", b" " * 2**23 + b"{}"), "too long"),
     "another prediction": (overwrite("scheduler/scheduler_config.json", b'{"prediction_type": "sample"}'), "'sample'"),
 }
 

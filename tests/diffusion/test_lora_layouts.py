@@ -84,6 +84,46 @@ def test_a_folder_of_peft_changes_what_peft_changes(tmp_path: Path, kind: str) -
         torch.testing.assert_close(weight + change, merged, rtol=0, atol=1e-5, msg=name)
 
 
+def lora(shape: torch.Size, draw: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
+    """kohya's pair, with kohya's 1x1 convolution behind a convolution; alpha 6, rank 3."""
+    outputs, inputs, *kernel = shape
+    down, up = torch.randn(3, inputs, *kernel, generator=draw), torch.randn(outputs, 3, generator=draw)
+    product = torch.einsum("or,ri...->oi...", up, down)
+    return {"lora_down.weight": down, "lora_up.weight": up.reshape(outputs, 3, *(1 for _ in kernel))}, 2 * product
+
+
+def loha(shape: torch.Size, draw: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
+    sizes = {"a": (shape[0], 3), "b": (3, shape[1:].numel())}
+    leaves = {f"hada_w{n}_{side}": torch.randn(size, generator=draw) for n in (1, 2) for side, size in sizes.items()}
+    one, two = (torch.einsum("or,ri->oi", leaves[f"hada_w{n}_a"], leaves[f"hada_w{n}_b"]) for n in (1, 2))
+    return leaves, (2 * one * two).reshape(shape)
+
+
+def lokr(shape: torch.Size, draw: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
+    outputs, inputs, *kernel = shape
+    small, large_a = torch.randn(2, 4, generator=draw), torch.randn(outputs // 2, 3, generator=draw)
+    large_b = torch.randn(3, inputs // 4 * shape[2:].numel(), generator=draw)
+    large = torch.einsum("or,ri->oi", large_a, large_b).reshape(outputs // 2, inputs // 4, *kernel)
+    product = torch.einsum("ab,cd...->acbd...", small, large).reshape(shape)
+    return {"lokr_w1": small, "lokr_w2_a": large_a, "lokr_w2_b": large_b}, 2 * product
+
+
+@pytest.mark.parametrize("kind", [lora, loha, lokr], ids=lambda kind: kind.__name__)
+def test_kohya_s_and_lycoris_products_fit_every_layer(
+    tmp_path: Path, kind: Callable[..., tuple[dict[str, Tensor], Tensor]]
+) -> None:
+    weights, draw = Small().weights(), torch.Generator().manual_seed(7)
+    tensors: dict[str, Tensor] = {}
+    expected: dict[str, Tensor] = {}
+    for name, weight in weights.items():
+        leaves, expected[name] = kind(weight.shape, draw)
+        tensors |= {f"lora_{name.replace('.', '_')}.{leaf}": t for leaf, t in (leaves | {"alpha": torch.tensor(6.0)}).items()}
+    found = read(tensors, {name: weight.shape for name, weight in weights.items()}, tmp_path)
+    for name, weight in weights.items():
+        change = weight_change(found.layers[name], weight, found.scales[name])
+        torch.testing.assert_close(change, expected[name], rtol=0, atol=1e-5, msg=name)
+
+
 @each_layer
 @pytest.mark.parametrize("side", ["inputs", "outputs"])
 def test_lycoris_magnitudes_run_along_the_side_that_their_shape_says(tmp_path: Path, layer: str, side: str) -> None:
@@ -152,6 +192,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "middle of another rank": {
         "lora_down.weight": (1, 12, 1, 1), "lora_up.weight": (8, 2, 1, 1), "lora_mid.weight": (300_000, 1, 3, 3),
     },
+    "outer side turned round": {"lora_down.weight": (2, 12, 3, 3), "lora_up.weight": (2, 8)},
     "kernel of another shape": {"lora_down.weight": (2, 12, 1, 9), "lora_up.weight": (8, 2, 1, 1)},
     "LoHa's middle": {
         "hada_w1_a": (2, 8), "hada_w1_b": (2, 12), "hada_t1": (2, 2, 9, 1),

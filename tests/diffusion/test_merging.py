@@ -456,6 +456,13 @@ def test_tensors_that_were_tied_are_written_once_each(files: Files) -> None:
     assert torch.equal(found["x"], found["y"])
 
 
+def test_a_long_row_of_merges_is_planned_in_time_with_its_length(files: Files) -> None:
+    recipe: Any = files.random("a")
+    for number in range(40):
+        recipe = average(recipe, files.random(f"b{number}"))
+    assert planned(recipe, files.locate).left_alone() == 0
+
+
 def test_a_stop_ends_the_writing(files: Files) -> None:
     def stop(step: int, total: int) -> None:
         raise Interrupted

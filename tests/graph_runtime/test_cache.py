@@ -228,6 +228,19 @@ def test_files_that_another_process_removes_meanwhile_are_no_error(tmp_path: Pat
     cache.close()
 
 
+def test_a_digest_is_remembered_once_the_next_change_would_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(cache_module, "digest_file", lambda path: read.append(path) or "digest")
+    (file := tmp_path / "file").write_text("A")
+    cache = Cache(tmp_path / "cache")
+    for settled in (False, True):
+        monkeypatch.setattr(cache_module, "is_settled", lambda _, settled=settled: settled)
+        for _ in range(3):
+            assert cache.digest(file) == "digest"
+    cache.close()
+    assert len(read) == 4, "thrice while it is young, then once"
+
+
 def test_two_processes_write_at_once(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     writers = [context.Process(target=write_many, args=(str(tmp_path), start)) for start in (0, 100)]

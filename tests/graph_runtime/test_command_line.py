@@ -165,7 +165,7 @@ def test_an_output_folder_that_cannot_be_written(shell: Shell) -> None:
     (shell.folder / "taken").write_text("a file")
     status, _, err = shell("run", shell.write(SAVING), "--output", str(shell.folder / "taken"))
     assert status == 2
-    assert "--output" in err
+    assert f"The output folder {shell.folder / 'taken'} cannot be written" in err
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from graph_runtime import graph, subgraphs
+from graph_runtime import graph, modes, subgraphs
 from graph_runtime.errors import MAX_COMPARISONS, WorkflowError
-from graph_runtime.graph import Source
+from graph_runtime.steps import Source
 from graph_runtime.sweep_reading import MAX_SWEEPS
 from graph_runtime.validation import validate
 from graph_runtime.workflow import MAX_PARTS, workflow_from_json
@@ -48,37 +48,35 @@ def test_wrong_wires_at_a_subgraph_with_many_inputs_name_a_few(lab: Lab) -> None
     assert found.endswith("in29, ....")
 
 
-def row(modes: dict[int, str], length: int) -> dict[str, Any]:
+def row(changed: dict[int, str], length: int) -> dict[str, Any]:
     """A row of nodes of which each needs the one before."""
     nodes: dict[str, Any] = {"n0": ("Number", {}), **{f"n{n}": ("Divide", {"by": 2}) for n in range(1, length)}}
     wires = [(f"n{n}.{'quotient' if n else 'output'}", f"n{n + 1}.number") for n in range(length - 1)]
     content = document(nodes, wires)
-    for n, mode in modes.items():
+    for n, mode in changed.items():
         content["nodes"][f"n{n}"]["mode"] = mode
     return content
 
 
-def test_what_a_muted_node_takes_along_is_found_in_one_pass(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_muted_node_takes_along_is_found_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    needed = graph._required  # pyright: ignore[reportPrivateUsage]
-    monkeypatch.setattr(graph, "_required", lambda step: asked.append(step.id) or needed(step))
-    content = row({3: "muted"}, 200)
-    assert list(lab.prepare(content).graph.steps) == ["n0", "n1", "n2"]
-    assert len(asked) == 199
+    lacking = modes._lacking  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(modes, "_lacking", lambda step: asked.append(step.id) or lacking(step))
+    built = graph.build_graph(workflow_from_json(row({3: "muted"}, 200)), toys.PALETTE.types)
+    assert list(built.steps) == ["n0", "n1", "n2"]
+    assert asked == [f"n{n}" for n in range(4, 200)]
 
 
-def test_a_long_row_of_bypassed_nodes_is_walked_once() -> None:
-    class Counting(dict[str, Source | None]):
-        asked = 0
-
-        def get(self, key: str, default: Any = None) -> Any:
-            Counting.asked += 1
-            return super().get(key, default)
-
-    passes: dict[str, Any] = {f"n{n}": Counting({"out": Source(f"n{n - 1}", "out")}) for n in range(1, 1000)}
-    found = [graph._followed(Source(f"n{n}", "out"), passes) for n in range(999, 0, -1)]  # pyright: ignore[reportPrivateUsage]
-    assert found == [Source("n0", "out")] * 999
-    assert Counting.asked < 3000
+def test_a_long_row_of_bypassed_nodes_is_walked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    arriving = modes._arriving  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(modes, "_arriving", lambda step, *rest: asked.append(step.id) or arriving(step, *rest))
+    length = 1000
+    content = row(dict.fromkeys(range(1, length - 1), "bypassed"), length)
+    built = graph.build_graph(workflow_from_json(content), toys.PALETTE.types)
+    assert built.steps[f"n{length - 1}"].inputs["number"] == [Source("n0", "output")]
+    outputs = len(toys.PALETTE.types["Divide"].outputs)
+    assert len(asked) == outputs * (length - 2)
 
 
 def test_bypassed_nodes_hand_on_what_the_first_of_them_got(lab: Lab) -> None:

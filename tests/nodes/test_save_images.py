@@ -33,7 +33,7 @@ def test_one_picture_has_the_name_and_several_are_numbered(tmp_path: Path, filen
 
 def test_files_carry_the_workflow_and_keep_pixels_and_parameters(tmp_path: Path) -> None:
     saved = SaveImages().run(image_set(tmp_path, 2), RunContext(provenance=Provenance(**CARRIED)))
-    assert len(saved) == 2
+    assert [(artifact.caption, artifact.group) for artifact in saved] == [("m", "apple")] * 2
     for number, artifact in enumerate(saved):
         assert read_provenance(artifact.file) == CARRIED
         with Image.open(artifact.file) as opened:

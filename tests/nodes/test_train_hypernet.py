@@ -138,7 +138,7 @@ REFUSED: dict[str, tuple[str, Any]] = {
     "latents of another VAE": ("latents", lambda s: s.train(replace(s.model, vae_digest="other"))),
     "something untrained below": ("model", lambda s: s.train(InjectLoRA(rank=2).run(s.model, s.context))),
     "nothing to save": ("model", lambda s: s.save(s.model)),
-    "two to save": ("model", lambda s: s.save(s.train(s.train()))),
+    "two to save": ("model", lambda s: s.save(replace(s.model, adapters=s.train().adapters * 2))),
     "a hypernetwork of another model": (
         "file",
         lambda s: s.load(_written(s.bench.folder / "other.pt", {768: ({}, {})})),

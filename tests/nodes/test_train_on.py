@@ -96,6 +96,22 @@ def test_a_stopped_training_that_went_on_ends_with_the_same_bytes(setting: Setti
     assert run(StoppingReporter(), "broken") == whole
 
 
+def test_layers_of_text_encoders_that_nothing_uses_stay_as_they_are(tmp_path: Path) -> None:
+    """kohya's SDXL files hold the first encoder's last layer, which gets no gradient."""
+    setting = Setting(tmp_path, "sdxl")
+    setting.context = replace(setting.context, provenance=Provenance(), reporter=(told := Messages()))
+    tensors: dict[str, torch.Tensor] = {}
+    for encoder, width in (("te1", 16), ("te2", 16)):
+        name = f"lora_{encoder}_text_model_encoder_layers_2_self_attn_q_proj"
+        tensors |= {f"{name}.lora_down.weight": torch.ones(2, width), f"{name}.lora_up.weight": torch.ones(width, 2) * 0.1}
+    save_file(tensors, tmp_path / "l.safetensors")
+    model = loaded(setting, LoadLoRA(file="x"), tmp_path / "l.safetensors")
+    trained = TrainLoRA(**QUICK).run(model, setting.latents, setting.context, captions=setting.captions)
+    assert any("2 tensors stay as they are" in text for text in told.texts)
+    after = saved(setting, trained)
+    assert {name for name, tensor in tensors.items() if torch.equal(after[name], tensor)} == {n for n in tensors if "te1" in n}
+
+
 def test_what_injectlora_attached_is_trained_over_a_loaded_lora(setting: Setting, tmp_path: Path) -> None:
     model = loaded(setting, LoadLoRA(file="x"), file_of(setting, "lora", tmp_path))
     new = LowRankAdapter(rank=2, alpha=2.0, unet_targets=model.adapters[0].unet_targets[:2])

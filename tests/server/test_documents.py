@@ -184,3 +184,16 @@ def test_a_plan_names_what_would_run(serve: Any) -> None:
         assert (wrong["nodes"], wrong["problems"][0]["node"]) == ({}, "x")
 
     serve(check)
+
+
+def test_what_a_muted_node_stops_is_told_before_the_run(serve: Any) -> None:
+    async def check(editor: Editor) -> None:
+        content = document(model="LoadModel", drawn="SampleImages")
+        content["nodes"]["model"]["mode"] = "muted"
+        content["wires"] = [{"from": "model.output", "to": "drawn.models"}]
+        wanted = [{"node": "drawn", "field": "", "message": "does not run: model is muted.", "remedy": ""}]
+        assert (await editor.send("POST", "/api/validate", {"document": content})).json == {"problems": [], "warnings": wanted}
+        plan = (await editor.send("POST", "/api/plan", {"document": content})).json
+        assert (plan["nodes"], plan["warnings"]) == ({"model": "skipped", "drawn": "skipped"}, wanted)
+
+    serve(check)

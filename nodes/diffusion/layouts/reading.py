@@ -5,12 +5,10 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
 
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
-from torch.serialization import safe_globals
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.layouts.places import UNET, Place, in_file, layout_of, moving_average_name
@@ -18,20 +16,13 @@ from nodes.diffusion.layouts.scales import is_scaling
 from nodes.diffusion.layouts.single_files import PICKLES, family_in, read_single_file
 from nodes.diffusion.layouts.tensors import to_folder
 from nodes.diffusion.opening import Stamp, stamp_of
+from nodes.diffusion.pickled import load_pickle
 
 DTYPE_NAMES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
     torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
     torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
 }  # fmt: skip
-
-PASSED = (
-    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
-    "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray.scalar",
-    "numpy.dtype",
-)
-"""What trainers leave in checkpoints beside tensors, SD 1.x's own too; nothing of it is called."""
 
 
 def pickled_tensors(path: Path) -> dict[str, Tensor]:
@@ -42,22 +33,13 @@ def pickled_tensors(path: Path) -> dict[str, Tensor]:
 @lru_cache(maxsize=1)
 def _pickled(path: Path, _stamp: Stamp) -> dict[str, Tensor]:
     try:
-        with safe_globals([(_Passed, name) for name in PASSED]):
-            content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
+        content: Any = load_pickle(path, mapped=True)
     except Exception as error:  # the unpickler raises what the file makes it raise
         remedy = "Use the .safetensors file of the same model; a pickle that holds programs is not opened."
         raise InputError(f"{path.name} cannot be read as a checkpoint of tensors alone.", field="model", remedy=remedy) from error
     inner: Any = content.get("state_dict", content) if isinstance(content, dict) else {}
     found = inner.items() if isinstance(inner, dict) else ()
     return {str(name): value.detach() for name, value in found if isinstance(value, Tensor)}
-
-
-class _Passed:
-    """What a pickle makes of names that are no tensors: nothing."""
-
-    def __init__(self, *_: object) -> None: ...
-
-    def __setstate__(self, _: object) -> None: ...
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from nodes.diffusion.merging.methods import combined
 from nodes.diffusion.merging.permuting import Order, read_order
 from nodes.diffusion.merging.plan import LATENT_CHANNELS, Plan
 from nodes.diffusion.merging.reading import Reader
-from nodes.diffusion.merging.values import Baked, Merged, Permuted, Pruned, Recipe, Source, baked_in, parts_of, permuted_in
+from nodes.diffusion.merging.values import Baked, Merged, Permuted, Pruned, Recipe, Source, baked_in, permuted_in
 
 SLICE = 2**18
 """Numbers in one slice: a few of them fit into a processor's cache."""
@@ -63,7 +63,7 @@ class Calculation:
             yield self._value(recipe, start, count)
 
     def copied(self) -> Iterator[Tensor]:
-        """Yield the first input's numbers as they are, as [n, bytes] in slices."""
+        """Yield the holder's numbers as they are, as [n, bytes] in slices."""
         entry = self._entry(self.plan.recipe)
         for start in range(0, entry.count, SLICE):
             count = min(SLICE, entry.count - start)
@@ -88,7 +88,7 @@ class Calculation:
     def _one_shape(self, recipe: Recipe) -> bool:
         operation = self.plan.operation(recipe, self.name)
         if operation is None:
-            return isinstance(recipe, Source) or self._one_shape(parts_of(recipe)[0])
+            return isinstance(recipe, Source) or self._one_shape(self.plan.holder(recipe, self.name))
         shapes = {self._entry(part).shape for part in operation.inputs}
         return len(shapes) == 1 and all(self._one_shape(part) for part in operation.inputs)
 
@@ -109,7 +109,7 @@ class Calculation:
             return self._value(recipe.input, start, count)
         operation = self.plan.operation(recipe, self.name)
         if operation is None:
-            return self._value(recipe.inputs[0], start, count)
+            return self._value(self.plan.holder(recipe, self.name), start, count)
         shapes = [self._entry(part).shape for part in operation.inputs]
         if len(set(shapes)) > 1:
             return self._first_channels(operation, shapes)

@@ -44,12 +44,18 @@ class Plan:
     """Where the new orders of rows and columns lie."""
 
     def entry(self, recipe: Recipe, name: str) -> Entry | None:
-        """Return what says the tensor's shape in a part of the recipe: the entry of its first source, None if there is none."""
-        while not isinstance(recipe, Source):
-            if isinstance(recipe, Pruned) and not is_part(name, recipe.parts):
-                return None
-            recipe = parts_of(recipe)[0]
-        return self.headers[recipe].get(name)
+        """Return what says the tensor's shape in a part of the recipe, None if it is not there."""
+        if isinstance(recipe, Source):
+            return self.headers[recipe].get(name)
+        if isinstance(recipe, Pruned) and not is_part(name, recipe.parts):
+            return None
+        entries = (self.entry(part, name) for part in _holders(recipe, name))
+        return next((entry for entry in entries if entry), None)
+
+    def holder(self, recipe: Recipe, name: str) -> Recipe:
+        """Return what an operation has a tensor from: its first input, or where that lacks it, the next that has it."""
+        first, *others = _holders(recipe, name)
+        return next((part for part in (first, *others) if self.entry(part, name)), first)
 
     @cached_property
     def tensors(self) -> Header:
@@ -58,11 +64,11 @@ class Plan:
 
     def tensors_of(self, recipe: Recipe) -> Header:
         """Return the tensors of a part of the recipe."""
-        header = self.headers[next(sources_of(recipe))]
-        return {name: entry for name, entry in header.items() if self.entry(recipe, name)}
+        names = dict.fromkeys(name for source in sources_of(recipe) for name in self.headers[source])
+        return {name: entry for name in names if (entry := self.entry(recipe, name))}
 
     def operation(self, recipe: Recipe, name: str) -> Merged | None:
-        """Return what is to be done for one tensor, None where the first input's is copied.
+        """Return what is to be done for one tensor, None where it is copied from its holder.
 
         Copied are whole numbers, `position_ids`, and what any of the inputs lacks.
         """
@@ -79,6 +85,8 @@ class Plan:
         while not isinstance(recipe, Source):
             if self.operation(recipe, name) or self.takes_whole_rows(recipe, name):
                 return True
+            if self.holder(recipe, name) is not parts_of(recipe)[0]:
+                return True
             recipe = parts_of(recipe)[0]
         return recipe.moving_average or self.headers[recipe][name].file in recipe.changes
 
@@ -93,14 +101,13 @@ class Plan:
         parts = [part for merge in operations_in(self.recipe) if merge.method != "VAE" for part in merge.inputs]
         return sum(any(self.entry(part, name) is None for part in parts) for name in self.tensors)
 
-    def dropped(self) -> Counter[str]:
-        """Return how many tensors of each part other inputs have and the first lacks, so that the result lacks them too."""
+    def taken_over(self) -> Counter[str]:
+        """Return how many tensors of each part the first input of a merge lacks and others have."""
         found: Counter[str] = Counter()
         for merge in operations_in(self.recipe):
             if merge.method != "VAE":
                 own = self.tensors_of(merge.inputs[0])
-                others = {name: entry for part in merge.inputs[1:] for name, entry in self.tensors_of(part).items()}
-                lacking = [name for name, entry in others.items() if name not in own and entry.is_float]
+                lacking = [name for name, entry in self.tensors_of(merge).items() if name not in own and entry.is_float]
                 found.update(part for name in lacking for part in PREFIXES if is_part(name, (part,)))
         return found
 
@@ -122,6 +129,16 @@ def planned(recipe: Recipe, locate: Locate, sockets: tuple[str, ...] = ()) -> Pl
                 _check_families(merge.inputs[0], other, plan, socket)
     _check_shapes(recipe, plan, sockets)
     return plan
+
+
+def _holders(recipe: Recipe, name: str) -> tuple[Recipe, ...]:
+    """Return what an operation may have a tensor from, the first before others.
+
+    Only tensors of a model's parts are taken from others, not what training programs keep beside them.
+    """
+    parts = parts_of(recipe)
+    isolated = not isinstance(recipe, Merged) or recipe.method == "VAE" or not is_part(name, tuple(PREFIXES))
+    return parts[:1] if isolated else parts
 
 
 def _sockets(merge: Merged, sockets: tuple[str, ...]) -> tuple[str, ...]:

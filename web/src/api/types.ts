@@ -514,6 +514,8 @@ export interface PublishedArtifact {
   sha256: string;
   bytes: number;
   node: string;
+  caption: string;
+  group: string;
 }
 /**
  * A field as a place where a wire can end.

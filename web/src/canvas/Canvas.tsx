@@ -30,6 +30,7 @@ import { type FlowNode, flowEdges, flowNodes, groupNodes, shownNodes, sizeOf, ty
 import { GroupFrame } from "./GroupFrame";
 import { NodeCard } from "./NodeCard";
 import { NoteCard } from "./NoteCard";
+import { useNodesFirst } from "./tabOrder";
 import { Wire } from "./Wire";
 import { WiringHint } from "./WiringHint";
 
@@ -47,7 +48,7 @@ export function Canvas() {
   const selected = useEditor((state) => currentTab(state)?.selected ?? NONE);
   const selectedWires = useEditor((state) => currentTab(state)?.selectedWires ?? NONE);
   const isFar = useStore((state) => state.transform[2] < FAR_ZOOM);
-  const minimap = useUi((state) => state.minimap);
+  const minimap = useUi((state) => state.minimap && state.wiring === null); // it would swallow a wire that is dropped on it
   const [nodes, setNodes] = useState<FlowNode[]>([]);
   const flow = useReactFlow<FlowNode, WireEdge>();
 
@@ -59,6 +60,7 @@ export function Canvas() {
   const all = useMemo(() => (groups.length > 0 ? [...groups, ...shown] : shown), [groups, shown]);
   const edges = useMemo(() => flowEdges(document, palette, selectedWires), [document, palette, selectedWires]);
   useFitOnOpen(place, shown);
+  useNodesFirst();
   useView(shown, flow);
 
   const onNodesChange = useCallback(

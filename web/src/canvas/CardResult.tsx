@@ -1,6 +1,8 @@
 import { lazy, memo, Suspense, useState } from "react";
 import { address } from "../api/client";
+import type { PublishedArtifact } from "../api/types";
 import type { NodeView } from "../graph/runView";
+import { isPicture, pictureOf } from "../panels/pictures";
 import { baseName } from "../panels/times";
 import { currentTab, useEditor } from "../state/editor";
 import { useRuns } from "../state/runs";
@@ -14,6 +16,7 @@ export const CardResult = memo(function CardResult({ id, view }: { id: string; v
   const run = useEditor((state) => currentTab(state)?.run ?? "");
   const artifacts = useRuns((state) => state.views[run]?.artifacts);
   const own = artifacts?.filter((artifact) => artifact.node === id) ?? [];
+  const pictures = own.filter(isPicture);
   if (!view || (Object.keys(view.metrics).length === 0 && view.previews.length === 0 && own.length === 0)) return null;
   return (
     <div className="result nodrag">
@@ -23,34 +26,42 @@ export const CardResult = memo(function CardResult({ id, view }: { id: string; v
         </Suspense>
       )}
       {view.previews.length > 0 && <Previews run={run} view={view} />}
-      {own.map((artifact) => {
-        const name = baseName(artifact.path);
-        return /\.(png|webp|jpe?g)$/i.test(name) ? (
-          <PictureButton
-            key={artifact.path}
-            src={address.artifact(run, name)}
-            small={address.artifact(run, name, 512)}
-            caption={name}
-          />
-        ) : (
-          <a key={artifact.path} className="file" href={address.artifact(run, name)} download={name}>
-            {name} <span>{text.bytes(artifact.bytes)}</span>
-          </a>
-        );
-      })}
+      {pictures.length > 0 && (
+        <div className={pictures.length > 1 ? "tiled" : ""}>
+          {pictures.map((artifact, index) => (
+            <PictureButton key={artifact.path} run={run} pictures={pictures} index={index} />
+          ))}
+        </div>
+      )}
+      {own
+        .filter((artifact) => !isPicture(artifact))
+        .map((artifact) => {
+          const name = baseName(artifact.path);
+          return (
+            <a key={artifact.path} className="file" href={address.artifact(run, name)} download={name}>
+              {name} <span>{text.bytes(artifact.bytes)}</span>
+            </a>
+          );
+        })}
     </div>
   );
 });
 
-function PictureButton({ src, small, caption }: { src: string; small: string; caption: string }) {
+/** One of a node's pictures, with what it shows; it opens all of them. */
+function PictureButton({ run, pictures, index }: { run: string; pictures: PublishedArtifact[]; index: number }) {
+  const all = pictures.map((artifact) => pictureOf(run, artifact));
+  const [artifact, picture] = [pictures[index], all[index]];
+  if (!artifact || !picture) return null;
   return (
     <button
       type="button"
       className="picture"
-      aria-label={text.enlarge(caption)}
-      onClick={() => openDialog({ kind: "pictures", request: { pictures: [{ src, caption }], index: 0 } })}
+      title={picture.caption}
+      aria-label={text.enlarge(picture.caption)}
+      onClick={() => openDialog({ kind: "pictures", request: { pictures: all, index } })}
     >
-      <img src={small} alt={caption} loading="lazy" draggable={false} />
+      <img src={address.artifact(run, baseName(artifact.path), 512)} alt={picture.caption} loading="lazy" draggable={false} />
+      {pictures.length > 1 && artifact.caption && <small>{picture.caption}</small>}
     </button>
   );
 }

@@ -1,5 +1,6 @@
 import { ChevronLeft, ChevronRight, Columns2 } from "lucide-react";
 import { type KeyboardEvent, useState } from "react";
+import { comparedWith } from "../panels/pictures";
 import type { PictureRequest } from "../state/ui";
 import { text } from "../text/en";
 import { Frame } from "./Frame";
@@ -11,8 +12,8 @@ export function Pictures({ request }: { request: PictureRequest }) {
   const [zoom, setZoom] = useState(1);
   const [split, setSplit] = useState<number | null>(null);
   const picture = pictures[index];
-  const first = pictures[0];
-  if (!picture || !first) return null;
+  const other = comparedWith(pictures, index);
+  if (!picture) return null;
   const go = (by: number) => setIndex((index + by + pictures.length) % pictures.length);
   const byKey = (event: KeyboardEvent) => {
     const to = { ArrowLeft: index - 1, ArrowRight: index + 1, Home: 0, End: pictures.length - 1 }[event.key];
@@ -20,7 +21,7 @@ export function Pictures({ request }: { request: PictureRequest }) {
     event.preventDefault();
     setIndex((to + pictures.length) % pictures.length);
   };
-  const isComparing = split !== null && index > 0;
+  const isComparing = split !== null && other !== undefined;
   return (
     <Frame
       title={picture.caption}
@@ -45,8 +46,8 @@ export function Pictures({ request }: { request: PictureRequest }) {
                 type="button"
                 className="icon"
                 aria-pressed={split !== null}
-                aria-label={text.beforeAfter}
-                title={text.beforeAfter}
+                aria-label={text.compareWith(other?.caption ?? "")}
+                title={text.compareWith(other?.caption ?? "")}
                 onClick={() => setSplit(split === null ? 50 : null)}
               >
                 <Columns2 size={16} aria-hidden />
@@ -74,7 +75,7 @@ export function Pictures({ request }: { request: PictureRequest }) {
       >
         <div className="layers" style={{ "--zoom": zoom, "--split": `${split ?? 0}%` } as React.CSSProperties}>
           <img src={picture.src} alt={picture.caption} />
-          {isComparing && <img className="before" src={first.src} alt={first.caption} />}
+          {isComparing && <img className="before" src={other.src} alt={other.caption} />}
         </div>
       </div>
       {isComparing && (
@@ -84,7 +85,7 @@ export function Pictures({ request }: { request: PictureRequest }) {
           min={0}
           max={100}
           value={split}
-          aria-label={text.beforeAfter}
+          aria-label={text.compareWith(other.caption)}
           onChange={(event) => setSplit(Number(event.target.value))}
         />
       )}

@@ -3,22 +3,22 @@ import type { RunView } from "../graph/runView";
 import { openFiles, sampleFile } from "../state/actions";
 import { openDialog } from "../state/ui";
 import { text } from "../text/en";
+import { isPicture, pictureOf } from "./pictures";
 import { baseName } from "./times";
-
-const isPictureName = (name: string) => /\.(png|webp|jpe?g)$/i.test(name);
 
 /** What a run has saved, each with the ways to go on from it. */
 export function RunFiles({ run, view }: { run: string; view: RunView }) {
   if (view.artifacts.length === 0) return null;
   const files = view.artifacts.map((artifact) => ({ artifact, name: baseName(artifact.path) }));
-  const pictures = files.map(({ name }) => name).filter(isPictureName);
+  const shown = view.artifacts.filter(isPicture);
+  const pictures = shown.map((artifact) => pictureOf(run, artifact));
   return (
     <section className="field-group">
       <h3>{text.files}</h3>
       <ul className="artifacts">
         {files.map(({ artifact, name }) => (
           <li key={name}>
-            {pictures.includes(name) && (
+            {isPicture(artifact) && (
               <button
                 type="button"
                 className="picture"
@@ -26,25 +26,23 @@ export function RunFiles({ run, view }: { run: string; view: RunView }) {
                 onClick={() =>
                   openDialog({
                     kind: "pictures",
-                    request: {
-                      pictures: pictures.map((each) => ({ src: address.artifact(run, each), caption: each })),
-                      index: pictures.indexOf(name),
-                    },
+                    request: { pictures, index: shown.indexOf(artifact) },
                   })
                 }
               >
-                <img src={address.artifact(run, name, 256)} alt={name} loading="lazy" />
+                <img src={address.artifact(run, name, 256)} alt={pictureOf(run, artifact).caption} loading="lazy" />
               </button>
             )}
             <a href={address.artifact(run, name)} download={name}>
               {name}
             </a>
             <span>{text.bytes(artifact.bytes)}</span>
+            {artifact.caption && <small>{pictureOf(run, artifact).caption}</small>}
             <span className="buttons">
               <button type="button" className="plain" onClick={() => void openMadeBy(run, name)}>
                 {text.openGraph}
               </button>
-              {!pictures.includes(name) && (
+              {!isPicture(artifact) && (
                 <button type="button" className="plain" onClick={() => void sampleFile(run, artifact)}>
                   {text.sample}
                 </button>

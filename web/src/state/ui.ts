@@ -15,9 +15,15 @@ export interface SearchRequest {
   replace?: string;
 }
 
+export interface Picture {
+  src: string;
+  caption: string;
+  /** Those of one group are of the same prompt, by several models. */
+  group?: string;
+}
+
 export interface PictureRequest {
-  /** Addresses and captions; two or more can be compared. */
-  pictures: { src: string; caption: string }[];
+  pictures: Picture[];
   index: number;
 }
 

@@ -170,6 +170,8 @@ export const text = {
   stepsOf: (step: number, total: number) => `${step} of ${total}`,
   pace: (pace: number) => `${pace >= 10 ? Math.round(pace) : pace.toFixed(1)} steps/s`,
   left: (time: string) => `${time} left`,
+  wholeRun: "Whole run",
+  leftOfRun: (time: string, isAll: boolean) => (isAll ? `about ${time} left` : `at least ${time} left`),
   cancel: "Cancel",
   retry: "Run again",
   runStates: {
@@ -271,7 +273,7 @@ export const text = {
   useFolder: "Use this folder",
   pictureCount: (number: number) => count(number, "picture", "pictures"),
   zoom: "Zoom",
-  beforeAfter: "Compare with the first",
+  compareWith: (caption: string) => `Compare with ${caption}`,
   previous: "Previous",
   next: "Next",
   filter: "Filter by name or caption",
