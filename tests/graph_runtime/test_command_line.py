@@ -329,3 +329,9 @@ def test_python_m_graph_runtime_is_the_same_program() -> None:
     done = subprocess.run([sys.executable, "-m", "graph_runtime", "--help"], capture_output=True, text=True, env=dict(os.environ))
     assert done.returncode == 0
     assert "execute a workflow" in done.stdout
+
+
+def test_a_script_reads_only_the_steps_that_this_run_makes(shell: Shell) -> None:
+    file = shell.write(document({"c": ("Count", {"steps": 3}), "t": ("Total", {})}, [("c.output", "t.numbers")]))
+    steps = [[e["step"] for e in shell.events("run", file)[1] if e["type"] == "node_metric"] for _ in range(2)]
+    assert steps == [[1, 2, 3], []]
