@@ -30,7 +30,7 @@ from nodes.diffusion.merging.carrying_out import write_merged
 from nodes.diffusion.merging.headers import read_header
 from nodes.diffusion.merging.plan import planned
 from nodes.diffusion.merging.selecting import Selection
-from nodes.diffusion.merging.values import Merged, Recipe, Source
+from nodes.diffusion.merging.values import Merged, Permuted, Recipe, Source
 from nodes.diffusion.merging.writing import HashingWriter
 
 POSITIONS = "cond_stage_model.transformer.text_model.embeddings.position_ids"
@@ -312,6 +312,34 @@ def test_what_another_input_lacks_is_the_first_ones(files: Files) -> None:
     found = files.result(average(a, b))
     assert found["extra"].tolist() == [1, 1]
     assert "other" not in found
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("cond_stage_model.transformer.text_model.w", "cond_stage_model.transformer.w"),
+        ("cond_stage_model.model.w", "conditioner.embedders.0.model.w"),
+        ("text_encoder.text_model.w", "text_encoder.w"),
+    ],
+)
+def test_one_encoder_in_two_spellings_is_one(files: Files, one: str, other: str) -> None:
+    for first, second in ((one, other), (other, one)):
+        a, b = (
+            files.random("a", torch.float32, **{first: torch.zeros(2)}),
+            files.random("b", torch.float32, **{second: torch.ones(2)}),
+        )
+        found = files.result(average(a, average(b, a), ratio=0.5))
+        assert found[first].tolist() == [0.25, 0.25]
+        assert second not in found
+
+
+def test_new_orders_follow_the_spelling(files: Files) -> None:
+    ours, theirs = "cond_stage_model.transformer.w", "cond_stage_model.transformer.text_model.w"
+    a, b = files.add("a", {ours: torch.zeros(2, 1)}), files.add("b", {theirs: torch.tensor([[1.0], [2.0]])})
+    orders = files.folder / "orders.safetensors"
+    save_file({f"rows.{theirs}": torch.tensor([1, 0], dtype=torch.int32)}, orders)
+    found = files.result(average(a, Permuted(input=b, orders=orders, reference="a")))
+    assert found[ours].tolist() == [[1.0], [0.5]]
 
 
 @pytest.mark.parametrize("channels", [8, 9])

@@ -9,6 +9,7 @@ from pathlib import Path
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.merging.headers import Entry, Header, family_of, read_file_header
 from nodes.diffusion.merging.layers import LayerChange, changes_of
+from nodes.diffusion.merging.spelling import spelled_alike
 from nodes.diffusion.merging.values import (
     Baked,
     Merged,
@@ -117,9 +118,11 @@ def planned(recipe: Recipe, locate: Locate, sockets: tuple[str, ...] = ()) -> Pl
 
     `sockets` are those of the node that takes the last step, one for each input; without them all inputs are in `models`.
     """
-    headers = {source: header_of(source, locate(source.digest)) for source in sources_of(recipe)}
+    headers, orders = spelled_alike(
+        {source: header_of(source, locate(source.digest)) for source in sources_of(recipe)},
+        {permuted: read_file_header(permuted.orders) for permuted in permuted_in(recipe)},
+    )
     changes = {baked: changes_of(baked, headers[next(sources_of(baked))]) for baked in baked_in(recipe)}
-    orders = {permuted: read_file_header(permuted.orders) for permuted in permuted_in(recipe)}
     plan = Plan(recipe, headers, changes, orders)
     for merge in operations_in(recipe):
         for other, socket in list(zip(merge.inputs, _sockets(merge, sockets if merge is recipe else ()), strict=True))[1:]:
