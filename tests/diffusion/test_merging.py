@@ -31,9 +31,11 @@ from nodes.diffusion.merging.headers import read_header
 from nodes.diffusion.merging.plan import planned
 from nodes.diffusion.merging.selecting import Selection
 from nodes.diffusion.merging.values import Merged, Permuted, Recipe, Source
+from nodes.diffusion.merging.views import is_part
 from nodes.diffusion.merging.writing import HashingWriter
 
 POSITIONS = "cond_stage_model.transformer.text_model.embeddings.position_ids"
+VAE_BIAS = "first_stage_model.decoder.conv_in.bias"
 CONV = "model.diffusion_model.input_blocks.0.0.weight"
 several = st.tuples(st.integers(0, 2**31), st.integers(2, 4), st.integers(1, 40))
 slicing = st.sampled_from([7, 2**18])
@@ -484,11 +486,17 @@ def test_tensors_that_were_tied_are_written_once_each(files: Files) -> None:
     assert torch.equal(found["x"], found["y"])
 
 
-def test_a_long_row_of_merges_is_planned_in_time_with_its_length(files: Files) -> None:
+def test_a_long_row_of_merges_is_planned_in_time_with_its_length(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("nodes.diffusion.merging.plan.is_part", lambda name, parts: asked.append(name) or is_part(name, parts))
     recipe: Any = files.random("a")
     for number in range(40):
-        recipe = average(recipe, files.random(f"b{number}"))
-    assert planned(recipe, files.locate).left_alone() == 0
+        recipe = average(recipe, files.random(f"b{number}", torch.float16, **{VAE_BIAS: torch.ones(2)}))
+    found = planned(recipe, files.locate)
+    assert found.left_alone() == 1
+    assert found.taken_over() == {"vae": 1}
+    assert set(asked) == {VAE_BIAS}
+    assert len(asked) < 10
 
 
 def test_a_stop_ends_the_writing(files: Files) -> None:
