@@ -12,7 +12,7 @@ def _group(name: str) -> dict[str, Any]:
 
 
 def _readable_preview(prompt: str) -> str:
-    return without_networks(without_schedules(prompt))
+    return without_networks(without_schedules(prompt, "preview_prompt"))
 
 
 class TrainingSettings(BaseModel):
