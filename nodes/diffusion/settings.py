@@ -21,7 +21,7 @@ class TrainingSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     version: ClassVar[int] = 2
-    """Of the nodes that train, raised when the loop changes their results."""
+    """Of the nodes that train, raised when the loop changes their results; one whose own results changed too adds to it."""
 
     continues: ClassVar[frozenset[str]] = frozenset({"max_steps", "continue_from"})
     """Of the nodes that train: more steps may go on from where fewer have ended."""
