@@ -1,17 +1,15 @@
 """Sentences from an image-to-text model of the person's own."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from nodes.diffusion.config_bounds import check_depth
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.folders import read_config
 
 
 def load_captioner(folder: Path, device: torch.device) -> Callable[[Image.Image], str]:
@@ -19,10 +17,10 @@ def load_captioner(folder: Path, device: torch.device) -> Callable[[Image.Image]
     # Left open, `trust_remote_code` asks on the terminal whether to run Python that lies in the folder.
     safe = {"local_files_only": True, "trust_remote_code": False}
     try:
-        check_depth(json.loads((folder / "config.json").read_text()), "the captioner's config.json")
+        read_config(folder / "config.json")
         processor: Any = AutoProcessor.from_pretrained(folder, **safe)
         model: Any = AutoModelForImageTextToText.from_pretrained(folder, use_safetensors=True, **safe)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # transformers raises what the files make it raise
         remedy = "Give the folder of a BLIP-like model with safetensors weights."
         raise InputError(f"the captioner cannot be loaded: {error}", field="captioner", remedy=remedy) from error
     model = model.to(device).eval()

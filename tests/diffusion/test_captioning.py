@@ -1,6 +1,7 @@
 """A captioner of the person's own: loaded from data alone, or refused with a reason."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 from nodes.diffusion.captioning import load_captioner
+from nodes.diffusion.config_bounds import MAX_CONFIG_BYTES
 from nodes.diffusion.errors import InputError
 from tests.nodes.test_caption_dataset import make_captioner
 
@@ -46,7 +48,28 @@ def other_shapes(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config))
 
 
-@pytest.mark.parametrize("damage", [cut_weights, empty_weights, only_a_pickle, other_shapes])
+def no_object(folder: Path) -> None:
+    (folder / "config.json").write_text("[1]")
+
+
+def part_no_object(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"text_config": 3, "vision_config": [4]}))
+
+
+def endless_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    os.mkfifo(folder / "config.json")
+
+
+def long_config(folder: Path) -> None:
+    (folder / "config.json").write_text(" " * MAX_CONFIG_BYTES + (folder / "config.json").read_text())
+
+
+DAMAGES = (cut_weights, empty_weights, only_a_pickle, other_shapes, no_object, part_no_object, endless_config, long_config)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_captioner_that_cannot_be_loaded_is_refused(captioner: Path, damage: Callable[[Path], None]) -> None:
     damage(captioner)
     with pytest.raises(InputError) as caught:
