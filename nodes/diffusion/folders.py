@@ -167,7 +167,11 @@ def check_weights(part: Path) -> None:
         remedy = "Copy its .safetensors or .bin files there."
         raise InputError(f"{part.name} holds no weights.", field="model", remedy=remedy)
     for file in files:
-        (check_pickle if file.suffix == ".bin" else check_whole)(file)
+        try:
+            (check_pickle if file.suffix == ".bin" else check_whole)(file)
+        except OSError as error:
+            message = f"{part.name}/{file.name} cannot be read: {error.strerror}."
+            raise InputError(message, field="model", remedy=AGAIN) from None
 
 
 def check_whole(file: Path) -> None:

@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import CLIPConfig, CLIPModel, CLIPTextModelWithProjection, CLIPVisionModelWithProjection
 
 from graph_runtime.cache import digest_file
 from graph_runtime.workspace import OutsideReader, Workspace
+from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import inspect_folder
-from nodes.diffusion.loading import StableDiffusion, stamps_of
+from nodes.diffusion.loading import StableDiffusion, load_part, stamps_of
 from nodes.diffusion.merging.headers import read_header
 from nodes.diffusion.pipeline_folders import part_tensors
 from nodes.diffusion.weight_files import identifying
+from nodes.evaluation.method_facts import saved_bytes
 from nodes.models.load_model import LoadModel
 from tests.models import handle, make_model_folder
 
@@ -134,6 +137,37 @@ def test_a_hostile_pickle_is_refused_by_name(original: Path, tmp_path: Path, con
         inspect_folder(folder)
     assert caught.value.field == "model"
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+@pytest.mark.parametrize("ending", ["bin", "safetensors"])
+def test_a_pipe_in_the_place_of_weights_is_refused_by_name(original: Path, tmp_path: Path, ending: str) -> None:
+    folder = pickled(original, tmp_path / "m")
+    (folder / f"{UNET}.bin").unlink()
+    os.mkfifo(folder / f"{UNET}.{ending}")
+    with pytest.raises(InputError, match=f"{UNET}.{ending} cannot be read"):
+        inspect_folder(folder)
+
+
+def test_a_clip_of_pickles_embeds_as_that_of_safetensors_does(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "projection_dim": 8}
+    text, vision = sizes | {"vocab_size": 20, "eos_token_id": 2}, sizes | {"image_size": 8, "patch_size": 4}
+    config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)
+    one, other = tmp_path / "one", tmp_path / "other"
+    CLIPModel(config).save_pretrained(one)
+    shutil.copytree(one, other)
+    tensors = load_file(other / "model.safetensors")
+    tensors["text_model.embeddings.position_ids"] = torch.arange(77)[None]  # as older versions wrote it
+    plain(tensors, other / "pytorch_model")
+    (other / "model.safetensors").unlink()
+    for kind in (CLIPTextModelWithProjection, CLIPVisionModelWithProjection):
+        assert_equal(load_part(kind, other, CPU).state_dict(), load_part(kind, one, CPU).state_dict())
+    assert identifying(other) == (*identifying(one), ".bin")
+
+
+def test_the_size_of_a_model_of_pickles_is_told(original: Path, tmp_path: Path) -> None:
+    change = WeightChange(name="x", unet=True, text_encoder=False, weights=Path("x"))
+    assert saved_bytes(change, pickled(original, tmp_path / "m")) == saved_bytes(change, original)
 
 
 def test_pickles_that_lack_weights_are_refused(original: Path, tmp_path: Path) -> None:
