@@ -87,6 +87,8 @@ def test_run_then_run_again(shell: Shell) -> None:
         "sha256": "8f434346648f6b96df89dda901c5176b10a6d83961dd3c1ac88b59b2dc327aa4",
         "bytes": 2,
         "node": "save",
+        "caption": "",
+        "group": "",
     }
     _, events = shell.events("run", file)
     assert {node["state"] for node in events[-1]["nodes"].values()} == {"cached"}
