@@ -116,7 +116,8 @@ def run_command(options: argparse.Namespace) -> int:
 @contextmanager
 def _listener(options: argparse.Namespace) -> Generator[Any]:
     if options.json:
-        yield lambda event: print(event.model_dump_json(), flush=True)
+        # a script counts the steps that this run makes; those of earlier runs are for curves
+        yield lambda event: getattr(event, "earlier", False) or print(event.model_dump_json(), flush=True)
     else:
         from rich.console import Console
 

@@ -44,13 +44,13 @@ class NodeReporter:
             self._sent = now
             self._emitter.emit(ev.NodeProgress(node=self._node, step=step, total=total))
 
-    def metric(self, step: int, values: Mapping[str, float]) -> None:
+    def metric(self, step: int, values: Mapping[str, float], *, earlier: bool = False) -> None:
         finite = {name: value for name, value in values.items() if math.isfinite(value)}  # JSON knows no others
-        self._emitter.emit(ev.NodeMetric(node=self._node, step=step, values=finite))
+        self._emitter.emit(ev.NodeMetric(node=self._node, step=step, values=finite, earlier=earlier))
 
-    def preview(self, step: int, file: Path) -> None:
+    def preview(self, step: int, file: Path, *, earlier: bool = False) -> None:
         path = self._keep_preview(self._node, step, file)
-        self._emitter.emit(ev.NodePreview(node=self._node, step=step, path=path))
+        self._emitter.emit(ev.NodePreview(node=self._node, step=step, path=path, earlier=earlier))
 
     def message(self, text: str, level: Level) -> None:
         self._emitter.emit(ev.NodeMessage(node=self._node, level=level, text=text))

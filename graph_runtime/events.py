@@ -48,6 +48,8 @@ class NodeMetric(Event):
     node: str
     step: int
     values: dict[str, float]
+    earlier: bool = False
+    """True when an earlier run made the step and this one only tells of it."""
 
 
 class NodePreview(Event):
@@ -57,6 +59,8 @@ class NodePreview(Event):
     node: str
     step: int
     path: str
+    earlier: bool = False
+    """True when an earlier run made the step and this one only tells of it."""
 
 
 class NodeMessage(Event):

@@ -29,14 +29,14 @@ class History:
     def progress(self, step: int, total: int) -> None:
         self._inner.progress(step, total)
 
-    def metric(self, step: int, values: Mapping[str, float]) -> None:
+    def metric(self, step: int, values: Mapping[str, float], *, earlier: bool = False) -> None:
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         self._keep({"step": step, "values": finite})
-        self._inner.metric(step, values)
+        self._inner.metric(step, values, earlier=earlier)
 
-    def preview(self, step: int, file: Path) -> None:
+    def preview(self, step: int, file: Path, *, earlier: bool = False) -> None:
         self._keep({"step": step, "picture": str(file)})
-        self._inner.preview(step, file)
+        self._inner.preview(step, file, earlier=earlier)
 
     def message(self, text: str, level: Level) -> None:
         self._inner.message(text, level)
@@ -90,9 +90,9 @@ def tell(entries: Iterable[dict[str, Any]], reporter: Reporter) -> None:
     """Report entries again; a picture that the cache has given up is left out."""
     for entry in entries:
         if "values" in entry:
-            reporter.metric(entry["step"], entry["values"])
+            reporter.metric(entry["step"], entry["values"], earlier=True)
         elif "picture" in entry and Path(entry["picture"]).is_file():
-            reporter.preview(entry["step"], Path(entry["picture"]))
+            reporter.preview(entry["step"], Path(entry["picture"]), earlier=True)
 
 
 def _item(key: str) -> str:

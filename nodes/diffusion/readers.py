@@ -1,6 +1,6 @@
 """Which programs load what is written here: the one source of what help texts and the README say. No torch.
 
-Read in the programs' sources and tried where they can be installed: AUTOMATIC1111 1.10, ComfyUI of October 2025, sd-scripts of
+From the programs' sources; diffusers is tried by the tests: AUTOMATIC1111 1.10, ComfyUI of October 2025, sd-scripts of
 February 2026 with its own `networks.lora` (LyCORIS is a module beside it), diffusers 0.42.
 """
 
@@ -41,7 +41,7 @@ FILES = {
     "locon": Written("LoCon (kohya layout)", (YES, YES, YES, YES)),
     "loha": Written("LoHa and LoKr", (YES, YES, LYCORIS, NO)),
     "dora": Written("DoRA", (YES, YES, "takes it for a plain LoRA but with LyCORIS' module", "takes it for a plain LoRA")),
-    "others": Written("GLoRA, (IA)3 and changes of norms", (UNCHECKED, UNCHECKED, LYCORIS, NO)),
+    "others": Written("GLoRA, (IA)3 and changes of norms", (YES, "reads GLoRA and norms, not (IA)3", LYCORIS, NO)),
     "diffusers": Written("LoRA (diffusers layout)", (NO, NO, NO, YES)),
     "embedding": Written("Embedding (safetensors)", (YES, YES, YES, "reads it when `token=` names the word")),
     "embedding a1111": Written("Embedding (A1111)", (YES, YES, YES, YES)),

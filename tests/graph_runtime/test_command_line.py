@@ -87,6 +87,8 @@ def test_run_then_run_again(shell: Shell) -> None:
         "sha256": "8f434346648f6b96df89dda901c5176b10a6d83961dd3c1ac88b59b2dc327aa4",
         "bytes": 2,
         "node": "save",
+        "caption": "",
+        "group": "",
     }
     _, events = shell.events("run", file)
     assert {node["state"] for node in events[-1]["nodes"].values()} == {"cached"}
@@ -340,3 +342,9 @@ def test_python_m_graph_runtime_is_the_same_program() -> None:
     done = subprocess.run([sys.executable, "-m", "graph_runtime", "--help"], capture_output=True, text=True, env=dict(os.environ))
     assert done.returncode == 0
     assert "execute a workflow" in done.stdout
+
+
+def test_a_script_reads_only_the_steps_that_this_run_makes(shell: Shell) -> None:
+    file = shell.write(document({"c": ("Count", {"steps": 3}), "t": ("Total", {})}, [("c.output", "t.numbers")]))
+    steps = [[e["step"] for e in shell.events("run", file)[1] if e["type"] == "node_metric"] for _ in range(2)]
+    assert steps == [[1, 2, 3], []]

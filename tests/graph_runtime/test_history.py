@@ -33,6 +33,7 @@ def test_a_run_that_goes_on_shows_what_was_before(lab: Lab) -> None:
     lab.stop_requested = lambda: False
     finished = lab.run(GRAPH)
     assert losses(lab) == WHOLE
+    assert [event.earlier for event in lab.events if isinstance(event, ev.NodeMetric)] == [True] * 5 + [False]
     assert pictures(lab, finished) == [f"picture {step}" for step in range(1, 7)]
 
 
@@ -51,10 +52,10 @@ class Listener:
         self.heard: list[int] = []
 
     def progress(self, step: int, total: int) -> None: ...
-    def metric(self, step: int, values: object) -> None:
+    def metric(self, step: int, values: object, *, earlier: bool = False) -> None:
         self.heard.append(step)
 
-    def preview(self, step: int, file: Path) -> None: ...
+    def preview(self, step: int, file: Path, *, earlier: bool = False) -> None: ...
     def message(self, text: str, level: object) -> None: ...
 
 

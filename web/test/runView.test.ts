@@ -12,8 +12,14 @@ const any: fc.Arbitrary<Unnumbered> = fc.oneof(
   node.map((id): Unnumbered => ({ type: "run_started", run: "r", workflow: "w", targets: [], nodes: [id, "a"] })),
   node.map((id): Unnumbered => ({ type: "node_started", node: id, node_type: "X" })),
   fc.record({ type: fc.constant("node_progress" as const), node, step, total: fc.constant(20) }),
-  fc.record({ type: fc.constant("node_metric" as const), node, step, values: fc.record({ loss: fc.nat(9), rate: fc.nat(9) }) }),
-  fc.record({ type: fc.constant("node_preview" as const), node, step, path: fc.constant("p.png") }),
+  fc.record({
+    type: fc.constant("node_metric" as const),
+    node,
+    step,
+    earlier: fc.boolean(),
+    values: fc.record({ loss: fc.nat(9), rate: fc.nat(9) }),
+  }),
+  fc.record({ type: fc.constant("node_preview" as const), node, step, earlier: fc.boolean(), path: fc.constant("p.png") }),
   fc.record({ type: fc.constant("node_message" as const), node, level: fc.constant("info" as const), text: fc.string() }),
   fc.record({ type: fc.constant("node_finished" as const), node, state: fc.constantFrom("executed", "cached"), seconds }),
   fc.record({
@@ -63,7 +69,7 @@ test("the view before is left as it was", () => {
 test("eight times the curve takes about eight times as long, not sixty-four", () => {
   const time = (count: number): number => {
     const steps = Array.from({ length: count }, (_, step): Unnumbered => {
-      return { type: "node_metric", node: "a", step, values: { loss: 1 } };
+      return { type: "node_metric", node: "a", step, earlier: false, values: { loss: 1 } };
     });
     const begin = performance.now();
     expect(view(...steps).nodes.a?.metrics.loss?.steps).toHaveLength(count);
@@ -79,7 +85,7 @@ test("what a run looks like from its start to its end", () => {
     { type: "node_finished", node: "a", state: "cached", seconds: 0 },
     { type: "node_started", node: "b", node_type: "TrainLoRA" },
     { type: "node_progress", node: "b", step: 1, total: 2 },
-    { type: "node_metric", node: "b", step: 1, values: { loss: 0.5 } },
+    { type: "node_metric", node: "b", step: 1, earlier: false, values: { loss: 0.5 } },
   );
   expect([running.status, running.folder, running.nodes.a?.state]).toEqual(["running", "folder", "cached"]);
   expect(running.nodes.b).toMatchObject({
@@ -100,13 +106,13 @@ test("what a run looks like from its start to its end", () => {
 describe("a second attempt", () => {
   const again = view(
     { type: "run_started", run: "r", workflow: "w", targets: [], nodes: ["a"] },
-    { type: "node_metric", node: "a", step: 1, values: { loss: 3 } },
-    { type: "node_metric", node: "a", step: 2, values: { loss: 2 } },
-    { type: "node_preview", node: "a", step: 2, path: "old.png" },
+    { type: "node_metric", node: "a", step: 1, earlier: false, values: { loss: 3 } },
+    { type: "node_metric", node: "a", step: 2, earlier: false, values: { loss: 2 } },
+    { type: "node_preview", node: "a", step: 2, earlier: false, path: "old.png" },
     { type: "node_failed", node: "a", field: "", message: "x", remedy: "" },
     { type: "run_started", run: "r", workflow: "w", targets: [], nodes: ["a"] },
-    { type: "node_metric", node: "a", step: 2, values: { loss: 1 } },
-    { type: "node_preview", node: "a", step: 2, path: "new.png" },
+    { type: "node_metric", node: "a", step: 2, earlier: false, values: { loss: 1 } },
+    { type: "node_preview", node: "a", step: 2, earlier: false, path: "new.png" },
   );
 
   test("goes on with the curve and the pictures from where it resumed", () => {

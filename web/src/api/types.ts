@@ -423,6 +423,7 @@ export interface NodeMetric {
   values: {
     [k: string]: number;
   };
+  earlier: boolean;
 }
 /**
  * A picture that belongs to a step; `path` is relative to the run folder.
@@ -436,6 +437,7 @@ export interface NodePreview {
   node: string;
   step: number;
   path: string;
+  earlier: boolean;
 }
 /**
  * Something the person should know about a node that goes on.
