@@ -47,6 +47,7 @@ class Desk:
         fingerprint = node.fingerprint(files)
         self.located = {**getattr(self, "located", {}), **files.located}
         self.messages = Messages()
+        self.messages.texts += files.told
         context = RunContext(
             store=self.cache, located=self.located, fingerprint=fingerprint, reporter=self.messages, device="cpu"
         )
