@@ -62,10 +62,10 @@ class LoadImages(Node):
             message = " ".join([f"{self.folder!r} holds no pictures.", *left_out])
             raise InputError(message, field="folder", remedy=f"Pictures end in {kinds}.")
         captions = read_captions(found)
+        files.told += [*left_out, *captions.told()]
         return {
             "pictures": {found.name(path): files.digest_file(str(path)) for path in found.pictures},
             "texts": dict[str, Json](captions.texts),
-            "warnings": list[Json]([*left_out, *captions.told()]),
         }
 
     def run(self, context: RunContext) -> ImageDataset:
@@ -73,8 +73,6 @@ class LoadImages(Node):
         found: dict[str, str] = context.fingerprint["pictures"]
         texts: dict[str, str] = context.fingerprint["texts"]
         pictures: list[Picture] = []
-        for text in context.fingerprint["warnings"]:
-            context.message(text, "warning")
         for number, (name, digest) in enumerate(found.items(), 1):
             try:
                 with context.open(digest) as file:

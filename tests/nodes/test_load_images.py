@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from graph_runtime.reading import digest_file
+from graph_runtime.workspace import OutsideReader, Workspace
+from nodes.data.load_images import LoadImages
 from nodes.diffusion.errors import InputError
 from tests.nodes.desk import Desk, captions, images
 
@@ -220,3 +223,19 @@ def test_buckets_random_crops_and_flips_are_views(desk: Desk) -> None:
     assert len(picture.views) == 4
     assert {view.size for view in picture.views} == {(80, 48)}
     assert [view.flipped for view in picture.views] == [False, True, False, True]
+
+
+def test_what_is_left_out_is_told_and_changes_no_key(desk: Desk) -> None:
+    desk.picture("p/a.png", text="one")
+
+    def looked_through() -> tuple[object, list[str]]:
+        files = OutsideReader(Workspace(desk.root), digest_file)
+        return LoadImages(folder="p").fingerprint(files), files.told
+
+    before, told = looked_through()
+    assert told == []
+    (desk.root / "p" / "b.psd").write_bytes(b"x")
+    (desk.root / "p" / "c.txt").write_text("no picture's")
+    after, told = looked_through()
+    assert after == before
+    assert [text.split(" is ")[0] for text in told] == ["b.psd", "c.txt"]
