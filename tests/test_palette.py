@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from graph_runtime.discovery import load_palette
 from graph_runtime.node import NodeType
 from graph_runtime.wording import readable
+from nodes.diffusion.settings import TrainingSettings
 
 PALETTE = load_palette()
 OURS = [node_type for node_type in PALETTE.types.values() if node_type.package == "latentloom"]
@@ -33,6 +34,14 @@ each_node = pytest.mark.parametrize("node_type", OURS, ids=lambda node_type: nod
 def test_the_palette_is_whole() -> None:
     assert not PALETTE.problems
     assert {node_type.name for node_type in OURS} >= NAMES
+
+
+def test_a_change_of_the_training_loop_reaches_every_training_node() -> None:
+    """A node's own number hides the loop's, so it is one only where it is higher."""
+    trainings = [node_type.cls for node_type in OURS if issubclass(node_type.cls, TrainingSettings)]
+    assert len(trainings) >= 10
+    hidden = [cls.__name__ for cls in trainings if "version" in vars(cls) and cls.version <= TrainingSettings.version]
+    assert hidden == []
 
 
 @each_node

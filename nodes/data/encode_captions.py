@@ -45,7 +45,7 @@ class EncodeCaptions(Node):
             CaptionItem(picture.name, variants, tuple(files[text] for text in variants))
             for picture, variants in zip(captions.pictures, captions.captions, strict=True)
         )
-        return EmbeddingDataset(items, files[""], captions.caption_dropout, identity)
+        return EmbeddingDataset(items, files[""], captions.caption_dropout, identity, captions.emphasis)
 
     @staticmethod
     def _encode(

@@ -27,13 +27,16 @@ def without_networks(prompt: str) -> str:
     return prompt
 
 
-def without_schedules(prompt: str) -> str:
-    """Return a prompt; raise InputError for `[a|b]` and `[a:b:0.5]`, by which AUTOMATIC1111 changes it between steps."""
+def without_schedules(prompt: str, field: str = "prompts") -> str:
+    """Return a prompt; raise InputError for `[a|b]` and `[a:b:0.5]`, by which AUTOMATIC1111 changes it between steps.
+
+    `field` is the setting that holds the prompt.
+    """
     for found in BRACKETED.finditer(prompt):
         if "|" in found[1] or WHEN.search(found[1][-24:]):
             remedy = r"Leave them out, or write \[ and \] for the letters."
             message = f"{found[0][:60]!r} would change the prompt between steps, which is not done here."
-            raise InputError(message, field="prompts", remedy=remedy)
+            raise InputError(message, field=field, remedy=remedy)
     return prompt
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 from nodes.diffusion.prompt_checks import without_schedules
 
 Emphasis = Literal["none", "a1111", "comfyui", "kohya"]
-"""Whose weights are meant. `none` takes brackets as letters; `kohya` reads AUTOMATIC1111's without `BREAK`."""
+"""Whose weights are meant. `none` takes brackets as letters; `kohya` reads AUTOMATIC1111's without `BREAK` and schedules."""
 
 STEP = 1.1
 """What a pair of brackets without a number multiplies by."""
@@ -41,9 +41,11 @@ def read_prompt(prompt: str, emphasis: Emphasis, words: Iterable[str] = ()) -> l
     tokens = re.findall("|".join(patterns), prompt, re.IGNORECASE)
     if emphasis == "comfyui":
         return list(_in_comfyui(tokens))
-    without_schedules(prompt)
     spans = _merged(_in_a1111(tokens))
-    return spans if emphasis == "kohya" else [part for span in spans for part in _broken(span)]
+    if emphasis == "kohya":
+        return spans
+    without_schedules(prompt)
+    return [part for span in spans for part in _broken(span)]
 
 
 def _in_a1111(tokens: list[str]) -> list[Span]:

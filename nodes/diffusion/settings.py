@@ -12,7 +12,7 @@ def _group(name: str) -> dict[str, Any]:
 
 
 def _readable_preview(prompt: str) -> str:
-    return without_networks(without_schedules(prompt))
+    return without_networks(without_schedules(prompt, "preview_prompt"))
 
 
 class TrainingSettings(BaseModel):
@@ -21,7 +21,7 @@ class TrainingSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     version: ClassVar[int] = 2
-    """Of the nodes that train, raised when the loop changes their results."""
+    """Of the nodes that train, raised when the loop changes their results; one whose own results changed too adds to it."""
 
     continues: ClassVar[frozenset[str]] = frozenset({"max_steps", "continue_from"})
     """Of the nodes that train: more steps may go on from where fewer have ended."""

@@ -143,6 +143,8 @@ class EmbeddingDataset:
     caption_dropout: float
     text_digest: str
     """Identity of the model and of every adapter on its text encoders at the time of encoding."""
+    emphasis: Literal["none", "kohya"] = "none"
+    """What brackets in the captions mean."""
 
 
 @dataclass(frozen=True, kw_only=True)

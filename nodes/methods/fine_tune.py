@@ -30,7 +30,6 @@ class FineTune(DenoisingSettings, Node):
 
     synonyms: ClassVar[tuple[str, ...]] = ("full training", "train UNet", "finetune", "checkpoint training")
     resumable: ClassVar[bool] = True
-    version: ClassVar[int] = 2
     not_in_key: ClassVar[frozenset[str]] = WATCHING
     one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("embeddings", "captions"),)
 

@@ -31,7 +31,7 @@ class TrainCLIP(TrainingSettings, Node):
     display_name: ClassVar[str] = "Train CLIP"
     synonyms: ClassVar[tuple[str, ...]] = ("contrastive", "text encoder", "image encoder", "language-image pretraining")
     resumable: ClassVar[bool] = True
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = TrainingSettings.version + 1
     not_in_key: ClassVar[frozenset[str]] = frozenset({"checkpoint_every", "validation_every"})
 
     batch_size: Annotated[int, Field(ge=2, le=65536)] = 128

@@ -24,7 +24,6 @@ class TrainDreamArtist(DenoisingSettings, Node):
     display_name: ClassVar[str] = "Train DreamArtist"
     synonyms: ClassVar[tuple[str, ...]] = ("one shot", "negative embedding", "contrastive prompt tuning", "single image")
     resumable: ClassVar[bool] = True
-    version: ClassVar[int] = 2
     not_in_key: ClassVar[frozenset[str]] = WATCHING
 
     placeholder_token: Placeholder = "<new>"

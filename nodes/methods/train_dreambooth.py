@@ -34,7 +34,6 @@ class TrainDreamBooth(DenoisingSettings, Node):
     display_name: ClassVar[str] = "Train DreamBooth"
     synonyms: ClassVar[tuple[str, ...]] = ("subject", "prior preservation", "sks", "instance prompt")
     resumable: ClassVar[bool] = True
-    version: ClassVar[int] = 2
     not_in_key: ClassVar[frozenset[str]] = WATCHING
     one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("embeddings", "captions"),)
 

@@ -41,7 +41,6 @@ class TrainHypernet(DenoisingSettings, Node):
     synonyms: ClassVar[tuple[str, ...]] = ("hypernetwork", "hypernet", "style", "NovelAI", "A1111")
     resumable: ClassVar[bool] = True
     not_in_key: ClassVar[frozenset[str]] = WATCHING
-    version: ClassVar[int] = 2
 
     layer_structure: Annotated[str, AfterValidator(_structure)] = "1, 2, 1"
     """Widths of the layers as multiples of the context's; begins and ends with 1. More and wider layers learn more."""

@@ -33,7 +33,6 @@ class TrainLoRA(DenoisingSettings, Node):
 
     synonyms: ClassVar[tuple[str, ...]] = ("train network", "fine-tune", "training", "kohya")
     resumable: ClassVar[bool] = True
-    version: ClassVar[int] = 2
     not_in_key: ClassVar[frozenset[str]] = WATCHING
     one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("embeddings", "captions"),)
 

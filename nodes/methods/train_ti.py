@@ -25,7 +25,6 @@ class TrainTI(DenoisingSettings, Node):
     display_name: ClassVar[str] = "Train Textual Inversion"
     synonyms: ClassVar[tuple[str, ...]] = ("textual inversion", "embedding", "TI", "new token", "concept")
     resumable: ClassVar[bool] = True
-    version: ClassVar[int] = 2
     not_in_key: ClassVar[frozenset[str]] = WATCHING
 
     placeholder_token: Placeholder = "<new>"

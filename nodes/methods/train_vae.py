@@ -32,7 +32,7 @@ class TrainVAE(TrainingSettings, Node):
     display_name: ClassVar[str] = "Train VAE"
     synonyms: ClassVar[tuple[str, ...]] = ("autoencoder", "decoder", "latents", "first stage")
     resumable: ClassVar[bool] = True
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = TrainingSettings.version + 1
     not_in_key: ClassVar[frozenset[str]] = frozenset({"checkpoint_every", "validation_every"})
 
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-4

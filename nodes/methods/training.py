@@ -1,13 +1,14 @@
 """What the methods share around the loop: which inputs fit together, what is reported, where the result goes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from graph_runtime.context import RunContext
 from nodes.diffusion.adapters import Adapter, AestheticGradient, LowRankAdapter, WeightChange
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.prompt_syntax import Emphasis
 from nodes.diffusion.settings import DenoisingSettings
 from nodes.diffusion.values import (
     CaptionedDataset,
@@ -27,6 +28,14 @@ Texts = EmbeddingDataset | CaptionedDataset
 
 WATCHING = frozenset({"preview_every", "preview_prompt", "validation_every", "checkpoint_every"})
 """Fields of a training that cannot change its result."""
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What previews show, and what brackets in it mean."""
+
+    texts: tuple[str, ...] = ()
+    emphasis: Emphasis = "none"
 
 
 class Task(Protocol):
@@ -71,7 +80,7 @@ def train_untrained(
         }
         costs = Costs(type(settings).__name__, settings.max_steps, context.progress_folder, device)
         prompts = preview_prompts(settings, texts)
-        if settings.preview_every and not prompts:
+        if settings.preview_every and not prompts.texts:
             context.message("no previews: preview_prompt is empty, and so are all captions.", "warning")
         report = _reporter(settings, context, task, model, costs, prompts)
         checkpoint = checkpoint_of(settings, context, precision, costs)
@@ -146,7 +155,7 @@ def _reporter(
     task: Task,
     model: DiffusionModel,
     costs: Costs,
-    prompts: list[str],
+    prompts: Prompts,
 ) -> Callable[[Any], None]:
     """What happens after each step: numbers, validation, previews, and the chance to stop."""
 
@@ -157,7 +166,7 @@ def _reporter(
         if task.validation and (last or done.step % settings.validation_every == 0):
             with done.trainer.weights_for_use(), done.trainer.autocast():
                 context.metric(done.step, validation_loss=task.validation_loss(context.stop_if_asked))
-        if prompts and (last or done.step % settings.preview_every == 0):
+        if prompts.texts and (last or done.step % settings.preview_every == 0):
             with done.trainer.weights_for_use(), done.trainer.autocast():
                 _preview(done.step, prompts, settings, task, model, context)
         costs.resume()
@@ -165,32 +174,38 @@ def _reporter(
     return report
 
 
-def preview_prompts(settings: DenoisingSettings, texts: Texts) -> list[str]:
+def preview_prompts(settings: DenoisingSettings, texts: Texts) -> Prompts:
     """Return what previews show: the prompts that are set, else a few captions, as a person would see them learned."""
     if not settings.preview_every:
-        return []
-    given = [line.strip() for line in settings.preview_prompt.splitlines() if line.strip()]
+        return Prompts()
+    if given := tuple(line.strip() for line in settings.preview_prompt.splitlines() if line.strip()):
+        return Prompts(given, "a1111")
     every = texts.captions if isinstance(texts, CaptionedDataset) else [item.captions for item in texts.items]
     captions = list(dict.fromkeys(variants[0].strip() for variants in every if variants and variants[0].strip()))
     spread = range(0, len(captions), max(1, len(captions) // PREVIEW_CAPTIONS))
-    return given or [captions[index] for index in spread][:PREVIEW_CAPTIONS]
+    return Prompts(tuple(captions[index] for index in spread)[:PREVIEW_CAPTIONS], texts.emphasis)
 
 
 def _preview(
-    step: int, prompts: list[str], settings: DenoisingSettings, task: Task, model: DiffusionModel, context: RunContext
+    step: int, prompts: Prompts, settings: DenoisingSettings, task: Task, model: DiffusionModel, context: RunContext
 ) -> None:
+    """Show the model's pictures of the prompts; what is wrong with a prompt is told and does not end the training."""
     from nodes.diffusion.pictures import in_a_row, save_png
     from nodes.diffusion.sampling import sample
 
-    pictures = sample(
-        task.model,
-        prompts,
-        seeds=[settings.seed] * len(prompts),
-        clip_skip=model.clip_skip,
-        emphasis="a1111",
-        zero_terminal_snr=model.zero_terminal_snr or settings.zero_terminal_snr,
-        on_step=lambda step: context.stop_if_asked(),
-    )
+    try:
+        pictures = sample(
+            task.model,
+            prompts.texts,
+            seeds=[settings.seed] * len(prompts.texts),
+            clip_skip=model.clip_skip,
+            emphasis=prompts.emphasis,
+            zero_terminal_snr=model.zero_terminal_snr or settings.zero_terminal_snr,
+            on_step=lambda step: context.stop_if_asked(),
+        )
+    except InputError as error:
+        context.message(f"no preview at step {step}: {error}", "warning")
+        return
     context.preview(step, context.add_file(".png", lambda path: save_png(in_a_row(pictures), path)))
 
 

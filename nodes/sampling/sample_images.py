@@ -60,7 +60,8 @@ class SampleImages(Node):
     def check(self, wired: Wired) -> None:
         refuse_untrained(wired["models"], "models")
         if self.prompt_weights == "a1111":
-            for prompt in (self.negative_prompt, *self.prompts.splitlines()):
+            without_schedules(self.negative_prompt, "negative_prompt")
+            for prompt in self.prompts.splitlines():
                 without_schedules(prompt)
 
     def run(self, models: list[DiffusionModel], context: RunContext) -> ImageSet:

@@ -82,8 +82,13 @@ def test_a_network_in_a_prompt_names_the_node_to_use(text: str) -> None:
 
 @pytest.mark.parametrize("prompt", ["[a|b]", "a [cat:dog:0.5] b", "[dog:10]", "[dog::3]"])
 def test_what_changes_between_steps_is_refused(prompt: str) -> None:
-    with pytest.raises(InputError, match="between steps"):
-        without_schedules(prompt)
+    with pytest.raises(InputError, match="between steps") as refused:
+        without_schedules(prompt, "negative_prompt")
+    assert refused.value.field == "negative_prompt"
+
+
+def test_kohya_knows_no_changes_between_steps() -> None:
+    assert read("[a|b] [x:0.5]", "kohya") == [("a|b", 0.909091), (" ", 1), ("x:0.5", 0.909091)]
 
 
 def test_other_brackets_change_nothing_between_steps() -> None:

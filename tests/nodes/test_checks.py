@@ -104,6 +104,10 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         small({"m": MODEL, "x": ("SaveSafetensors", {})}, "m.output x.model"),
         "x.model: this model has no LoRA.",
     ),
+    "a schedule": (
+        small({"m": MODEL, "x": ("SampleImages", {"negative_prompt": "[a|b]"})}, "m.output x.models"),
+        "x.negative_prompt: '[a|b]' would change the prompt between steps, which is not done here.",
+    ),
     "no captioner": (
         small(
             {"i": ("LoadImages", {"folder": "workflows/pictures/line"}), "x": ("CaptionDataset", {"source": "captioner"})},
