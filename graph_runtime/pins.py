@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 from graph_runtime.locks import FileLock
@@ -18,6 +19,7 @@ class Pins:
         self._sessions = session.parent
         self._own = self._folder / session.name
         self._evicting = folder / "evicting.lock"
+        self._file: FileIO | None = None
         self._keys = set[str]()
         self._sweep()
 
@@ -27,8 +29,8 @@ class Pins:
     def add(self, key: str) -> bool:
         """Pin a key, which whoever evicts from now on leaves; False when somebody evicts right now and may not have seen it."""
         try:
-            with self._own.open("ab", buffering=0) as file:
-                file.write(f"{key}\n".encode())
+            self._file = self._file or self._own.open("ab", buffering=0)
+            self._file.write(f"{key}\n".encode())
         except OSError:  # a full disk
             return False
         if self._evicting.exists():  # asked after the pin is there, as who evicts reads pins after this file is there
@@ -58,6 +60,8 @@ class Pins:
 
     def remove(self) -> None:
         """Let go of all keys."""
+        if self._file:
+            self._file.close()
         self._own.unlink(missing_ok=True)
 
     def _sweep(self) -> None:
