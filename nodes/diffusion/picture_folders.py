@@ -30,8 +30,6 @@ class PictureFolder:
     """Captions and tables of them."""
     left_out: dict[str, str] = field(default_factory=dict[str, str])
     """What looks like a picture or a caption and is not read: the reason, by the path below the folder."""
-    linked: set[Path] = field(default_factory=set[Path])
-    """Folders that links lead to: each is read by way of one link."""
     read: Callable[[Path], bytes] = read_regular
     """How captions are read."""
 
@@ -51,7 +49,7 @@ def read_folder(folder: Path, allowed: Callable[[Path], bool], read: Callable[[P
     """
     found = PictureFolder(folder, read=read)
     readable = readable_suffixes()
-    for path in _files(folder, found, allowed, (folder.resolve(),)):
+    for path in sorted(_files(folder, found, allowed)):
         suffix = path.suffix.lower()
         if not _is_text(found.name(path)) and suffix in (*readable, *CAPTIONS):
             found.leave_out(path, "its name is not text (UTF-8), so rename it")
@@ -64,8 +62,24 @@ def read_folder(folder: Path, allowed: Callable[[Path], bool], read: Callable[[P
     return found
 
 
-def _files(folder: Path, found: PictureFolder, allowed: Callable[[Path], bool], above: tuple[Path, ...]) -> Iterator[Path]:
-    """Yield the regular files, links followed where that is allowed and leads no way back."""
+def _files(folder: Path, found: PictureFolder, allowed: Callable[[Path], bool]) -> Iterator[Path]:
+    """Yield the regular files, links followed where that is allowed: each folder once, rather by its own name than by a link.
+
+    Links that lead to each other would else never end, or take very long to.
+    """
+    entered, links = set[Path](), [folder]
+    for link in links:  # those inside the folders that are read come to the end
+        yield from _real_files(link, found, allowed, entered, links)
+
+
+def _real_files(
+    folder: Path, found: PictureFolder, allowed: Callable[[Path], bool], entered: set[Path], links: list[Path]
+) -> Iterator[Path]:
+    """Yield the files of a folder and of those that lie in it; note its links to others."""
+    if (real := folder.resolve()) in entered:
+        found.leave_out(folder, "it leads to a folder whose pictures count already")
+        return
+    entered.add(real)
     try:
         inside = sorted(folder.iterdir())
     except PermissionError:
@@ -77,26 +91,14 @@ def _files(folder: Path, found: PictureFolder, allowed: Callable[[Path], bool], 
         if path.is_symlink() and not allowed(path):
             found.leave_out(path, "it is a link out of the workspace")
         elif path.is_dir():
-            if reason := _no_way(path, found, above):
-                found.leave_out(path, reason)
+            if path.is_symlink():
+                links.append(path)
             else:
-                yield from _files(path, found, allowed, (*above, path.resolve()))
+                yield from _real_files(path, found, allowed, entered, links)
         elif path.is_file():
             yield path
         elif path.suffix.lower() in (*readable_suffixes(), *CAPTIONS) or path.is_symlink():
             found.leave_out(path, "it is no regular file, nor a link to one")
-
-
-def _no_way(path: Path, found: PictureFolder, above: tuple[Path, ...]) -> str:
-    """Why a folder is not entered: links that lead to each other would never end, or take very long to."""
-    real = path.resolve()
-    if real in above:
-        return "it is a link to a folder that it lies in"
-    if path.is_symlink():
-        if real in found.linked:
-            return "it is a link to a folder that another link leads to"
-        found.linked.add(real)
-    return ""
 
 
 def _is_text(name: str) -> bool:

@@ -14,7 +14,7 @@ class MergeAddDifference(Node):
     """Give a checkpoint what another learned: a + strength (b - c), where b was trained from c."""
 
     synonyms: ClassVar[tuple[str, ...]] = ("add difference", "task arithmetic", "inpainting", "transplant")
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     strength: Annotated[float, Field(ge=-5, le=5)] = 1.0
     """How much of the difference is added; below 0 it is taken away."""

@@ -18,7 +18,7 @@ class MergeBlockWeighted(Node):
 
     synonyms: ClassVar[tuple[str, ...]] = ("MBW", "merge block weighted", "SuperMerger")
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     ratio: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of b in all that no block below names, such as the text encoder and the VAE."""

@@ -14,7 +14,7 @@ class MergeCosine(Node):
     """Average two checkpoints, but keep more of a in tensors in which the two are less alike."""
 
     synonyms: ClassVar[tuple[str, ...]] = ("cosine similarity", "weighted sum")
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     ratio: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of b where both are alike; it falls to 0 where they are opposite."""

@@ -14,7 +14,7 @@ class MergeDare(Node):
     """Merge what several checkpoints learned from one base: of each a random part, scaled up."""
 
     synonyms: ClassVar[tuple[str, ...]] = ("DARE", "drop and rescale")
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     density: Annotated[float, Field(ge=0.01, le=1)] = 0.5
     """Chance of each changed number to be kept."""

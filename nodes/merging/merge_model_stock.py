@@ -13,7 +13,7 @@ class MergeModelStock(Node):
     """Average checkpoints trained from one base, and pull each tensor towards the base the less they agree; nothing to set."""
 
     synonyms: ClassVar[tuple[str, ...]] = ("model stock", "geometric average")
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def check(self, wired: Wired) -> None:
         _check_count(len(wired["models"]))

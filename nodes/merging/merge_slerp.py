@@ -14,7 +14,7 @@ class MergeSlerp(Node):
     """Go from one checkpoint to another on an arc, tensor by tensor, so that the tensors in between do not shrink."""
 
     synonyms: ClassVar[tuple[str, ...]] = ("slerp", "spherical interpolation")
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     ratio: Annotated[float, Field(ge=0, le=1)] = 0.5
     """How far to go: 0 gives a, 1 gives b, bit for bit."""

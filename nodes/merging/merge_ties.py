@@ -14,7 +14,7 @@ class MergeTies(Node):
     """Merge what several checkpoints learned from one base: small changes dropped, signs elected."""
 
     synonyms: ClassVar[tuple[str, ...]] = ("TIES", "trim elect merge")
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     density: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Share of each difference that is kept, the largest changes first."""

@@ -17,7 +17,7 @@ class MergeTrainDifference(Node):
     """
 
     synonyms: ClassVar[tuple[str, ...]] = ("trainDifference", "train difference", "supermerger", "add difference")
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     strength: Annotated[float, Field(ge=-5, le=5)] = 1.0
     """How much is added; below 0 it is taken away."""

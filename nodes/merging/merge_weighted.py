@@ -26,7 +26,7 @@ class MergeWeighted(Node):
     """Average checkpoints: (1 - ratio) of the first plus ratio of the second, or any number of them with weights."""
 
     synonyms: ClassVar[tuple[str, ...]] = ("weighted sum", "average", "model soup", "checkpoint merger")
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     ratio: Annotated[float, Field(ge=-5, le=5)] = 0.5
     """Share of the second of two: 0 gives the first, 1 the second, bit for bit."""

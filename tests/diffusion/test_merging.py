@@ -30,10 +30,12 @@ from nodes.diffusion.merging.carrying_out import write_merged
 from nodes.diffusion.merging.headers import read_header
 from nodes.diffusion.merging.plan import planned
 from nodes.diffusion.merging.selecting import Selection
-from nodes.diffusion.merging.values import Merged, Recipe, Source
+from nodes.diffusion.merging.values import Merged, Permuted, Recipe, Source
+from nodes.diffusion.merging.views import is_part
 from nodes.diffusion.merging.writing import HashingWriter
 
 POSITIONS = "cond_stage_model.transformer.text_model.embeddings.position_ids"
+VAE_BIAS = "first_stage_model.decoder.conv_in.bias"
 CONV = "model.diffusion_model.input_blocks.0.0.weight"
 several = st.tuples(st.integers(0, 2**31), st.integers(2, 4), st.integers(1, 40))
 slicing = st.sampled_from([7, 2**18])
@@ -314,6 +316,34 @@ def test_what_another_input_lacks_is_the_first_ones(files: Files) -> None:
     assert "other" not in found
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("cond_stage_model.transformer.text_model.w", "cond_stage_model.transformer.w"),
+        ("cond_stage_model.model.w", "conditioner.embedders.0.model.w"),
+        ("text_encoder.text_model.w", "text_encoder.w"),
+    ],
+)
+def test_one_encoder_in_two_spellings_is_one(files: Files, one: str, other: str) -> None:
+    for first, second in ((one, other), (other, one)):
+        a, b = (
+            files.random("a", torch.float32, **{first: torch.zeros(2)}),
+            files.random("b", torch.float32, **{second: torch.ones(2)}),
+        )
+        found = files.result(average(a, average(b, a), ratio=0.5))
+        assert found[first].tolist() == [0.25, 0.25]
+        assert second not in found
+
+
+def test_new_orders_follow_the_spelling(files: Files) -> None:
+    ours, theirs = "cond_stage_model.transformer.w", "cond_stage_model.transformer.text_model.w"
+    a, b = files.add("a", {ours: torch.zeros(2, 1)}), files.add("b", {theirs: torch.tensor([[1.0], [2.0]])})
+    orders = files.folder / "orders.safetensors"
+    save_file({f"rows.{theirs}": torch.tensor([1, 0], dtype=torch.int32)}, orders)
+    found = files.result(average(a, Permuted(input=b, orders=orders, reference="a")))
+    assert found[ours].tolist() == [[1.0], [0.5]]
+
+
 @pytest.mark.parametrize("channels", [8, 9])
 def test_further_input_channels_are_kept_and_the_reverse_is_refused(files: Files, channels: int) -> None:
     wide, narrow = torch.randn(6, channels, 3, 3), torch.randn(6, 4, 3, 3)
@@ -456,11 +486,17 @@ def test_tensors_that_were_tied_are_written_once_each(files: Files) -> None:
     assert torch.equal(found["x"], found["y"])
 
 
-def test_a_long_row_of_merges_is_planned_in_time_with_its_length(files: Files) -> None:
+def test_a_long_row_of_merges_is_planned_in_time_with_its_length(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("nodes.diffusion.merging.plan.is_part", lambda name, parts: asked.append(name) or is_part(name, parts))
     recipe: Any = files.random("a")
     for number in range(40):
-        recipe = average(recipe, files.random(f"b{number}"))
-    assert planned(recipe, files.locate).left_alone() == 0
+        recipe = average(recipe, files.random(f"b{number}", torch.float16, **{VAE_BIAS: torch.ones(2)}))
+    found = planned(recipe, files.locate)
+    assert found.left_alone() == 1
+    assert found.taken_over() == {"vae": 1}
+    assert set(asked) == {VAE_BIAS}
+    assert len(asked) < 10
 
 
 def test_a_stop_ends_the_writing(files: Files) -> None:

@@ -150,8 +150,19 @@ def test_links_that_lead_to_each_other_are_read_in_no_time(desk: Desk) -> None:
         for other in "abcdefghij".replace(name, ""):
             os.symlink(f"../{other}", desk.root / "p" / name / other)
     found = [p.name for p in images(desk).pictures]
-    assert {name.rpartition("/")[0] for name in found} >= set("abcdefghij")
-    assert len(found) == 20, "each folder, and each by way of one link"
+    assert found == [f"{name}/1.png" for name in "abcdefghij"]
+
+
+def test_a_link_beside_its_folder_does_not_count_the_pictures_twice(desk: Desk) -> None:
+    for name in ("5_cat/a", "5_cat/in/b", "z/c"):
+        desk.picture(f"p/{name}.png")
+    desk.picture("far/in/d.png")
+    for name, target in {"1_first": "z", "cat": "5_cat", "z/again": "../5_cat/in", "m": "../far/in", "n": "../far"}.items():
+        os.symlink(target, desk.root / "p" / name)
+    found = [(p.name, p.repeats) for p in images(desk).pictures]
+    assert found == [("5_cat/a.png", 5), ("5_cat/in/b.png", 1), ("m/d.png", 1), ("z/c.png", 1)]
+    left_out = "1_first, cat, n/in and 1 more are left out: it leads to a folder whose pictures count already."
+    assert left_out in desk.messages.texts
 
 
 def test_links_inside_are_followed_and_lead_round_no_circle(desk: Desk, tmp_path: Path) -> None:
@@ -165,7 +176,7 @@ def test_links_inside_are_followed_and_lead_round_no_circle(desk: Desk, tmp_path
     assert desk.messages.texts == [
         "gone.png is left out: it is no regular file, nor a link to one.",
         "out is left out: it is a link out of the workspace.",
-        "sub/back is left out: it is a link to a folder that it lies in.",
+        "sub/back is left out: it leads to a folder whose pictures count already.",
     ]
 
 

@@ -85,6 +85,12 @@ def in_file(name: str, layout: Layout, names: Container[str]) -> Place | None:
     return next((Place(spelled, place.change) for spelled in known if spelled in names), None)
 
 
+def one_spelling(name: str) -> str:
+    """Return what the spellings that `in_file` knows of a tensor have in common, in files and in folders."""
+    prefix, _ = TEXT["sd2"]["text_encoder"]
+    return name.replace(".text_model.", ".").replace(SGM_SD2, prefix)
+
+
 def folder_places(name: str, layout: Layout) -> tuple[Place, ...]:
     """Return where a single file's tensor lies in a folder: thrice where queries, keys and values are fused; () for no place.
 

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.merging.headers import Entry, Header, family_of, read_file_header
 from nodes.diffusion.merging.layers import LayerChange, changes_of
+from nodes.diffusion.merging.spelling import spelled_alike
 from nodes.diffusion.merging.values import (
     Baked,
     Merged,
@@ -42,20 +43,16 @@ class Plan:
     """What is baked into which tensors."""
     orders: Mapping[Permuted, Header]
     """Where the new orders of rows and columns lie."""
+    _known: dict[int, tuple[Recipe, Header]] = field(default_factory=dict[int, tuple[Recipe, Header]], init=False, repr=False)
+    """Tensors of parts of the recipe by the part's `id`; a part itself is a tree, whose hash takes long."""
 
     def entry(self, recipe: Recipe, name: str) -> Entry | None:
         """Return what says the tensor's shape in a part of the recipe, None if it is not there."""
-        if isinstance(recipe, Source):
-            return self.headers[recipe].get(name)
-        if isinstance(recipe, Pruned) and not is_part(name, recipe.parts):
-            return None
-        entries = (self.entry(part, name) for part in _holders(recipe, name))
-        return next((entry for entry in entries if entry), None)
+        return self.tensors_of(recipe).get(name)
 
     def holder(self, recipe: Recipe, name: str) -> Recipe:
         """Return what an operation has a tensor from: its first input, or where that lacks it, the next that has it."""
-        first, *others = _holders(recipe, name)
-        return next((part for part in (first, *others) if self.entry(part, name)), first)
+        return next(part for part in parts_of(recipe) if name in self.tensors_of(part))
 
     @cached_property
     def tensors(self) -> Header:
@@ -64,8 +61,23 @@ class Plan:
 
     def tensors_of(self, recipe: Recipe) -> Header:
         """Return the tensors of a part of the recipe."""
-        names = dict.fromkeys(name for source in sources_of(recipe) for name in self.headers[source])
-        return {name: entry for name in names if (entry := self.entry(recipe, name))}
+        if id(recipe) not in self._known:
+            self._known[id(recipe)] = (recipe, self._found(recipe))
+        return self._known[id(recipe)][1]
+
+    def _found(self, recipe: Recipe) -> Header:
+        if isinstance(recipe, Source):
+            return self.headers[recipe]
+        first, *others = map(self.tensors_of, parts_of(recipe))
+        if isinstance(recipe, Pruned):
+            return {name: entry for name, entry in first.items() if is_part(name, recipe.parts)}
+        if isinstance(recipe, Merged) and recipe.method == "VAE":
+            return first
+        # only tensors of a model's parts are taken from others, not what training programs keep beside them
+        found, parts = dict(first), tuple(PREFIXES)
+        for header in others:
+            found |= {name: entry for name, entry in header.items() if name not in found and is_part(name, parts)}
+        return found
 
     def operation(self, recipe: Recipe, name: str) -> Merged | None:
         """Return what is to be done for one tensor, None where it is copied from its holder.
@@ -117,9 +129,11 @@ def planned(recipe: Recipe, locate: Locate, sockets: tuple[str, ...] = ()) -> Pl
 
     `sockets` are those of the node that takes the last step, one for each input; without them all inputs are in `models`.
     """
-    headers = {source: header_of(source, locate(source.digest)) for source in sources_of(recipe)}
+    headers, orders = spelled_alike(
+        {source: header_of(source, locate(source.digest)) for source in sources_of(recipe)},
+        {permuted: read_file_header(permuted.orders) for permuted in permuted_in(recipe)},
+    )
     changes = {baked: changes_of(baked, headers[next(sources_of(baked))]) for baked in baked_in(recipe)}
-    orders = {permuted: read_file_header(permuted.orders) for permuted in permuted_in(recipe)}
     plan = Plan(recipe, headers, changes, orders)
     for merge in operations_in(recipe):
         for other, socket in list(zip(merge.inputs, _sockets(merge, sockets if merge is recipe else ()), strict=True))[1:]:
@@ -129,16 +143,6 @@ def planned(recipe: Recipe, locate: Locate, sockets: tuple[str, ...] = ()) -> Pl
                 _check_families(merge.inputs[0], other, plan, socket)
     _check_shapes(recipe, plan, sockets)
     return plan
-
-
-def _holders(recipe: Recipe, name: str) -> tuple[Recipe, ...]:
-    """Return what an operation may have a tensor from, the first before others.
-
-    Only tensors of a model's parts are taken from others, not what training programs keep beside them.
-    """
-    parts = parts_of(recipe)
-    isolated = not isinstance(recipe, Merged) or recipe.method == "VAE" or not is_part(name, tuple(PREFIXES))
-    return parts[:1] if isolated else parts
 
 
 def _sockets(merge: Merged, sockets: tuple[str, ...]) -> tuple[str, ...]:
