@@ -157,3 +157,6 @@ def test_fields_that_are_wrong_without_a_muted_wire_are_a_problem(lab: Lab) -> N
     content["nodes"]["off"]["mode"] = "muted"
     with pytest.raises(WorkflowError, match="low is above high"):
         lab.prepare(content)
+    (problem,) = problems(lab, content)
+    assert problem.node == "b"
+    assert "low is above high" in problem.message
