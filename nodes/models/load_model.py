@@ -10,10 +10,10 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
-from graph_runtime.reading import open_regular
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import ModelFacts, Purpose, inspect_folder
 from nodes.diffusion.layouts.single_files import NAMES, PICKLES, SingleFile, is_single_file, prediction_in, read_single_file
+from nodes.diffusion.opening import open_regular
 from nodes.diffusion.vae_identity import vae_identity
 from nodes.diffusion.values import DiffusionModel
 from nodes.diffusion.weight_files import identifying

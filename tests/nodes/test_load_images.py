@@ -89,6 +89,13 @@ def test_a_caption_without_a_picture_is_told(desk: Desk) -> None:
     assert desk.messages.texts == ["b.txt is no caption: no picture has that name."]
 
 
+def test_a_caption_whose_encoding_cannot_be_told_is_refused(desk: Desk) -> None:
+    desk.picture("p/a.png").with_suffix(".txt").write_bytes("кошка на столе".encode("cp1251"))
+    with pytest.raises(InputError, match=r"encoding of a\.txt cannot be told") as caught:
+        images(desk)
+    assert (caught.value.field, caught.value.remedy) == ("folder", "Save it as UTF-8.")
+
+
 def test_captions_from_a_csv_table(desk: Desk) -> None:
     desk.picture("p/a.png")
     desk.picture("p/sub/b.png")
