@@ -16,6 +16,7 @@ from graph_runtime.context import Sha256
 from graph_runtime.errors import DamagedCache
 from graph_runtime.index import Entry, Index
 from graph_runtime.locks import FileLock
+from graph_runtime.pins import Pins
 from graph_runtime.reading import NotRegular, digest_file, is_settled, stamp_of
 
 MISS = object()
@@ -48,6 +49,7 @@ class Cache:
         self._verified: dict[str, tuple[int, int]] = {}
         self._flushed = time.monotonic()
         self._sweep_temporary(self._oldest_session())
+        self._pins = Pins(self.folder, self._session.path)
         self._sweep_locks()
 
     @property
@@ -62,7 +64,7 @@ class Cache:
             self._memory.move_to_end(key)
             return value
         pending = self._pending.get(key)
-        text = pending.text if pending else self._index.get(key, self._begun)
+        text = pending.text if pending else self._look_up(key)
         if text is None or not all(map(self._sound, codec.files_in(text))):
             return MISS
         try:
@@ -72,6 +74,16 @@ class Cache:
         self._used.add(key)
         self._remember(key, value, text)
         return value
+
+    def _look_up(self, key: str) -> str | None:
+        """Return the text under a key; from now on nobody evicts it, until this process ends."""
+        found = self._index.get(key)
+        if found and found.last_used < self._begun and key not in self._pins:
+            if self._pins.add(key):
+                found = self._index.get(key)  # it may have been evicted before it was pinned
+            elif not self._index.mark(key):
+                return None
+        return found.text if found else None
 
     def put(self, key: str, value: Any) -> None:
         """Keep a value; one without a JSON form is not kept."""
@@ -160,6 +172,7 @@ class Cache:
         if self._index.total()[1] > self.max_bytes:
             self.prune(self.max_bytes)
         self._index.close()
+        self._pins.remove()
         self._session.remove()
 
     def info(self) -> dict[str, Any]:
@@ -174,12 +187,19 @@ class Cache:
         Returns the bytes freed.
         """
         self.flush()
+        with self._pins.evicting():
+            return self._evict(max_bytes)
+
+    def _evict(self, max_bytes: int) -> int:
         before, protected = self._disk_bytes(), self._oldest_session()
+        pinned = self._pins.all()
         rows = [(key, set(codec.files_in(text)), last_used) for key, text, last_used in self._index.oldest_first()]
         users, excess, doomed = Counter(name for _, names, _ in rows for name in names), before - max_bytes, list[str]()
         for key, names, last_used in rows:
             if excess <= 0 or last_used >= protected:
                 break
+            if key in pinned:
+                continue
             doomed.append(key)
             users.subtract(names)
             excess -= sum(_size(self._path_of(name)) for name in names if not users[name])

@@ -133,6 +133,7 @@ class _Run:
         try:
             if is_target:
                 self._publish(id)
+            self._warn(self.graph.steps[id])
             self._tell_of(self.graph.steps[id])
             self.outcomes[id] = FROM_CACHE
             self.around.emitter.emit(ev.NodeFinished(node=id, state="cached", seconds=0.0))
@@ -146,6 +147,7 @@ class _Run:
         else:
             started = time.perf_counter()
             self.around.emitter.emit(ev.NodeStarted(node=step.id, node_type=step.type.name))
+            self._warn(step)
             try:
                 self.values[step.id] = self._result(step)
                 if is_target:
@@ -219,6 +221,10 @@ class _Run:
 
     def _reporter(self, step: Step) -> NodeReporter:
         return NodeReporter(self.around.emitter, step.id, self.around.publisher.keep_preview)
+
+    def _warn(self, step: Step) -> None:
+        for text in step.told:
+            self._reporter(step).message(text, "warning")
 
     def _tell_of(self, step: Step) -> None:
         """Show the curve and the pictures of a node whose result is at hand; a run that goes on has shown them already."""

@@ -84,7 +84,7 @@ def dependencies(workflow: Workflow) -> "nx.DiGraph[str]":
 
 
 def compute_keys(graph: Graph, files: OutsideFiles, carried: Mapping[str, Any]) -> None:
-    """Fill in every step's fingerprint and key; `carried` is what saved files carry, the document and the versions.
+    """Fill in every step's fingerprint, warnings and key; `carried` is what saved files carry, the document and the versions.
 
     Raises WorkflowError naming all outside files that cannot be read.
     """
@@ -95,6 +95,7 @@ def compute_keys(graph: Graph, files: OutsideFiles, carried: Mapping[str, Any]) 
             step.fingerprint = step.node.fingerprint(files) if step.node else None
         except (OSError, ValueError) as error:
             problems.append(problem_of(error, step))
+        step.told, files.told = files.told, []
         step.key = _digest(_identity(step, graph, document))
         if continued := step.type.cls.continues:
             step.stem = _digest(_identity(step, graph, document, without=continued))

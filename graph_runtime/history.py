@@ -11,7 +11,9 @@ from graph_runtime.context import FileStore, Level, Reporter
 
 FILE = "told.jsonl"
 MOST = 2_000
-"""So many entries are told again of a result from the cache; of more, evenly chosen ones."""
+"""So many entries with the same names are kept; of more, evenly chosen ones."""
+TOLD, SHOWN = 200, 50
+"""So many of them, and so many pictures, are told of a result from the cache: a run may take hundreds of such."""
 
 
 class History:
@@ -69,21 +71,28 @@ def _keep_for(key: str, folder: Path, store: FileStore) -> None:
     entries = [entry for entry in _entries(folder / FILE) if "step" in entry]
     if not entries:
         return
-    thinned = entries[:: math.ceil(len(entries) / MOST)]
-    last = entries[-1:] if thinned[-1] is not entries[-1] else []
     pictures = [entry for entry in entries if "picture" in entry and Path(entry["picture"]).is_file()]
-    chosen = [entry for entry in [*thinned, *last] if "values" in entry]
-    text = "".join(json.dumps(entry) + "\n" for entry in sorted([*chosen, *pictures], key=lambda entry: entry["step"]))
+    numbers = [entry for entry in entries if "values" in entry]
+    text = "".join(json.dumps(entry) + "\n" for entry in _thinned([*numbers, *pictures], MOST, len(pictures)))
     told = store.add_file(".jsonl", lambda path: path.write_text(text, encoding="utf-8"))
     store.keep_item(_item(key), {"told": told, "pictures": [Path(entry["picture"]) for entry in pictures]})
 
 
 def tell_of(key: str, store: FileStore, reporter: Reporter) -> None:
-    """Tell what was kept with a result."""
+    """Tell what was kept with a result, of long histories evenly chosen steps."""
     found = store.find_item(_item(key))
     if found:
         with contextlib.suppress(OSError):
-            tell(_entries(found["told"]), reporter)
+            tell(_thinned(_entries(found["told"]), TOLD, SHOWN), reporter)
+
+
+def take_up(key: str, store: FileStore, folder: Path) -> None:
+    """Let the node whose progress lies in `folder` go on from a state whose history was kept under `key`."""
+    if found := store.find_item(_item(key)):
+        with contextlib.suppress(OSError):
+            heard = [entry for entry in _entries(folder / FILE) if "run" in entry]
+            lines = [json.dumps(entry) + "\n" for entry in [*heard, *_entries(found["told"])]]
+            (folder / FILE).write_text("".join(lines), encoding="utf-8")
 
 
 def tell(entries: Iterable[dict[str, Any]], reporter: Reporter) -> None:
@@ -93,6 +102,18 @@ def tell(entries: Iterable[dict[str, Any]], reporter: Reporter) -> None:
             reporter.metric(entry["step"], entry["values"], earlier=True)
         elif "picture" in entry and Path(entry["picture"]).is_file():
             reporter.preview(entry["step"], Path(entry["picture"]), earlier=True)
+
+
+def _thinned(entries: Iterable[dict[str, Any]], numbers: int, pictures: int) -> list[dict[str, Any]]:
+    """Return, by step, so many evenly chosen entries with the same names of numbers, so many pictures, and the last of each."""
+    kinds: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for entry in entries:
+        kinds.setdefault(tuple(entry.get("values", ())), []).append(entry)
+    chosen: list[dict[str, Any]] = []
+    for names, same in kinds.items():
+        every = math.ceil(len(same) / max(1, numbers if names else pictures))
+        chosen += [entry for place, entry in enumerate(same, 1) if place % every == 1 % every or place == len(same)]
+    return sorted(chosen, key=lambda entry: entry["step"])
 
 
 def _item(key: str) -> str:

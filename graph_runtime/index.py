@@ -33,6 +33,13 @@ PRAGMA user_version = {VERSION};
 TEXT = "CASE text WHEN '' THEN (SELECT text FROM texts WHERE texts.key = entries.key) ELSE text END"
 
 
+class Found(NamedTuple):
+    """The text of a stored value, and when it was used last."""
+
+    text: str
+    last_used: float
+
+
 class Entry(NamedTuple):
     """One stored value: JSON text, and the bytes of the files it needs."""
 
@@ -97,17 +104,14 @@ class Index:
                 db.executescript(f"BEGIN IMMEDIATE; {MOVE} COMMIT;")
         return db
 
-    def get(self, key: str, since: float = 0.0) -> str | None:
-        """Return the text stored under `key`; a damaged row counts as absent.
-
-        One that was used last before `since` counts as used from now on, so that nobody evicts it between this and `write`.
-        """
+    def get(self, key: str) -> Found | None:
+        """Return the text stored under `key`; a damaged row counts as absent."""
         row = self._row(f"SELECT {TEXT}, seal, last_used FROM entries WHERE key = ?", key)
         if not row or not row[0] or row[1] != seal(key, row[0]):
             return None
-        return row[0] if row[2] >= since or self._still_there(key) else None
+        return Found(row[0], row[2])
 
-    def _still_there(self, key: str) -> bool:
+    def mark(self, key: str) -> bool:
         """Mark an entry as used; False when it has been evicted meanwhile."""
         try:
             with self._transaction():

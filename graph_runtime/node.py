@@ -48,6 +48,9 @@ PATH_FORMATS = frozenset({"workspace-folder", "workspace-file", "model"})
 class OutsideFiles(Protocol):
     """What a fingerprint may ask about files outside the cache; each answer also tells the run where that content lies."""
 
+    told: list[str]
+    """Warnings of what was found that change no result: every run that needs the node tells them, and no key holds them."""
+
     def digest_file(self, path: str) -> str:
         """Return the sha256 of one file of the workspace."""
         ...

@@ -9,7 +9,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import NamedTuple
 
-from graph_runtime.reading import Stamp, digest_file, digest_of, open_regular, stamp_from, stamp_of
+from graph_runtime.reading import Stamp, digest_file, digest_of, is_settled, open_regular, stamp_from, stamp_of
 
 GLANCE_SECONDS = 1.0
 
@@ -51,22 +51,25 @@ class Content:
         return stamps | {folder: self._stamp(folder) for folder in self._listed()}
 
     def compare(self, stamps: dict[Path, Stamp]) -> None:
-        """Raise ContentChanged when something has been written or replaced since `stamps` were taken.
+        """Raise ContentChanged when something has another content than when `stamps` were taken.
 
-        A file that only got another name or other permissions is read again, a folder looked through again.
+        A file of which only the times, the names or the permissions changed, or that an equal one replaced, is read again; a
+        folder is looked through again.
         """
         for path, before in stamps.items():
             now = self._stamp(path)
             if now == before:
                 continue
+            settled = is_settled(now)  # asked before the file is read: what is written meanwhile must show
             known = self.files.get(path)
             if known is None:
                 if now[:2] != before[:2]:
                     raise ContentChanged(path, self.place)
                 self._listed()
-            elif now[:4] != before[:4] or not _holds(path, known):
+            elif now.size != before.size or not _holds(path, known):
                 raise ContentChanged(path, self.place)
-            stamps[path] = now
+            if settled:
+                stamps[path] = now
 
     def _confirmed(self, path: Path, known: Known) -> Stamp:
         stamp = self._stamp(path)
@@ -133,18 +136,19 @@ class Watch:
             if content is None:
                 yield file
                 return
-            begun = _confirmed(file, content, path)
+            begun = _confirmed(file, content, path, content.files[path].stamp)
             try:
                 yield file
             finally:
-                if stamp_from(os.fstat(file.fileno()))[:4] != begun[:4]:
-                    raise ContentChanged(path, content.place)
+                _confirmed(file, content, path, begun)
 
 
-def _confirmed(file: BufferedReader, content: Content, path: Path) -> Stamp:
-    known, stamp = content.files[path], stamp_from(os.fstat(file.fileno()))
-    if stamp != known.stamp:
-        if digest_of(file) != known.digest:
+def _confirmed(file: BufferedReader, content: Content, path: Path, trusted: Stamp | None) -> Stamp:
+    """Return the stamp of an open file, which is read when it is not the trusted one; raise ContentChanged for other content."""
+    stamp = stamp_from(os.fstat(file.fileno()))
+    if stamp != trusted:
+        file.seek(0)
+        if digest_of(file) != content.files[path].digest:
             raise ContentChanged(path, content.place)
         file.seek(0)
     return stamp

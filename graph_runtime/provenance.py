@@ -1,6 +1,7 @@
 """What every artifact carries: the workflow that made it, digests of its inputs, library versions."""
 
 import json
+import os
 import pickletools
 import platform
 import re
@@ -16,6 +17,7 @@ from typing import Any
 
 from graph_runtime.context import METADATA_KEY
 from graph_runtime.node import NodeType
+from graph_runtime.reading import open_regular
 from graph_runtime.workflow import NodeEntry, Workflow
 
 MAX_HEADER = 24 * 2**20
@@ -61,7 +63,7 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
 
     Raises ValueError when the file is not what its name says.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         start = file.read(8)
         text = None
         if start == b"\x89PNG\r\n\x1a\n":
@@ -82,8 +84,8 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
 
 def safetensors_header(path: Path) -> dict[str, Any]:
     """Return the JSON header of a safetensors file; raise ValueError when it has none."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 2 <= length <= min(size - 8, MAX_HEADER):
@@ -106,7 +108,7 @@ def safetensors_metadata(path: Path) -> dict[str, str]:
 def _text_in_pickle(path: Path, key: str) -> str | None:
     """Return the text that follows a key in a PyTorch file, read from the opcodes of its pickle: nothing is executed."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             pickled = archive.getinfo("archive/data.pkl")
             opcodes = pickletools.genops(archive.read(pickled) if pickled.file_size <= MAX_HEADER else b"")
             texts = [argument for opcode, argument, _ in islice(opcodes, MAX_OPCODES) if "UNICODE" in opcode.name]
@@ -117,7 +119,7 @@ def _text_in_pickle(path: Path, key: str) -> str | None:
 
 def _png_text(path: Path, wanted: str) -> str | None:
     """Return the first text under a keyword in a PNG (tEXt, zTXt and iTXt of the PNG specification, 11.3.4)."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         file.seek(8)
         while len(head := file.read(8)) == 8:
             length, kind = struct.unpack(">I4s", head)

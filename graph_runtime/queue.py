@@ -66,6 +66,11 @@ class RunStateError(Exception):
         self.remedy = remedy
 
 
+def read_document(text: str) -> Workflow:
+    """Return a run's document; a large one takes a second."""
+    return workflow_from_json(json.loads(text), "the run's workflow")
+
+
 class RunQueue:
     """Rows of runs; every change is one transaction."""
 
@@ -186,10 +191,14 @@ class RunQueue:
 
     def document(self, id: str) -> Workflow:
         """Return a run's document; raise KeyError when there is no such run."""
+        return read_document(self.document_text(id))
+
+    def document_text(self, id: str) -> str:
+        """Return a run's document as it is stored, for `read_document`; raise KeyError when there is no such run."""
         rows = self._rows("SELECT document FROM runs WHERE id = ?", id)
         if not rows:
             raise KeyError(id)
-        return workflow_from_json(json.loads(rows[0][0]), "the run's workflow")
+        return rows[0][0]
 
     def running(self) -> list[Run]:
         """Return what runs, what has run longest first."""

@@ -18,15 +18,26 @@ MOMENT_SECONDS = 60.0
 @contextmanager
 def staging(output: Path) -> Generator[Path]:
     """Make a folder on the file system of `output`, so that what is whole moves to its place in one step."""
-    folder = Path(tempfile.mkdtemp(dir=output, prefix=PREFIX))
-    lock = FileLock(folder / LOCK)
-    lock.acquire()
-    (inner := folder / "files").mkdir()
+    folder, lock = _locked_folder(output)
     try:
+        (inner := folder / "files").mkdir()
         yield inner
     finally:
         lock.remove()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _locked_folder(output: Path) -> tuple[Path, FileLock]:
+    """Make a folder and lock it; another one when a sweep has come between and takes it for a dead process's."""
+    while True:
+        folder = Path(tempfile.mkdtemp(dir=output, prefix=PREFIX))
+        lock = FileLock(folder / LOCK)
+        try:
+            if lock.acquire():
+                return folder, lock
+        except FileNotFoundError:
+            if not output.is_dir():
+                raise
 
 
 def sweep(output: Path) -> None:

@@ -26,6 +26,8 @@ class Step:
     node: Node | None = None
     """The node; None when a field arrives on a wire, so that it can only be made when it runs."""
     fingerprint: Json = None
+    told: list[str] = field(default_factory=list[str])
+    """What the fingerprint warns of."""
     key: str = ""
     stem: str = ""
     """The key without what the node `continues`; empty when there is nothing of the kind."""

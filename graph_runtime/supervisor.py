@@ -156,6 +156,10 @@ class Supervisor:
         """Return what a run runs; raise KeyError when there is no such run."""
         return self._queue.document(id)
 
+    def document_text(self, id: str) -> str:
+        """Return what a run runs as it is stored; raise KeyError when there is no such run."""
+        return self._queue.document_text(id)
+
     async def events(self, id: str, after: int = -1) -> list[str]:
         """Return the JSON of a run's events with `seq` > `after`, in order, up to the last one that listeners have heard.
 

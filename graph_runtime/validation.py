@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from graph_runtime.discovery import Palette
-from graph_runtime.errors import Problem, Suggestions
+from graph_runtime.errors import Problem, Suggestions, WorkflowError
 from graph_runtime.graph import build_graph, dependencies, problem_of
 from graph_runtime.modes import refused_bypasses
 from graph_runtime.node import Node, NodeType, Socket, accepts, type_name
@@ -53,7 +53,11 @@ def validate(workflow: Workflow, palette: Palette, workspace: Workspace) -> list
 
 def _graph_problems(workflow: Workflow, types: Mapping[str, NodeType]) -> Iterator[Problem]:
     """Yield what nodes themselves know to be wrong, and bypassed nodes that can hand nothing on."""
-    graph = build_graph(workflow, types)
+    try:
+        graph = build_graph(workflow, types)
+    except WorkflowError as error:  # fields that are whole only with what a muted node would have sent
+        yield from error.problems
+        return
     yield from refused_bypasses(workflow, graph.left_out)
     for step in graph.steps.values():
         if step.node:

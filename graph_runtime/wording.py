@@ -5,6 +5,7 @@ from typing import Any
 
 WHOLE = "a whole number is needed, and {shown} is none."
 NUMBER = "a number is needed, and {shown} is none."
+FINITE = "a finite number is needed, not {shown}."
 SWITCH = "true or false is needed, and {shown} is neither."
 TEXT = "a text is needed, and {shown} is none."
 SENTENCES: Mapping[str, str] = {
@@ -14,7 +15,7 @@ SENTENCES: Mapping[str, str] = {
     "int_parsing_size": "{shown} is too large.",
     "float_parsing": NUMBER,
     "float_type": NUMBER,
-    "finite_number": NUMBER,
+    "finite_number": FINITE,
     "bool_parsing": SWITCH,
     "bool_type": SWITCH,
     "string_type": TEXT,
@@ -39,7 +40,7 @@ def readable(details: Any) -> str:
     kind = str(details["type"])
     shown = _shown(details["input"])
     if shown in ("'nan'", "nan") and kind.startswith(("less_than", "greater_than")):
-        return NUMBER.format(shown="nan")
+        return FINITE.format(shown="nan")
     if sentence := SENTENCES.get(kind):
         context = {name: _number(value) for name, value in dict(details.get("ctx") or {}).items()}
         return sentence.format(**context, shown=shown)

@@ -181,7 +181,7 @@ def _migrated(document: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _form_problem(details: Any) -> Problem:
-    place = [str(part) for part in details["loc"]]
+    place = [str(part) for part in details["loc"] if part != "[key]"]  # pydantic's word for a name, which stands before it
     node = place[1] if len(place) > 1 and place[0] == "nodes" else ""
     field = ".".join(place[2:] if node else place)
     return Problem(readable(details), node=node[:64], field=field[:120])

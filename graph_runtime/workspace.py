@@ -95,6 +95,7 @@ class OutsideReader:
         self._digest = digest
         self.located: dict[str, Path] = {}
         self.contents: dict[str, Content] = {}
+        self.told: list[str] = []
 
     def resolve(self, path: str) -> Path:
         """Return where a path lies: a link to a file by its own name, a repository of a Hugging Face cache by its files."""

@@ -8,9 +8,10 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
 from nodes.diffusion.adapters import AestheticGradient
-from nodes.diffusion.clip_folders import CLIP_FILES, check_clip_is_stored, clip_folders, clip_reference
+from nodes.diffusion.clip_folders import check_clip_is_stored, clip_folders, clip_reference
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import AestheticEmbedding, DiffusionModel
+from nodes.diffusion.weight_files import identifying
 
 
 class ApplyAestheticGradient(Node):
@@ -34,8 +35,9 @@ class ApplyAestheticGradient(Node):
     def fingerprint(self, files: OutsideFiles) -> Json:
         if not self.clip:
             return None
-        clip_folders(files.resolve(clip_reference(self.clip)))
-        return files.digest_folder(clip_reference(self.clip), CLIP_FILES)
+        folder = files.resolve(clip_reference(self.clip))
+        clip_folders(folder)
+        return files.digest_folder(clip_reference(self.clip), identifying(folder))
 
     def run(self, model: DiffusionModel, embedding: AestheticEmbedding, context: RunContext) -> DiffusionModel:
         if model.family == "sdxl":

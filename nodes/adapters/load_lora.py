@@ -46,7 +46,7 @@ class LoadLoRA(Node):
             if within is None:
                 message = f"the folder {self.file!r} holds no {' or '.join(FOLDER_FILES)}."
                 raise InputError(message, field="file", remedy="Choose a LoRA's .safetensors file, or a folder of PEFT.")
-            path, reference = path / within, str(PurePath(self.file) / within)
+            path, reference = path / within, str(path / within)
         if not path.is_file():
             raise InputError(f"there is no file {self.file!r}.", field="file", remedy="Choose a LoRA's .safetensors file.")
         return {

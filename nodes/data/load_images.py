@@ -1,6 +1,6 @@
 """LoadImages."""
 
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import IO, Annotated, ClassVar
 
 from pydantic import Field
@@ -55,17 +55,19 @@ class LoadImages(Node):
         folder = files.resolve(self.folder)
         if not folder.is_dir():
             raise InputError(f"there is no folder {self.folder!r}.", field="folder")
-        found = read_folder(folder, lambda path: _is_inside(files, path))
+        found = read_folder(folder, files.resolve)
         left_out = left_out_told(found.left_out)
         if not found.pictures:
             kinds = ", ".join(sorted(readable_suffixes()))
             message = " ".join([f"{self.folder!r} holds no pictures.", *left_out])
             raise InputError(message, field="folder", remedy=f"Pictures end in {kinds}.")
         captions = read_captions(found)
+        for problem in captions.problems.values():
+            raise problem
+        files.told += [*left_out, *captions.told()]
         return {
             "pictures": {found.name(path): files.digest_file(str(path)) for path in found.pictures},
             "texts": dict[str, Json](captions.texts),
-            "warnings": list[Json]([*left_out, *captions.told()]),
         }
 
     def run(self, context: RunContext) -> ImageDataset:
@@ -73,8 +75,6 @@ class LoadImages(Node):
         found: dict[str, str] = context.fingerprint["pictures"]
         texts: dict[str, str] = context.fingerprint["texts"]
         pictures: list[Picture] = []
-        for text in context.fingerprint["warnings"]:
-            context.message(text, "warning")
         for number, (name, digest) in enumerate(found.items(), 1):
             try:
                 with context.open(digest) as file:
@@ -119,12 +119,3 @@ def _size(file: IO[bytes], name: str) -> tuple[int, int]:
     from nodes.diffusion.pictures import open_picture
 
     return open_picture(file, name=name).size
-
-
-def _is_inside(files: OutsideFiles, path: Path) -> bool:
-    """Whether a link leads to where the run may read."""
-    try:
-        files.resolve(str(path))
-    except ValueError:
-        return False
-    return True

@@ -26,6 +26,8 @@ class Captions:
     """The encoding that was guessed, by the path of the file below the folder."""
     notes: list[str] = field(default_factory=list[str])
     """What else to tell: sentences."""
+    problems: dict[str, InputError] = field(default_factory=dict[str, InputError])
+    """Why the file beside a picture cannot be read."""
 
     def told(self) -> list[str]:
         """Return all that a person should know of how they were read."""
@@ -33,7 +35,7 @@ class Captions:
 
 
 def read_captions(found: PictureFolder) -> Captions:
-    """Return captions from tables, then from files beside the pictures, which win."""
+    """Return captions from tables, then from files beside the pictures, which win; raise InputError for a table that is none."""
     captions = Captions()
     for table in found.texts:
         if table.name in TABLES:
@@ -45,8 +47,11 @@ def read_captions(found: PictureFolder) -> Captions:
         places = dict.fromkeys(place for name in _names(picture) if (place := _place(picture.with_name(name), beside)))
         if places:
             file, *others = places
-            captions.texts[found.name(picture)] = _read(file, found, captions).text.strip()
             captions.files[found.name(picture)] = file
+            try:
+                captions.texts[found.name(picture)] = _read(file, found, captions).text.strip()
+            except InputError as error:
+                captions.problems[found.name(picture)] = error
             second += [found.name(other) for other in others]
             alone -= places.keys()
     if second:
@@ -68,7 +73,11 @@ def _place(wanted: Path, beside: dict[Path, Path]) -> Path | None:
 
 
 def _read(file: Path, found: PictureFolder, captions: Captions) -> TextFile:
-    read = read_text(file, field="folder", read=found.read)
+    try:
+        read = read_text(file, field="folder", read=found.read)
+    except OSError as error:
+        remedy = "Change its permissions, or move it elsewhere."
+        raise InputError(f"{file.name} cannot be read: {error.strerror or error}.", field="folder", remedy=remedy) from None
     if read.guess:
         captions.guesses[found.name(file)] = read.guess
     return read

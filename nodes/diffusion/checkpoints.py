@@ -25,6 +25,10 @@ class Checkpoint:
         """Whether a training was interrupted here."""
         return bool(self._files())
 
+    def is_new(self) -> bool:
+        """Whether a training begins at its first step here."""
+        return not self._earlier and not self.begun()
+
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint: written beside it, flushed to the disk, renamed; no second copy is held in memory."""
         temporary = self._folder / "checkpoint.new"

@@ -11,8 +11,6 @@ from nodes.diffusion.values import DiffusionModel
 
 BUNDLED_CLIP = "loom-emoji"
 BUNDLED_FOLDER = Path(__file__).parent.parent / "models" / "loom_emoji"
-CLIP_FILES = (".json", ".txt", ".safetensors")
-"""What identifies a CLIP folder."""
 REMEDY = "Name the folder of a CLIP model of transformers, or one that holds image_encoder and feature_extractor."
 
 

@@ -14,6 +14,7 @@ from nodes.diffusion.layouts.single_files import is_single_file
 from nodes.diffusion.opening import open_regular
 from nodes.diffusion.safetensors_header import read_header
 from nodes.diffusion.values import Family, PredictionType
+from nodes.diffusion.weight_files import check_pickle, weight_files
 
 LAYOUT = "A diffusers folder has model_index.json and the folders unet, vae, text_encoder, tokenizer and scheduler."
 AGAIN = "Copy or download it again."
@@ -134,12 +135,6 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def weights_variant(part: Path) -> str | None:
-    """Return `fp16` for a folder that holds only `model.fp16.safetensors` or the like, None where plain names are."""
-    endings = [file.name.split(".")[1:-1] for file in sorted(part.glob("*.safetensors"))]
-    return endings[0][0].split("-")[0] if endings and all(endings) else None
-
-
 def read_as(path: Path, kind: type[Config]) -> Config:
     """Return what is needed of a JSON configuration; raise InputError naming what cannot be used."""
     try:
@@ -166,14 +161,17 @@ def side_of(unet: UNetConfig) -> int:
 
 
 def check_weights(part: Path) -> None:
-    """Raise InputError unless every weight file is a whole safetensors file."""
-    files = sorted(part.glob("*.safetensors"))
+    """Raise InputError unless every weight file is a whole safetensors file or a pickle of tensors alone."""
+    files = weight_files(part)
     if not files:
-        pickled = any(part.glob("*.bin")) or any(part.glob("*.ckpt"))
-        message = f"{part.name} holds only pickled weights (.bin)." if pickled else f"{part.name} holds no weights."
-        raise InputError(message, field="model", remedy="Save the model with safe_serialization=True.")
+        remedy = "Copy its .safetensors or .bin files there."
+        raise InputError(f"{part.name} holds no weights.", field="model", remedy=remedy)
     for file in files:
-        check_whole(file)
+        try:
+            (check_pickle if file.suffix == ".bin" else check_whole)(file)
+        except OSError as error:
+            message = f"{part.name}/{file.name} cannot be read: {error.strerror}."
+            raise InputError(message, field="model", remedy=AGAIN) from None
 
 
 def check_whole(file: Path) -> None:

@@ -20,13 +20,15 @@ from transformers.utils import logging as transformers_logging
 from nodes.diffusion.devices import DTYPES, Precision
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.filled_channels import fill_channels
-from nodes.diffusion.folders import AGAIN, ModelFacts, inspect_folder, read_config, weights_variant
+from nodes.diffusion.folders import AGAIN, ModelFacts, inspect_folder, read_config
 from nodes.diffusion.layouts.descriptions import described
 from nodes.diffusion.layouts.reading import fill
 from nodes.diffusion.layouts.single_files import is_single_file
 from nodes.diffusion.opening import stamp_of
+from nodes.diffusion.pickled_parts import part_from_pickles
 from nodes.diffusion.randomness import seed_for
 from nodes.diffusion.values import DiffusionModel
+from nodes.diffusion.weight_files import is_pickled, weights_variant
 
 if TYPE_CHECKING:
     from nodes.diffusion.aesthetic import Aesthetic
@@ -160,7 +162,7 @@ def part_from_file(
 
 
 def load_part(cls: Any, folder: Path, device: torch.device, *, initial_seed: int | None = None, **dtype: torch.dtype) -> Any:
-    """Return one part of a model, frozen and in evaluation mode, from safetensors on this disk and nothing else.
+    """Return one part of a model, frozen and in evaluation mode, from weights on this disk and nothing else.
 
     With `initial_seed` no weights are read: they are drawn from it, as the part's library begins a training.
     """
@@ -169,7 +171,10 @@ def load_part(cls: Any, folder: Path, device: torch.device, *, initial_seed: int
     options = {"local_files_only": True, "use_safetensors": True, "variant": weights_variant(folder)}
     report = {"output_loading_info": True, "ignore_mismatched_sizes": True}
     with _damage_named(folder.name):
-        module, found = cls.from_pretrained(folder, **options, **report, **dtype)
+        if is_pickled(folder):
+            module, found = part_from_pickles(cls, folder, **dtype)
+        else:
+            module, found = cls.from_pretrained(folder, **options, **report, **dtype)
     # the libraries would fill such weights with random numbers
     missing = sorted(found["missing_keys"]) + sorted(name for name, _, _ in found["mismatched_keys"])
     if missing:

@@ -4,13 +4,13 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import AliasChoices, BaseModel, Field
+from pydantic import AliasChoices, BaseModel, Field, PrivateAttr
 from torch import Tensor
 
 from nodes.diffusion.adapters import ENCODERS
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.lora_deltas import Leaves, rank_of
-from nodes.diffusion.name_patterns import is_plain, name_pattern
+from nodes.diffusion.name_patterns import TooMuchWork, Work, is_plain, name_pattern
 from nodes.diffusion.opening import read_regular
 
 PARTS = {"unet": "unet", **ENCODERS}
@@ -18,6 +18,7 @@ PARTS = {"unet": "unet", **ENCODERS}
 MOST_PATTERNS = 4096
 MOST_WILD = 500
 """Characters of all patterns that are more than a name."""
+REMEDY = "Save it with alpha beside its tensors (kohya), or with names of layers as patterns."
 
 
 class PeftConfig(BaseModel):
@@ -28,6 +29,7 @@ class PeftConfig(BaseModel):
     r: float | None = None
     rank_pattern: dict[str, float] = Field(default_factory=dict)
     use_rslora: bool = False
+    _work: Work = PrivateAttr(default_factory=Work)
 
     @classmethod
     def by_part(cls, name: str, metadata: str | None, config: Path | None) -> dict[str, "PeftConfig"]:
@@ -37,7 +39,10 @@ class PeftConfig(BaseModel):
         except (ValueError, RecursionError):
             message = f"the LoRA configuration of {name} cannot be read."
             raise InputError(message, field="file", remedy="Save it again with diffusers or PEFT.") from None
-        return {part: config.checked() for part, config in found.items()}
+        work = Work()
+        for settings in found.values():
+            settings._work = work
+        return {part: settings.checked() for part, settings in found.items()}
 
     @classmethod
     def _by_part(cls, metadata: str | None, config: Path | None) -> dict[str, "PeftConfig"]:
@@ -47,31 +52,35 @@ class PeftConfig(BaseModel):
 
     def checked(self) -> "PeftConfig":
         """Return it; raise InputError for patterns that cannot be matched in good time."""
-        remedy = "Save it with alpha beside its tensors (kohya), or with names of layers as patterns."
         for patterns in (self.alpha_pattern, self.rank_pattern):
             if len(patterns) > MOST_PATTERNS or sum(len(pattern) for pattern in patterns if not is_plain(pattern)) > MOST_WILD:
                 message = f"the LoRA's configuration holds {len(patterns)} patterns of names, too many or too long ones."
-                raise InputError(message, field="file", remedy=remedy)
+                raise InputError(message, field="file", remedy=REMEDY)
             for pattern in patterns:
                 try:
                     name_pattern(pattern)
                 except ValueError:
                     message = f"the LoRA's configuration holds {pattern[:80]!r}, which is no pattern of names that is known."
-                    raise InputError(message, field="file", remedy=remedy) from None
+                    raise InputError(message, field="file", remedy=REMEDY) from None
         return self
 
     def scale(self, layer: str, rank: float) -> float:
         """Return what a layer's product of this rank, 0 for whole factors, is multiplied by."""
-        rank = rank or _matching(self.rank_pattern, layer, self.r) or 1
-        alpha = _matching(self.alpha_pattern, layer, self.alpha)
+        rank = rank or self._matching(self.rank_pattern, layer, self.r) or 1
+        alpha = self._matching(self.alpha_pattern, layer, self.alpha)
         return (rank if alpha is None else alpha) / (rank**0.5 if self.use_rslora else rank)
 
-
-def _matching(patterns: Mapping[str, float], layer: str, default: float | None) -> float | None:
-    """The value of the first pattern that matches a layer's name or the end of it, as PEFT matches them."""
-    names = (layer, f"text_model.{layer}")  # layers of text encoders are named without it here
-    found = (value for pattern, value in patterns.items() if any(name_pattern(pattern)(name) for name in names))
-    return next(found, default)
+    def _matching(self, patterns: Mapping[str, float], layer: str, default: float | None) -> float | None:
+        """The value of the first pattern that matches a layer's name or the end of it, as PEFT matches them."""
+        names = (layer, f"text_model.{layer}")  # layers of text encoders are named without it here
+        try:
+            for pattern, value in patterns.items():
+                if any(name_pattern(pattern)(name, self._work) for name in names):
+                    return value
+            return default
+        except TooMuchWork:
+            message = "the patterns of names in the LoRA's configuration take too long to match."
+            raise InputError(message, field="file", remedy=REMEDY) from None
 
 
 def _within(settings: object, part: str) -> dict[str, object]:

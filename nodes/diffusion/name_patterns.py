@@ -1,15 +1,16 @@
 """Patterns of layer names from files, matched in bounded time: a regular expression of Python's can be made to run for years.
 
 Known are letters, `.`, `\\d \\w \\s`, escaped signs, `[a-z]`, groups, `|`, `* + ?`, `^` and `$`: what people write. A name
-is followed by the set of places that a pattern may have reached in it, so nothing is tried twice.
+is followed by the set of places that a pattern may have reached in it, so nothing is tried twice; and all that is done for
+the patterns of one file is counted.
 """
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 
 Places = frozenset[int]
-Matcher = Callable[[str, Places], Places]
 
 ONE = r"\\[dDwWsS]|\\[^\w\s]|\[\^?(?:\\[dws]|\w-\w|[\w.])+-?\]|[^\\\[\](){}|*+?^$]"
 """What matches one character."""
@@ -17,6 +18,35 @@ LITERAL = re.compile(r"(?:\\?\.|[\w-])*")
 TOKEN = re.compile(rf"{ONE}|\(\?:|[()|*+?^$]")
 LONGEST = 1000
 DEEPEST = 5
+MOST_WORK = 10_000_000
+"""About five seconds. A pattern of a name takes 1 for each name that it is tried on; others take up to some hundred."""
+
+
+class TooMuchWork(ValueError):
+    """What is left of the work does not suffice."""
+
+
+@dataclass
+class Work:
+    """What may still be done for the patterns of one file: places looked at."""
+
+    left: int = MOST_WORK
+
+    def take(self, places: int) -> None:
+        self.left -= places
+        if self.left < 0:
+            raise TooMuchWork
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A name that a pattern is tried on."""
+
+    name: str
+    work: Work
+
+
+Matcher = Callable[[Tried, Places], Places]
 
 
 def is_plain(pattern: str) -> bool:
@@ -25,19 +55,35 @@ def is_plain(pattern: str) -> bool:
 
 
 @lru_cache(maxsize=8192)
-def name_pattern(pattern: str) -> Callable[[str], bool]:
-    """Return whether a name, or the end of it behind a dot, matches, as PEFT asks it; ValueError for what is not known."""
+def name_pattern(pattern: str) -> Callable[[str, Work], bool]:
+    """Return whether a name, or the end of it behind a dot, matches, as PEFT asks it; ValueError for what is not known.
+
+    Asking raises TooMuchWork when the work that is passed does not suffice.
+    """
     tokens = TOKEN.findall(pattern)
     if "".join(tokens) != pattern or len(pattern) > LONGEST:
         raise ValueError(pattern)
+    if is_plain(pattern):
+        return _plain(re.compile(pattern), len(tokens))
     parser = _Parser(tokens)
     reached = parser.alternatives(0)
     if parser.tokens:
         raise ValueError(pattern)
 
-    def matches(name: str) -> bool:
+    def matches(name: str, work: Work) -> bool:
         starts = frozenset([0, *(place + 1 for place, letter in enumerate(name) if letter == ".")])
-        return len(name) in reached(name, starts)
+        return len(name) in reached(Tried(name, work), starts)
+
+    return matches
+
+
+def _plain(compiled: re.Pattern[str], count: int) -> Callable[[str, Work], bool]:
+    """All that matches has the same length, so there is one place to look at."""
+
+    def matches(name: str, work: Work) -> bool:
+        work.take(1)
+        start = len(name) - count
+        return (start == 0 or (start > 0 and name[start - 1] == ".")) and compiled.match(name, start) is not None
 
     return matches
 
@@ -55,16 +101,18 @@ class _Parser:
         while self.tokens[:1] == ["|"]:
             self.tokens.pop(0)
             choices.append(self._sequence(depth))
-        return lambda name, places: frozenset().union(*(choice(name, places) for choice in choices))
+        return lambda tried, places: frozenset().union(*(choice(tried, places) for choice in choices))
 
     def _sequence(self, depth: int) -> Matcher:
         pieces: list[Matcher] = []
         while self.tokens and self.tokens[0] not in ("|", ")"):
             pieces.append(self._quantified(self._run() or self._atom(depth)))
 
-        def follow(name: str, places: Places) -> Places:
+        def follow(tried: Tried, places: Places) -> Places:
+            tried.work.take(1 + len(places))
             for piece in pieces:
-                places = piece(name, places)
+                places = piece(tried, places)
+                tried.work.take(1 + len(places))
             return places
 
         return follow
@@ -80,9 +128,9 @@ class _Parser:
     def _atom(self, depth: int) -> Matcher:
         token = self.tokens.pop(0)
         if token == "^":
-            return lambda name, places: places & {0}
+            return lambda _, places: places & {0}
         if token == "$":
-            return lambda name, places: places & {len(name)}
+            return lambda tried, places: places & {len(tried.name)}
         if token not in ("(", "(?:"):
             raise ValueError(token)
         inner = self.alternatives(depth + 1)
@@ -98,10 +146,10 @@ class _Parser:
         if self.tokens[:1] == ["?"]:  # lazy: matches the same names
             self.tokens.pop(0)
         if quantifier == "?":
-            return lambda name, places: places | piece(name, places)
+            return lambda tried, places: places | piece(tried, places)
         if quantifier == "*":
-            return lambda name, places: _repeated(piece, name, places)
-        return lambda name, places: _repeated(piece, name, piece(name, places))
+            return lambda tried, places: _repeated(piece, tried, places)
+        return lambda tried, places: _repeated(piece, tried, piece(tried, places))
 
 
 def _characters(expression: str, count: int) -> Matcher:
@@ -109,12 +157,18 @@ def _characters(expression: str, count: int) -> Matcher:
         compiled = re.compile(expression)
     except re.error as error:
         raise ValueError(expression) from error
-    return lambda name, places: frozenset(place + count for place in places if compiled.match(name, place))
+
+    def follow(tried: Tried, places: Places) -> Places:
+        tried.work.take(len(places))
+        return frozenset(place + count for place in places if compiled.match(tried.name, place))
+
+    return follow
 
 
-def _repeated(piece: Matcher, name: str, places: Places) -> Places:
+def _repeated(piece: Matcher, tried: Tried, places: Places) -> Places:
     seen = new = places
     while new:
-        new = piece(name, new) - seen
+        new = piece(tried, new) - seen
         seen |= new
+        tried.work.take(1 + len(new))
     return seen

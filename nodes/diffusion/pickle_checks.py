@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from math import prod
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 from nodes.diffusion.opening import open_regular
 
@@ -19,6 +19,14 @@ ZIP = b"PK\x03\x04"
 MAX_PICKLE = 64 * 2**20
 MAX_OPCODES = 2_000_000
 """A whole model with its optimizer has some hundred thousand."""
+MAX_NUMBER = 2**256
+"""Of plain data, the state of a random generator is the longest; arithmetic with longer numbers takes long."""
+LARGE_NUMBER = 2**60
+MAX_LARGE = 1000
+"""Numbers this large can be chosen so that a dictionary looks through all of its keys for each."""
+MAX_SIDE = 2**48
+MAX_DIMENSIONS = 64
+"""More has no tensor of torch."""
 MAX_EXPANSION = 4
 """Archives are written uncompressed; of those that were packed again, real weights hardly shrink."""
 FREE_BYTES = 16 * 2**20
@@ -27,6 +35,7 @@ ENTRY_BYTES = 64
 LEGACY_PICKLES = 5
 """Magic number, protocol, system, content, and the order of the storages."""
 FORBIDDEN = frozenset({"BYTEARRAY8", "NEXT_BUFFER", "READONLY_BUFFER", "FRAME", "INST", "OBJ", "EXT1", "EXT2", "EXT4"})
+TUPLES = (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3)
 ITEM_BYTES = {
     "Double": 8, "Float": 4, "Half": 2, "BFloat16": 2, "Long": 8, "Int": 4, "Short": 2, "Char": 1, "Byte": 1, "Bool": 1,
     "ComplexDouble": 16, "ComplexFloat": 8, "Untyped": 1,
@@ -89,9 +98,12 @@ def _look_into_legacy(file: IO[bytes], size: int) -> None:
 
 def _check_opcodes(file: IO[bytes]) -> None:
     """Refuse what would already cost much, or do something, while a pickle is taken apart."""
+    large = 0
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-        far = "PUT" in opcode.name and isinstance(argument, int) and argument > count
-        if count > MAX_OPCODES or opcode.name in FORBIDDEN or far:
+        number = abs(argument) if isinstance(argument, int) else 0
+        large += number >= LARGE_NUMBER
+        far = "PUT" in opcode.name and number > count
+        if count > MAX_OPCODES or opcode.name in FORBIDDEN or far or number >= MAX_NUMBER or large > MAX_LARGE:
             raise Refused("its pickle is not one of tensors")
 
 
@@ -116,8 +128,30 @@ class _Storage(_Type):
         self.bytes = size
 
 
-class _Look(pickle.Unpickler):
+class _Tuple(tuple[Any, ...]):
+    """A tuple that is no key: hashing one that holds another twice, and that one a third twice, takes for ever."""
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+
+def _made_no_key(load: Callable[[Any], None]) -> Callable[[Any], None]:
+    def load_tuple(look: Any) -> None:
+        load(look)
+        look.stack[-1] = _Tuple(look.stack[-1])
+
+    return load_tuple
+
+
+_Python: Any = pickle._Unpickler  # pyright: ignore # of the two it is the one that lets tuples be made otherwise
+
+
+class _Look(_Python):
     """Reads a pickle, each storage and tensor of it a stand-in, and refuses when they are larger than the file allows."""
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
+        **_Python.dispatch,
+        **{code[0]: _made_no_key(_Python.dispatch[code[0]]) for code in TUPLES},
+    }
 
     def __init__(self, content: bytes, stated: int, sizes: Mapping[str, int] | None) -> None:
         _check_opcodes(io.BytesIO(content))
@@ -165,6 +199,8 @@ class _Look(pickle.Unpickler):
         return self._sized(storage, shape, more[3].item_bytes)
 
     def _sized(self, storage: _Storage, shape: tuple[int, ...], item_bytes: int) -> _Stand:
+        if len(shape) > MAX_DIMENSIONS:
+            raise Refused("its tensors have no shape")
         size = prod(map(_natural, shape)) * item_bytes
         if size > storage.bytes:
             raise Refused("it repeats a few numbers as a large tensor")
@@ -195,6 +231,6 @@ class _Look(pickle.Unpickler):
 
 
 def _natural(number: Any) -> int:
-    if type(number) is not int or number < 0:
+    if type(number) is not int or not 0 <= number < MAX_SIDE:
         raise Refused("its tensors have no shape")
     return number

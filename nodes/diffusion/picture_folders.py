@@ -18,6 +18,8 @@ NO_PICTURES = frozenset({".csv", ".json", ".jsonl", ".md", ".npz", ".parquet", "
 MAX_REPEATS = 100
 """A folder `<repeats>_<name>` of a larger number is taken for a name, such as `2019_summer`."""
 REPEATS = re.compile(r"([0-9]+)_(.+)")
+Resolve = Callable[[str], Path]
+"""Returns where a path lies."""
 
 
 @dataclass
@@ -30,8 +32,6 @@ class PictureFolder:
     """Captions and tables of them."""
     left_out: dict[str, str] = field(default_factory=dict[str, str])
     """What looks like a picture or a caption and is not read: the reason, by the path below the folder."""
-    linked: set[Path] = field(default_factory=set[Path])
-    """Folders that links lead to: each is read by way of one link."""
     read: Callable[[Path], bytes] = read_regular
     """How captions are read."""
 
@@ -44,14 +44,14 @@ class PictureFolder:
         self.left_out[self.name(path).encode(errors="replace").decode()] = reason
 
 
-def read_folder(folder: Path, allowed: Callable[[Path], bool], read: Callable[[Path], bytes] = read_regular) -> PictureFolder:
+def read_folder(folder: Path, resolve: Resolve, read: Callable[[Path], bytes] = read_regular) -> PictureFolder:
     """Find the pictures and captions of a folder and of the folders inside it, in order; hidden ones do not count.
 
-    `allowed` says whether a link may be followed.
+    `resolve` raises ValueError for a link that may not be followed.
     """
     found = PictureFolder(folder, read=read)
     readable = readable_suffixes()
-    for path in _files(folder, found, allowed, (folder.resolve(),)):
+    for path in sorted(_files(folder, found, resolve)):
         suffix = path.suffix.lower()
         if not _is_text(found.name(path)) and suffix in (*readable, *CAPTIONS):
             found.leave_out(path, "its name is not text (UTF-8), so rename it")
@@ -64,8 +64,22 @@ def read_folder(folder: Path, allowed: Callable[[Path], bool], read: Callable[[P
     return found
 
 
-def _files(folder: Path, found: PictureFolder, allowed: Callable[[Path], bool], above: tuple[Path, ...]) -> Iterator[Path]:
-    """Yield the regular files, links followed where that is allowed and leads no way back."""
+def _files(folder: Path, found: PictureFolder, resolve: Resolve) -> Iterator[Path]:
+    """Yield the regular files, links followed where that is allowed: each folder once, rather by its own name than by a link.
+
+    Links that lead to each other would else never end, or take very long to.
+    """
+    entered, links = set[Path](), [folder]
+    for link in links:  # those inside the folders that are read come to the end
+        yield from _real_files(link, found, resolve, entered, links)
+
+
+def _real_files(folder: Path, found: PictureFolder, resolve: Resolve, entered: set[Path], links: list[Path]) -> Iterator[Path]:
+    """Yield the files of a folder and of those that lie in it; note its links to others."""
+    if (real := folder.resolve()) in entered:
+        found.leave_out(folder, "it leads to a folder whose pictures count already")
+        return
+    entered.add(real)
     try:
         inside = sorted(folder.iterdir())
     except PermissionError:
@@ -74,29 +88,25 @@ def _files(folder: Path, found: PictureFolder, allowed: Callable[[Path], bool], 
     for path in inside:
         if path.name.startswith("."):
             continue
-        if path.is_symlink() and not allowed(path):
+        if path.is_symlink() and not _is_allowed(path, resolve):
             found.leave_out(path, "it is a link out of the workspace")
         elif path.is_dir():
-            if reason := _no_way(path, found, above):
-                found.leave_out(path, reason)
+            if path.is_symlink():
+                links.append(path)
             else:
-                yield from _files(path, found, allowed, (*above, path.resolve()))
+                yield from _real_files(path, found, resolve, entered, links)
         elif path.is_file():
             yield path
         elif path.suffix.lower() in (*readable_suffixes(), *CAPTIONS) or path.is_symlink():
             found.leave_out(path, "it is no regular file, nor a link to one")
 
 
-def _no_way(path: Path, found: PictureFolder, above: tuple[Path, ...]) -> str:
-    """Why a folder is not entered: links that lead to each other would never end, or take very long to."""
-    real = path.resolve()
-    if real in above:
-        return "it is a link to a folder that it lies in"
-    if path.is_symlink():
-        if real in found.linked:
-            return "it is a link to a folder that another link leads to"
-        found.linked.add(real)
-    return ""
+def _is_allowed(link: Path, resolve: Resolve) -> bool:
+    try:
+        resolve(str(link))
+    except ValueError:
+        return False
+    return True
 
 
 def _is_text(name: str) -> bool:

@@ -14,12 +14,14 @@ from torch import Tensor
 from nodes.diffusion.adapters import ENCODERS
 from nodes.diffusion.clip_folders import has_text_projection
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.folders import Purpose, inspect_folder, read_config, weights_variant
+from nodes.diffusion.folders import Purpose, inspect_folder, read_config
 from nodes.diffusion.layouts.descriptions import described
 from nodes.diffusion.layouts.single_files import is_single_file
 from nodes.diffusion.loading import load_part, part_from_file
 from nodes.diffusion.opening import read_regular
+from nodes.diffusion.pickled_parts import pickled_weights
 from nodes.diffusion.values import DiffusionModel
+from nodes.diffusion.weight_files import files_read, is_pickled
 
 PARTS = {
     "unet": ("diffusers", "UNet2DConditionModel", "diffusion_pytorch_model"),
@@ -91,9 +93,9 @@ def part_tensors(model: DiffusionModel, place: Path, part: str) -> dict[str, Ten
         return part_from_file(_class_of(folder, part), place, part, cpu, moving_average=average).state_dict()
     if model.initial_seed is not None:
         return load_part(_class_of(folder, part), folder / part, cpu, initial_seed=model.initial_seed).state_dict()
-    variant = weights_variant(folder / part)
-    files = [file for file in sorted((folder / part).glob("*.safetensors")) if _is_variant(file, variant)]
-    return {name: tensor for file in files for name, tensor in load_file(file).items()}
+    if is_pickled(folder / part):
+        return pickled_weights(folder / part)
+    return {name: tensor for file in files_read(folder / part) for name, tensor in load_file(file).items()}
 
 
 def changed_tensors(own: Mapping[str, Tensor], part: str, changed: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
@@ -120,11 +122,6 @@ def _class_of(folder: Path, part: str) -> Any:
     if part == "text_encoder" and has_text_projection(folder / part):
         return transformers.CLIPTextModelWithProjection
     return getattr(diffusers if library == "diffusers" else transformers, name)
-
-
-def _is_variant(file: Path, variant: str | None) -> bool:
-    parts = file.name.split(".")
-    return (variant is None and len(parts) == 2) or (variant is not None and variant in "-".join(parts[1:-1]))
 
 
 def _json(value: Any) -> bytes:

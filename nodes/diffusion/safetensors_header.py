@@ -1,4 +1,7 @@
-"""The one place where a safetensors file's header is read; needs no torch."""
+"""Reading a safetensors file's header, for all nodes; needs no torch.
+
+`graph_runtime.provenance`, which may import no node, reads for itself the metadata that this program wrote.
+"""
 
 import json
 from pathlib import Path

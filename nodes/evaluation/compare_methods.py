@@ -7,9 +7,10 @@ from pydantic import AfterValidator
 
 from graph_runtime.context import Artifact, RunContext
 from graph_runtime.node import FileName, Json, ModelReference, Node, OutsideFiles, Prompt
-from nodes.diffusion.clip_folders import BUNDLED_CLIP, CLIP_FILES, clip_folders, clip_reference
+from nodes.diffusion.clip_folders import BUNDLED_CLIP, clip_folders, clip_reference
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import DiffusionModel, GeneratedImage, ImageDataset, ImageSet
+from nodes.diffusion.weight_files import identifying
 from nodes.evaluation.judge import Judge, checked_meanings, meanings
 from nodes.evaluation.method_facts import MethodFacts, method_facts
 from nodes.evaluation.report import html_report, markdown_report
@@ -36,8 +37,9 @@ class CompareMethods(Node):
     """For CLIP-T, what new words mean, one per line: `<fox>=fox`. A word in angle brackets that is not listed is left out."""
 
     def fingerprint(self, files: OutsideFiles) -> Json:
-        clip_folders(files.resolve(clip_reference(self.clip)))
-        return files.digest_folder(clip_reference(self.clip), CLIP_FILES)
+        folder = files.resolve(clip_reference(self.clip))
+        clip_folders(folder)
+        return files.digest_folder(clip_reference(self.clip), identifying(folder))
 
     def run(
         self,

@@ -12,6 +12,7 @@ from nodes.diffusion.layouts.single_files import is_single_file, read_single_fil
 from nodes.diffusion.merging.views import is_part
 from nodes.diffusion.safetensors_header import read_header
 from nodes.diffusion.values import DiffusionModel
+from nodes.diffusion.weight_files import files_read, pickled_parts
 
 METHODS = {
     "FineTune": "fine-tuning",
@@ -80,11 +81,14 @@ def saved_bytes(adapter: Adapter, folder: Path) -> int:
         if is_single_file(folder):
             shapes = read_single_file(folder).shapes
             return 2 * sum(math.prod(shape) for name, shape in shapes.items() if is_part(name, ("unet", "vae", "text_encoder")))
-        return 2 * sum(map(_numbers, folder.glob("*/*.safetensors")))
+        pickles = [file for part in pickled_parts(folder) for file in files_read(part)]
+        return 2 * sum(map(_numbers, (*folder.glob("*/*.safetensors"), *pickles)))
     return _numbers(adapter.weights) * (2 if isinstance(adapter, LowRankAdapter) else 4)
 
 
 def _numbers(file: Path) -> int:
-    """How many numbers a safetensors file holds, from its header alone."""
+    """How many numbers a file of weights holds, from its header alone."""
+    if file.suffix == ".bin":
+        return sum(math.prod(shape) for shape in read_single_file(file).shapes.values())
     header, _ = read_header(file)
     return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")

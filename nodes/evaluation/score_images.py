@@ -8,9 +8,10 @@ from pydantic import AfterValidator
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles, Prompt, Wired
-from nodes.diffusion.clip_folders import BUNDLED_CLIP, CLIP_FILES, clip_folders, clip_reference
+from nodes.diffusion.clip_folders import BUNDLED_CLIP, clip_folders, clip_reference
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import GeneratedImage, ImageDataset, ImageSet, ScoreRow, Scores
+from nodes.diffusion.weight_files import identifying
 from nodes.evaluation.judge import Judge, checked_meanings, meanings
 from nodes.evaluation.remembered import remembered
 
@@ -35,8 +36,9 @@ class ScoreImages(Node):
     """Compare pixels too: each row's pictures with the references, in order; numbers and sizes must agree."""
 
     def fingerprint(self, files: OutsideFiles) -> Json:
-        clip_folders(files.resolve(clip_reference(self.clip)))
-        return files.digest_folder(clip_reference(self.clip), CLIP_FILES)
+        folder = files.resolve(clip_reference(self.clip))
+        clip_folders(folder)
+        return files.digest_folder(clip_reference(self.clip), identifying(folder))
 
     def check(self, wired: Wired) -> None:
         if self.psnr and not wired["references"]:

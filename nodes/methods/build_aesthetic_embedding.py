@@ -5,9 +5,10 @@ from typing import Any, ClassVar
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles, Wired
-from nodes.diffusion.clip_folders import CLIP_FILES, REMEDY, check_clip_is_stored, clip_folders, clip_reference
+from nodes.diffusion.clip_folders import REMEDY, check_clip_is_stored, clip_folders, clip_reference
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import AestheticEmbedding, DiffusionModel, ImageDataset
+from nodes.diffusion.weight_files import identifying
 from nodes.methods.shown_pictures import embed_views
 
 
@@ -26,8 +27,9 @@ class BuildAestheticEmbedding(Node):
     def fingerprint(self, files: OutsideFiles) -> Json:
         if not self.clip:
             return None
-        clip_folders(files.resolve(clip_reference(self.clip)))
-        return files.digest_folder(clip_reference(self.clip), CLIP_FILES)
+        folder = files.resolve(clip_reference(self.clip))
+        clip_folders(folder)
+        return files.digest_folder(clip_reference(self.clip), identifying(folder))
 
     def check(self, wired: Wired) -> None:
         if not self.clip and not wired["model"]:

@@ -72,8 +72,9 @@ class InvertCLIP(DenoisingSettings, Node):
         loaded = load_variation(model, context.locate, device=device, precision=arithmetic)
         mean, task = self._task(loaded, settings_for(self, model), latents, files)
         before = task.loss_at_start(context.stop_if_asked)
-        context.metric(0, fixed_noise_loss=before)
         checkpoint = checkpoint_of(self, context, precision)
+        if checkpoint is None or checkpoint.is_new():  # a step before those that were told of would take their place
+            context.metric(0, fixed_noise_loss=before)
         report = _reporter(self, task, context)
         trained = train(task, {"image_embeds": task.vectors}, self, precision=precision, report=report, checkpoint=checkpoint)
         after = task.validation_loss(context.stop_if_asked)

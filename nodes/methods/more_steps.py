@@ -3,6 +3,7 @@
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from graph_runtime import history
 from graph_runtime.context import RunContext
 from nodes.diffusion.settings import TrainingSettings
 from nodes.methods.costs import Costs
@@ -28,12 +29,14 @@ def checkpoint_of(
     if not context.stem:
         return Checkpoint(context.progress_folder)
     key = f"training:{context.stem}:{precision}"
-    asked = context.find_item(f"{key}:{settings.continue_from}") if settings.continue_from else None
+    asked = context.find_item(_state(key, settings.continue_from)) if settings.continue_from else None
     kept: Kept | None = asked or context.find_item(key)
     earlier = None
     if kept and kept["steps"] < settings.max_steps and not Checkpoint(context.progress_folder).begun():
         earlier = kept["file"] if _leads_on(kept, settings) else None
         context.message(_told(kept, settings))
+        if earlier:
+            history.take_up(_state(key, kept["steps"]), context.store, context.progress_folder)
         if earlier and costs:
             costs.add(*kept["costs"])
     keep = partial(_keep, settings, context, key, kept, costs)
@@ -73,5 +76,12 @@ def _keep(
     spent = [costs.seconds, costs.peak_memory] if costs else [0.0, 0]
     found: Kept = {"steps": settings.max_steps, "file": file, "costs": spent}
     context.keep_item(key, found)
+    if fits and context.progress_folder:
+        history.keep_for(_state(key, settings.max_steps), context.progress_folder, context.store)
     if not steady:  # a longer training begun anew must not take its place
-        context.keep_item(f"{key}:{settings.max_steps}", found)
+        context.keep_item(_state(key, settings.max_steps), found)
+
+
+def _state(key: str, steps: int) -> str:
+    """What is known of the training after so many steps."""
+    return f"{key}:{steps}"

@@ -23,6 +23,7 @@ from nodes.diffusion.values import (
     LatentDataset,
 )
 from nodes.diffusion.variation_folders import VARIATION_PARTS, context_width, projection_width
+from nodes.diffusion.weight_files import identifying
 from nodes.methods.shown_pictures import embed_views
 from nodes.methods.training import check_vae, train_untrained
 
@@ -57,7 +58,7 @@ class TrainImageVariation(DenoisingSettings, Node):
         if not (folder / "image_encoder").is_dir() or not (folder / "feature_extractor").is_dir():
             remedy = "Name a folder that holds the folders image_encoder and feature_extractor."
             raise InputError(f"{self.clip!r} holds no CLIP image encoder.", field="clip", remedy=remedy)
-        return files.digest_folder(self.clip, (".json", ".safetensors"))
+        return files.digest_folder(self.clip, tuple(ending for ending in identifying(folder) if ending != ".txt"))
 
     def run(
         self, model: DiffusionModel, latents: LatentDataset, images: ImageDataset, context: RunContext

@@ -9,7 +9,8 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import inspect_folder
 from nodes.diffusion.merging.headers import CONVERT, family_of, read_header
 from nodes.diffusion.merging.values import Checkpoint, Source
-from nodes.models.load_model import BUNDLED, PARTS
+from nodes.diffusion.weight_files import PLAIN
+from nodes.models.load_model import BUNDLED
 
 
 class LoadCheckpoint(Node):
@@ -37,7 +38,7 @@ class LoadCheckpoint(Node):
                 raise InputError(f"{place.name} holds no tensors.")
         except InputError as error:
             raise InputError(str(error), field="path", remedy=error.remedy) from None
-        digest = files.digest_folder(reference, PARTS) if place.is_dir() else files.digest_file(reference)
+        digest = files.digest_folder(reference, PLAIN) if place.is_dir() else files.digest_file(reference)
         return {"digest": digest, "name": self.path if self.path in BUNDLED else Path(place).stem, "resolution": side}
 
     def run(self, context: RunContext) -> Checkpoint:

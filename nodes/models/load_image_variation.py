@@ -11,7 +11,8 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import check_whole
 from nodes.diffusion.values import ImageVariationModel
 from nodes.diffusion.variation_folders import UNCLIP_PARTS, VARIATION_PARTS, inspect_variation
-from nodes.models.load_model import BUNDLED, PARTS
+from nodes.diffusion.weight_files import identifying
+from nodes.models.load_model import BUNDLED
 
 BUNDLED_VARIATIONS = {"loom-emoji-variations": Path(__file__).parent / "loom_emoji_variations"}
 
@@ -45,13 +46,17 @@ class LoadImageVariation(Node):
         facts = inspect_variation({name: files.resolve(source) / name for name, source in sources.items()})
         if facts.conditioning == "image variation":
             sources = {name: sources[name] for name in VARIATION_PARTS}
-        digests = {source: files.digest_folder(source, PARTS) for source in set(sources.values())}
+
+        def digest(path: str) -> str:
+            return files.digest_folder(path, identifying(files.resolve(path)))
+
+        digests = {source: digest(source) for source in set(sources.values())}
         return {
             "name": self.model if self.model in BUNDLED_VARIATIONS else found.stem,
             "parts": {name: digests[source] for name, source in sources.items()},
             "weights": files.digest_file(own) if found.is_file() else None,
-            "vae": files.digest_folder(f"{sources['vae']}/vae", PARTS),
-            "clip": [files.digest_folder(f"{sources[name]}/{name}", PARTS) for name in ("image_encoder", "feature_extractor")],
+            "vae": digest(f"{sources['vae']}/vae"),
+            "clip": [digest(f"{sources[name]}/{name}") for name in ("image_encoder", "feature_extractor")],
         }
 
     def run(self, context: RunContext) -> ImageVariationModel:

@@ -10,15 +10,15 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
-from graph_runtime.reading import open_regular
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.folders import ModelFacts, Purpose, inspect_folder
 from nodes.diffusion.layouts.single_files import NAMES, PICKLES, SingleFile, is_single_file, prediction_in, read_single_file
+from nodes.diffusion.opening import open_regular
 from nodes.diffusion.vae_identity import vae_identity
 from nodes.diffusion.values import DiffusionModel
+from nodes.diffusion.weight_files import identifying
 
 BUNDLED = {"loom-emoji": Path(__file__).parent / "loom_emoji"}
-PARTS = (".json", ".txt", ".safetensors")
 PARAMETERIZATION = re.compile(r"^\s*parameterization:\s*[\"']?(v|eps)\b", re.MULTILINE)
 SHOWN: dict[Purpose, str] = {
     "inpainting": "it is for inpainting (9 input channels): in training and drawing the mask hides the whole picture.",
@@ -46,7 +46,8 @@ class LoadModel(Node):
 
     model: ModelReference = "loom-emoji"
     """`loom-emoji`, the small model that comes with the program, or a model in the workspace: a `.safetensors` or `.ckpt`
-    file as AUTOMATIC1111 and ComfyUI use it, or a diffusers folder."""
+    file as AUTOMATIC1111 and ComfyUI use it, or a diffusers folder; `.bin` files in it are read where no
+    `.safetensors` are."""
     clip_skip: Annotated[int, Field(ge=0, le=11)] = 0
     """Layers dropped from the end of the text encoder; 0 is what the model was trained with."""
     max_token_length: Annotated[int, Field(ge=75, le=225, multiple_of=75)] = 75
@@ -76,11 +77,12 @@ class LoadModel(Node):
             digest = files.digest_file(reference)
             said = _said_beside(files.beside(reference, PurePath(reference).with_suffix(".yaml").name))
             return {"name": name, "folder": digest, "vae": f"{digest} vae", "text": [f"{digest} text"], "said_beside": said}
+        texts = inspect_folder(place, weights=False).text_parts
         return {
             "name": name,
-            "folder": files.digest_folder(reference, PARTS),
-            "vae": files.digest_folder(f"{place}/vae", PARTS),
-            "text": [files.digest_folder(f"{place}/{part}", PARTS) for part in inspect_folder(place).text_parts],
+            "folder": files.digest_folder(reference, identifying(place)),
+            "vae": files.digest_folder(f"{place}/vae", identifying(place / "vae")),
+            "text": [files.digest_folder(f"{place}/{part}", identifying(place / part)) for part in texts],
         }
 
     def _checked(self, place: Path) -> ModelFacts:

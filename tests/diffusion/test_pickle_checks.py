@@ -77,7 +77,27 @@ def called(module: str, name: str, *arguments: bytes) -> bytes:
 
 
 TEXT = b"X" + struct.pack("<I", 10_000) + b"x" * 10_000
+LONG = b"\x8b" + struct.pack("<i", 20_000) + b"\x7f" * 20_000
+ONE = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x01tQ"
+
+
+def tensor(shape: bytes) -> bytes:
+    """A tensor over four bytes; of its shape, what stands between the parentheses."""
+    return called("torch._utils", "_rebuild_tensor_v2", ONE, b"K\0", b"(" + shape + b"t", b"(K\x01t", b"\x89", b"N")
+
+
 HOSTILE: dict[str, bytes] = {
+    "long numbers multiplied": b"\x80\x02" + LONG + b"q\x010" + tensor(b"h\x01" * 50) + b".",
+    "long numbers as keys": b"\x80\x02" + LONG + b"q\x010}(" + b"h\x01K\x01" * 5000 + b"u.",
+    "long decimal numbers": b"\x80\x02(" + (b"I" + b"9" * 4000 + b"\n") * 100 + b"t.",
+    "keys of one hash": b"\x80\x02}("
+    + b"".join(b"\x8a\x0b" + ((2**61 - 1) * n).to_bytes(11, "little") + b"K\x01" for n in range(1, 1100))
+    + b"u.",
+    "tuples of tuples as a key": b"\x80\x02)q\0"
+    + b"".join(b"0h%ch%c\x86q%c" % (n, n, n + 1) for n in range(40))
+    + b"0}(h\x28K\x01u.",
+    "a large side": b"\x80\x02" + tensor(b"K\0\x8a\x07" + b"\0" * 6 + b"\1") + b".",
+    "many dimensions": b"\x80\x02" + tensor(b"K\x01" * 65) + b".",
     "bytes of nothing": b"\x80\x02" + called("builtins", "bytearray", b"\x8a\x05" + (6 * 10**9).to_bytes(5, "little")) + b".",
     "a far place in the memo": b"\x80\x02}r\xff\xff\xff\x7f.",
     "copies of a text": b"\x80\x02]" + TEXT + b"q\x01" + b"0(" + called("_codecs", "encode", b"h\x01") * 5000 + b"e.",

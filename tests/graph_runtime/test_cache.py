@@ -205,6 +205,59 @@ def test_what_a_run_has_just_looked_up_is_not_cleared(tmp_path: Path) -> None:
     other.close()
 
 
+def looked_up(cache: Cache) -> list[str]:
+    return [path.read_text() for path in (cache.folder / "looked_up").iterdir()]
+
+
+def test_looking_up_what_earlier_runs_left_writes_nothing_to_the_index(tmp_path: Path) -> None:
+    before = Cache(tmp_path)
+    for number in range(5):
+        before.keep_item(str(number), number)
+    before.close()
+    time.sleep(0.02)
+    run = Cache(tmp_path)
+    changes = run._index._db.total_changes
+    assert [run.find_item(str(number)) for number in range(5)] == list(range(5))
+    assert run._index._db.total_changes == changes
+    assert [text.count("\n") for text in looked_up(run)] == [5]
+    other = Cache(tmp_path)
+    other.clear()
+    assert other.info()["entries"] == 5
+    run.close()
+    assert looked_up(other) == []
+    other.close()
+
+
+def test_looking_up_while_another_process_evicts_marks_what_is_left(tmp_path: Path) -> None:
+    before = Cache(tmp_path)
+    before.put("kept", 1)
+    before.put("evicted", 2)
+    before.close()
+    time.sleep(0.02)
+    run, other = Cache(tmp_path), Cache(tmp_path)
+    with other._pins.evicting():
+        assert run.get("kept", int) == 1
+        other._index.delete(["kept", "evicted"], other._begun)
+        assert run.get("evicted", int) is MISS
+    assert not (tmp_path / "evicting.lock").exists()
+    assert other.get("kept", int) == 1
+    run.close()
+    other.close()
+
+
+def test_the_pins_of_a_dead_process_hold_nothing(tmp_path: Path) -> None:
+    before = Cache(tmp_path)
+    before.put("key", 1)
+    before.close()
+    time.sleep(0.02)
+    cache = Cache(tmp_path)
+    (tmp_path / "looked_up" / "dead").write_text("key\n")
+    cache.clear()
+    assert looked_up(cache) == []
+    assert cache.get("key", int) is MISS
+    cache.close()
+
+
 def test_files_that_another_process_removes_meanwhile_are_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = Cache(tmp_path)
     for name in "ab":

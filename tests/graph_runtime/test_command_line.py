@@ -17,6 +17,7 @@ from graph_runtime import __main__ as cli
 from graph_runtime import provenance, reports
 from graph_runtime.arguments import parse_arguments
 from graph_runtime.provenance import safetensors_header
+from graph_runtime.reading import NotRegular
 from tests.graph_runtime.conftest import document
 from tests.graph_runtime.toys import PALETTE
 
@@ -86,6 +87,8 @@ def test_run_then_run_again(shell: Shell) -> None:
         "sha256": "8f434346648f6b96df89dda901c5176b10a6d83961dd3c1ac88b59b2dc327aa4",
         "bytes": 2,
         "node": "save",
+        "caption": "",
+        "group": "",
     }
     _, events = shell.events("run", file)
     assert {node["state"] for node in events[-1]["nodes"].values()} == {"cached"}
@@ -214,6 +217,16 @@ def test_inspect_refuses_what_is_not_an_artifact(shell: Shell, content: bytes) -
     assert status == 2
     assert "x.safetensors" in err
     with pytest.raises(ValueError, match="safetensors"):
+        safetensors_header(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+@pytest.mark.parametrize("name", ["x.safetensors", "x.png", "x.pt"])
+def test_inspect_does_not_wait_for_a_pipe(shell: Shell, name: str) -> None:
+    os.mkfifo(path := shell.folder / name)
+    status, _, err = shell("inspect", str(path))
+    assert (status, "cannot be read: Not a regular file" in err) == (2, True)
+    with pytest.raises(NotRegular):
         safetensors_header(path)
 
 

@@ -1,10 +1,12 @@
 """Curves and previews of a long node are whole in every run that has its result."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from graph_runtime import events as ev
 from graph_runtime.context import PlainFolder
-from graph_runtime.history import FILE, MOST, History, keep_for, tell_of
+from graph_runtime.history import FILE, SHOWN, TOLD, History, keep_for, take_up, tell_of
 from tests.graph_runtime.conftest import Lab, document
 
 GRAPH = document({"c": ("Count", {"steps": 6}), "t": ("Total", {})}, [("c.output", "t.numbers")])
@@ -46,16 +48,25 @@ def test_a_result_from_the_cache_brings_its_curve_and_pictures(lab: Lab) -> None
 
 
 class Listener:
-    """Remembers the metrics that it is told."""
+    """Remembers the steps that it is told of."""
 
     def __init__(self) -> None:
-        self.heard: list[int] = []
+        self.told: list[tuple[int, str]] = []
+
+    @property
+    def heard(self) -> list[int]:
+        return [step for step, _ in self.told]
+
+    def of(self, kind: str) -> list[int]:
+        return [step for step, name in self.told if name == kind]
 
     def progress(self, step: int, total: int) -> None: ...
-    def metric(self, step: int, values: object, *, earlier: bool = False) -> None:
-        self.heard.append(step)
+    def metric(self, step: int, values: Mapping[str, float], *, earlier: bool = False) -> None:
+        self.told += [(step, name) for name in values]
 
-    def preview(self, step: int, file: Path, *, earlier: bool = False) -> None: ...
+    def preview(self, step: int, file: Path, *, earlier: bool = False) -> None:
+        self.told.append((step, "picture"))
+
     def message(self, text: str, level: object) -> None: ...
 
 
@@ -64,7 +75,7 @@ def attempt(folder: Path, run: str, steps: range) -> list[int]:
     history = History(listener, folder, run)
     for step in steps:
         history.metric(step, {"loss": 1.0, "psnr": float("nan")})
-    return listener.heard
+    return listener.of("loss")
 
 
 def test_steps_that_are_done_again_take_the_place_of_what_was_told(tmp_path: Path) -> None:
@@ -76,20 +87,49 @@ def test_steps_that_are_done_again_take_the_place_of_what_was_told(tmp_path: Pat
     assert attempt(tmp_path, "third", range(8, 9)) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
-def test_of_a_very_long_history_evenly_chosen_steps_and_the_last_are_told(tmp_path: Path) -> None:
-    class Store(PlainFolder):
-        items: dict[str, object] = {}  # noqa: RUF012
+class Store(PlainFolder):
+    """Remembers items."""
 
-        def keep_item(self, key: str, value: object) -> None:
-            self.items[key] = value
+    def __init__(self) -> None:
+        super().__init__()
+        self.items: dict[str, Any] = {}
 
-        def find_item(self, key: str) -> object:
-            return self.items.get(key)
+    def keep_item(self, key: str, value: Any) -> None:
+        self.items[key] = value
 
+    def find_item(self, key: str) -> Any:
+        return self.items.get(key)
+
+
+def test_of_a_long_history_evenly_chosen_steps_and_the_last_are_told(tmp_path: Path) -> None:
     store, listener = Store(), Listener()
-    attempt(tmp_path, "run", range(1, 3 * MOST + 2))
+    history = History(Listener(), tmp_path, "run")
+    (picture := tmp_path / "p.png").write_text("p")
+    for step in range(1, TOLD * 3 + 2):
+        history.metric(step, {"loss": 1.0})
+        if step % 5 == 0:
+            history.metric(step, {"psnr": 1.0})
+            history.preview(step, picture)
     keep_for("key", tmp_path, store)
     tell_of("key", store, listener)
-    assert MOST * 0.7 <= len(listener.heard) <= MOST + 1
-    assert (listener.heard[0], listener.heard[-1]) == (1, 3 * MOST + 1)
+    assert TOLD * 0.7 <= len(listener.of("loss")) <= TOLD + 1
+    assert (listener.of("loss")[0], listener.of("loss")[-1]) == (1, TOLD * 3 + 1)
+    assert listener.of("psnr") == list(range(5, TOLD * 3 + 1, 5)), "few numbers are told whole beside many"
+    assert len(listener.of("picture")) <= SHOWN + 1
+    assert listener.of("picture")[-1] == TOLD * 3
     assert listener.heard == sorted(listener.heard)
+
+
+def test_what_goes_on_from_a_kept_state_shows_the_steps_before(tmp_path: Path) -> None:
+    store = Store()
+    for name in ("short", "long"):
+        (tmp_path / name).mkdir()
+    attempt(tmp_path / "short", "first", range(1, 4))
+    keep_for("three steps", tmp_path / "short", store)
+    take_up("three steps", store, tmp_path / "long")
+    assert attempt(tmp_path / "long", "second", range(4, 6)) == [1, 2, 3, 4, 5]
+    take_up("three steps", store, tmp_path / "long")  # killed before its first checkpoint
+    assert attempt(tmp_path / "long", "second", range(4, 6)) == [4, 5], "the same run has heard the others"
+    keep_for("five steps", tmp_path / "long", store)
+    tell_of("five steps", store, listener := Listener())
+    assert listener.of("loss") == [1, 2, 3, 4, 5]

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from graph_runtime import session
+from graph_runtime.events import NodeMessage
+from graph_runtime.node import Json, OutsideFiles
 from tests.graph_runtime import toys
 from tests.graph_runtime.conftest import Lab, document
 
@@ -104,3 +106,19 @@ def test_saved_files_belong_to_the_library_versions_and_what_is_computed_does_no
     after = lab.prepare(graph).graph.steps
     assert before["t"].key == after["t"].key
     assert before["w"].key != after["w"].key
+
+
+def test_what_a_fingerprint_warns_of_is_told_by_every_run_and_changes_no_key(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    (lab.workspace.root / "one.txt").write_text("A")
+    original = toys.ReadFile.fingerprint
+    for warning, state in (("first", "executed"), ("second", "cached")):
+
+        def fingerprint(self: toys.ReadFile, files: OutsideFiles, warning: str = warning) -> Json:
+            files.told.append(warning)
+            return original(self, files)
+
+        monkeypatch.setattr(toys.ReadFile, "fingerprint", fingerprint)
+        finished = lab.run(document({"n": ("ReadFile", {"path": "one.txt"}), "t": ("Text", {})}))
+        assert finished.nodes["n"].state == state
+        told = [(event.node, event.level, event.text) for event in lab.events if isinstance(event, NodeMessage)]
+        assert told == [("n", "warning", warning)]

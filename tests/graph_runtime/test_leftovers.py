@@ -1,9 +1,12 @@
 """What killed processes leave, and who removes it."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from graph_runtime.cache import Cache
 from graph_runtime.context import Artifact
@@ -67,6 +70,26 @@ def test_what_a_living_process_is_about_to_publish_stays(tmp_path: Path) -> None
         assert just_made.is_dir(), "its lock may be made this very moment"
         assert not old.exists()
     assert not folder.parent.exists()
+
+
+def test_a_folder_that_a_sweep_takes_before_it_is_locked_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original, taken = FileLock.acquire, list[FileLock]()
+
+    def acquire(self: FileLock) -> bool:
+        if len(taken) == 0:  # the sweep has the lock, and removes the folder
+            taken.append(FileLock(self.path))
+            assert original(taken[0])
+        elif len(taken) == 1:  # the sweep was quicker still
+            taken.append(self)
+            shutil.rmtree(self.path.parent)
+        return original(self)
+
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    with staging(tmp_path) as folder:
+        assert folder.parent not in {lock.path.parent for lock in taken}
+        assert not original(FileLock(folder.parent / "lock")), "it is locked"
+        assert folder.is_dir()
+    taken[0].remove()
 
 
 def test_a_lock_that_its_holder_removes_is_nobody_s(tmp_path: Path) -> None:

@@ -78,13 +78,42 @@ def test_what_was_read_before_a_change_is_not_kept_either(outside: Outside, chan
         outside.watch.begin(outside.of_folder)
 
 
-def test_a_file_that_was_another_one_for_a_moment_counts_as_changed(outside: Outside) -> None:
-    outside.watch.begin(outside.of_file)
-    outside.file.write_text("B")
-    outside.file.write_text("A")
+def touched(file: Path) -> None:
+    os.utime(file)
+
+
+def written_again(file: Path) -> None:
+    file.write_text("A")
+
+
+def replaced_by_an_equal_one(file: Path) -> None:
+    (other := file.with_name("other")).write_text("A")
+    other.replace(file)
+
+
+@pytest.mark.parametrize("harmless", [touched, written_again, replaced_by_an_equal_one])
+def test_the_same_bytes_with_other_times_end_nothing(outside: Outside, harmless: Callable[[Path], None]) -> None:
+    outside.watch.begin(outside.of_folder)
+    harmless(outside.file)
+    outside.watch.check()
+    with outside.watch.opened(outside.of_file, outside.file) as file:
+        harmless(outside.file)
+        assert file.read() == b"A"
+    outside.watch.check()
+    written_over(outside.file)
     with pytest.raises(ContentChanged):
         outside.watch.check()
-    Watch(outside.reader.contents).begin(outside.of_file)
+
+
+def test_a_file_with_new_times_is_read_once(outside: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
+    outside.watch.begin(outside.of_file)
+    os.utime(outside.file, (2, 2))
+    read: list[Path] = []
+    monkeypatch.setattr("graph_runtime.outside.digest_file", lambda path: read.append(path) or digest_file(path))
+    monkeypatch.setattr("graph_runtime.outside.is_settled", lambda stamp: True)
+    outside.watch.check()
+    outside.watch.check()
+    assert read == [outside.file]
 
 
 def test_the_same_content_with_other_times_names_and_permissions_is_the_same(outside: Outside) -> None:

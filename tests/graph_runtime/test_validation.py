@@ -140,7 +140,7 @@ def test_nan_is_named_and_not_measured_against_bounds() -> None:
     rate = TypeAdapter(Annotated[float, Field(gt=0, le=10)])
     with pytest.raises(ValidationError) as caught:
         rate.validate_python("nan")
-    assert readable(caught.value.errors()[0]) == "a number is needed, and nan is none."
+    assert readable(caught.value.errors()[0]) == "a finite number is needed, not nan."
 
 
 def test_a_field_whose_wire_comes_from_a_muted_node_takes_its_own_value_or_the_node_along(lab: Lab) -> None:
@@ -157,3 +157,6 @@ def test_fields_that_are_wrong_without_a_muted_wire_are_a_problem(lab: Lab) -> N
     content["nodes"]["off"]["mode"] = "muted"
     with pytest.raises(WorkflowError, match="low is above high"):
         lab.prepare(content)
+    (problem,) = problems(lab, content)
+    assert problem.node == "b"
+    assert "low is above high" in problem.message

@@ -75,7 +75,7 @@ HOSTILE = {
     "format of another type": (b'{"format": [1]}', "reads 'latentloom/1'"),
     "wrong types": (b'{"format": "latentloom/1", "nodes": [], "wires": {}}', "dictionary"),
     "unknown key": (b'{"format": "latentloom/1", "nodez": {}}', "nodez"),
-    "bad id": (b'{"format": "latentloom/1", "nodes": {"../a": {"type": "T"}}}', "pattern"),
+    "bad id": (b'{"format": "latentloom/1", "nodes": {"../a": {"type": "T"}}}', "form that is needed"),
 }
 
 

@@ -1,6 +1,7 @@
 """A workspace with a cache in which single nodes run."""
 
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,16 @@ class Messages:
     def __init__(self) -> None:
         self.texts: list[str] = []
         self.totals: list[int] = []
+        self.steps: list[int] = []
+        """The steps of numbers."""
 
     def progress(self, step: int, total: int) -> None:
         self.totals.append(total)
 
-    def metric(self, *_: Any) -> None: ...
-    def preview(self, *_: Any) -> None: ...
+    def metric(self, step: int, values: Mapping[str, float], *, earlier: bool = False) -> None:
+        self.steps.append(step)
+
+    def preview(self, step: int, file: Path, *, earlier: bool = False) -> None: ...
 
     def message(self, text: str, level: str) -> None:
         self.texts.append(text)
@@ -47,6 +52,7 @@ class Desk:
         fingerprint = node.fingerprint(files)
         self.located = {**getattr(self, "located", {}), **files.located}
         self.messages = Messages()
+        self.messages.texts += files.told
         context = RunContext(
             store=self.cache, located=self.located, fingerprint=fingerprint, reporter=self.messages, device="cpu"
         )

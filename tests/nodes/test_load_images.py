@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from graph_runtime.reading import digest_file
+from graph_runtime.workspace import OutsideReader, Workspace
+from nodes.data.load_images import LoadImages
 from nodes.diffusion.errors import InputError
 from tests.nodes.desk import Desk, captions, images
 
@@ -86,6 +89,13 @@ def test_a_caption_without_a_picture_is_told(desk: Desk) -> None:
     assert desk.messages.texts == ["b.txt is no caption: no picture has that name."]
 
 
+def test_a_caption_whose_encoding_cannot_be_told_is_refused(desk: Desk) -> None:
+    desk.picture("p/a.png").with_suffix(".txt").write_bytes("кошка на столе".encode("cp1251"))
+    with pytest.raises(InputError, match=r"encoding of a\.txt cannot be told") as caught:
+        images(desk)
+    assert (caught.value.field, caught.value.remedy) == ("folder", "Save it as UTF-8.")
+
+
 def test_captions_from_a_csv_table(desk: Desk) -> None:
     desk.picture("p/a.png")
     desk.picture("p/sub/b.png")
@@ -147,8 +157,19 @@ def test_links_that_lead_to_each_other_are_read_in_no_time(desk: Desk) -> None:
         for other in "abcdefghij".replace(name, ""):
             os.symlink(f"../{other}", desk.root / "p" / name / other)
     found = [p.name for p in images(desk).pictures]
-    assert {name.rpartition("/")[0] for name in found} >= set("abcdefghij")
-    assert len(found) == 20, "each folder, and each by way of one link"
+    assert found == [f"{name}/1.png" for name in "abcdefghij"]
+
+
+def test_a_link_beside_its_folder_does_not_count_the_pictures_twice(desk: Desk) -> None:
+    for name in ("5_cat/a", "5_cat/in/b", "z/c"):
+        desk.picture(f"p/{name}.png")
+    desk.picture("far/in/d.png")
+    for name, target in {"1_first": "z", "cat": "5_cat", "z/again": "../5_cat/in", "m": "../far/in", "n": "../far"}.items():
+        os.symlink(target, desk.root / "p" / name)
+    found = [(p.name, p.repeats) for p in images(desk).pictures]
+    assert found == [("5_cat/a.png", 5), ("5_cat/in/b.png", 1), ("m/d.png", 1), ("z/c.png", 1)]
+    left_out = "1_first, cat, n/in and 1 more are left out: it leads to a folder whose pictures count already."
+    assert left_out in desk.messages.texts
 
 
 def test_links_inside_are_followed_and_lead_round_no_circle(desk: Desk, tmp_path: Path) -> None:
@@ -162,7 +183,7 @@ def test_links_inside_are_followed_and_lead_round_no_circle(desk: Desk, tmp_path
     assert desk.messages.texts == [
         "gone.png is left out: it is no regular file, nor a link to one.",
         "out is left out: it is a link out of the workspace.",
-        "sub/back is left out: it is a link to a folder that it lies in.",
+        "sub/back is left out: it leads to a folder whose pictures count already.",
     ]
 
 
@@ -220,3 +241,19 @@ def test_buckets_random_crops_and_flips_are_views(desk: Desk) -> None:
     assert len(picture.views) == 4
     assert {view.size for view in picture.views} == {(80, 48)}
     assert [view.flipped for view in picture.views] == [False, True, False, True]
+
+
+def test_what_is_left_out_is_told_and_changes_no_key(desk: Desk) -> None:
+    desk.picture("p/a.png", text="one")
+
+    def looked_through() -> tuple[object, list[str]]:
+        files = OutsideReader(Workspace(desk.root), digest_file)
+        return LoadImages(folder="p").fingerprint(files), files.told
+
+    before, told = looked_through()
+    assert told == []
+    (desk.root / "p" / "b.psd").write_bytes(b"x")
+    (desk.root / "p" / "c.txt").write_text("no picture's")
+    after, told = looked_through()
+    assert after == before
+    assert [text.split(" is ")[0] for text in told] == ["b.psd", "c.txt"]

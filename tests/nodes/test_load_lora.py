@@ -1,5 +1,6 @@
 """LoadLoRA: every spelling of every program comes to the same change of the same layer, and what cannot be read is refused."""
 
+import hashlib
 import json
 import pickle
 from collections.abc import Callable
@@ -13,6 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from graph_runtime.reading import digest_file
+from graph_runtime.workspace import OutsideReader, Workspace
 from nodes.adapters.load_lora import LoadLoRA
 from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.errors import InputError
@@ -26,6 +29,7 @@ from nodes.diffusion.values import text_identity
 from nodes.output.save_safetensors import SaveSafetensors
 from tests.diffusion.test_lora import FAMILIES, forward, open_model
 from tests.diffusion.test_lora_deltas import ALGORITHMS, each_algorithm, family_adapter
+from tests.graph_runtime.test_trust import as_repository
 from tests.models import handle, make_model_folder
 from tests.nodes.desk import Desk
 
@@ -532,3 +536,15 @@ def test_every_algorithm_has_a_test() -> None:
     from nodes.diffusion.adapters import ALGORITHM_NAMES
 
     assert set(ALGORITHMS) == set(ALGORITHM_NAMES)
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["in the workspace", "named with --set"])
+def test_a_repository_of_hugging_face_s_cache_opens(tmp_path: Path, inside: bool) -> None:
+    (workspace := tmp_path / "ws").mkdir()
+    repository = (workspace if inside else tmp_path) / "models--me--lora"
+    contents = {"adapter_model.safetensors": "weights", "adapter_config.json": '{"lora_alpha": 6}'}
+    as_repository(repository, contents)
+    files = OutsideReader(Workspace(workspace, trusted=() if inside else (repository,)), digest_file)
+    found = LoadLoRA(file=repository.name if inside else str(repository)).fingerprint(files)
+    weights, config = (hashlib.sha256(text.encode()).hexdigest() for text in contents.values())
+    assert found == {"file": weights, "name": "models--me--lora", "config": config}

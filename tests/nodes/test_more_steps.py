@@ -10,6 +10,7 @@ import torch
 from graph_runtime.cache import Cache
 from graph_runtime.context import RunContext
 from graph_runtime.errors import Interrupted
+from graph_runtime.history import History
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.minimize import StepDone, minimize
 from nodes.diffusion.settings import TrainingSettings
@@ -27,17 +28,21 @@ class Runs:
         self.folder = folder
         self.cache = Cache(folder / "cache", cache_bytes)
         self.number = 0
+        self.curve: list[int] = []
+        """The steps that the last one told of."""
 
     def train(self, *, stop_after: int = 0, again: bool = False, **fields: Any) -> tuple[Weights, list[int], list[str]]:
         """Return the weights, the steps that were made, and what was said."""
         self.number += not again
         progress, told, steps = self.folder / f"progress {self.number}", Messages(), list[int]()
         progress.mkdir(exist_ok=True)
-        context = RunContext(store=self.cache, stem="s", progress_folder=progress, reporter=told)
+        history = History(told, progress, f"run {self.number}")
+        context = RunContext(store=self.cache, stem="s", progress_folder=progress, reporter=history)
         settings, (weights, loss) = TrainingSettings(**fields), problem()
 
         def report(done: StepDone) -> None:
             steps.append(done.step)
+            context.metric(done.step, loss=done.loss)
             if done.step == stop_after:
                 raise Interrupted
 
@@ -46,6 +51,7 @@ class Runs:
             minimize(weights, loss, settings, device=CPU, report=report, checkpoint=checkpoint)
         except Interrupted:
             assert stop_after
+        self.curve = told.steps
         return {name: weight.detach() for name, weight in weights.items()}, steps, told.texts
 
 
@@ -68,6 +74,7 @@ def test_more_steps_give_the_bytes_of_all_steps(runs: Runs, optimizer: Any) -> N
     weights, steps, said = runs.train(max_steps=12, **fields)
     assert steps == list(range(6, 13))
     assert said == ["Goes on from the 5 steps that were trained before."]
+    assert runs.curve == list(range(1, 13)), "the earlier steps are told too"
     assert equal(weights, fit(TrainingSettings(max_steps=12, **fields))[0])
 
 

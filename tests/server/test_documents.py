@@ -91,7 +91,9 @@ def test_a_damaged_document_is_listed_with_its_problem(serve: Any) -> None:
     async def check(editor: Editor) -> None:
         (editor.root / "workflows").mkdir()
         (editor.root / "workflows" / "broken.json").write_text("{")
-        (listed,) = (await editor.get("/api/workflows")).json["workflows"]
+        (editor.root / "workflows" / "copy.json").write_text("{")
+        listed, copy = (await editor.get("/api/workflows")).json["workflows"]
+        assert (copy["name"], listed["name"]) == ("copy", "broken")
         assert "not valid JSON" in listed["description"]
         answer = await editor.get("/api/workflows/broken.json")
         assert answer.status == 422

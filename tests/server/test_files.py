@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from graph_runtime.workspace import Workspace
 from nodes.models.load_model import BUNDLED
 from tests.server.conftest import Editor
 from tests.server.test_paths import picture
@@ -225,6 +226,36 @@ def test_a_dataset_shows_repeats_guesses_and_captions_of_other_programs(serve: A
         body = {"folder": "set", "captions": {"3_cat/a.png": "tea"}, "seen": {"3_cat/a.png": "café"}}
         assert (await editor.send("PUT", "/api/dataset/captions", body)).status == 204
         assert (editor.root / "set" / "3_cat" / "a.caption").read_text() == "tea\n", "the file that it came from"
+
+    serve(check)
+
+
+def test_what_is_wrong_with_one_file_of_a_dataset_stands_on_its_picture(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_as_usual = Workspace.open
+
+    def open_some(workspace: Workspace, path: str) -> Any:
+        if Path(path).name in ("locked.png", "kept.txt"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return open_as_usual(workspace, path)
+
+    async def check(editor: Editor) -> None:
+        (folder := editor.root / "set").mkdir()
+        for name in ("fine", "foreign", "kept", "locked"):
+            (folder / f"{name}.png").write_bytes(picture())
+            (folder / f"{name}.txt").write_text(name)
+        (folder / "foreign.txt").write_bytes("кошка на столе".encode("cp1251"))
+        monkeypatch.setattr(Workspace, "open", open_some)
+        shown = (await editor.get("/api/dataset?folder=set")).json["items"]
+        assert [(item["name"], item["caption"], item["bucket"], item["problem"]) for item in shown] == [
+            ("fine.png", "fine", "128x128", ""),
+            ("foreign.png", None, "128x128",
+             "Its caption: the encoding of foreign.txt cannot be told. Save it as UTF-8."),
+            ("kept.png", None, "128x128", "Its caption: kept.txt cannot be read: it does not open. "
+             "Change its permissions, or move it elsewhere."),
+            ("locked.png", "locked", "", "It cannot be read: it does not open."),
+        ]  # fmt: skip
+        assert await captioned(editor, "set", **{"foreign.png": "cat"}) == 422, "nobody has seen what it would replace"
+        assert await captioned(editor, "set", **{"fine.png": "cat"}) == 409
 
     serve(check)
 

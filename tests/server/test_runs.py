@@ -16,7 +16,7 @@ from tests.graph_runtime import crafts
 from tests.graph_runtime.shop import HANGING, install_crafts, workflow
 from tests.server.conftest import TOKEN, Editor, document
 from tests.server.test_paths import picture
-from web.api import events, hub
+from web.api import comparing, events, hub
 
 OVER = ("succeeded", "failed", "cancelled")
 
@@ -273,7 +273,7 @@ def _event(event: dict[str, Any], run: str = "r") -> Any:
     return RunEvent.model_validate({"run": run, "event": event})
 
 
-def test_runs_with_curves_are_offered_for_comparison_with_what_differs(serve: Any) -> None:
+def test_runs_with_curves_are_offered_for_comparison_with_what_differs(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene(editor: Editor) -> None:
         ids = [await start(editor, workflow(say=("Say", {}), work=("Work", {"steps": steps}))) for steps in (2, 3)]
         ids.append(await start(editor, workflow(say=("Say", {}))))
@@ -284,5 +284,11 @@ def test_runs_with_curves_are_offered_for_comparison_with_what_differs(serve: An
         silent = (await editor.get(f"/api/runs/{ids[2]}/comparable")).json["runs"]
         assert [(run["run"], run["differs"]) for run in silent] == [(ids[1], []), (ids[0], [])]
         assert (await editor.get("/api/runs/none/comparable")).status == 404
+        looked: list[Path] = []
+        monkeypatch.setattr(comparing, "AT_MOST", 1)
+        monkeypatch.setattr(comparing, "_has_rows", lambda table: not looked.append(table))
+        found = (await editor.get(f"/api/runs/{ids[2]}/comparable")).json["runs"]
+        assert [run["run"] for run in found] == [ids[1]]
+        assert len(looked) == 1, "nothing is read after enough are found"
 
     serve(scene)

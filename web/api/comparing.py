@@ -1,13 +1,14 @@
 """Which earlier runs have curves to lay beside those of a run, and in what their settings differ."""
 
-from collections.abc import Iterator
+import asyncio
+import contextlib
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from graph_runtime.queue import Run
-from graph_runtime.workflow import Workflow
+from graph_runtime.queue import Run, read_document
 from web.api.models import ComparableRun, ComparableRuns
 from web.api.runs import run_folder
 from web.api.services import Services
@@ -21,19 +22,20 @@ async def list_comparable(services: Services, request: web.Request) -> Comparabl
     """Return the newest other runs that have curves, each with the settings in which it differs."""
     id = request.match_info["id"]
     run_folder(services, id)
-    own = _settings(services.supervisor.document(id))
+    runs = services.supervisor
+    own = await asyncio.to_thread(_settings, runs.document_text(id))
+    others = [run for run in runs.list(None, LOOKED_AT) if run.id != id]
     found: list[ComparableRun] = []
-    for run in _with_curves(services):
-        if run.id != id and len(found) < AT_MOST:
-            differs = _differences(own, _settings(services.supervisor.document(run.id)))
+    for run in await asyncio.to_thread(_with_curves, services.settings.output / "runs", others):
+        with contextlib.suppress(KeyError):  # removed meanwhile
+            differs = _differences(own, await asyncio.to_thread(_settings, runs.document_text(run.id)))
             found.append(ComparableRun(run=run.id, workflow=run.workflow, created=run.created, differs=differs))
     return ComparableRuns(runs=found)
 
 
-def _with_curves(services: Services) -> Iterator[Run]:
-    for run in services.supervisor.list(None, LOOKED_AT):
-        if run.folder and _has_rows(services.settings.output / "runs" / run.folder / "loss.csv"):
-            yield run
+def _with_curves(folder: Path, runs: list[Run]) -> list[Run]:
+    """Return the first of the runs that have curves."""
+    return list(islice((run for run in runs if run.folder and _has_rows(folder / run.folder / "loss.csv")), AT_MOST))
 
 
 def _has_rows(table: Path) -> bool:
@@ -45,8 +47,9 @@ def _has_rows(table: Path) -> bool:
         return False
 
 
-def _settings(workflow: Workflow) -> dict[tuple[str, str], Any]:
-    return {(id, name): value for id, node in workflow.nodes.items() for name, value in [("", node.type), *node.fields.items()]}
+def _settings(document: str) -> dict[tuple[str, str], Any]:
+    nodes = read_document(document).nodes
+    return {(id, name): value for id, node in nodes.items() for name, value in [("", node.type), *node.fields.items()]}
 
 
 def _differences(own: dict[tuple[str, str], Any], other: dict[tuple[str, str], Any]) -> list[str]:

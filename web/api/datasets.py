@@ -15,7 +15,7 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.picture_folders import MAX_REPEATS, PictureFolder, folder_repeats, left_out_told, read_folder, repeats_told
 from web.api.models import CaptionsRequest, Dataset, DatasetItem
 from web.api.places import Places, as_text
-from web.api.refusal import refused
+from web.api.refusal import Refused, refused
 from web.api.services import Services
 from web.api.thumbnails import picture_formats
 
@@ -61,25 +61,24 @@ def _dataset(places: Places, wanted: Wanted) -> Dataset:
 
 
 def _found(places: Places, folder: Path) -> PictureFolder:
-    return read_folder(folder, lambda path: _is_inside(places, path), lambda path: _content(places, path))
+    return read_folder(folder, places.to_read, lambda path: _content(places, path))
+
+
+def _opened(places: Places, path: Path) -> IO[bytes]:
+    """Open a file of a data set; raise OSError where it alone is not fit to be shown."""
+    try:
+        return places.open(str(path))
+    except (PathRefused, Refused):
+        raise OSError("it does not open") from None
 
 
 def _content(places: Places, path: Path) -> bytes:
-    with places.open(str(path)) as file:
+    with _opened(places, path) as file:
         return file.read()
 
 
-def _is_inside(places: Places, path: Path) -> bool:
-    """Whether a link leads to where the page may read."""
-    try:
-        places.to_read(str(path))
-    except PathRefused:
-        return False
-    return True
-
-
 def _captions(found: PictureFolder) -> Captions:
-    """Return the captions of a folder; refuse with 422 when one of their files cannot be read."""
+    """Return the captions of a folder; refuse with 422 when a table of them cannot be read."""
     try:
         return read_captions(found)
     except InputError as error:
@@ -90,17 +89,20 @@ def _item(places: Places, wanted: Wanted, found: PictureFolder, file: Path, size
     name = found.name(file)
     size, problem = (0, 0), ""
     try:
-        with places.open(str(file)) as opened:
+        with _opened(places, file) as opened:
             size = picture_size(opened)
     except (OSError, SyntaxError, ValueError) as error:
         problem = f"It cannot be read: {error}."[:200]
+    bucket = "" if problem else "{}x{}".format(*nearest_bucket(size, sizes))
+    if not problem and (unread := captions.problems.get(name)):
+        problem = as_text(f"Its caption: {unread} {unread.remedy}")
     return DatasetItem(
         name=name,
         path=f"{wanted.folder.rstrip('/')}/{name}",
         width=size[0],
         height=size[1],
         caption=None if (caption := captions.texts.get(name)) is None else as_text(caption),
-        bucket="" if problem else "{}x{}".format(*nearest_bucket(size, sizes)),
+        bucket=bucket,
         repeats=folder_repeats(PurePosixPath(name).parent.name, wanted.max_repeats)[0],
         problem=problem,
     )
@@ -131,6 +133,8 @@ def _write(places: Places, body: CaptionsRequest) -> None:
         raise refused(409, f"The captions of {names} have been changed elsewhere.", "Close the pictures and open them again.")
     texts: dict[Path, str] = {}
     for name, caption in body.captions.items():
+        if unread := now.problems.get(name):
+            raise refused(422, str(unread), unread.remedy)
         if name not in pictures or not folder.is_relative_to(places.root):
             remedy = "Captions are written beside pictures of the workspace; copy the folder into it first."
             raise refused(404, f"There is no picture {name[:200]!r} in {body.folder[:200]!r}.", remedy)

@@ -356,7 +356,7 @@ class DatasetItem(_Message):
     repeats: int
     """How often it counts, as its folder's name says."""
     problem: str
-    """Why the picture is left out; empty when it is fine."""
+    """What is wrong with the picture or its caption; empty when it is fine."""
 
 
 class Dataset(_Message):

@@ -17,8 +17,9 @@ from web.api.stored import Content, StoredFolder
 
 PICTURES = (".png", ".webp")
 MAX_REMEMBERED, MAX_REMEMBERED_TEXT = 500, 10_000
-REMEMBERED: dict[str, tuple[str, str, int]] = {}
-"""By revision, what lists say of a document: small, where the documents themselves may have many megabytes each."""
+REMEMBERED: dict[str, tuple[str | None, str, int]] = {}
+"""By revision, what lists say of a document: small, where the documents themselves may have many megabytes each. A broken one
+has no name, as the one of its file is not in its content."""
 
 
 async def list_workflows(services: Services, request: web.Request) -> WorkflowList:
@@ -88,10 +89,13 @@ def _picture(stem: str) -> Path | None:
 
 def _summary(content: Content, path: str, picture: str) -> WorkflowSummary:
     name, description, nodes = _said(content)
-    return WorkflowSummary(path=path, name=name, description=description, modified=content.modified, nodes=nodes, picture=picture)
+    shown = Path(content.name).stem if name is None else name
+    return WorkflowSummary(
+        path=path, name=shown, description=description, modified=content.modified, nodes=nodes, picture=picture
+    )
 
 
-def _said(content: Content) -> tuple[str, str, int]:
+def _said(content: Content) -> tuple[str | None, str, int]:
     """Return a document's name, its description and how many nodes it has; what was read lately is remembered."""
     if found := REMEMBERED.get(content.revision):
         return found
@@ -99,8 +103,8 @@ def _said(content: Content) -> tuple[str, str, int]:
         document = parse_workflow(content.content)
         found = document.name, document.description, len(document.nodes)
     except WorkflowError as error:
-        found = Path(content.name).stem, str(error)[:MAX_REMEMBERED_TEXT], 0
-    if len(found[0]) + len(found[1]) <= MAX_REMEMBERED_TEXT:
+        found = None, str(error)[:MAX_REMEMBERED_TEXT], 0
+    if len(found[0] or "") + len(found[1]) <= MAX_REMEMBERED_TEXT:
         if len(REMEMBERED) >= MAX_REMEMBERED:
             REMEMBERED.clear()
         REMEMBERED[content.revision] = found

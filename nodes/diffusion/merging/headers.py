@@ -14,6 +14,7 @@ from nodes.diffusion.layouts.places import Layout, Place, in_file, layout_of
 from nodes.diffusion.layouts.scales import check_scale, is_scaling, scales_among
 from nodes.diffusion.layouts.single_files import PICKLES
 from nodes.diffusion.values import Family
+from nodes.diffusion.weight_files import pickled_parts
 
 BYTES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
@@ -23,6 +24,7 @@ BYTES = {
 IMAGE_ENCODER = "image_encoder."
 PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
 CONVERT = "LoadModel opens pickles that hold tensors alone, and SaveCheckpoint writes them as .safetensors."
+CONVERT_FOLDER = "Open the folder with LoadModel, write it with SavePipeline, and merge that one."
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,9 @@ def read_header(place: Path) -> dict[str, Entry]:
     """Return the tensors of a safetensors file, or of a diffusers folder with each part's name before its tensors'."""
     if place.is_file():
         return read_file_header(place)
+    if pickled := pickled_parts(place):
+        message = f"{pickled[0].name} holds pickled weights (.bin), which merges do not read."
+        raise InputError(message, field="path", remedy=CONVERT_FOLDER)
     files = [(part, file) for part in PARTS for file in sorted((place / part).glob("*.safetensors"))]
     return {f"{part}.{name}": entry for part, file in files for name, entry in read_file_header(file).items()}
 

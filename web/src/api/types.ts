@@ -139,7 +139,7 @@ export interface DatasetItem {
    */
   repeats: number;
   /**
-   * Why the picture is left out; empty when it is fine.
+   * What is wrong with the picture or its caption; empty when it is fine.
    */
   problem: string;
 }

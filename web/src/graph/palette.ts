@@ -1,6 +1,7 @@
 /** Node classes, looked up by name, and their fields read from JSON Schema. */
 
 import type { FieldSocket, InputSocket, NodeDescription, OutputSocket } from "../api/types";
+import { paragraphs } from "./paragraphs";
 
 export type { FieldSocket, InputSocket, NodeDescription, OutputSocket };
 export type Palette = ReadonlyMap<string, NodeDescription>;
@@ -37,7 +38,7 @@ export interface FieldSpec {
 type Schema = Record<string, unknown>;
 
 export function makePalette(nodes: NodeDescription[]): Palette {
-  return new Map(nodes.map((node) => [node.name, node]));
+  return new Map(nodes.map((node) => [node.name, { ...node, description: paragraphs(node.description) }]));
 }
 
 const known = new WeakMap<NodeDescription, FieldSpec[]>();
@@ -69,7 +70,7 @@ function spec(name: string, schema: Schema, required: boolean): FieldSpec {
   return {
     name,
     kind: kind(name, schema),
-    help: String(schema.description ?? ""),
+    help: paragraphs(String(schema.description ?? "")),
     default: schema.default,
     required,
     group: String(schema.group ?? ""),

@@ -1,0 +1,71 @@
+"""What living processes have looked up in a cache: nobody evicts it, and looking up writes to no database."""
+
+import contextlib
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from io import FileIO
+from pathlib import Path
+
+from graph_runtime.locks import FileLock
+
+
+class Pins:
+    """One file of keys for each process, which has the name of its session; who evicts reads all of them."""
+
+    def __init__(self, folder: Path, session: Path) -> None:
+        self._folder = folder / "looked_up"
+        self._folder.mkdir(exist_ok=True)
+        self._sessions = session.parent
+        self._own = self._folder / session.name
+        self._evicting = folder / "evicting.lock"
+        self._file: FileIO | None = None
+        self._keys = set[str]()
+        self._sweep()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._keys
+
+    def add(self, key: str) -> bool:
+        """Pin a key, which whoever evicts from now on leaves; False when somebody evicts right now and may not have seen it."""
+        try:
+            self._file = self._file or self._own.open("ab", buffering=0)
+            self._file.write(f"{key}\n".encode())
+        except OSError:  # a full disk
+            return False
+        if self._evicting.exists():  # asked after the pin is there, as who evicts reads pins after this file is there
+            return False
+        self._keys.add(key)
+        return True
+
+    @contextmanager
+    def evicting(self) -> Generator[None]:
+        """Let other processes know that entries are being removed; one process at a time does it."""
+        lock = FileLock(self._evicting)
+        while not lock.acquire():
+            time.sleep(0.01)
+        try:
+            yield
+        finally:
+            lock.remove()
+
+    def all(self) -> set[str]:
+        """Return the keys that living processes have pinned."""
+        self._sweep()
+        found = set[str]()
+        for path in self._folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # its process has ended
+                found.update(path.read_text(encoding="utf-8").split("\n"))
+        return found
+
+    def remove(self) -> None:
+        """Let go of all keys."""
+        if self._file:
+            self._file.close()
+        self._own.unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Remove the pins of processes that have ended."""
+        for path in self._folder.iterdir():
+            if not (self._sessions / path.name).exists():
+                path.unlink(missing_ok=True)
