@@ -26,6 +26,8 @@ WorkspaceFolder = Annotated[str, _path_field("workspace-folder")]
 """A folder, relative to the workspace; the run resolves it and refuses everything outside."""
 WorkspaceFile = Annotated[str, _path_field("workspace-file")]
 """A file, relative to the workspace."""
+WorkspacePath = Annotated[str, _path_field("workspace-path")]
+"""A file or a folder, relative to the workspace."""
 ModelReference = Annotated[str, _path_field("model")]
 """The name of the bundled model, or a model's folder relative to the workspace."""
 
@@ -42,7 +44,7 @@ FileName = Annotated[str, AfterValidator(_plain_name), Field(max_length=120)]
 Prompt = Annotated[str, Field(json_schema_extra={"widget": "prompt"})]
 """Text over several lines."""
 
-PATH_FORMATS = frozenset({"workspace-folder", "workspace-file", "model"})
+PATH_FORMATS = frozenset({"workspace-folder", "workspace-file", "workspace-path", "model"})
 
 
 class OutsideFiles(Protocol):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,6 +18,8 @@ from graph_runtime.wording import readable
 from graph_runtime.workflow import NodeEntry, Wire, Workflow
 from graph_runtime.workspace import PathRefused, Workspace
 
+KINDS = {"workspace-folder": "folder", "workspace-file": "file", "workspace-path": "file or folder", "model": "model"}
+"""What each kind of path leads to, as a person calls it."""
 NO_WIRE = "this field takes no wire: what the node reads from outside must be known before anything runs."
 
 
@@ -123,21 +126,17 @@ def _path_problems(id: str, entry: NodeEntry, node_type: NodeType, workspace: Wo
     for name, kind in node_type.path_fields.items():
         value = entry.fields.get(name)
         if value == "" and node_type.cls.model_fields[name].is_required():
-            yield Problem("nothing is chosen.", node=id, field=name, remedy=f"Choose a {kind.rpartition('-')[2]}.")
+            yield Problem("nothing is chosen.", node=id, field=name, remedy=f"Choose a {KINDS[kind]}.")
         if isinstance(value, str) and value:
             try:
                 path = workspace.resolve(value)
             except PathRefused as error:
                 yield Problem(str(error), node=id, field=name, remedy=error.remedy)
                 continue
-            if kind == "workspace-folder" and not path.is_dir():
-                yield Problem(
-                    f"there is no folder {value!r}.", node=id, field=name, remedy=f"It is looked for in {workspace.root}."
-                )
-            if kind == "workspace-file" and not path.is_file():
-                yield Problem(
-                    f"there is no file {value!r}.", node=id, field=name, remedy=f"It is looked for in {workspace.root}."
-                )
+            is_there = {"workspace-folder": path.is_dir, "workspace-file": path.is_file, "workspace-path": path.exists}
+            if kind in is_there and not is_there[kind]():
+                remedy = f"Choose a {KINDS[kind]}." if Path(value).is_absolute() else f"It is looked for in {workspace.root}."
+                yield Problem(f"there is no {KINDS[kind]} {value!r}.", node=id, field=name, remedy=remedy)
 
 
 def _wire_problems(wire: Wire, workflow: Workflow, known: dict[str, NodeType], suggestions: Suggestions) -> Iterator[Problem]:

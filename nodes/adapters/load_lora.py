@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Json, Node, OutsideFiles, WorkspaceFile
+from graph_runtime.node import Json, Node, OutsideFiles, WorkspacePath
 from nodes.diffusion.adapters import LowRankAdapter, TokenEmbedding
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.values import DiffusionModel
@@ -31,7 +31,7 @@ class LoadLoRA(Node):
     synonyms: ClassVar[tuple[str, ...]] = ("LoraLoader", "LyCORIS", "LoCon", "LoHa", "LoKr", "DoRA", "GLoRA", "adapter file")
     version: ClassVar[int] = 2
 
-    file: WorkspaceFile
+    file: WorkspacePath
     """A .safetensors file of kohya, LyCORIS, OneTrainer, diffusers or PEFT, or a folder of the last two: LoRA, LoCon, LoHa,
     LoKr, DoRA, GLoRA, (IA)3 of LyCORIS, changes of norms."""
     unet_strength: Strength = 1.0

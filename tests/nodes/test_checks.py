@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from graph_runtime.cache import Cache
 from graph_runtime.discovery import load_palette
 from graph_runtime.node import Node, describe
+from graph_runtime.overrides import apply_overrides
+from graph_runtime.session import prepare
 from graph_runtime.validation import validate
 from graph_runtime.workflow import workflow_from_json
 from graph_runtime.workspace import Workspace
@@ -147,3 +150,30 @@ def test_one_of_names_optional_inputs() -> None:
 
     with pytest.raises(TypeError, match="model, of which one_of speaks, is no optional input"):
         describe(Strict)
+
+
+def peft_folder(place: Path) -> Path:
+    place.mkdir()
+    (place / "adapter_model.safetensors").write_bytes(b"weights")
+    (place / "adapter_config.json").write_text("{}")
+    return place
+
+
+def test_a_lora_may_be_a_folder_within_the_workspace_or_named_outside_it(tmp_path: Path) -> None:
+    (tmp_path / "workspace").mkdir()
+    palette, cache = load_palette(), Cache(tmp_path / "cache")
+    document = small({"m": ("LoadModel", {}), "l": ("LoadLoRA", {"file": "inside"})}, "m.output l.model")
+    for folder in (peft_folder(tmp_path / "workspace" / "inside"), peft_folder(tmp_path / "outside")):
+        changed, trusted = apply_overrides(workflow_from_json(document), [f"l.file={folder}"], palette, tmp_path / "workspace")
+        workspace = Workspace(tmp_path / "workspace", packages=palette.folders, trusted=tuple(trusted))
+        assert validate(changed, palette, workspace) == []
+        planned = prepare(changed, palette, workspace, cache, ["l"])
+        assert folder / "adapter_model.safetensors" in planned.files.located.values()
+    cache.close()
+
+
+def test_a_path_to_nothing_is_not_said_to_be_looked_for_in_the_workspace_when_it_is_absolute(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    document = small({"m": ("LoadModel", {}), "l": ("LoadLoRA", {"file": str(missing)})}, "m.output l.model")
+    found = validate(workflow_from_json(document), load_palette(), Workspace(tmp_path))
+    assert [str(problem) for problem in found] == [f"l.file: there is no file or folder '{missing}'. Choose a file or folder."]

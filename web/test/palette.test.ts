@@ -24,6 +24,7 @@ describe("every kind of field", () => {
     ["color", { type: "string", widget: "color" }, "c"],
     ["workspace-folder", { type: "string", widget: "workspace-folder" }, "f"],
     ["workspace-file", { type: "string", widget: "workspace-file" }, "f"],
+    ["workspace-path", { type: "string", widget: "workspace-path" }, "f"],
     ["model", { type: "string", widget: "model" }, "m"],
     ["number", { anyOf: [{ type: "number", minimum: 1 }, { type: "null" }] }, "maybe"],
   ] as const)("%s from %j", (kind, schema, name) => {
@@ -34,6 +35,7 @@ describe("every kind of field", () => {
     ["LoadImages", "folder", "workspace-folder"],
     ["LoadImages", "flip", "switch"],
     ["LoadImages", "background", "color"],
+    ["LoadLoRA", "file", "workspace-path"],
     ["LoadModel", "model", "model"],
     ["SampleImages", "prompts", "prompt"],
     ["SampleImages", "guidance_scale", "number"],

@@ -12,6 +12,12 @@ import { text } from "../text/en";
 import { Frame } from "./Frame";
 import { UploadButton } from "./UploadButton";
 
+const TITLES = {
+  "workspace-folder": text.chooseFolder,
+  "workspace-file": text.chooseFile,
+  "workspace-path": text.chooseFileOrFolder,
+  model: text.chooseModel,
+};
 const ICONS = { folder: Folder, image: Image, model: Box, workflow: FileIcon, file: FileIcon };
 
 /** Goes through the workspace; pictures dropped here become a data set, other files are uploaded into the folder that is shown. */
@@ -23,7 +29,7 @@ export function Files({ wanted, start, pictures, choose }: FilesRequest) {
     return found !== undefined;
   }, []);
   useEffect(() => {
-    const folder = wanted === "workspace-file" ? start.split("/").slice(0, -1).join("/") : start;
+    const folder = wanted === "workspace-file" || wanted === "workspace-path" ? start.split("/").slice(0, -1).join("/") : start;
     api.files(folder).then(setList, () => void go(""));
   }, [go, start, wanted]);
   const take = (path: string) => {
@@ -41,10 +47,10 @@ export function Files({ wanted, start, pictures, choose }: FilesRequest) {
     else void put(files);
   };
   if (!list) return null;
-  const isFolderWanted = wanted === "workspace-folder";
+  const isFolderWanted = wanted === "workspace-folder" || wanted === "workspace-path";
   return (
     <Frame
-      title={wanted === "model" ? text.chooseModel : isFolderWanted ? text.chooseFolder : text.chooseFile}
+      title={TITLES[wanted]}
       kind="files"
       tools={
         <>
@@ -105,11 +111,9 @@ interface RowProps {
 
 function Row({ entry, wanted, go, take }: RowProps) {
   const Icon = ICONS[entry.kind];
-  const isChoice =
-    wanted === "model"
-      ? entry.kind === "model"
-      : wanted === "workspace-file" && entry.kind !== "folder" && entry.kind !== "model";
-  const isWay = entry.kind === "folder" || (entry.kind === "model" && wanted === "workspace-folder");
+  const isFolder = entry.kind === "folder" || (entry.kind === "model" && entry.bytes === 0);
+  const isChoice = wanted === "model" ? entry.kind === "model" : wanted !== "workspace-folder" && !isFolder;
+  const isWay = isFolder && !isChoice;
   return (
     <li>
       <button

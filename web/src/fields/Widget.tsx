@@ -79,6 +79,7 @@ export function Widget(props: WidgetProps) {
       return <ModelInput {...props} />;
     case "workspace-folder":
     case "workspace-file":
+    case "workspace-path":
       return <PathInput {...props} />;
     case "text":
       return (
@@ -96,7 +97,7 @@ export function Widget(props: WidgetProps) {
 const randomSeed = () => crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
 
 function PathInput({ id, node, field, value, change, describedBy }: WidgetProps) {
-  const kind = field.kind === "workspace-file" ? "workspace-file" : "workspace-folder";
+  const kind = field.kind === "workspace-file" || field.kind === "workspace-path" ? field.kind : "workspace-folder";
   const path = String(value ?? "");
   const takesPictures = isPictureFolder(field);
   return (

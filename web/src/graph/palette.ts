@@ -17,6 +17,7 @@ export type FieldKind =
   | "color"
   | "workspace-folder"
   | "workspace-file"
+  | "workspace-path"
   | "model";
 
 /** A field as an editor shows it. */
@@ -85,7 +86,8 @@ function spec(name: string, schema: Schema, required: boolean): FieldSpec {
 
 function kind(name: string, schema: Schema): FieldKind {
   const widget = schema.widget as string | undefined;
-  if (widget && ["prompt", "color", "workspace-folder", "workspace-file", "model"].includes(widget)) return widget as FieldKind;
+  if (widget && ["prompt", "color", "workspace-folder", "workspace-file", "workspace-path", "model"].includes(widget))
+    return widget as FieldKind;
   if (schema.enum) return "choice";
   if (schema.type === "boolean") return "switch";
   if (schema.type === "integer") return /(^|_)seed$/.test(name) ? "seed" : "integer";

@@ -36,7 +36,7 @@ export interface DataSetUse {
 
 export interface FilesRequest {
   kind: "files";
-  wanted: "workspace-folder" | "workspace-file" | "model";
+  wanted: "workspace-folder" | "workspace-file" | "workspace-path" | "model";
   start: string;
   /** The node whose pictures these are to be; null where no pictures are wanted. */
   pictures: string | null;

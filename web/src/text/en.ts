@@ -245,6 +245,7 @@ export const text = {
   chooseModel: "Choose a model",
   chooseFolder: "Choose a folder",
   chooseFile: "Choose a file",
+  chooseFileOrFolder: "Choose a file or a folder",
   uploadHere: "Upload here",
   uploadPictures: "Upload pictures",
   uploadFolder: "Upload a folder",
