@@ -20,6 +20,8 @@ def load_captioner(folder: Path, device: torch.device) -> Callable[[Image.Image]
         read_config(folder / "config.json")
         processor: Any = AutoProcessor.from_pretrained(folder, **safe)
         model: Any = AutoModelForImageTextToText.from_pretrained(folder, use_safetensors=True, **safe)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
     except Exception as error:  # transformers raises what the files make it raise
         remedy = "Give the folder of a BLIP-like model with safetensors weights."
         raise InputError(f"the captioner cannot be loaded: {error}", field="captioner", remedy=remedy) from error
