@@ -75,6 +75,8 @@ def _path(text: str, workspace: Path, trusted: list[Path]) -> str:
     A link keeps its own name, which says what kind of file it is. A plain name is left as it is: it may be a model's, or lie
     in the workspace. Empty when there is nothing at the path.
     """
+    if not text:  # which is no path, though Path takes it for the folder where the person stands
+        return text
     path = Path(text).expanduser()
     if not path.exists():
         return text if (workspace / text).exists() or len(path.parts) < 2 else ""

@@ -1,5 +1,6 @@
 """LoadCheckpoint."""
 
+import re
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,6 +12,13 @@ from nodes.diffusion.merging.headers import CONVERT, family_of, read_header
 from nodes.diffusion.merging.values import Checkpoint, Source
 from nodes.diffusion.weight_files import PLAIN
 from nodes.models.load_model import BUNDLED
+
+LORA_TENSOR = re.compile(
+    r"^(lora_unet|lora_te\d?|lycoris)_|\.(lora_(up|down|mid|A|B|magnitude_vector)|lora\.(up|down)|lora_linear_layer|"
+    r"hada_[wt]\d|lokr_[wt]\d|dora_scale)\b|\.(hada_w\d|lokr_w\d)_[ab]$|_lora\.(up|down)\."
+)
+"""Names that tensors of LoRAs have in every spelling, and those of checkpoints in none."""
+MERGE_LORA = "LoRAs are averaged by MergeLoRA behind LoadLoRA, for a product of averaged factors is not the average."
 
 
 class LoadCheckpoint(Node):
@@ -34,8 +42,10 @@ class LoadCheckpoint(Node):
             raise InputError(f"{place.name} is no safetensors file.", field="path", remedy=CONVERT)
         try:
             side = inspect_folder(place).resolution if place.is_dir() else 0
-            if not read_header(place):
+            if not (names := read_header(place)):
                 raise InputError(f"{place.name} holds no tensors.")
+            if any(map(LORA_TENSOR.search, names)):
+                raise InputError(f"{place.name} is a LoRA, no checkpoint.", remedy=MERGE_LORA)
         except InputError as error:
             raise InputError(str(error), field="path", remedy=error.remedy) from None
         digest = files.digest_folder(reference, PLAIN) if place.is_dir() else files.digest_file(reference)

@@ -348,3 +348,9 @@ def test_a_script_reads_only_the_steps_that_this_run_makes(shell: Shell) -> None
     file = shell.write(document({"c": ("Count", {"steps": 3}), "t": ("Total", {})}, [("c.output", "t.numbers")]))
     steps = [[e["step"] for e in shell.events("run", file)[1] if e["type"] == "node_metric"] for _ in range(2)]
     assert steps == [[1, 2, 3], []]
+
+
+def test_an_empty_path_is_no_path(shell: Shell) -> None:
+    file = shell.write(document({"f": ("ReadFile", {"path": "x"})}))
+    status, _, err = shell("run", file, "--set", "f.path=")
+    assert (status, err) == (2, "f.path: nothing is chosen. Choose a file.\n")

@@ -225,3 +225,22 @@ def test_a_merge_that_fails_leaves_no_file(desk: Desk) -> None:
     with pytest.raises(InputError, match=r"model\.w of b"):
         saved(desk, merge)
     assert not list(desk.cache.folder.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lora_unet_mid_block_x.lora_up.weight",
+        "lora_te1_text_model_x.alpha",
+        "base_model.model.mid_block.attn1.to_q.lora_A.weight",
+        "unet.mid_block.attn1.to_q.lora.down.weight",
+        "unet.mid_block.attn1.processor.to_q_lora.up.weight",
+        "diffusion_model.middle_block.1.hada_w1_a",
+        "diffusion_model.middle_block.1.lokr_w2",
+    ],
+)
+def test_a_lora_is_no_checkpoint(desk: Desk, name: str) -> None:
+    save_file({name: torch.ones(2, 2)}, desk.root / "l.safetensors")
+    with pytest.raises(InputError, match=r"l.safetensors is a LoRA") as caught:
+        desk.run(LoadCheckpoint(path="l.safetensors"))
+    assert (caught.value.field, "MergeLoRA" in caught.value.remedy) == ("path", True)
