@@ -105,6 +105,7 @@ function PathInput({ id, node, field, value, change, describedBy }: WidgetProps)
         id={id}
         type="text"
         value={path}
+        title={path}
         aria-describedby={describedBy}
         aria-invalid={describedBy !== undefined}
         spellCheck={false}
@@ -152,6 +153,7 @@ function ModelInput({ id, value, change, describedBy }: WidgetProps) {
       <select
         id={id}
         value={current}
+        title={current}
         aria-describedby={describedBy}
         aria-invalid={describedBy !== undefined}
         onChange={(event) => change(event.target.value)}
