@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { AnyEvent } from "../src/api/types";
-import { counterpart, legend, measured, trainings } from "../src/graph/comparing";
+import { counterpart, invitation, legend, measured, trainings } from "../src/graph/comparing";
 import type { Document } from "../src/graph/document";
 import { applyEvents, EMPTY_RUN, type RunView } from "../src/graph/runView";
 
@@ -59,4 +59,13 @@ test("only copies that measured a curve have it", () => {
   const [training] = trainings(view);
   expect(training && measured(training, view, "loss").map(([id]) => id)).toEqual(["train--x1", "train--x2"]);
   expect(training && measured(training, view, "learning_rate")).toEqual([]);
+});
+
+test("that all runs are shown is not that there is none", () => {
+  expect([invitation(undefined, 0), invitation(0, 0), invitation(2, 0), invitation(2, 1)]).toEqual([
+    "chooseRun",
+    "noComparable",
+    "allCompared",
+    "chooseRun",
+  ]);
 });

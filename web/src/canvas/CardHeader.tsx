@@ -50,7 +50,7 @@ export function CardHeader({ id, known, entry, description, state, seconds, reas
     <header className={`card-header category-${description?.category ?? "none"}`}>
       <span className="category">
         {description?.category ?? text.unknown}
-        <span className="node-id"> {id}</span>
+        <span className="node-id">{id}</span>
       </span>
       {isEditing ? (
         <input

@@ -19,6 +19,9 @@ interface Props {
   place: "card" | "panel";
 }
 
+/** Kinds whose values are long: in the panel they get a row of their own. */
+const PATHS = new Set<FieldSpec["kind"]>(["workspace-folder", "workspace-file", "model"]);
+
 /** A field: name, widget, plug, problem, reset. */
 export const FieldRow = memo(function FieldRow({ node, field, description, place }: Props) {
   const fields = useEditor((state) => {
@@ -35,10 +38,10 @@ export const FieldRow = memo(function FieldRow({ node, field, description, place
   const isSet = fields?.[field.name] !== undefined;
   const id = `${place}-${node}-${field.name}`;
   const change = (next: unknown) => edit((document) => setField(document, node, field.name, next), `field:${node}.${field.name}`);
-  const isTall = field.kind === "prompt";
+  const shape = field.kind === "prompt" ? "tall" : PATHS.has(field.kind) ? "path" : "";
   return (
     <div
-      className={`field ${isTall ? "tall" : ""} ${words ? "invalid" : ""}`}
+      className={`field ${shape} ${words ? "invalid" : ""}`}
       data-testid={place === "card" ? `field-${node}-${field.name}` : undefined}
     >
       {place === "card" && <FieldPlug node={node} field={field} description={description} isWired={isWired} />}

@@ -106,6 +106,7 @@ function PathInput({ id, node, field, value, change, describedBy }: WidgetProps)
         id={id}
         type="text"
         value={path}
+        title={path}
         aria-describedby={describedBy}
         aria-invalid={describedBy !== undefined}
         spellCheck={false}
@@ -153,6 +154,7 @@ function ModelInput({ id, value, change, describedBy }: WidgetProps) {
       <select
         id={id}
         value={current}
+        title={current}
         aria-describedby={describedBy}
         aria-invalid={describedBy !== undefined}
         onChange={(event) => change(event.target.value)}

@@ -48,6 +48,10 @@ export function counterpart(own: Training, view: RunView, other: RunView): Train
   return theirs[at(theirs)] ?? alike[Math.max(0, Math.min(place, alike.length - 1))] ?? theirs[at(all)] ?? theirs[0];
 }
 
+/** What a list of runs to compare with says before one is chosen. */
+export const invitation = (offered: number | undefined, free: number): "noComparable" | "allCompared" | "chooseRun" =>
+  offered === 0 ? "noComparable" : offered !== undefined && free === 0 ? "allCompared" : "chooseRun";
+
 /** The nodes of a training that have this curve. */
 export function measured(training: Training, view: RunView, metric: string): [string, NodeView["metrics"][string]][] {
   return training.nodes.flatMap((id) => {

@@ -87,8 +87,9 @@ function options(
   };
   const lines = curves.flatMap((curve): uPlot.Series[] => {
     const stroke = color(`--hue-${curve.hue}`);
-    const main = {
+    const main: uPlot.Series = {
       label: curve.label,
+      value: (made, value, index, at) => valueWords(at === null ? lastOf(made.data[index]) : value),
       stroke,
       width: 2,
       spanGaps: true,
@@ -109,10 +110,23 @@ function options(
           { ...axis, size: 28 },
           { ...axis, values: (_, ticks) => ticks.map(short) },
         ],
-    series: [{ label: text.stepLabel }, ...lines],
+    series: [
+      { label: text.stepLabel, value: (made, value, _, at) => (at === null ? lastOf(made.data[0]) : value) ?? "" },
+      ...lines,
+    ],
+    hooks: { init: [nameInFull] },
     padding: isSmall ? [6, 4, 4, 0] : [8, 8, 0, 0],
   };
 }
+
+/** A name that is too long for its row is cut off; the pointer shows all of it. */
+function nameInFull(made: uPlot): void {
+  for (const label of made.root.querySelectorAll<HTMLElement>(".u-label")) label.title = label.textContent ?? "";
+}
+
+const lastOf = (values: ArrayLike<number | null | undefined> | undefined) => Array.from(values ?? []).findLast(isNumber) ?? null;
+const isNumber = (value: number | null | undefined) => value !== null && value !== undefined;
+const valueWords = (value: number | null | undefined) => (isNumber(value) ? String(Number(value?.toPrecision(4))) : "");
 
 const short = (value: number) =>
   value === 0 ? "0" : Math.abs(value) < 0.01 ? value.toExponential(0) : String(Number(value.toPrecision(3)));

@@ -2,7 +2,7 @@ import { X } from "lucide-react";
 import { lazy, Suspense, useCallback, useEffect, useMemo, useState } from "react";
 import { api } from "../api/client";
 import type { ComparableRun } from "../api/types";
-import { counterpart, legend, measured, type Training } from "../graph/comparing";
+import { counterpart, invitation, legend, measured, type Training } from "../graph/comparing";
 import type { Document } from "../graph/document";
 import type { RunView } from "../graph/runView";
 import { attempt } from "../state/actions";
@@ -124,7 +124,7 @@ function Compare({ run, chosen, change }: CompareProps) {
   const free = offered?.filter((each) => !chosen.some((other) => other.run === each.run));
   return (
     <>
-      <label>
+      <label className="whole">
         {text.compare}
         <select
           value=""
@@ -136,7 +136,7 @@ function Compare({ run, chosen, change }: CompareProps) {
             change([...chosen, found]);
           }}
         >
-          <option value="">{free?.length === 0 ? text.noComparable : text.chooseRun}</option>
+          <option value="">{text[invitation(offered?.length, free?.length ?? 0)]}</option>
           {free?.map((each) => (
             <option key={each.run} value={each.run}>
               {runWords(each)}

@@ -190,6 +190,7 @@ export const text = {
   noLongerCompare: (run: string) => `Leave out ${run}`,
   nothingToCompare: (run: string, metric: string) => `No ${metric} was measured in ${run}.`,
   noComparable: "no other run has curves",
+  allCompared: "all are shown",
   chooseRun: "choose a run",
   curve: "Curve",
   smoothing: "Smoothing",
