@@ -31,3 +31,10 @@ test("a taken name gets the next number, whatever its case", () => {
   expect(freeName("cats", ["dogs"])).toBe("cats");
   expect(freeName("cats", ["Cats", "cats-2"])).toBe("cats-3");
 });
+
+test("hidden files, such as macOS leaves, are no part of it", () => {
+  expect(dataSetOf(dropped("cats/a.png", "cats/._a.png", "cats/.DS_Store", "cats/.x/b.png"), KINDS)).toMatchObject({
+    pictures: 1,
+    left: [],
+  });
+});

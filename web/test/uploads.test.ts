@@ -69,5 +69,5 @@ test("what is refused is named in one message, and nothing reads an empty folder
   const tab = tabWith("LoadImages");
   await makeDataSet("cats", dropped("a.png", "b.png"), { tab, node: "images", at: [0, 0] });
   expect(fieldsOfImages()).toEqual({});
-  expect(messages()).toEqual(["2 files were not taken. It is no picture.\nIt is no picture."]);
+  expect(messages()).toEqual(["2 files were not taken. a.png, b.png: It is no picture."]);
 });

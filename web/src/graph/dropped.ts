@@ -25,11 +25,12 @@ export interface NewDataSet {
   left: string[];
 }
 
-/** What can be uploaded of these files; one folder around all of them gives the name and is not kept inside. */
+/** What can be uploaded of these files; one folder around all of them gives the name and is not kept inside, nor are hidden files. */
 export function dataSetOf(all: Dropped[], kinds: Kinds): NewDataSet {
   const tops = new Set(all.map(({ path }) => (path.includes("/") ? path.slice(0, path.indexOf("/")) : "")));
   const [top = ""] = tops.size === 1 ? tops : [];
-  const inside = top ? all.map(({ path, file }) => ({ path: path.slice(top.length + 1), file })) : all;
+  const unpacked = top ? all.map(({ path, file }) => ({ path: path.slice(top.length + 1), file })) : all;
+  const inside = unpacked.filter(({ path }) => !path.split("/").some((part) => part.startsWith("."))); // as macOS leaves them
   const isWanted = ({ path }: Dropped) => [...kinds.pictures, ...kinds.texts].includes(ending(path));
   const files = inside.filter(isWanted);
   return {

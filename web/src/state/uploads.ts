@@ -46,18 +46,28 @@ export async function makeDataSet(name: string, all: Dropped[], { tab, node, at 
 /** Upload files one after the other, with one message that counts; return how many have arrived. */
 export async function upload(files: Dropped[], folder: string, left: string[] = []): Promise<number> {
   const message = toast(text.uploading(0, files.length), "busy");
-  const failed: string[] = [];
+  const failed: [path: string, reason: string][] = [];
   let arrived = 0;
   for (const { path, file } of files) {
-    const reason = file.size > MAX_BYTES ? text.tooLarge(path) : await refusal(file, within(folder, path));
+    const reason = file.size > MAX_BYTES ? text.tooLarge : await refusal(file, within(folder, path));
     if (reason === null) retell(message, text.uploading(++arrived, files.length), "busy");
-    else failed.push(reason);
+    else failed.push([path, reason]);
   }
   if (arrived > 0) retell(message, text.uploaded(arrived, folder), "info");
   else dismiss(message);
-  if (failed.length > 0) toast(text.notUploaded(failed), "error");
+  if (failed.length > 0) toast(text.notUploaded(failed.length, grouped(failed)), "error");
   if (left.length > 0) toast(text.leftBehind(left), "warning");
   return arrived;
+}
+
+/** One line per reason, with the files that it holds for, unless it names its file itself. */
+function grouped(failed: [path: string, reason: string][]): string[] {
+  return [...new Set(failed.map(([, reason]) => reason))].map((reason) => {
+    const paths = failed.filter(([, each]) => each === reason).map(([path]) => path);
+    return paths.every((path) => reason.includes(path.slice(path.lastIndexOf("/") + 1)))
+      ? reason
+      : text.fileReason(paths, reason);
+  });
 }
 
 const within = (folder: string, path: string): string => [folder, ...path.split("/").slice(0, -1)].filter(Boolean).join("/");
@@ -67,6 +77,6 @@ async function refusal(file: File, folder: string): Promise<string | null> {
     await api.upload(folder, file);
     return null;
   } catch (error) {
-    return error instanceof Refused ? error.message : `${file.name}: ${text.serverAway}`;
+    return error instanceof Refused ? error.message : text.serverAway;
   }
 }

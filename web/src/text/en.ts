@@ -251,9 +251,11 @@ export const text = {
   uploadPictures: "Upload pictures",
   uploadFolder: "Upload a folder",
   uploading: (done: number, all: number) => `Uploading: ${done} of ${count(all, "file", "files")} ...`,
-  tooLarge: (name: string) => `${name} is larger than 2 GB; copy it into the workspace yourself.`,
+  tooLarge: "Larger than 2 GB; copy it into the workspace yourself.",
+  fileReason: (paths: string[], reason: string) => `${some(paths, ", ")}: ${reason}`,
   uploaded: (number: number, folder: string) => `${count(number, "file", "files")} uploaded to ${folder || "the workspace"}.`,
-  notUploaded: (reasons: string[]) => `${count(reasons.length, "file was", "files were")} not taken. ${some(reasons, "\n")}`,
+  notUploaded: (number: number, reasons: string[]) =>
+    `${count(number, "file was", "files were")} not taken. ${some(reasons, "\n")}`,
   leftBehind: (names: string[]) =>
     `${count(names.length, "file is", "files are")} neither picture nor text and ${names.length === 1 ? "was" : "were"} left out: ${some(names, ", ")}`,
   newDataSet: (pictures: number) =>
