@@ -7,7 +7,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.text import Text
 
 from graph_runtime import events as ev
-from graph_runtime.errors import Problem
+from graph_runtime.errors import Problem, printable
 
 MARKS = {"executed": "[green]✓[/]", "cached": "[cyan]≡[/]", "failed": "[red]✗[/]", "skipped": "[dim]·[/]"}
 
@@ -61,7 +61,7 @@ class Display:
 
     def _print(self, markup: str, plain: str = "") -> None:
         """Print our own markup, then text from outside, in which brackets mean nothing."""
-        self._console.print(Text.from_markup(markup).append(plain), highlight=False, soft_wrap=True)
+        self._console.print(Text.from_markup(markup).append(printable(plain)), highlight=False, soft_wrap=True)
 
     def _progress(self, event: ev.NodeProgress) -> None:
         if event.node not in self._tasks:

@@ -17,10 +17,15 @@ class Problem:
     def __str__(self) -> str:
         place = ".".join(part for part in (self.node, self.field) if part)
         text = f"{place}: {self.message}" if place else self.message
-        return f"{text} {self.remedy}".rstrip()
+        return printable(f"{text} {self.remedy}".rstrip())
 
     def to_json(self) -> dict[str, str]:
         return asdict(self)
+
+
+def printable(text: str) -> str:
+    """Return text from outside, such as a file's name, without what would steer a terminal or turn its words round."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "�" for letter in text)
 
 
 MAX_COMPARISONS = 20_000

@@ -23,14 +23,14 @@ def test_every_state_has_its_line() -> None:
         ev.NodeStarted(node="a", node_type="T"),
         ev.NodeProgress(node="a", step=1, total=2),
         ev.NodeMetric(node="a", step=1, values={"loss": 0.5}),
-        ev.NodeMessage(node="a", level="warning", text="[red]brackets[/red] are text"),
+        ev.NodeMessage(node="a", level="warning", text="[red]brackets[/red] are \u202etext\x1b"),
         ev.NodeFinished(node="a", state="executed", seconds=1.25),
         ev.NodeFinished(node="b", state="cached", seconds=0),
         ev.NodeFailed(node="c", field="folder", message="is missing.", remedy="Make it."),
         ev.RunFinished(status="interrupted", nodes=outcome, artifacts=[artifact]),
     )
     assert lines == [
-        "a: [red]brackets[/red] are text",
+        "a: [red]brackets[/red] are �text�",
         "✓ a 1.2 s",
         "≡ b from the cache",
         "✗ c.folder: is missing. Make it.",
