@@ -13,13 +13,19 @@ import torch
 class Checkpoint:
     """One file in `folder`, called by the sha256 of its content and replaced in one step; nothing in it is executed.
 
-    Without one, a training begins at the state that `earlier` holds, if any; `keep` is given the state that it ends with.
+    Without one, a training begins at the state that `earlier` holds, if any; `keep` is given the state that it ends with,
+    and `resumed` the number of steps that an interrupted training had made.
     """
 
     def __init__(
-        self, folder: Path, *, earlier: Path | None = None, keep: Callable[[dict[str, Any]], object] | None = None
+        self,
+        folder: Path,
+        *,
+        earlier: Path | None = None,
+        keep: Callable[[dict[str, Any]], object] | None = None,
+        resumed: Callable[[int], object] | None = None,
     ) -> None:
-        self._folder, self._earlier, self._keep = folder, earlier, keep
+        self._folder, self._earlier, self._keep, self._resumed = folder, earlier, keep, resumed
 
     def begun(self) -> bool:
         """Whether a training was interrupted here."""
@@ -49,10 +55,14 @@ class Checkpoint:
         """Return the saved state, None when there is none or a single byte of it has changed."""
         for path in self._files():
             try:
-                if _digest(path) == path.stem.removeprefix("checkpoint-"):
-                    return _read(path)
+                if _digest(path) != path.stem.removeprefix("checkpoint-"):
+                    continue
+                state = _read(path)
             except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError):
                 continue
+            if self._resumed:
+                self._resumed(int(state["step"]))
+            return state
         return _read(self._earlier) if self._earlier else None
 
     def finish(self, state: Callable[[], dict[str, Any]]) -> None:

@@ -26,8 +26,12 @@ def checkpoint_of(
 
     if context.progress_folder is None:
         return None
+
+    def resumed(steps: int) -> None:
+        context.message(f"Goes on from step {steps}, where it was interrupted.")
+
     if not context.stem:
-        return Checkpoint(context.progress_folder)
+        return Checkpoint(context.progress_folder, resumed=resumed)
     key = f"training:{context.stem}:{precision}"
     asked = context.find_item(_state(key, settings.continue_from)) if settings.continue_from else None
     kept: Kept | None = asked or context.find_item(key)
@@ -40,7 +44,7 @@ def checkpoint_of(
         if earlier and costs:
             costs.add(*kept["costs"])
     keep = partial(_keep, settings, context, key, kept, costs)
-    return Checkpoint(context.progress_folder, earlier=earlier, keep=keep)
+    return Checkpoint(context.progress_folder, earlier=earlier, keep=keep, resumed=resumed)
 
 
 def _leads_on(kept: Kept, settings: TrainingSettings) -> bool:

@@ -98,7 +98,7 @@ def test_an_interrupted_rest_goes_on_from_its_own_checkpoint(runs: Runs) -> None
     runs.train(max_steps=2)
     runs.train(max_steps=6, stop_after=4)
     weights, steps, said = runs.train(max_steps=6, again=True)
-    assert (steps, said) == ([5, 6], [])
+    assert (steps, said) == ([5, 6], ["Goes on from step 4, where it was interrupted."])
     assert runs.train(max_steps=7)[1] == [7], "what was interrupted is kept at its end, too"
     assert equal(weights, fit(TrainingSettings(max_steps=6))[0])
 
