@@ -57,7 +57,7 @@ def read_captions(found: PictureFolder) -> Captions:
     if second:
         captions.notes.append(f"{some(second)} not read: another file is the caption of the same picture.")
     if alone:
-        captions.notes.append(f"{some(sorted(map(found.name, alone)))} no caption: no picture has that name.")
+        captions.notes.append(f"{some(sorted(map(found.name, alone)))} no caption: no picture of that name is read.")
     return captions
 
 

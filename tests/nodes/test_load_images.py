@@ -86,7 +86,7 @@ def test_a_caption_without_a_picture_is_told(desk: Desk) -> None:
     desk.picture("p/sub/b.png")
     (desk.root / "p" / "b.txt").write_text("two")
     assert [p.text for p in images(desk).pictures] == ["one", None]
-    assert desk.messages.texts == ["b.txt is no caption: no picture has that name."]
+    assert desk.messages.texts == ["b.txt is no caption: no picture of that name is read."]
 
 
 def test_a_caption_whose_encoding_cannot_be_told_is_refused(desk: Desk) -> None:
