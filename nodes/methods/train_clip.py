@@ -1,6 +1,6 @@
 """TrainCLIP."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, ClassVar
@@ -8,11 +8,13 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from graph_runtime.context import RunContext
+from graph_runtime.migration import Migration
 from graph_runtime.node import Node
 from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.settings import TrainingSettings
 from nodes.diffusion.values import CaptionedDataset, DiffusionModel
+from nodes.methods.earlier_fields import DENOISING_FIELDS
 from nodes.methods.more_steps import checkpoint_of
 from nodes.methods.reports import tell_step
 from nodes.methods.shown_pictures import read_views, repeated
@@ -33,6 +35,7 @@ class TrainCLIP(TrainingSettings, Node):
     resumable: ClassVar[bool] = True
     version: ClassVar[int] = TrainingSettings.version + 1
     not_in_key: ClassVar[frozenset[str]] = frozenset({"checkpoint_every", "validation_every"})
+    migrations: ClassVar[Mapping[int, Migration]] = {0: DENOISING_FIELDS}
 
     batch_size: Annotated[int, Field(ge=2, le=65536)] = 128
     """Pictures and captions among which each is to find its own: the more, the finer the distinctions that are learned."""
