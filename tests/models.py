@@ -10,12 +10,12 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from nodes.diffusion.adapters import LowRankAdapter
-from nodes.diffusion.folders import inspect_folder
-from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.lora_targets import text_encoder_targets, unet_targets
-from nodes.diffusion.overlays import applied
-from nodes.diffusion.values import DiffusionModel, Family
+from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.lora.targets import text_encoder_targets, unet_targets
+from nodes.diffusion.formats.model_folders import inspect_folder
+from nodes.diffusion.handles.adapters import LowRankAdapter
+from nodes.diffusion.handles.models import DiffusionModel, Family
+from nodes.diffusion.models.parts import StableDiffusion
 
 BUNDLED = Path(__file__).parent.parent / "nodes" / "models" / "loom_emoji"
 WIDTH = 32

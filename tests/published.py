@@ -9,11 +9,11 @@ from accelerate import init_empty_weights
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from nodes.diffusion.layouts.checkpoints import of_folder
-from nodes.diffusion.layouts.descriptions import published
-from nodes.diffusion.layouts.places import layout_of
-from nodes.diffusion.layouts.writing import Written, write_checkpoint
-from nodes.diffusion.values import Family
+from nodes.diffusion.formats.single_file.checkpoint_tensors import of_folder
+from nodes.diffusion.formats.single_file.configurations import published
+from nodes.diffusion.formats.single_file.tensor_names import layout_of
+from nodes.diffusion.formats.single_file.writing import Written, write_checkpoint
+from nodes.diffusion.handles.models import Family
 
 
 def empty_parts(family: Family, in_channels: int = 4) -> dict[str, Any]:

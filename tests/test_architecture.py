@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import networkx as nx
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -15,6 +16,11 @@ RULES = {
     "nodes": {"aiohttp", "server", "web", "networkx"},
     "web/api": {"torch", "diffusers", "transformers", "peft", "numpy", "networkx", "server"},
 }
+ROOMS = (
+    "errors", "randomness", "devices", "handles", "formats", "optimization", "models", "text", "pictures", "families", "adapters",
+    "training", "sampling", "merging",
+)  # fmt: skip
+"""Rooms of `nodes/diffusion`, the lowest first: each imports only from itself and from those before it."""
 HEAVY = ("torch", "diffusers", "transformers", "peft", "PIL", "numpy", "safetensors")
 
 
@@ -40,6 +46,40 @@ def test_imports_go_one_way(folder: str) -> None:
     assert len(files) > 5
     found = [(path.name, name) for path in files for name, _ in imports(path) if name.split(".")[0] in RULES[folder]]
     assert not found
+
+
+def modules_of(folder: str) -> dict[str, Path]:
+    """Return the files of a folder by the names that they are imported by."""
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sources(folder)}
+    return {name.removesuffix(".__init__"): path for name, path in names.items()}
+
+
+def import_graph(folder: str) -> "nx.DiGraph[str]":
+    """Return which file imports which, inside functions and for types included."""
+    modules, graph = modules_of(folder), nx.DiGraph()
+    for module, path in modules.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                named = [f"{node.module}.{alias.name}" for alias in node.names]
+                found = [name if name in modules else node.module for name in named]
+                graph.add_edges_from((module, name) for name in found if name in modules and name != module)
+    return graph
+
+
+@pytest.mark.parametrize("folder", ["nodes", "graph_runtime", "web/api"])
+def test_no_imports_go_in_a_circle(folder: str) -> None:
+    graph = import_graph(folder)
+    assert graph.number_of_edges() > 20
+    assert not [sorted(circle) for circle in nx.strongly_connected_components(graph) if len(circle) > 1]
+
+
+def test_rooms_import_only_from_those_before_them() -> None:
+    graph, start = import_graph("nodes/diffusion"), len("nodes.diffusion.")
+    assert {module[start:].split(".")[0] for module in modules_of("nodes/diffusion") if module[start:]} == set(ROOMS)
+    rank = {room: number for number, room in enumerate(ROOMS)}
+    edges = [(one[start:], other[start:]) for one, other in graph.edges if one[start:] and other[start:]]
+    assert len(edges) > 200
+    assert not [edge for edge in edges if rank[edge[0].split(".")[0]] < rank[edge[1].split(".")[0]]]
 
 
 def test_a_category_imports_no_other_category() -> None:

@@ -8,7 +8,7 @@ from typing import IO
 import pytest
 
 from graph_runtime import reading
-from nodes.diffusion import opening
+from nodes.diffusion.formats import opening
 
 
 @pytest.mark.parametrize("open_regular", [reading.open_regular, opening.open_regular], ids=["runtime", "nodes"])

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from graph_runtime.discovery import load_palette
 from graph_runtime.node import NodeType
 from graph_runtime.wording import readable
-from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.handles.settings import TrainingSettings
 
 PALETTE = load_palette()
 OURS = [node_type for node_type in PALETTE.types.values() if node_type.package == "latentloom"]

@@ -7,11 +7,12 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
-from nodes.diffusion.adapters import AestheticGradient
-from nodes.diffusion.clip_folders import check_clip_is_stored, clip_folders, clip_reference
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import AestheticEmbedding, DiffusionModel
-from nodes.diffusion.weight_files import identifying
+from nodes.diffusion.formats.clip_folders import check_clip_is_stored, clip_folders, clip_reference
+from nodes.diffusion.formats.weight_files import identifying
+from nodes.diffusion.handles.adapters import AestheticGradient
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.results import AestheticEmbedding
 
 
 class ApplyAestheticGradient(Node):
@@ -47,7 +48,7 @@ class ApplyAestheticGradient(Node):
             raise InputError("this model has an aesthetic gradient already.", field="model", remedy="Give it one.")
         from safetensors.torch import load_file, save_file
 
-        from nodes.diffusion.aesthetic_files import projection_for
+        from nodes.diffusion.adapters.aesthetic_files import projection_for
 
         if not context.fingerprint:
             check_clip_is_stored(model)

@@ -7,9 +7,9 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Wired
-from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import DiffusionModel
+from nodes.diffusion.handles.adapters import LowRankAdapter
+from nodes.diffusion.handles.models import DiffusionModel
 
 
 class InjectLoRA(Node):
@@ -51,8 +51,8 @@ class InjectLoRA(Node):
             raise InputError("no layers are named.", field="custom_targets", remedy=remedy)
 
     def run(self, model: DiffusionModel, context: RunContext) -> DiffusionModel:
-        from nodes.diffusion.folders import inspect_folder
-        from nodes.diffusion.lora_targets import text_encoder_targets, unet_targets
+        from nodes.diffusion.adapters.lora.targets import text_encoder_targets, unet_targets
+        from nodes.diffusion.formats.model_folders import inspect_folder
 
         folder = context.locate(model.digest)
         custom = [ending.strip() for ending in self.custom_targets.split(",") if ending.strip()]

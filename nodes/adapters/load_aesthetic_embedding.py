@@ -5,7 +5,7 @@ from typing import ClassVar
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, Node, OutsideFiles, WorkspaceFile
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import AestheticEmbedding
+from nodes.diffusion.handles.results import AestheticEmbedding
 
 
 class LoadAestheticEmbedding(Node):
@@ -24,7 +24,7 @@ class LoadAestheticEmbedding(Node):
     def run(self, context: RunContext) -> AestheticEmbedding:
         from safetensors.torch import save_file
 
-        from nodes.diffusion.aesthetic_files import read_embedding
+        from nodes.diffusion.adapters.aesthetic_files import read_embedding
 
         embedding = read_embedding(context.locate(context.fingerprint))
         tensors = {"aesthetic_embedding": embedding}

@@ -5,9 +5,9 @@ from typing import ClassVar
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, Node, OutsideFiles, WorkspaceFile
-from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import DiffusionModel
+from nodes.diffusion.handles.adapters import WeightChange
+from nodes.diffusion.handles.models import DiffusionModel
 
 
 class LoadCustomDiffusion(Node):
@@ -26,8 +26,8 @@ class LoadCustomDiffusion(Node):
     def run(self, model: DiffusionModel, context: RunContext) -> DiffusionModel:
         from safetensors.torch import save_file
 
-        from nodes.diffusion.custom_diffusion_files import read_processors
-        from nodes.diffusion.weights import check_places
+        from nodes.diffusion.adapters.changed_weights import check_places
+        from nodes.diffusion.adapters.custom_diffusion_files import read_processors
 
         tensors = read_processors(context.locate(context.fingerprint))
         check_places(tensors, context.locate(model.digest))

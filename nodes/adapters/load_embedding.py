@@ -10,9 +10,9 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.migration import Migration
 from graph_runtime.node import Json, Node, OutsideFiles, WorkspaceFile
-from nodes.diffusion.adapters import TokenEmbedding
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import DiffusionModel
+from nodes.diffusion.handles.adapters import TokenEmbedding
+from nodes.diffusion.handles.models import DiffusionModel
 
 LONGEST = 75
 """Tokens of a prompt between its start and its end."""
@@ -39,7 +39,7 @@ class LoadEmbedding(Node):
     def run(self, model: DiffusionModel, context: RunContext) -> DiffusionModel:
         from safetensors.torch import save_file
 
-        from nodes.diffusion.embedding_files import check_widths, read_vectors
+        from nodes.diffusion.adapters.textual_inversion_files import check_widths, read_vectors
 
         vectors = read_vectors(context.locate(context.fingerprint["file"]))
         check_widths(vectors, context.locate(model.digest))

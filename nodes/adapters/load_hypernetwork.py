@@ -9,7 +9,7 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, Node, OutsideFiles, WorkspaceFile
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import DiffusionModel
+from nodes.diffusion.handles.models import DiffusionModel
 
 
 class LoadHypernetwork(Node):
@@ -30,8 +30,8 @@ class LoadHypernetwork(Node):
     def run(self, model: DiffusionModel, context: RunContext) -> DiffusionModel:
         from safetensors.torch import save_file
 
-        from nodes.diffusion.hypernetwork_files import read_hypernetwork
-        from nodes.diffusion.hypernetworks import attention_names
+        from nodes.diffusion.adapters.hypernetwork.apply import attention_names
+        from nodes.diffusion.adapters.hypernetwork.files import read_hypernetwork
 
         names = attention_names(context.locate(model.digest))
         form, tensors = read_hypernetwork(context.locate(context.fingerprint["file"]), names)

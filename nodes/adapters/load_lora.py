@@ -8,9 +8,9 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, Node, OutsideFiles, WorkspacePath
-from nodes.diffusion.adapters import LowRankAdapter, TokenEmbedding
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import DiffusionModel
+from nodes.diffusion.handles.adapters import LowRankAdapter, TokenEmbedding
+from nodes.diffusion.handles.models import DiffusionModel
 
 PEFT_CONFIG = "adapter_config.json"
 """Where folders of PEFT keep alpha, beside `adapter_model.safetensors`."""
@@ -56,9 +56,9 @@ class LoadLoRA(Node):
         }
 
     def run(self, model: DiffusionModel, context: RunContext) -> DiffusionModel:
-        from nodes.diffusion.folders import inspect_folder
-        from nodes.diffusion.lora_reading import read_lora
-        from nodes.diffusion.lora_targets import layer_shapes
+        from nodes.diffusion.adapters.lora.read import read_lora
+        from nodes.diffusion.adapters.lora.targets import layer_shapes
+        from nodes.diffusion.formats.model_folders import inspect_folder
 
         folder, config = context.locate(model.digest), context.fingerprint["config"]
         facts = inspect_folder(folder, weights=False)
@@ -111,7 +111,7 @@ def _bundled_words(bundled: Any, model: DiffusionModel, folder: Path, context: R
     """The words that came with a LoRA; what is wrong with one is told, and the LoRA is loaded without it."""
     from safetensors.torch import save_file
 
-    from nodes.diffusion.embedding_files import bundled_tensors, check_widths, vectors_of
+    from nodes.diffusion.adapters.textual_inversion_files import bundled_tensors, check_widths, vectors_of
 
     known = {word.placeholder_token.lower() for word in model.adapters if isinstance(word, TokenEmbedding)}
     words: list[TokenEmbedding] = []

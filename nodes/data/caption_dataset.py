@@ -10,11 +10,11 @@ from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, Node, OutsideFiles, Wired, WorkspaceFile, WorkspaceFolder
-from nodes.diffusion.captions import caption_from_name, checked_template, fill, shuffled, words_of_folder
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.prompt_checks import letters_told, network_in
-from nodes.diffusion.text_files import guesses_told, read_text, some
-from nodes.diffusion.values import CaptionedDataset, ImageDataset, Picture
+from nodes.diffusion.formats.text_files import guesses_told, read_text, some
+from nodes.diffusion.handles.datasets import CaptionedDataset, ImageDataset, Picture
+from nodes.diffusion.handles.prompt_checks import letters_told, network_in
+from nodes.diffusion.pictures.caption_templates import caption_from_name, checked_template, fill, shuffled, words_of_folder
 
 WORDS = Path(__file__).parent / "words.txt"
 CLIP = Path(__file__).parent.parent / "models" / "loom_emoji"
@@ -112,7 +112,7 @@ class CaptionDataset(Node):
         keys = [self._key(context.fingerprint, images, picture) for picture in images.pictures]
         missing = [(key, p) for key, p in zip(keys, images.pictures, strict=True) if context.find_item(key) is None]
         if missing:
-            from nodes.diffusion.pictures import picture_of
+            from nodes.diffusion.pictures.pictures import picture_of
 
             see = self._eye(context)
             for number, (key, picture) in enumerate(missing, 1):
@@ -131,10 +131,10 @@ class CaptionDataset(Node):
 
         device = choose_device(context.device)
         if self.source == "captioner":
-            from nodes.diffusion.captioning import load_captioner
+            from nodes.diffusion.pictures.image_to_text import load_captioner
 
             return load_captioner(context.locate(context.fingerprint["captioner"]), device)
-        from nodes.diffusion.tagging import load_tagger
+        from nodes.diffusion.pictures.clip_tagging import load_tagger
 
         place = context.locate(context.fingerprint["words"])
         read = read_text(place, field="word_list")

@@ -10,7 +10,7 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import CaptionedDataset, ImageDataset, Picture, View
+from nodes.diffusion.handles.datasets import CaptionedDataset, ImageDataset, Picture, View
 
 
 class ComposeScenes(Node):
@@ -44,7 +44,7 @@ class ComposeScenes(Node):
     """Chooses everything about the scenes."""
 
     def run(self, images: ImageDataset, context: RunContext) -> CaptionedDataset:
-        from nodes.diffusion.scenes import draw_scene
+        from nodes.diffusion.pictures.scenes import draw_scene
 
         _check_texts(images)
         others = tuple(word.strip() for word in self.other_styles.split(",") if word.strip())
@@ -77,7 +77,7 @@ class ComposeScenes(Node):
         return [draw.choice(others)] if others else []
 
     def _kept(self, image: Any, name: str, repeats: int, context: RunContext) -> Picture:
-        from nodes.diffusion.pictures import save_png
+        from nodes.diffusion.pictures.pictures import save_png
 
         file = context.add_file(".png", lambda path: save_png(image, path))
         size = (self.resolution, self.resolution)
@@ -97,8 +97,8 @@ def _style(picture: Picture) -> str:
 
 
 def _cutout(picture: Picture, side: int, context: RunContext) -> Any:
-    from nodes.diffusion.pictures import cutout_of
-    from nodes.diffusion.scenes import Cutout
+    from nodes.diffusion.pictures.pictures import cutout_of
+    from nodes.diffusion.pictures.scenes import Cutout
 
     image = cutout_of(picture, context.open, side)
     return Cutout(image, picture.text or "", _style(picture))

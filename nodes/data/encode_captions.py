@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Wired
-from nodes.diffusion.chunks import cut_told
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.prompt_syntax import Emphasis
-from nodes.diffusion.sources import untrained_lora
-from nodes.diffusion.values import CaptionedDataset, CaptionItem, DiffusionModel, EmbeddingDataset, text_identity
+from nodes.diffusion.handles.datasets import CaptionedDataset, CaptionItem, EmbeddingDataset
+from nodes.diffusion.handles.models import DiffusionModel, text_identity
+from nodes.diffusion.handles.wired_models import untrained_lora
+from nodes.diffusion.text.chunks import cut_told
+from nodes.diffusion.text.prompt_syntax import Emphasis
 
 BATCH = 8
 
@@ -55,10 +56,10 @@ class EncodeCaptions(Node):
         import torch
         from safetensors.torch import save_file
 
+        from nodes.diffusion.adapters.apply import applied
         from nodes.diffusion.devices import choose_device
-        from nodes.diffusion.loading import load
-        from nodes.diffusion.overlays import applied
-        from nodes.diffusion.text import cut_prompts, encode_prompts
+        from nodes.diffusion.models.parts import load
+        from nodes.diffusion.text.encoding import cut_prompts, encode_prompts
 
         loaded = load(model, context.locate(model.digest), device=choose_device(context.device))
         with torch.no_grad(), applied(model.adapters, loaded):

@@ -10,9 +10,10 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
-from nodes.diffusion.adapters import WeightChange
-from nodes.diffusion.latent_views import latent_view
-from nodes.diffusion.values import DiffusionModel, ImageDataset, LatentDataset, LatentItem, Picture, View
+from nodes.diffusion.handles.adapters import WeightChange
+from nodes.diffusion.handles.datasets import ImageDataset, LatentDataset, LatentItem, Picture, View
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.pictures.latent_views import latent_view
 
 if TYPE_CHECKING:
     from nodes.diffusion.devices import Precision
@@ -64,18 +65,18 @@ class EncodeLatents(Node):
         import torch
         from safetensors.torch import save_file
 
+        from nodes.diffusion.adapters.apply import applied
         from nodes.diffusion.devices import choose_device
-        from nodes.diffusion.latents import encode_pictures
-        from nodes.diffusion.loading import load
-        from nodes.diffusion.overlays import applied
-        from nodes.diffusion.pictures import as_tensor, picture_of, render
+        from nodes.diffusion.models.parts import load
+        from nodes.diffusion.models.vae_encoding import encode_pictures
+        from nodes.diffusion.pictures.pictures import as_tensor, picture_of, render
 
         loaded = load(model, context.locate(model.digest), device=choose_device(context.device), precision=precision)
         shown = [render(picture_of(p, context.open, images.background), view, images.background) for _, p, view in group]
         pictures = torch.stack([as_tensor(picture) for picture in shown])
         changes = [adapter for adapter in model.adapters if isinstance(adapter, WeightChange) and adapter.vae]
         with applied(changes, loaded):
-            means, stds = encode_pictures(loaded, pictures, [p.name for _, p, _ in group])
+            means, stds = encode_pictures(loaded.vae, pictures, [p.name for _, p, _ in group])
         kept: dict[str, Any] = {}
         for (key, _, _), mean, std in zip(group, means, stds, strict=True):
             tensors = {"mean": mean.contiguous(), "std": std.contiguous()}

@@ -7,11 +7,11 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, Node, OutsideFiles, WorkspaceFolder
-from nodes.diffusion.caption_files import read_captions
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.picture_folders import MAX_REPEATS, folder_repeats, left_out_told, read_folder, repeats_told
-from nodes.diffusion.picture_kinds import readable_suffixes
-from nodes.diffusion.values import ImageDataset, Picture, View
+from nodes.diffusion.handles.datasets import ImageDataset, Picture, View
+from nodes.diffusion.pictures.caption_files import read_captions
+from nodes.diffusion.pictures.picture_folders import MAX_REPEATS, folder_repeats, left_out_told, read_folder, repeats_told
+from nodes.diffusion.pictures.picture_kinds import readable_suffixes
 
 ENLARGED = 4
 """How many times a picture may be enlarged before a person is told."""
@@ -105,7 +105,7 @@ class LoadImages(Node):
             context.message(f"enlarged more than {ENLARGED} times: {first}{others}.", "warning")
 
     def _views(self, size: tuple[int, int], digest: str) -> tuple[View, ...]:
-        from nodes.diffusion.buckets import bucket_sizes, nearest_bucket, plan_views
+        from nodes.diffusion.pictures.buckets import bucket_sizes, nearest_bucket, plan_views
 
         target = (self.resolution, self.resolution)
         if self.buckets:
@@ -116,6 +116,6 @@ class LoadImages(Node):
 
 def _size(file: IO[bytes], name: str) -> tuple[int, int]:
     """Decode the whole picture, so that damage shows here and not in the middle of the work."""
-    from nodes.diffusion.pictures import open_picture
+    from nodes.diffusion.pictures.pictures import open_picture
 
     return open_picture(file, name=name).size

@@ -11,6 +11,7 @@ from nodes.diffusion.errors import InputError
 Precision = Literal["fp32", "bf16", "fp16"]
 WantedPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISION_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 def choose_device(name: str = "auto") -> torch.device:

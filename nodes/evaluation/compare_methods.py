@@ -7,10 +7,12 @@ from pydantic import AfterValidator
 
 from graph_runtime.context import Artifact, RunContext
 from graph_runtime.node import FileName, Json, ModelReference, Node, OutsideFiles, Prompt
-from nodes.diffusion.clip_folders import BUNDLED_CLIP, clip_folders, clip_reference
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import DiffusionModel, GeneratedImage, ImageDataset, ImageSet
-from nodes.diffusion.weight_files import identifying
+from nodes.diffusion.formats.clip_folders import BUNDLED_CLIP, clip_folders, clip_reference
+from nodes.diffusion.formats.weight_files import identifying
+from nodes.diffusion.handles.datasets import ImageDataset
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.results import GeneratedImage, ImageSet
 from nodes.evaluation.judge import Judge, checked_meanings, meanings
 from nodes.evaluation.method_facts import MethodFacts, method_facts
 from nodes.evaluation.report import html_report, markdown_report
@@ -61,8 +63,8 @@ class CompareMethods(Node):
         return (self._published(facts, rows, unrelated, context),)
 
     def _published(self, facts: Sequence[MethodFacts], rows: Rows, unrelated: Rows, context: RunContext) -> Artifact:
-        from nodes.diffusion.grids import Row, draw_grid
-        from nodes.diffusion.pictures import open_picture, save_png
+        from nodes.diffusion.pictures.grids import Row, draw_grid
+        from nodes.diffusion.pictures.pictures import open_picture, save_png
 
         shown = [
             Row(fact.method, [image.prompt for image in row], [open_picture(image.file) for image in row])

@@ -6,9 +6,10 @@ from functools import cached_property
 from typing import Any
 
 from graph_runtime.context import RunContext
-from nodes.diffusion.clip_folders import clip_folders
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import GeneratedImage, ImageDataset
+from nodes.diffusion.formats.clip_folders import clip_folders
+from nodes.diffusion.handles.datasets import ImageDataset
+from nodes.diffusion.handles.results import GeneratedImage
 
 
 def checked_meanings(lines: str) -> str:
@@ -38,8 +39,8 @@ class Judge:
         """Return the numbers of one row, by name."""
         import torch
 
-        from nodes.diffusion.pictures import open_picture
-        from nodes.diffusion.scores import clip_i, clip_t, in_known_words, mean_psnr
+        from nodes.diffusion.pictures.image_metrics import clip_i, clip_t, in_known_words, mean_psnr
+        from nodes.diffusion.pictures.pictures import open_picture
 
         pictures, values = [open_picture(image.file) for image in row], dict[str, float]()
         if self.psnr:
@@ -60,7 +61,7 @@ class Judge:
         """Return how far pictures are from others of the same prompts: 1 minus the mean cosine of their embeddings."""
         import torch
 
-        from nodes.diffusion.pictures import open_picture
+        from nodes.diffusion.pictures.pictures import open_picture
 
         one, two = (torch.stack([self._embedded(open_picture(image.file)) for image in images]) for images in (row, other))
         return max(0.0, float(1 - torch.cosine_similarity(one, two).mean()))
@@ -68,7 +69,7 @@ class Judge:
     @cached_property
     def shown(self) -> list[Any]:
         """The references as they are shown to a model."""
-        from nodes.diffusion.pictures import picture_of, render
+        from nodes.diffusion.pictures.pictures import picture_of, render
 
         data = self.references
         assert data is not None
@@ -87,13 +88,13 @@ class Judge:
 
     @cached_property
     def embed(self) -> Callable[[Any], Any]:
-        from nodes.diffusion.clip_images import load_image_embedder
+        from nodes.diffusion.pictures.clip_image_embeddings import load_image_embedder
 
         return load_image_embedder(self._folders.image_encoder, self._folders.feature_extractor, self._device)
 
     @cached_property
     def embed_text(self) -> Callable[[str], Any]:
-        from nodes.diffusion.clip_texts import load_text_embedder
+        from nodes.diffusion.text.clip_text_embeddings import load_text_embedder
 
         return load_text_embedder(self._folders, self._device)
 

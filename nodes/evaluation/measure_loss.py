@@ -8,8 +8,10 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Wired
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.sources import refuse_untrained
-from nodes.diffusion.values import CaptionedDataset, DiffusionModel, LatentDataset, ScoreRow, Scores
+from nodes.diffusion.handles.datasets import CaptionedDataset, LatentDataset
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.results import ScoreRow, Scores
+from nodes.diffusion.handles.wired_models import refuse_untrained
 from nodes.evaluation.remembered import remembered
 
 
@@ -64,11 +66,11 @@ class MeasureLoss(Node):
         context: RunContext,
     ) -> dict[str, float]:
         """Mean over pictures; `place` is the model's number and how many there are."""
+        from nodes.diffusion.adapters.apply import applied
         from nodes.diffusion.devices import choose_device
-        from nodes.diffusion.loading import load
-        from nodes.diffusion.overlays import applied
-        from nodes.diffusion.settings import DenoisingSettings
-        from nodes.diffusion.train import DenoisingTask
+        from nodes.diffusion.handles.settings import DenoisingSettings
+        from nodes.diffusion.models.parts import load
+        from nodes.diffusion.training.denoising_task import DenoisingTask
 
         loaded = load(model, context.locate(model.digest), device=choose_device(context.device))
         count, losses = len(latents.items), list[float]()

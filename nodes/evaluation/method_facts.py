@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from graph_runtime.context import RunContext
-from nodes.diffusion.adapters import Adapter, LowRankAdapter, TokenEmbedding, WeightChange
-from nodes.diffusion.layouts.single_files import is_single_file, read_single_file
-from nodes.diffusion.merging.views import is_part
-from nodes.diffusion.safetensors_header import read_header
-from nodes.diffusion.values import DiffusionModel
-from nodes.diffusion.weight_files import files_read, pickled_parts
+from nodes.diffusion.formats.safetensors_header import read_header
+from nodes.diffusion.formats.single_file.header import is_single_file, read_single_file
+from nodes.diffusion.formats.weight_files import files_read, pickled_parts
+from nodes.diffusion.handles.adapters import Adapter, LowRankAdapter, TokenEmbedding, WeightChange
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.merging.source_tensors import is_part
 
 METHODS = {
     "FineTune": "fine-tuning",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from graph_runtime.context import RunContext
-from nodes.diffusion.values import ScoreRow
+from nodes.diffusion.handles.results import ScoreRow
 
 
 def remembered(facts: list[Any], label: str, measure: Callable[[], Mapping[str, float]], context: RunContext) -> ScoreRow:

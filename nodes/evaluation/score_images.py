@@ -8,10 +8,11 @@ from pydantic import AfterValidator
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles, Prompt, Wired
-from nodes.diffusion.clip_folders import BUNDLED_CLIP, clip_folders, clip_reference
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import GeneratedImage, ImageDataset, ImageSet, ScoreRow, Scores
-from nodes.diffusion.weight_files import identifying
+from nodes.diffusion.formats.clip_folders import BUNDLED_CLIP, clip_folders, clip_reference
+from nodes.diffusion.formats.weight_files import identifying
+from nodes.diffusion.handles.datasets import ImageDataset
+from nodes.diffusion.handles.results import GeneratedImage, ImageSet, ScoreRow, Scores
 from nodes.evaluation.judge import Judge, checked_meanings, meanings
 from nodes.evaluation.remembered import remembered
 

@@ -4,9 +4,9 @@ from typing import ClassVar
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.recipes import Checkpoint
 from nodes.diffusion.merging.plan import planned
-from nodes.diffusion.merging.values import Checkpoint
-from nodes.diffusion.values import DiffusionModel
 from nodes.merging.merges import checkpoint_of
 
 

@@ -5,11 +5,11 @@ from typing import ClassVar
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
-from nodes.diffusion.adapters import LowRankAdapter, WeightChange
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.handles.adapters import LowRankAdapter, WeightChange
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.recipes import Checkpoint, name_of, sources_of
 from nodes.diffusion.merging.plan import planned
-from nodes.diffusion.merging.values import Checkpoint, name_of, sources_of
-from nodes.diffusion.values import DiffusionModel
 
 
 class AsModel(Node):
@@ -26,8 +26,8 @@ class AsModel(Node):
 
     def run(self, checkpoint: Checkpoint, model: DiffusionModel, context: RunContext) -> DiffusionModel:
         """`model` gives what a checkpoint does not say: tokenizers, architecture, what is predicted, and words laid over it."""
-        from nodes.diffusion.merging.as_weights import check_shapes, parameter_shapes, weights_in, weights_of
-        from nodes.diffusion.safetensors_writer import write_one_by_one
+        from nodes.diffusion.formats.safetensors_writer import write_one_by_one
+        from nodes.diffusion.merging.changed_weights import check_shapes, parameter_shapes, weights_in, weights_of
 
         if checkpoint.family != model.family:
             message = f"the checkpoint is {checkpoint.family} and the model {model.family}."

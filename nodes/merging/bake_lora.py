@@ -7,13 +7,13 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
-from nodes.diffusion.adapters import LowRankAdapter, WeightChange
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.merging.headers import Header
-from nodes.diffusion.merging.layers import changeable_in, layers_of
+from nodes.diffusion.formats.checkpoint_headers import Header
+from nodes.diffusion.handles.adapters import LowRankAdapter, WeightChange
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.recipes import Baked, Checkpoint
+from nodes.diffusion.merging.lora_layers import changeable_in, layers_of
 from nodes.diffusion.merging.plan import planned
-from nodes.diffusion.merging.values import Baked, Checkpoint
-from nodes.diffusion.values import DiffusionModel
 from nodes.merging.loras import loras_of
 from nodes.merging.merges import source_of
 
@@ -68,7 +68,7 @@ def _check_layers(lora: LowRankAdapter, header: Header, context: RunContext) -> 
     """Raise InputError for a LoRA of other layers; tell how many of its layers the checkpoint lacks."""
     import torch
 
-    from nodes.diffusion.lora_deltas import fits
+    from nodes.diffusion.adapters.lora.algorithms import fits
 
     parts, layers = changeable_in(header), layers_of(lora)
     missing = [layer for layer in layers if layer not in parts]

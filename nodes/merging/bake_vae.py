@@ -5,9 +5,9 @@ from typing import ClassVar
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
+from nodes.diffusion.handles.recipes import Checkpoint, Merged, Spelling, with_sources
 from nodes.diffusion.merging.plan import planned
-from nodes.diffusion.merging.values import Checkpoint, Merged, Spelling, with_sources
-from nodes.diffusion.merging.views import FOLDER_VAE
+from nodes.diffusion.merging.source_tensors import FOLDER_VAE
 
 
 class BakeVAE(Node):

@@ -8,9 +8,9 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.recipes import Checkpoint
 from nodes.diffusion.merging.plan import planned
-from nodes.diffusion.merging.values import Checkpoint
-from nodes.diffusion.values import DiffusionModel
 from nodes.merging.merges import checkpoint_of
 
 
@@ -35,10 +35,10 @@ class ExtractLoRA(Node):
 
     def run(self, base: DiffusionModel, tuned: DiffusionModel | Checkpoint, context: RunContext) -> DiffusionModel:
         """`tuned` was trained from `base`, or merged from such models."""
-        from nodes.diffusion.merging.as_weights import parameter_shapes
-        from nodes.diffusion.merging.extracting import Difference, Side
-        from nodes.diffusion.merging.lora_making import LoraMaker
-        from nodes.diffusion.merging.reading import reading
+        from nodes.diffusion.merging.changed_weights import parameter_shapes
+        from nodes.diffusion.merging.extract_lora import Difference, Side
+        from nodes.diffusion.merging.read_tensors import reading
+        from nodes.diffusion.merging.write_lora import LoraMaker
 
         recipes = [checkpoint_of(base, "base").recipe, checkpoint_of(tuned, "tuned").recipe]
         if tuned.family != base.family:

@@ -3,9 +3,9 @@
 from collections import Counter
 
 from graph_runtime.context import RunContext
-from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import DiffusionModel
+from nodes.diffusion.handles.adapters import LowRankAdapter
+from nodes.diffusion.handles.models import DiffusionModel
 
 
 def loras_of(models: list[DiffusionModel], socket: str = "model") -> list[LowRankAdapter]:
@@ -26,8 +26,8 @@ def loras_of(models: list[DiffusionModel], socket: str = "model") -> list[LowRan
 
 def shapes_of(model: DiffusionModel, context: RunContext) -> dict[str, tuple[int, ...]]:
     """Return the shape of every layer's weight; no weights are read."""
-    from nodes.diffusion.folders import inspect_folder
-    from nodes.diffusion.lora_targets import layer_shapes
+    from nodes.diffusion.adapters.lora.targets import layer_shapes
+    from nodes.diffusion.formats.model_folders import inspect_folder
 
     place = context.locate(model.digest)
     shapes = layer_shapes(place, inspect_folder(place, weights=False))

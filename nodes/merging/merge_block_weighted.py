@@ -8,8 +8,8 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Wired
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.handles.recipes import Checkpoint
 from nodes.diffusion.merging.blocks import COUNTS, block_names, preset
-from nodes.diffusion.merging.values import Checkpoint
 from nodes.merging.merges import merged
 
 

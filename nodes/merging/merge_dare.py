@@ -6,7 +6,7 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
-from nodes.diffusion.merging.values import Checkpoint
+from nodes.diffusion.handles.recipes import Checkpoint
 from nodes.merging.merges import merged
 
 

@@ -7,9 +7,9 @@ from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
-from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import DiffusionModel
+from nodes.diffusion.handles.adapters import LowRankAdapter
+from nodes.diffusion.handles.models import DiffusionModel
 from nodes.merging.loras import loras_of, shapes_of
 from nodes.merging.merge_weighted import numbers
 
@@ -30,8 +30,8 @@ class MergeLoRA(Node):
     def run(self, models: list[DiffusionModel], context: RunContext) -> DiffusionModel:
         """The first of `models` gets the merged LoRA in place of its own."""
         from nodes.diffusion.merging.lora_arithmetic import Weighted, summed
-        from nodes.diffusion.merging.lora_making import LoraMaker
-        from nodes.diffusion.merging.reading import reading
+        from nodes.diffusion.merging.read_tensors import reading
+        from nodes.diffusion.merging.write_lora import LoraMaker
 
         loras, first = loras_of(models, "models"), models[0]
         weights = [float(part) for part in self.weights.split(",")] if self.weights.strip() else [1.0] * len(loras)

@@ -5,7 +5,7 @@ from typing import ClassVar
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Wired
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.merging.values import Checkpoint
+from nodes.diffusion.handles.recipes import Checkpoint
 from nodes.merging.merges import merged
 
 

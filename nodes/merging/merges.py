@@ -3,11 +3,11 @@
 from typing import Any
 
 from graph_runtime.context import RunContext
-from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.handles.adapters import WeightChange
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.recipes import Checkpoint, Merged, Method, Source, name_of
 from nodes.diffusion.merging.plan import planned
-from nodes.diffusion.merging.values import Checkpoint, Merged, Method, Source, name_of
-from nodes.diffusion.values import DiffusionModel
 
 PARTS = {"unet": "UNet", "vae": "VAE", "text_encoder": "text encoders"}
 

@@ -6,9 +6,9 @@ from typing import ClassVar
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Wired
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.handles.recipes import Checkpoint, Pruned, Recipe, name_of, sources_of, with_sources
 from nodes.diffusion.merging.plan import planned
-from nodes.diffusion.merging.values import Checkpoint, Pruned, Recipe, name_of, sources_of, with_sources
-from nodes.diffusion.merging.views import holds_average
+from nodes.diffusion.merging.source_tensors import holds_average
 
 
 class PruneCheckpoint(Node):

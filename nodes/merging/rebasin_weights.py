@@ -6,12 +6,12 @@ from typing import ClassVar
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.merging.headers import family_of
-from nodes.diffusion.merging.layers import all_parameters_in
+from nodes.diffusion.formats.checkpoint_headers import family_of
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.recipes import Checkpoint, Permuted, name_of, sources_of
+from nodes.diffusion.merging.lora_layers import all_parameters_in
+from nodes.diffusion.merging.permutation_spec import Units, units_in
 from nodes.diffusion.merging.plan import Plan, planned
-from nodes.diffusion.merging.units import Units, units_in
-from nodes.diffusion.merging.values import Checkpoint, Permuted, name_of, sources_of
-from nodes.diffusion.values import DiffusionModel
 from nodes.merging.merges import checkpoint_of
 
 
@@ -29,7 +29,7 @@ class RebasinWeights(Node):
 
     def run(self, model: DiffusionModel | Checkpoint, reference: DiffusionModel | Checkpoint, context: RunContext) -> Checkpoint:
         """`model` is put in order; `reference` stays as it is, and is merged with what comes out."""
-        from nodes.diffusion.merging.rebasing import Rebasin
+        from nodes.diffusion.merging.git_rebasin import Rebasin
 
         ours, theirs = checkpoint_of(model), checkpoint_of(reference, "reference")
         plans = [planned(checkpoint.recipe, context.locate) for checkpoint in (ours, theirs)]

@@ -7,8 +7,8 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
-from nodes.diffusion.adapters import ALGORITHM_NAMES, Adapter, LowRankAdapter
-from nodes.diffusion.values import DiffusionModel
+from nodes.diffusion.handles.adapters import ALGORITHM_NAMES, Adapter, LowRankAdapter
+from nodes.diffusion.handles.models import DiffusionModel
 from nodes.merging.loras import loras_of
 
 
@@ -32,8 +32,8 @@ class ResizeLoRA(Node):
 
     def _resized(self, lora: Adapter, model: DiffusionModel, context: RunContext) -> LowRankAdapter:
         from nodes.diffusion.merging.lora_arithmetic import Weighted, summed
-        from nodes.diffusion.merging.lora_making import LoraMaker
-        from nodes.diffusion.merging.reading import reading
+        from nodes.diffusion.merging.read_tensors import reading
+        from nodes.diffusion.merging.write_lora import LoraMaker
         from nodes.merging.loras import shapes_of
 
         assert isinstance(lora, LowRankAdapter)

@@ -5,10 +5,12 @@ from typing import Any, ClassVar
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles, Wired
-from nodes.diffusion.clip_folders import REMEDY, check_clip_is_stored, clip_folders, clip_reference
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import AestheticEmbedding, DiffusionModel, ImageDataset
-from nodes.diffusion.weight_files import identifying
+from nodes.diffusion.formats.clip_folders import REMEDY, check_clip_is_stored, clip_folders, clip_reference
+from nodes.diffusion.formats.weight_files import identifying
+from nodes.diffusion.handles.datasets import ImageDataset
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.results import AestheticEmbedding
 from nodes.methods.shown_pictures import embed_views
 
 
@@ -44,9 +46,9 @@ class BuildAestheticEmbedding(Node):
         folders = clip_folders(context.locate(clip))
         from safetensors.torch import load_file, save_file
 
-        from nodes.diffusion.aesthetic_files import mean_embedding
-        from nodes.diffusion.clip_images import load_image_embedder
+        from nodes.diffusion.adapters.aesthetic_files import mean_embedding
         from nodes.diffusion.devices import choose_device
+        from nodes.diffusion.pictures.clip_image_embeddings import load_image_embedder
 
         @cache
         def get_embed() -> Any:

@@ -7,10 +7,11 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Wired
-from nodes.diffusion.adapters import WeightChange
-from nodes.diffusion.settings import DenoisingSettings
-from nodes.diffusion.sources import refuse_untrained
-from nodes.diffusion.values import CaptionedDataset, DiffusionModel, EmbeddingDataset, LatentDataset
+from nodes.diffusion.handles.adapters import WeightChange
+from nodes.diffusion.handles.datasets import CaptionedDataset, EmbeddingDataset, LatentDataset
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.settings import DenoisingSettings
+from nodes.diffusion.handles.wired_models import refuse_untrained
 from nodes.methods.training import (
     WATCHING,
     check_pairs,
@@ -53,7 +54,7 @@ class FineTune(DenoisingSettings, Node):
         check_trained(model.adapters)
         texts = choose_texts(model, embeddings, captions, text_changes=self.text_encoder)
         check_pairs(model, latents, texts)
-        from nodes.diffusion.train import DenoisingTask
+        from nodes.diffusion.training.denoising_task import DenoisingTask
 
         change = WeightChange(name="fine-tuned", text_encoder=self.text_encoder, clip_skip=model.clip_skip)
         trained, _ = train_untrained(

@@ -12,8 +12,9 @@ from pydantic import AfterValidator, Field
 from graph_runtime.context import RunContext
 from graph_runtime.migration import Migration
 from graph_runtime.node import Node
-from nodes.diffusion.prompt_checks import letters_told, without_networks
-from nodes.diffusion.values import CaptionedDataset, DiffusionModel, Picture, View
+from nodes.diffusion.handles.datasets import CaptionedDataset, Picture, View
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.prompt_checks import letters_told, without_networks
 from nodes.methods.training import check_trained
 
 
@@ -72,11 +73,11 @@ class GenerateClassImages(Node):
         return "class:" + hashlib.sha256(json.dumps([identity, settings]).encode()).hexdigest()
 
     def _draw(self, model: DiffusionModel, batch: list[tuple[str, int]], context: RunContext) -> list[Any]:
+        from nodes.diffusion.adapters.apply import applied
         from nodes.diffusion.devices import choose_device
-        from nodes.diffusion.loading import load
-        from nodes.diffusion.overlays import applied
-        from nodes.diffusion.pictures import save_png
-        from nodes.diffusion.sampling import sample
+        from nodes.diffusion.models.parts import load
+        from nodes.diffusion.pictures.pictures import save_png
+        from nodes.diffusion.sampling.sampler import sample
 
         loaded = load(model, context.locate(model.digest), device=choose_device(context.device))
         with applied(model.adapters, loaded):

@@ -9,15 +9,10 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.settings import DenoisingSettings
-from nodes.diffusion.values import (
-    CaptionItem,
-    EmbeddingDataset,
-    ImageDataset,
-    ImageEmbedding,
-    ImageVariationModel,
-    LatentDataset,
-)
+from nodes.diffusion.handles.datasets import CaptionItem, EmbeddingDataset, ImageDataset, LatentDataset
+from nodes.diffusion.handles.models import ImageVariationModel
+from nodes.diffusion.handles.results import ImageEmbedding
+from nodes.diffusion.handles.settings import DenoisingSettings
 from nodes.methods.more_steps import checkpoint_of
 from nodes.methods.reports import tell_step
 from nodes.methods.shown_pictures import embed_views, encode_views
@@ -60,8 +55,8 @@ class InvertCLIP(DenoisingSettings, Node):
             message = "an unCLIP base takes one image embedding."
             raise InputError(message, field="vectors", remedy="Set it to 1, or use an image variation base.")
         from nodes.diffusion.devices import choose_device, training_precision
-        from nodes.diffusion.train import train
-        from nodes.diffusion.variations import load_variation
+        from nodes.diffusion.families.image_variation.model import load_variation
+        from nodes.diffusion.training.denoising_task import train
 
         device = choose_device(context.device)
         precision = training_precision(device, self.precision)
@@ -91,7 +86,7 @@ class InvertCLIP(DenoisingSettings, Node):
         import torch
         from safetensors.torch import load_file
 
-        from nodes.diffusion.variation_training import InversionTask, first_vectors
+        from nodes.diffusion.training.image_variation import InversionTask, first_vectors
 
         mean = torch.stack([load_file(file)["hidden"][0] for own in files for file in own]).mean(dim=0)
         start = first_vectors(mean, self.vectors, self.seed).to(loaded.device)

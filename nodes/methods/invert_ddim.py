@@ -9,9 +9,11 @@ from pydantic import AfterValidator, Field
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Prompt, Wired
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.prompt_checks import letters_told, without_networks
-from nodes.diffusion.sources import refuse_untrained
-from nodes.diffusion.values import DiffusionModel, ImageDataset, Inversion, Picture, inversion_conditions
+from nodes.diffusion.handles.datasets import ImageDataset, Picture
+from nodes.diffusion.handles.models import DiffusionModel, inversion_conditions
+from nodes.diffusion.handles.prompt_checks import letters_told, without_networks
+from nodes.diffusion.handles.results import Inversion
+from nodes.diffusion.handles.wired_models import refuse_untrained
 
 
 class InvertDDIM(Node):
@@ -47,8 +49,8 @@ class InvertDDIM(Node):
         from safetensors.torch import save_file
 
         from nodes.diffusion.devices import choose_device
-        from nodes.diffusion.loading import load
-        from nodes.diffusion.pictures import picture_of, render, save_png
+        from nodes.diffusion.models.parts import load
+        from nodes.diffusion.pictures.pictures import picture_of, render, save_png
 
         shown = render(picture_of(picture, context.open, images.background), picture.views[0])
         loaded = load(model, context.locate(model.digest), device=choose_device(context.device))
@@ -71,14 +73,14 @@ class InvertDDIM(Node):
         """The latents from the picture to noise."""
         import torch
 
-        from nodes.diffusion.chunks import cut_told
-        from nodes.diffusion.ddim import ddim_schedule, invert
-        from nodes.diffusion.latents import encode_pictures
-        from nodes.diffusion.overlays import applied
-        from nodes.diffusion.pictures import as_tensor
-        from nodes.diffusion.text import cut_prompts, encode_prompts
+        from nodes.diffusion.adapters.apply import applied
+        from nodes.diffusion.models.vae_encoding import encode_pictures
+        from nodes.diffusion.pictures.pictures import as_tensor
+        from nodes.diffusion.sampling.ddim import ddim_schedule, invert
+        from nodes.diffusion.text.chunks import cut_told
+        from nodes.diffusion.text.encoding import cut_prompts, encode_prompts
 
-        latents, _ = encode_pictures(loaded, as_tensor(shown)[None], [name])
+        latents, _ = encode_pictures(loaded.vae, as_tensor(shown)[None], [name])
         schedule = ddim_schedule(loaded, self.num_inference_steps, zero_terminal_snr=model.zero_terminal_snr)
         with applied(model.adapters, loaded), torch.no_grad():
             if cut := cut_prompts(loaded, [prompt]):

@@ -3,8 +3,9 @@
 import json
 from collections import Counter
 
-from nodes.diffusion.settings import DenoisingSettings
-from nodes.diffusion.values import CaptionedDataset, DiffusionModel, EmbeddingDataset, LatentDataset
+from nodes.diffusion.handles.datasets import CaptionedDataset, EmbeddingDataset, LatentDataset
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.settings import DenoisingSettings
 
 
 def kohya_facts(

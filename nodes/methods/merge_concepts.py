@@ -7,9 +7,10 @@ from pydantic import AfterValidator
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Prompt, Wired
-from nodes.diffusion.adapters import KEYS_AND_VALUES, TokenEmbedding, WeightChange
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import CaptionedDataset, DiffusionModel
+from nodes.diffusion.handles.adapters import KEYS_AND_VALUES, TokenEmbedding, WeightChange
+from nodes.diffusion.handles.datasets import CaptionedDataset
+from nodes.diffusion.handles.models import DiffusionModel
 from nodes.methods.training import check_trained
 
 
@@ -67,12 +68,12 @@ class MergeConcepts(Node):
         import torch
         from safetensors.torch import save_file
 
-        from nodes.diffusion.concepts import Concept, merge_concepts
+        from nodes.diffusion.adapters.apply import applied
+        from nodes.diffusion.adapters.changed_weights import tensors_of
+        from nodes.diffusion.adapters.custom_diffusion_merge import Concept, merge_concepts
         from nodes.diffusion.devices import choose_device
-        from nodes.diffusion.loading import load
-        from nodes.diffusion.overlays import applied
-        from nodes.diffusion.text import word_features
-        from nodes.diffusion.weights import tensors_of
+        from nodes.diffusion.models.parts import load
+        from nodes.diffusion.text.encoding import word_features
 
         loaded = load(base, context.locate(base.digest), device=choose_device(context.device))
         kept = [variants[0] for variants in captions.captions]
@@ -88,7 +89,7 @@ class MergeConcepts(Node):
         return context.add_file(".safetensors", lambda path: save_file(merged, path))
 
     def _prompts_of(self, word: TokenEmbedding) -> list[str]:
-        from nodes.diffusion.words import holds_word
+        from nodes.diffusion.text.placeholder_tokens import holds_word
 
         lines = [line.strip() for line in self.prompts.splitlines() if holds_word(line, word.placeholder_token)]
         if not lines:

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 from graph_runtime import history
 from graph_runtime.context import RunContext
-from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.handles.settings import TrainingSettings
 from nodes.methods.costs import Costs
 
 if TYPE_CHECKING:
-    from nodes.diffusion.checkpoints import Checkpoint
+    from nodes.diffusion.optimization.training_state import Checkpoint
 
 Kept = dict[str, Any]
 """Of a finished training: `steps`, `file` with its state, None where that was too large, and its `costs`."""
@@ -22,7 +22,7 @@ def checkpoint_of(
 
     A step depends on the state and its own number alone, so the result is that of a training from the first step on.
     """
-    from nodes.diffusion.checkpoints import Checkpoint
+    from nodes.diffusion.optimization.training_state import Checkpoint
 
     if context.progress_folder is None:
         return None
@@ -68,7 +68,7 @@ def _keep(
     settings: TrainingSettings, context: RunContext, key: str, kept: Kept | None, costs: Costs | None, state: dict[str, Any]
 ) -> None:
     """Keep the state for a training with more steps, unless one is there that saves more."""
-    from nodes.diffusion.checkpoints import bytes_of
+    from nodes.diffusion.optimization.training_state import bytes_of
 
     steady = settings.has_steady_rate
     if (kept and steady and kept["steps"] > settings.max_steps) or (settings.continue_from and not steady):

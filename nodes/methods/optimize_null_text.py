@@ -7,7 +7,8 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
-from nodes.diffusion.values import DiffusionModel, Inversion, NullTextInversion
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.results import Inversion, NullTextInversion
 
 
 class OptimizeNullText(Node):
@@ -32,12 +33,12 @@ class OptimizeNullText(Node):
         import torch
         from safetensors.torch import save_file
 
-        from nodes.diffusion.checkpoints import Checkpoint
+        from nodes.diffusion.adapters.apply import applied
         from nodes.diffusion.devices import choose_device
-        from nodes.diffusion.inversions import check_model, read_path
-        from nodes.diffusion.loading import load
-        from nodes.diffusion.null_text import optimize_null_text
-        from nodes.diffusion.overlays import applied
+        from nodes.diffusion.models.parts import load
+        from nodes.diffusion.optimization.training_state import Checkpoint
+        from nodes.diffusion.sampling.null_text import optimize_null_text
+        from nodes.diffusion.sampling.saved_inversions import check_model, read_path
 
         if warning := check_model(inversion, model):
             context.message(warning, "warning")
@@ -58,9 +59,9 @@ class OptimizeNullText(Node):
         return NullTextInversion(**known, uncond=uncond, guidance_scale=self.guidance_scale)
 
     def _task(self, loaded: Any, model: DiffusionModel, inversion: Inversion, path: Any) -> Any:
-        from nodes.diffusion.ddim import ddim_schedule
-        from nodes.diffusion.null_text import NullTextTask, first_null_text
-        from nodes.diffusion.text import encode_prompts
+        from nodes.diffusion.sampling.ddim import ddim_schedule
+        from nodes.diffusion.sampling.null_text import NullTextTask, first_null_text
+        from nodes.diffusion.text.encoding import encode_prompts
 
         return NullTextTask(
             loaded,

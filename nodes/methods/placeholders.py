@@ -6,9 +6,10 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from graph_runtime.context import RunContext
-from nodes.diffusion.adapters import TokenEmbedding
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import CaptionedDataset, DiffusionModel
+from nodes.diffusion.handles.adapters import TokenEmbedding
+from nodes.diffusion.handles.datasets import CaptionedDataset
+from nodes.diffusion.handles.models import DiffusionModel
 
 
 def _is_one_word(text: str) -> str:
@@ -27,7 +28,7 @@ def check_placeholder(
 
     Raises InputError when the model has such a word already, or a caption does not hold it.
     """
-    from nodes.diffusion.words import holds_word
+    from nodes.diffusion.text.placeholder_tokens import holds_word
 
     taken = [adapter for adapter in model.adapters if isinstance(adapter, TokenEmbedding)]
     if any(adapter.placeholder_token.lower() == placeholder.lower() for adapter in taken):
@@ -52,8 +53,8 @@ def without_word(placeholder: str, model: DiffusionModel) -> tuple[DiffusionMode
 def check_word(placeholder: str, initializer: str, model: DiffusionModel, context: RunContext) -> None:
     """Raise InputError when the placeholder is a known word, or the initializer is not one token; loads tokenizers alone."""
     from nodes.diffusion.devices import choose_device
-    from nodes.diffusion.loading import load
-    from nodes.diffusion.words import check_new, initial_token
+    from nodes.diffusion.models.parts import load
+    from nodes.diffusion.text.placeholder_tokens import check_new, initial_token
 
     loaded = load(model, context.locate(model.digest), device=choose_device(context.device))
     check_new(placeholder, loaded)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from graph_runtime.context import RunContext
-from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.handles.settings import TrainingSettings
 
 
 def tell_step(done: Any, settings: TrainingSettings, context: RunContext) -> None:

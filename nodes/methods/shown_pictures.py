@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from graph_runtime.context import RunContext
-from nodes.diffusion.latent_views import latent_view
-from nodes.diffusion.values import ImageDataset, LatentDataset, LatentItem, Picture
+from nodes.diffusion.handles.datasets import ImageDataset, LatentDataset, LatentItem, Picture
+from nodes.diffusion.pictures.latent_views import latent_view
 
 Embed = Callable[[Any], Any]
 """From an RGB picture to its embedding [d]."""
@@ -32,11 +32,11 @@ def embed_views(
 
 def encode_views(images: ImageDataset, identity: str, get_model: Callable[[], Any], context: RunContext) -> LatentDataset:
     """Return the latents of all views; `identity` names the VAE, and `get_model` loads its model when it is needed."""
-    from nodes.diffusion.latents import encode_pictures
-    from nodes.diffusion.pictures import as_tensor
+    from nodes.diffusion.models.vae_encoding import encode_pictures
+    from nodes.diffusion.pictures.pictures import as_tensor
 
     def compute(picture: Any) -> dict[str, Any]:
-        mean, std = encode_pictures(get_model(), as_tensor(picture)[None], ["a picture"])
+        mean, std = encode_pictures(get_model().vae, as_tensor(picture)[None], ["a picture"])
         return {"mean": mean[0].contiguous(), "std": std[0].contiguous()}
 
     files = _computed("variation latents 2", images, identity, compute, context)
@@ -57,7 +57,7 @@ def _computed(
     """For each picture a file for each of its views, made now if no run has kept it."""
     from safetensors.torch import save_file
 
-    from nodes.diffusion.pictures import picture_of, render
+    from nodes.diffusion.pictures.pictures import picture_of, render
 
     found: list[tuple[Path, ...]] = []
     for picture in images.pictures:
@@ -87,7 +87,7 @@ def read_views(images: ImageDataset, context: RunContext) -> list[Callable[[], A
     more = sum(len(picture.views) - 1 for picture in images.pictures)
     if more:
         context.message(f"of each picture only the first view is shown: {more} crops or mirrored ones are left out.", "warning")
-    from nodes.diffusion.pictures import as_tensor, picture_of, render
+    from nodes.diffusion.pictures.pictures import as_tensor, picture_of, render
 
     def read(picture: Picture) -> Any:
         opened = picture_of(picture, context.open, images.background)

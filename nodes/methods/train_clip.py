@@ -10,10 +10,11 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.migration import Migration
 from graph_runtime.node import Node
-from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.settings import TrainingSettings
-from nodes.diffusion.values import CaptionedDataset, DiffusionModel
+from nodes.diffusion.handles.adapters import WeightChange
+from nodes.diffusion.handles.datasets import CaptionedDataset
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.settings import TrainingSettings
 from nodes.methods.earlier_fields import DENOISING_FIELDS
 from nodes.methods.more_steps import checkpoint_of
 from nodes.methods.reports import tell_step
@@ -48,12 +49,12 @@ class TrainCLIP(TrainingSettings, Node):
 
     def run(self, model: DiffusionModel, captions: CaptionedDataset, context: RunContext) -> DiffusionModel:
         check_trained(model.adapters)
-        from nodes.diffusion.clip_training import CLIPTask, TrainedCLIP
+        from nodes.diffusion.adapters.apply import applied
         from nodes.diffusion.devices import choose_device, training_precision
-        from nodes.diffusion.loading import load
-        from nodes.diffusion.minimize import minimize
-        from nodes.diffusion.overlays import applied
-        from nodes.diffusion.train import held_out
+        from nodes.diffusion.models.parts import load
+        from nodes.diffusion.optimization.loop import minimize
+        from nodes.diffusion.training.clip import CLIPTask, TrainedCLIP
+        from nodes.diffusion.training.denoising_task import held_out
 
         if model.family == "sdxl":
             raise InputError("SDXL has two text encoders.", field="model", remedy="Use a model of the SD 1.x or SD 2.x family.")

@@ -9,11 +9,12 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.migration import Migration
 from graph_runtime.node import Node, Wired
-from nodes.diffusion.adapters import KEYS_AND_VALUES, TokenEmbedding, WeightChange
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.settings import DenoisingSettings
-from nodes.diffusion.sources import refuse_untrained
-from nodes.diffusion.values import CaptionedDataset, DiffusionModel, EmbeddingDataset, LatentDataset
+from nodes.diffusion.handles.adapters import KEYS_AND_VALUES, TokenEmbedding, WeightChange
+from nodes.diffusion.handles.datasets import CaptionedDataset, EmbeddingDataset, LatentDataset
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.settings import DenoisingSettings
+from nodes.diffusion.handles.wired_models import refuse_untrained
 from nodes.methods.placeholders import Placeholder, check_placeholder, check_word
 from nodes.methods.training import (
     WATCHING,
@@ -75,8 +76,8 @@ class TrainCustomDiffusion(DenoisingSettings, Node):
         check_word(self.placeholder_token, self.initializer_token, model, context)
 
         def make_task(loaded: Any, settings: DenoisingSettings) -> Any:
-            from nodes.diffusion.prior import PriorPreservation, class_task
-            from nodes.diffusion.train import DenoisingTask
+            from nodes.diffusion.training.denoising_task import DenoisingTask
+            from nodes.diffusion.training.prior_preservation import PriorPreservation, class_task
 
             concept = DenoisingTask(loaded, settings, latents, captions, model.clip_skip, smaller="very small")
             if prior is None:
@@ -102,7 +103,7 @@ class TrainCustomDiffusion(DenoisingSettings, Node):
         texts = choose_texts(model, embeddings, None, text_changes=False, prefix="class_")
         check_pairs(model, latents, texts, prefix="class_")
         assert isinstance(texts, EmbeddingDataset)
-        from nodes.diffusion.words import holds_word
+        from nodes.diffusion.text.placeholder_tokens import holds_word
 
         if any(holds_word(caption, self.placeholder_token) for item in texts.items for caption in item.captions):
             message = f"a caption of the class holds the placeholder {self.placeholder_token!r}."

@@ -9,10 +9,11 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.migration import Migration
 from graph_runtime.node import Node, Wired
-from nodes.diffusion.adapters import TokenEmbedding
-from nodes.diffusion.settings import DenoisingSettings
-from nodes.diffusion.sources import refuse_untrained
-from nodes.diffusion.values import CaptionedDataset, DiffusionModel, LatentDataset
+from nodes.diffusion.handles.adapters import TokenEmbedding
+from nodes.diffusion.handles.datasets import CaptionedDataset, LatentDataset
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.settings import DenoisingSettings
+from nodes.diffusion.handles.wired_models import refuse_untrained
 from nodes.methods.placeholders import Placeholder, check_placeholder, check_word
 from nodes.methods.training import WATCHING, check_pairs, check_trained, train_untrained
 
@@ -65,7 +66,7 @@ class TrainDreamArtist(DenoisingSettings, Node):
         check_pairs(model, latents, captions)
         captions = check_placeholder(self.placeholder_token, model, captions, context)
         check_word(self.placeholder_token, self.initializer_token, model, context)
-        from nodes.diffusion.guided import GuidedTask
+        from nodes.diffusion.training.dreamartist import GuidedTask
 
         negative = f"{self.placeholder_token}-neg"
 

@@ -7,10 +7,11 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Wired
-from nodes.diffusion.adapters import LowRankAdapter, WeightChange
-from nodes.diffusion.settings import DenoisingSettings
-from nodes.diffusion.sources import BARE, untrained_lora
-from nodes.diffusion.values import CaptionedDataset, DiffusionModel, EmbeddingDataset, LatentDataset
+from nodes.diffusion.handles.adapters import LowRankAdapter, WeightChange
+from nodes.diffusion.handles.datasets import CaptionedDataset, EmbeddingDataset, LatentDataset
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.settings import DenoisingSettings
+from nodes.diffusion.handles.wired_models import BARE, untrained_lora
 from nodes.methods.kohya_facts import kohya_facts
 from nodes.methods.training import (
     WATCHING,
@@ -109,8 +110,8 @@ class TrainDreamBooth(DenoisingSettings, Node):
         texts: Texts,
         prior: tuple[LatentDataset, Texts] | None,
     ) -> Any:
-        from nodes.diffusion.prior import PriorPreservation, class_task
-        from nodes.diffusion.train import DenoisingTask
+        from nodes.diffusion.training.denoising_task import DenoisingTask
+        from nodes.diffusion.training.prior_preservation import PriorPreservation, class_task
 
         instance = DenoisingTask(loaded, settings, latents, texts, model.clip_skip)
         if prior is None:

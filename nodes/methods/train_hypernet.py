@@ -7,11 +7,12 @@ from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Wired
-from nodes.diffusion.adapters import Hypernetwork, checked_structure
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.settings import DenoisingSettings
-from nodes.diffusion.sources import refuse_untrained
-from nodes.diffusion.values import DiffusionModel, EmbeddingDataset, LatentDataset
+from nodes.diffusion.handles.adapters import Hypernetwork, checked_structure
+from nodes.diffusion.handles.datasets import EmbeddingDataset, LatentDataset
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.settings import DenoisingSettings
+from nodes.diffusion.handles.wired_models import refuse_untrained
 from nodes.methods.training import WATCHING, check_pairs, check_trained, choose_texts, train_untrained
 
 
@@ -73,7 +74,7 @@ class TrainHypernet(DenoisingSettings, Node):
         known = [adapter for adapter in model.adapters if isinstance(adapter, Hypernetwork)]
         others = tuple(adapter for adapter in model.adapters if not known or adapter is not known[-1])
         hypernetwork = self._to_go_on(known[-1], context) if known else self._untrained()
-        from nodes.diffusion.train import DenoisingTask
+        from nodes.diffusion.training.denoising_task import DenoisingTask
 
         trained, _ = train_untrained(
             self,

@@ -9,21 +9,15 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
-from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.latent_views import latent_view
-from nodes.diffusion.layouts.single_files import is_single_file
-from nodes.diffusion.settings import DenoisingSettings
-from nodes.diffusion.values import (
-    CaptionItem,
-    DiffusionModel,
-    EmbeddingDataset,
-    ImageDataset,
-    ImageVariationModel,
-    LatentDataset,
-)
-from nodes.diffusion.variation_folders import VARIATION_PARTS, context_width, projection_width
-from nodes.diffusion.weight_files import identifying
+from nodes.diffusion.formats.single_file.header import is_single_file
+from nodes.diffusion.formats.variation_folders import VARIATION_PARTS, context_width, projection_width
+from nodes.diffusion.formats.weight_files import identifying
+from nodes.diffusion.handles.adapters import WeightChange
+from nodes.diffusion.handles.datasets import CaptionItem, EmbeddingDataset, ImageDataset, LatentDataset
+from nodes.diffusion.handles.models import DiffusionModel, ImageVariationModel
+from nodes.diffusion.handles.settings import DenoisingSettings
+from nodes.diffusion.pictures.latent_views import latent_view
 from nodes.methods.shown_pictures import embed_views
 from nodes.methods.training import check_vae, train_untrained
 
@@ -65,9 +59,9 @@ class TrainImageVariation(DenoisingSettings, Node):
     ) -> ImageVariationModel:
         clip = context.fingerprint or model.digest
         _check_model(model, context.locate(model.digest), context.locate(clip))
-        from nodes.diffusion.clip_images import load_image_embedder
         from nodes.diffusion.devices import choose_device
-        from nodes.diffusion.variation_training import VariationTask, trained_names
+        from nodes.diffusion.pictures.clip_image_embeddings import load_image_embedder
+        from nodes.diffusion.training.image_variation import VariationTask, trained_names
 
         check_vae(model, latents)
         _check_views(latents, images)

@@ -5,11 +5,12 @@ from typing import ClassVar
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Wired
-from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.settings import DenoisingSettings
-from nodes.diffusion.sources import refuse_bare, untrained_lora
-from nodes.diffusion.values import CaptionedDataset, DiffusionModel, EmbeddingDataset, LatentDataset
+from nodes.diffusion.handles.adapters import LowRankAdapter
+from nodes.diffusion.handles.datasets import CaptionedDataset, EmbeddingDataset, LatentDataset
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.settings import DenoisingSettings
+from nodes.diffusion.handles.wired_models import refuse_bare, untrained_lora
 from nodes.methods.kohya_facts import kohya_facts
 from nodes.methods.training import (
     WATCHING,
@@ -55,7 +56,7 @@ class TrainLoRA(DenoisingSettings, Node):
         model = replace(model, adapters=(*before.adapters, adapter))
         texts = choose_texts(before, embeddings, captions, text_changes=bool(adapter.text_encoder_targets))
         check_pairs(model, latents, texts)
-        from nodes.diffusion.train import DenoisingTask
+        from nodes.diffusion.training.denoising_task import DenoisingTask
 
         trained, precision = train_untrained(
             self,

@@ -10,10 +10,11 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.migration import Migration
 from graph_runtime.node import Node
-from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.settings import TrainingSettings
-from nodes.diffusion.values import DiffusionModel, ImageDataset
+from nodes.diffusion.handles.adapters import WeightChange
+from nodes.diffusion.handles.datasets import ImageDataset
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.settings import TrainingSettings
 from nodes.methods.earlier_fields import DENOISING_FIELDS
 from nodes.methods.more_steps import checkpoint_of
 from nodes.methods.reports import tell_step
@@ -51,12 +52,12 @@ class TrainVAE(TrainingSettings, Node):
 
     def run(self, model: DiffusionModel, images: ImageDataset, context: RunContext) -> DiffusionModel:
         check_trained(model.adapters)
+        from nodes.diffusion.adapters.apply import applied
         from nodes.diffusion.devices import choose_device, training_precision
-        from nodes.diffusion.loading import load
-        from nodes.diffusion.minimize import minimize
-        from nodes.diffusion.overlays import applied
-        from nodes.diffusion.train import held_out
-        from nodes.diffusion.vae_training import VAETask, decoder_only, with_unit_latents
+        from nodes.diffusion.models.parts import load
+        from nodes.diffusion.optimization.loop import minimize
+        from nodes.diffusion.training.denoising_task import held_out
+        from nodes.diffusion.training.vae import VAETask, decoder_only, with_unit_latents
 
         device = choose_device(context.device)
         precision = training_precision(device, self.precision)

@@ -6,18 +6,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from graph_runtime.context import RunContext
-from nodes.diffusion.adapters import Adapter, AestheticGradient, LowRankAdapter, WeightChange
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.prompt_syntax import Emphasis
-from nodes.diffusion.settings import DenoisingSettings
-from nodes.diffusion.values import (
-    CaptionedDataset,
-    DiffusionModel,
-    EmbeddingDataset,
-    ImageVariationModel,
-    LatentDataset,
-    text_identity,
-)
+from nodes.diffusion.handles.adapters import Adapter, AestheticGradient, LowRankAdapter, WeightChange
+from nodes.diffusion.handles.datasets import CaptionedDataset, EmbeddingDataset, LatentDataset
+from nodes.diffusion.handles.models import DiffusionModel, ImageVariationModel, text_identity
+from nodes.diffusion.handles.settings import DenoisingSettings
+from nodes.diffusion.text.prompt_syntax import Emphasis
 from nodes.methods.costs import Costs
 from nodes.methods.more_steps import checkpoint_of
 from nodes.methods.reports import tell_step
@@ -61,10 +55,10 @@ def train_untrained(
 
     `make_task` gets the model in memory and the settings as they hold for it, and returns the loss on `texts`.
     """
+    from nodes.diffusion.adapters.apply import applied
     from nodes.diffusion.devices import choose_device, resident_precision, training_precision
-    from nodes.diffusion.loading import load
-    from nodes.diffusion.overlays import applied
-    from nodes.diffusion.train import train
+    from nodes.diffusion.models.parts import load
+    from nodes.diffusion.training.denoising_task import train
 
     device = choose_device(context.device)
     precision = training_precision(device, settings.precision)
@@ -98,7 +92,7 @@ def _reached(adapter: Adapter, laid: dict[str, Any], loaded: Any, clip_skip: int
     """An adapter's tensors but for those in layers of text encoders whose output nothing uses; files of others have such."""
     if not isinstance(adapter, LowRankAdapter) or adapter.start is None:
         return laid
-    from nodes.diffusion.weights import is_unused
+    from nodes.diffusion.adapters.changed_weights import is_unused
 
     parts = {name: name.partition(".") for name in laid}
     unused = [name for name, (part, _, inner) in parts.items() if is_unused(inner, part, loaded, clip_skip)]
@@ -129,8 +123,8 @@ def _check_cuts(texts: Texts, loaded: Any, max_token_length: int, context: RunCo
     """Warn of captions that are cut, and raise InputError when a new word of theirs is."""
     if not isinstance(texts, CaptionedDataset):
         return
-    from nodes.diffusion.chunks import cut_told
-    from nodes.diffusion.text import cut_prompts, cut_words
+    from nodes.diffusion.text.chunks import cut_told
+    from nodes.diffusion.text.encoding import cut_prompts, cut_words
 
     captions = list(dict.fromkeys(caption for variants in texts.captions for caption in variants))
     for caption in captions:
@@ -190,8 +184,8 @@ def _preview(
     step: int, prompts: Prompts, settings: DenoisingSettings, task: Task, model: DiffusionModel, context: RunContext
 ) -> None:
     """Show the model's pictures of the prompts; what is wrong with a prompt is told and does not end the training."""
-    from nodes.diffusion.pictures import in_a_row, save_png
-    from nodes.diffusion.sampling import sample
+    from nodes.diffusion.pictures.pictures import in_a_row, save_png
+    from nodes.diffusion.sampling.sampler import sample
 
     try:
         pictures = sample(

@@ -7,10 +7,10 @@ from typing import ClassVar
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.folders import inspect_folder
-from nodes.diffusion.merging.headers import CONVERT, family_of, read_header
-from nodes.diffusion.merging.values import Checkpoint, Source
-from nodes.diffusion.weight_files import PLAIN
+from nodes.diffusion.formats.checkpoint_headers import CONVERT, family_of, read_header
+from nodes.diffusion.formats.model_folders import inspect_folder
+from nodes.diffusion.formats.weight_files import PLAIN
+from nodes.diffusion.handles.recipes import Checkpoint, Source
 from nodes.models.load_model import BUNDLED
 
 LORA_TENSOR = re.compile(

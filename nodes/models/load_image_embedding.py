@@ -7,8 +7,8 @@ from typing import ClassVar
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, Node, OutsideFiles, WorkspaceFile
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.folders import check_whole
-from nodes.diffusion.values import ImageEmbedding
+from nodes.diffusion.formats.model_folders import check_whole
+from nodes.diffusion.handles.results import ImageEmbedding
 
 
 class LoadImageEmbedding(Node):

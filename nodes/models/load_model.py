@@ -11,12 +11,12 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.folders import ModelFacts, Purpose, inspect_folder
-from nodes.diffusion.layouts.single_files import NAMES, PICKLES, SingleFile, is_single_file, prediction_in, read_single_file
-from nodes.diffusion.opening import open_regular
-from nodes.diffusion.vae_identity import vae_identity
-from nodes.diffusion.values import DiffusionModel
-from nodes.diffusion.weight_files import identifying
+from nodes.diffusion.formats.model_folders import ModelFacts, Purpose, inspect_folder
+from nodes.diffusion.formats.opening import open_regular
+from nodes.diffusion.formats.single_file.header import NAMES, PICKLES, SingleFile, is_single_file, prediction_in, read_single_file
+from nodes.diffusion.formats.vae_identity import vae_identity
+from nodes.diffusion.formats.weight_files import identifying
+from nodes.diffusion.handles.models import DiffusionModel
 
 BUNDLED = {"loom-emoji": Path(__file__).parent / "loom_emoji"}
 PARAMETERIZATION = re.compile(r"^\s*parameterization:\s*[\"']?(v|eps)\b", re.MULTILINE)

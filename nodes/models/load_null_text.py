@@ -5,7 +5,7 @@ from typing import ClassVar
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, Node, OutsideFiles, WorkspaceFile
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import NullTextInversion
+from nodes.diffusion.handles.results import NullTextInversion
 
 
 class LoadNullText(Node):
@@ -25,7 +25,7 @@ class LoadNullText(Node):
     def run(self, context: RunContext) -> NullTextInversion:
         from safetensors.torch import save_file
 
-        from nodes.diffusion.inversions import facts_from, read_file
+        from nodes.diffusion.sampling.saved_inversions import facts_from, read_file
 
         tensors, metadata = read_file(context.locate(context.fingerprint))
         facts = facts_from(tensors, metadata)

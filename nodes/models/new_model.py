@@ -7,8 +7,8 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.folders import inspect_folder
-from nodes.diffusion.values import DiffusionModel
+from nodes.diffusion.formats.model_folders import inspect_folder
+from nodes.diffusion.handles.models import DiffusionModel
 from nodes.models.load_model import BUNDLED
 
 DESCRIPTIONS = (".json", ".txt")

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
 from graph_runtime.node import FileName, Node
-from nodes.diffusion.values import AestheticEmbedding
+from nodes.diffusion.handles.results import AestheticEmbedding
 
 SUFFIXES = {"A1111": ".pt", "safetensors": ".safetensors"}
 
@@ -24,8 +24,8 @@ class SaveAestheticEmbedding(Node):
     def run(self, embedding: AestheticEmbedding, context: RunContext) -> tuple[Artifact, ...]:
         from safetensors.torch import load_file
 
-        from nodes.diffusion.pickled import pt_bytes
-        from nodes.diffusion.safetensors_writer import safetensors_bytes, tensor_bytes
+        from nodes.diffusion.formats.pickles import pt_bytes
+        from nodes.diffusion.formats.safetensors_writer import safetensors_bytes, tensor_bytes
 
         tensors = load_file(embedding.file)
         if self.layout == "A1111":

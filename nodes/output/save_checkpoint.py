@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
 from graph_runtime.node import FileName, Node
-from nodes.diffusion.adapters import in_folder
-from nodes.diffusion.folders import inspect_folder
-from nodes.diffusion.layouts.single_files import is_single_file
-from nodes.diffusion.values import DiffusionModel
+from nodes.diffusion.formats.model_folders import inspect_folder
+from nodes.diffusion.formats.single_file.header import is_single_file
+from nodes.diffusion.handles.adapters import in_folder
+from nodes.diffusion.handles.models import DiffusionModel
 from nodes.output.whole_models import trained_changes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodes.diffusion.layouts.places import Layout
-    from nodes.diffusion.layouts.writing import Written
+    from nodes.diffusion.formats.single_file.tensor_names import Layout
+    from nodes.diffusion.formats.single_file.writing import Written
 
 
 class SaveCheckpoint(Node):
@@ -45,10 +45,10 @@ class SaveCheckpoint(Node):
     """The license it is given under."""
 
     def run(self, model: DiffusionModel, context: RunContext) -> tuple[Artifact, ...]:
+        from nodes.diffusion.adapters.changed_weights import tensors_of
         from nodes.diffusion.devices import DTYPES
-        from nodes.diffusion.layouts.checkpoints import marked
-        from nodes.diffusion.layouts.writing import with_changes, write_checkpoint
-        from nodes.diffusion.weights import tensors_of
+        from nodes.diffusion.formats.single_file.checkpoint_tensors import marked
+        from nodes.diffusion.formats.single_file.writing import with_changes, write_checkpoint
 
         changes = trained_changes(model, context.message)
         place = context.locate(model.digest)
@@ -69,9 +69,9 @@ class SaveCheckpoint(Node):
         return (Artifact(name, file),)
 
     def _metadata(self, model: DiffusionModel, place: Path, context: RunContext) -> dict[str, str]:
-        from nodes.diffusion.layouts.descriptions import METADATA_NAME, own_descriptions
-        from nodes.diffusion.metadata import architecture_of
-        from nodes.diffusion.pipeline_folders import description_files
+        from nodes.diffusion.adapters.modelspec import architecture_of
+        from nodes.diffusion.formats.single_file.configurations import METADATA_NAME, own_descriptions
+        from nodes.diffusion.models.saved_folders import description_files
 
         texts = {name: content.decode() for name, content in description_files(model, place).items()}
         own = own_descriptions(texts, model.family)
@@ -98,7 +98,7 @@ class SaveCheckpoint(Node):
 
 def _of_scales(place: Path) -> dict[str, str]:
     """What ComfyUI reads of the layers whose weights are scaled, where no tensors say it."""
-    from nodes.diffusion.layouts.single_files import read_single_file
+    from nodes.diffusion.formats.single_file.header import read_single_file
 
     said = read_single_file(place).metadata if is_single_file(place) else {}
     return {name: text for name, text in said.items() if name == "_quantization_metadata"}
@@ -108,10 +108,10 @@ def _whole(
     model: DiffusionModel, place: Path, stack: ExitStack, changed: Iterable[str], *, scaled: bool
 ) -> tuple["dict[str, Written]", "Layout"]:
     """The model without what was trained, in the layout of a single file."""
-    from nodes.diffusion.layouts.checkpoints import of_file, of_folder
-    from nodes.diffusion.layouts.places import TEXT, layout_of
-    from nodes.diffusion.layouts.single_files import read_single_file
-    from nodes.diffusion.pipeline_folders import part_tensors
+    from nodes.diffusion.formats.single_file.checkpoint_tensors import of_file, of_folder
+    from nodes.diffusion.formats.single_file.header import read_single_file
+    from nodes.diffusion.formats.single_file.tensor_names import TEXT, layout_of
+    from nodes.diffusion.models.saved_folders import part_tensors
 
     if is_single_file(place):
         file = read_single_file(place)

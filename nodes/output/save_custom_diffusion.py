@@ -5,10 +5,10 @@ from typing import ClassVar
 
 from graph_runtime.context import Artifact, RunContext
 from graph_runtime.node import FileName, Node, Wired
-from nodes.diffusion.adapters import TokenEmbedding, WeightChange
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.sources import refuse_bare, refuse_untrained
-from nodes.diffusion.values import DiffusionModel
+from nodes.diffusion.handles.adapters import TokenEmbedding, WeightChange
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.wired_models import refuse_bare, refuse_untrained
 
 
 class SaveCustomDiffusion(Node):
@@ -44,9 +44,9 @@ class SaveCustomDiffusion(Node):
         if model.family == "sdxl":
             remedy = "Save the whole model with SavePipeline, and the words with SaveEmbedding."
             raise InputError("diffusers has no such file for SDXL.", field="model", remedy=remedy)
-        from nodes.diffusion.custom_diffusion_files import processor_bytes, token_bytes
-        from nodes.diffusion.embedding_files import word_vectors
-        from nodes.diffusion.weights import attention_layers, tensors_of
+        from nodes.diffusion.adapters.changed_weights import attention_layers, tensors_of
+        from nodes.diffusion.adapters.custom_diffusion_files import processor_bytes, token_bytes
+        from nodes.diffusion.adapters.textual_inversion_files import word_vectors
 
         stem = PurePath(self.filename).stem
         layers = attention_layers(context.locate(model.digest))

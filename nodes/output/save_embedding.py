@@ -6,10 +6,10 @@ from typing import ClassVar, Literal
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
 from graph_runtime.node import FileName, Node, Wired
-from nodes.diffusion.adapters import TokenEmbedding
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.sources import refuse_bare, refuse_untrained
-from nodes.diffusion.values import DiffusionModel
+from nodes.diffusion.handles.adapters import TokenEmbedding
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.wired_models import refuse_bare, refuse_untrained
 
 SUFFIXES = {"safetensors": ".safetensors", "A1111": ".pt", "diffusers": ".safetensors"}
 
@@ -50,9 +50,9 @@ class SaveEmbedding(Node):
         return tuple(self._written(word, name, model, context) for word, name in zip(words, names, strict=True))
 
     def _written(self, word: TokenEmbedding, name: str, model: DiffusionModel, context: RunContext) -> Artifact:
-        from nodes.diffusion.embedding_files import a1111_bytes, file_tensors, usage_hint
-        from nodes.diffusion.metadata import architecture_of, modelspec_metadata
-        from nodes.diffusion.safetensors_writer import safetensors_bytes, tensor_bytes
+        from nodes.diffusion.adapters.modelspec import architecture_of, modelspec_metadata
+        from nodes.diffusion.adapters.textual_inversion_files import a1111_bytes, file_tensors, usage_hint
+        from nodes.diffusion.formats.safetensors_writer import safetensors_bytes, tensor_bytes
 
         suffix = SUFFIXES[self.layout]
         if self.layout == "A1111":

@@ -5,10 +5,10 @@ from typing import ClassVar
 
 from graph_runtime.context import Artifact, RunContext
 from graph_runtime.node import FileName, Node, Wired
-from nodes.diffusion.adapters import Hypernetwork
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.sources import refuse_bare, refuse_untrained
-from nodes.diffusion.values import DiffusionModel
+from nodes.diffusion.handles.adapters import Hypernetwork
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.wired_models import refuse_bare, refuse_untrained
 
 
 class SaveHypernetwork(Node):
@@ -30,7 +30,7 @@ class SaveHypernetwork(Node):
 
     def run(self, model: DiffusionModel, context: RunContext) -> tuple[Artifact, ...]:
         hypernetwork = _only_one(model)
-        from nodes.diffusion.hypernetwork_files import a1111_bytes
+        from nodes.diffusion.adapters.hypernetwork.files import a1111_bytes
 
         name = PurePath(self.filename).stem if PurePath(self.filename).suffix == ".pt" else self.filename
         content = a1111_bytes(hypernetwork, name, model, context.provenance.text())

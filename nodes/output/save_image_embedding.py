@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
 from graph_runtime.node import FileName, Node
-from nodes.diffusion.values import ImageEmbedding
+from nodes.diffusion.handles.results import ImageEmbedding
 
 
 class SaveImageEmbedding(Node):
@@ -20,7 +20,7 @@ class SaveImageEmbedding(Node):
     def run(self, embedding: ImageEmbedding, context: RunContext) -> tuple[Artifact, ...]:
         from safetensors.torch import load_file
 
-        from nodes.diffusion.safetensors_writer import safetensors_bytes, tensor_bytes
+        from nodes.diffusion.formats.safetensors_writer import safetensors_bytes, tensor_bytes
 
         tensors = {"image_embeds": load_file(embedding.file)["image_embeds"].float()}
         metadata = {"format": "pt", "label": embedding.label, METADATA_KEY: context.provenance.text()}

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
 from graph_runtime.node import FileName, Node
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import ImageVariationModel
+from nodes.diffusion.handles.models import ImageVariationModel
 
 
 class SaveImageVariation(Node):
@@ -27,8 +27,8 @@ class SaveImageVariation(Node):
         import torch
 
         from nodes.diffusion.devices import DTYPES
-        from nodes.diffusion.safetensors_writer import safetensors_bytes, tensor_bytes
-        from nodes.diffusion.variations import load_variation
+        from nodes.diffusion.families.image_variation.model import load_variation
+        from nodes.diffusion.formats.safetensors_writer import safetensors_bytes, tensor_bytes
 
         unet = load_variation(model, context.locate, device=torch.device("cpu")).unet
         tensors = {name: tensor.to(DTYPES[self.precision]).contiguous() for name, tensor in unet.state_dict().items()}

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
 from graph_runtime.node import FileName, Node
-from nodes.diffusion.values import GeneratedImage, ImageSet
+from nodes.diffusion.handles.results import GeneratedImage, ImageSet
 
 
 class SaveImages(Node):
@@ -35,7 +35,7 @@ class SaveImages(Node):
     def _writer(image: GeneratedImage, context: RunContext):
         from PIL import Image
 
-        from nodes.diffusion.pictures import save_png
+        from nodes.diffusion.pictures.pictures import save_png
 
         with Image.open(image.file) as opened:
             picture = opened.convert("RGB")

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
 from graph_runtime.node import FileName, Node
-from nodes.diffusion.values import NullTextInversion
+from nodes.diffusion.handles.results import NullTextInversion
 
 
 class SaveNullText(Node):
@@ -25,8 +25,8 @@ class SaveNullText(Node):
     def run(self, inversion: NullTextInversion, context: RunContext) -> tuple[Artifact, ...]:
         from safetensors.torch import load_file
 
-        from nodes.diffusion.inversions import metadata_of, read_uncond
-        from nodes.diffusion.safetensors_writer import safetensors_bytes, tensor_bytes
+        from nodes.diffusion.formats.safetensors_writer import safetensors_bytes, tensor_bytes
+        from nodes.diffusion.sampling.saved_inversions import metadata_of, read_uncond
 
         tensors = {**load_file(inversion.file), "uncond": read_uncond(inversion)}
         if not self.ddim_latents:

@@ -6,9 +6,9 @@ from typing import ClassVar, Literal
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
 from graph_runtime.node import FileName, Node, Wired
-from nodes.diffusion.adapters import WeightChange
-from nodes.diffusion.sources import refuse_untrained
-from nodes.diffusion.values import DiffusionModel
+from nodes.diffusion.handles.adapters import WeightChange
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.wired_models import refuse_untrained
 from nodes.output.whole_models import trained_changes
 
 
@@ -35,9 +35,11 @@ class SavePipeline(Node):
 
     def _files(self, model: DiffusionModel, changes: list[WeightChange], context: RunContext) -> Iterator[tuple[str, Path]]:
         """Every file of the folder, one part in memory at a time."""
+        from nodes.diffusion.adapters.changed_weights import tensors_of
         from nodes.diffusion.devices import DTYPES
-        from nodes.diffusion.layouts.descriptions import described
-        from nodes.diffusion.pipeline_folders import (
+        from nodes.diffusion.formats.safetensors_writer import safetensors_bytes, tensor_bytes
+        from nodes.diffusion.formats.single_file.configurations import described
+        from nodes.diffusion.models.saved_folders import (
             PARTS,
             changed_tensors,
             description_files,
@@ -45,8 +47,6 @@ class SavePipeline(Node):
             part_tensors,
             weight_parts,
         )
-        from nodes.diffusion.safetensors_writer import safetensors_bytes, tensor_bytes
-        from nodes.diffusion.weights import tensors_of
 
         def kept(name: str, content: bytes) -> tuple[str, Path]:
             return name, context.add_file(Path(name).suffix, lambda path: path.write_bytes(content))

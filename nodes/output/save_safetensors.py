@@ -9,11 +9,11 @@ from pydantic import AfterValidator, Field
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext, Sha256
 from graph_runtime.node import FileName, Node, Wired
-from nodes.diffusion.adapters import LowRankAdapter
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.merging.values import Checkpoint
-from nodes.diffusion.sources import refuse_bare, refuse_untrained
-from nodes.diffusion.values import DiffusionModel
+from nodes.diffusion.handles.adapters import LowRankAdapter
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.recipes import Checkpoint
+from nodes.diffusion.handles.wired_models import refuse_bare, refuse_untrained
 
 
 def _is_date(text: str) -> str:
@@ -68,11 +68,11 @@ class SaveSafetensors(Node):
         return (Artifact(name, file),)
 
     def _lora(self, model: DiffusionModel, context: RunContext) -> Path:
+        from nodes.diffusion.adapters.lora.apply import adapter_tensors
+        from nodes.diffusion.adapters.lora.targets import unet_layers
+        from nodes.diffusion.adapters.lora.write import diffusers_tensors, kohya_tensors
         from nodes.diffusion.devices import DTYPES
-        from nodes.diffusion.lora import adapter_tensors
-        from nodes.diffusion.lora_files import diffusers_tensors, kohya_tensors
-        from nodes.diffusion.lora_targets import unet_layers
-        from nodes.diffusion.safetensors_writer import safetensors_bytes, tensor_bytes
+        from nodes.diffusion.formats.safetensors_writer import safetensors_bytes, tensor_bytes
 
         adapter = _only_lora(model)
         tensors, dtype = adapter_tensors(adapter), DTYPES[self.precision]
@@ -87,9 +87,9 @@ class SaveSafetensors(Node):
 
     def _checkpoint(self, model: Checkpoint, context: RunContext) -> Path:
         from nodes.diffusion.devices import DTYPES
-        from nodes.diffusion.merging.carrying_out import write_merged
-        from nodes.diffusion.merging.metadata import merge_metadata
+        from nodes.diffusion.merging.modelspec import merge_metadata
         from nodes.diffusion.merging.plan import planned
+        from nodes.diffusion.merging.write_checkpoint import write_merged
 
         plan = planned(model.recipe, context.locate)
         metadata = merge_metadata(plan, model.family, self._given(), self.precision)
@@ -106,8 +106,8 @@ class SaveSafetensors(Node):
         return {name: getattr(self, name) for name in names}
 
     def _metadata(self, model: DiffusionModel, adapter: LowRankAdapter, data: bytes, context: RunContext) -> dict[str, str]:
-        from nodes.diffusion.lora_files import diffusers_config
-        from nodes.diffusion.metadata import architecture_of, kohya_metadata, modelspec_metadata
+        from nodes.diffusion.adapters.lora.write import diffusers_config
+        from nodes.diffusion.adapters.modelspec import architecture_of, kohya_metadata, modelspec_metadata
 
         data_hash = hashlib.sha256(data).hexdigest()
         architecture = architecture_of(model, context.locate(model.digest))

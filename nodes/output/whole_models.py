@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Literal
 
-from nodes.diffusion.adapters import TokenEmbedding, WeightChange
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import DiffusionModel
+from nodes.diffusion.handles.adapters import TokenEmbedding, WeightChange
+from nodes.diffusion.handles.models import DiffusionModel
 
 
 def trained_changes(model: DiffusionModel, tell: Callable[[str, Literal["warning"]], object]) -> list[WeightChange]:

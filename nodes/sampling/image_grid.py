@@ -7,7 +7,7 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
-from nodes.diffusion.values import GeneratedImage, ImageSet
+from nodes.diffusion.handles.results import GeneratedImage, ImageSet
 
 
 class ImageGrid(Node):
@@ -19,8 +19,8 @@ class ImageGrid(Node):
     """Side of one picture in the grid, in pixels."""
 
     def run(self, images: list[ImageSet], context: RunContext) -> ImageSet:
-        from nodes.diffusion.grids import Row, draw_grid
-        from nodes.diffusion.pictures import open_picture, save_png
+        from nodes.diffusion.pictures.grids import Row, draw_grid
+        from nodes.diffusion.pictures.pictures import open_picture, save_png
 
         found = list(chain.from_iterable(_rows(part) for part in images))
         rows = [Row(row[0].label, [image.prompt for image in row], [open_picture(image.file) for image in row]) for row in found]

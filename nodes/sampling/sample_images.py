@@ -7,9 +7,10 @@ from pydantic import AfterValidator, Field
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Prompt, Wired
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.prompt_checks import without_networks, without_schedules
-from nodes.diffusion.sources import refuse_untrained
-from nodes.diffusion.values import DiffusionModel, GeneratedImage, ImageSet
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.prompt_checks import without_networks, without_schedules
+from nodes.diffusion.handles.results import GeneratedImage, ImageSet
+from nodes.diffusion.handles.wired_models import refuse_untrained
 
 KNOWN_SAMPLERS = {"ddim": "DDIM", "euler": "Euler", "euler ancestral": "Euler a", "dpm++ 2m": "DPM++ 2M"}
 """Names of the samplers in AUTOMATIC1111."""
@@ -78,11 +79,11 @@ class SampleImages(Node):
         self, model: DiffusionModel, jobs: list[Job], place: tuple[int, int], warned: set[int], context: RunContext
     ) -> list[GeneratedImage]:
         """Draw every job with one model; `place` is its row and the number of rows, `warned` the lengths at which was cut."""
-        from nodes.diffusion.chunks import cut_told
+        from nodes.diffusion.adapters.apply import applied
         from nodes.diffusion.devices import choose_device, drawing_precision
-        from nodes.diffusion.loading import load
-        from nodes.diffusion.overlays import applied
-        from nodes.diffusion.text import cut_prompts
+        from nodes.diffusion.models.parts import load
+        from nodes.diffusion.text.chunks import cut_told
+        from nodes.diffusion.text.encoding import cut_prompts
 
         batches = [jobs[start : start + self.batch_size] for start in range(0, len(jobs), self.batch_size)]
         device = choose_device(context.device)
@@ -104,7 +105,7 @@ class SampleImages(Node):
         return images
 
     def _draw(self, loaded: Any, model: DiffusionModel, batch: list[Job], on_step: Any) -> Any:
-        from nodes.diffusion.sampling import sample
+        from nodes.diffusion.sampling.sampler import sample
 
         return sample(
             loaded,
@@ -122,7 +123,7 @@ class SampleImages(Node):
         )
 
     def _kept(self, picture: Any, model: DiffusionModel, job: Job, context: RunContext) -> GeneratedImage:
-        from nodes.diffusion.pictures import save_png
+        from nodes.diffusion.pictures.pictures import save_png
 
         label = " + ".join([model.name, *(adapter.label for adapter in model.adapters)])
         texts = {"parameters": self._parameters(job, picture.size, label)}

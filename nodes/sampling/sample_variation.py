@@ -7,7 +7,9 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import GeneratedImage, ImageDataset, ImageEmbedding, ImageSet, ImageVariationModel
+from nodes.diffusion.handles.datasets import ImageDataset
+from nodes.diffusion.handles.models import ImageVariationModel
+from nodes.diffusion.handles.results import GeneratedImage, ImageEmbedding, ImageSet
 
 Row = tuple[str, Any]
 """A label and its image embeddings [k, d]."""
@@ -45,7 +47,7 @@ class SampleVariation(Node):
     ) -> ImageSet:
         _check(model, embeddings, images)
         from nodes.diffusion.devices import choose_device, drawing_precision
-        from nodes.diffusion.variations import load_variation
+        from nodes.diffusion.families.image_variation.model import load_variation
 
         device = choose_device(context.device)
         loaded = load_variation(model, context.locate, device=device, precision=drawing_precision(device, self.precision))
@@ -61,8 +63,8 @@ class SampleVariation(Node):
         return ImageSet(tuple(drawn), columns=len(seeds))
 
     def _draw(self, loaded: Any, model: ImageVariationModel, embeds: Any, seeds: list[int], on_step: Any) -> Any:
-        from nodes.diffusion.sampling import make_scheduler
-        from nodes.diffusion.variations import sample_variations
+        from nodes.diffusion.sampling.image_variation import sample_variations
+        from nodes.diffusion.sampling.sampler import make_scheduler
 
         return sample_variations(
             loaded,
@@ -97,7 +99,7 @@ def _given(embeddings: list[ImageEmbedding]) -> list[Row]:
 
 def _seen(images: ImageDataset, loaded: Any, context: RunContext) -> list[Row]:
     """Each picture's own embedding [1, d], of its first view."""
-    from nodes.diffusion.pictures import picture_of, render
+    from nodes.diffusion.pictures.pictures import picture_of, render
 
     rows: list[Row] = []
     for picture in images.pictures:
@@ -108,6 +110,6 @@ def _seen(images: ImageDataset, loaded: Any, context: RunContext) -> list[Row]:
 
 
 def _kept(picture: Any, label: str, seed: int, context: RunContext) -> GeneratedImage:
-    from nodes.diffusion.pictures import save_png
+    from nodes.diffusion.pictures.pictures import save_png
 
     return GeneratedImage(context.add_file(".png", lambda path: save_png(picture, path)), label, "", seed)

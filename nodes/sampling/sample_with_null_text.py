@@ -6,10 +6,11 @@ from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Prompt
-from nodes.diffusion.adapters import AestheticGradient
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.prompt_checks import letters_told, without_networks
-from nodes.diffusion.values import DiffusionModel, GeneratedImage, ImageSet, Inversion, NullTextInversion
+from nodes.diffusion.handles.adapters import AestheticGradient
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.prompt_checks import letters_told, without_networks
+from nodes.diffusion.handles.results import GeneratedImage, ImageSet, Inversion, NullTextInversion
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -39,7 +40,7 @@ class SampleWithNullText(Node):
         if any(isinstance(adapter, AestheticGradient) for adapter in model.adapters):
             remedy = "Put ApplyAestheticGradient on another branch."
             raise InputError("null text has no place for an aesthetic gradient.", field="model", remedy=remedy)
-        from nodes.diffusion.inversions import check_model
+        from nodes.diffusion.sampling.saved_inversions import check_model
 
         if warning := check_model(inversion, model):
             context.message(warning, "warning")
@@ -60,15 +61,15 @@ class SampleWithNullText(Node):
         self, model: DiffusionModel, inversion: Inversion, edits: list[str], context: RunContext
     ) -> tuple[dict[str, Any], list[Any]]:
         """Return the picture and the VAE's round trip, as far as they are known, by caption; and the replay with the edits."""
-        from nodes.diffusion.chunks import cut_told
+        from nodes.diffusion.adapters.apply import applied
         from nodes.diffusion.devices import choose_device
-        from nodes.diffusion.inversions import read_picture
-        from nodes.diffusion.loading import load
-        from nodes.diffusion.overlays import applied
-        from nodes.diffusion.pictures import open_picture
-        from nodes.diffusion.replays import draw_replays
-        from nodes.diffusion.sampling import decode
-        from nodes.diffusion.text import cut_prompts
+        from nodes.diffusion.models.parts import load
+        from nodes.diffusion.pictures.pictures import open_picture
+        from nodes.diffusion.sampling.edit_inversion import draw_replays
+        from nodes.diffusion.sampling.sampler import decode
+        from nodes.diffusion.sampling.saved_inversions import read_picture
+        from nodes.diffusion.text.chunks import cut_told
+        from nodes.diffusion.text.encoding import cut_prompts
 
         loaded = load(model, context.locate(model.digest), device=choose_device(context.device))
         known = {"picture": open_picture(inversion.picture)} if inversion.picture else {}
@@ -93,7 +94,7 @@ class SampleWithNullText(Node):
 
 def _compare(known: dict[str, Any], replayed: Any, context: RunContext) -> float:
     """Report how near replay and VAE come to the picture; return the replay's PSNR in dB."""
-    from nodes.diffusion.pictures import psnr
+    from nodes.diffusion.pictures.pictures import psnr
 
     found = {"replay": psnr(known["picture"], replayed)}
     if "VAE round trip" in known:
@@ -103,6 +104,6 @@ def _compare(known: dict[str, Any], replayed: Any, context: RunContext) -> float
 
 
 def _kept(picture: Any, label: str, caption: str, context: RunContext) -> GeneratedImage:
-    from nodes.diffusion.pictures import save_png
+    from nodes.diffusion.pictures.pictures import save_png
 
     return GeneratedImage(context.add_file(".png", lambda path: save_png(picture, path)), label, caption, 0)

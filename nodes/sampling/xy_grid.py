@@ -9,7 +9,7 @@ from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Prompt
 from graph_runtime.sweeps import lines_of
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import GeneratedImage, ImageSet
+from nodes.diffusion.handles.results import GeneratedImage, ImageSet
 
 LABEL_WIDTH, LABEL_LINES = 24, 4
 Cells = list[tuple[GeneratedImage, ...]]
@@ -50,8 +50,8 @@ class XYGrid(Node):
 
     def _drawn(self, images: list[GeneratedImage], columns: list[str], rows: list[str], context: RunContext) -> GeneratedImage:
         """Draw one picture of every combination."""
-        from nodes.diffusion.grids import Row, draw_grid
-        from nodes.diffusion.pictures import open_picture, save_png
+        from nodes.diffusion.pictures.grids import Row, draw_grid
+        from nodes.diffusion.pictures.pictures import open_picture, save_png
 
         pictures = [open_picture(image.file) for image in images]
         width = len(columns)

@@ -65,9 +65,9 @@ def merge(folder: Path, method: str) -> None:
     """Merge in this process, and print CPU seconds without imports."""
     import torch
 
-    from nodes.diffusion.merging.carrying_out import write_merged
+    from nodes.diffusion.handles.recipes import Merged, Source
     from nodes.diffusion.merging.plan import planned
-    from nodes.diffusion.merging.values import Merged, Source
+    from nodes.diffusion.merging.write_checkpoint import write_merged
 
     start = time.process_time()
     if method == "naive":

@@ -14,10 +14,10 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 
-from nodes.diffusion.ddim import ddim_schedule, invert
-from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.null_text import NullTextTask, first_null_text, optimize_null_text
-from nodes.diffusion.text import encode_prompts
+from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.sampling.ddim import ddim_schedule, invert
+from nodes.diffusion.sampling.null_text import NullTextTask, first_null_text, optimize_null_text
+from nodes.diffusion.text.encoding import encode_prompts
 from nodes.models.load_model import BUNDLED
 
 STEPS, INNER, WARM = 30, 10, 3

@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from graph_runtime.discovery import load_palette
 from graph_runtime.node import NodeType, accepts
-from nodes.diffusion.values import ImageDataset
+from nodes.diffusion.handles.datasets import ImageDataset
 from tests.browser.hands import add, arrange, field, open_template, put, run, search, show_all, socket, wait_for
 from tests.browser.machines import Server
 

@@ -10,15 +10,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTextModelWithProjection
 
-from nodes.diffusion import sampling
-from nodes.diffusion.adapters import AestheticGradient, TokenEmbedding
-from nodes.diffusion.aesthetic import tuned_hidden
+from nodes.diffusion.adapters.aesthetic_gradient import tuned_hidden
+from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.overlays import applied
-from nodes.diffusion.prompt_syntax import Emphasis
-from nodes.diffusion.sampling import denoise, make_scheduler
-from nodes.diffusion.text import encode_prompts
+from nodes.diffusion.handles.adapters import AestheticGradient, TokenEmbedding
+from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.sampling import sampler
+from nodes.diffusion.sampling.sampler import denoise, make_scheduler
+from nodes.diffusion.text.encoding import encode_prompts
+from nodes.diffusion.text.prompt_syntax import Emphasis
 from tests.models import WIDTH, make_model_folder, random_adapter
 
 CPU = torch.device("cpu")
@@ -131,13 +131,13 @@ def test_sampling_gives_the_unet_tuned_positives_and_the_same_negatives(
     model: StableDiffusion, look: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Tensor] = []
-    original = sampling.denoise_from
+    original = sampler.denoise_from
 
     def watch(model: Any, text: Any, **options: Any) -> Tensor:
         seen.append(text.hidden.clone())
         return original(model, text, **options)
 
-    monkeypatch.setattr(sampling, "denoise_from", watch)
+    monkeypatch.setattr(sampler, "denoise_from", watch)
     plain = draw(model)
     with applied([look()], model):
         tuned = draw(model)

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from nodes.diffusion.batches import TensorFiles, draw_batches, draw_noise, read_latents
-from nodes.diffusion.values import LatentItem, LatentView
+from nodes.diffusion.handles.datasets import LatentItem, LatentView
+from nodes.diffusion.training.batches import TensorFiles, draw_batches, draw_noise, read_latents
 
 
 def items(sizes: list[int], repeats: list[int] | None = None, views: int = 1) -> list[LatentItem]:

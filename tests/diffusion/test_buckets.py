@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodes.diffusion.buckets import bucket_sizes, nearest_bucket, plan_views
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.pictures.buckets import bucket_sizes, nearest_bucket, plan_views
 
 
 @pytest.mark.parametrize(("resolution", "step"), [(512, 64), (1024, 64), (128, 16), (64, 64)])

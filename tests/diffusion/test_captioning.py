@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from nodes.diffusion.captioning import load_captioner
-from nodes.diffusion.config_bounds import MAX_CONFIG_BYTES
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.formats.config_bounds import MAX_CONFIG_BYTES
+from nodes.diffusion.pictures.image_to_text import load_captioner
 from tests.nodes.test_caption_dataset import make_captioner
 
 CPU = torch.device("cpu")

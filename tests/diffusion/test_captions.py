@@ -2,7 +2,7 @@
 
 import pytest
 
-from nodes.diffusion.captions import caption_from_name, checked_template, fill, shuffled
+from nodes.diffusion.pictures.caption_templates import caption_from_name, checked_template, fill, shuffled
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from nodes.diffusion.adapters import TokenEmbedding
-from nodes.diffusion.chunks import cut_told, in_chunks
-from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.overlays import applied
-from nodes.diffusion.text import cut_prompts, cut_words, encode_prompts, word_features
-from nodes.diffusion.words import table_of, token_ids
+from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.handles.adapters import TokenEmbedding
+from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.text.chunks import cut_told, in_chunks
+from nodes.diffusion.text.encoding import cut_prompts, cut_words, encode_prompts, word_features
+from nodes.diffusion.text.placeholder_tokens import table_of, token_ids
 from tests.models import make_model_folder
 
 FAMILIES = ["sd1", "sd2", "sdxl"]

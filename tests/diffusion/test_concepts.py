@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nodes.diffusion.concepts import Concept, merge_concepts
+from nodes.diffusion.adapters.custom_diffusion_merge import Concept, merge_concepts
 
 
 def concept(seed: int, base: dict[str, torch.Tensor], width: int) -> Concept:

@@ -7,12 +7,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nodes.diffusion.adapters import WeightChange
-from nodes.diffusion.custom_diffusion_files import processor_bytes, read_processors, token_bytes
+from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.changed_weights import attention_layers, check_places
+from nodes.diffusion.adapters.custom_diffusion_files import processor_bytes, read_processors, token_bytes
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.overlays import applied
-from nodes.diffusion.weights import attention_layers, check_places
+from nodes.diffusion.handles.adapters import WeightChange
+from nodes.diffusion.models.parts import StableDiffusion
 from tests.diffusion.test_lora import forward
 from tests.diffusion.test_sampling import pipeline
 from tests.models import make_model_folder

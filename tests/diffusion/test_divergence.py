@@ -5,9 +5,9 @@ import random
 import pytest
 import torch
 
-from nodes.diffusion.divergence import Divergence
-from nodes.diffusion.minimize import StepDone, minimize
-from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.handles.settings import TrainingSettings
+from nodes.diffusion.optimization.divergence import Divergence
+from nodes.diffusion.optimization.loop import StepDone, minimize
 
 CPU = torch.device("cpu")
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nodes.diffusion.adapters import TokenEmbedding
-from nodes.diffusion.embedding_files import a1111_bytes, check_widths, file_tensors, read_vectors
+from nodes.diffusion.adapters.textual_inversion_files import a1111_bytes, check_widths, file_tensors, read_vectors
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.loading import StableDiffusion
+from nodes.diffusion.handles.adapters import TokenEmbedding
+from nodes.diffusion.models.parts import StableDiffusion
 from tests.models import handle, make_model_folder
 
 VECTORS = torch.randn(3, 32, generator=torch.Generator().manual_seed(1))

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from nodes.diffusion.adapters import TokenEmbedding
-from nodes.diffusion.emphasis import emphasized
-from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.overlays import applied
-from nodes.diffusion.prompt_syntax import Emphasis
-from nodes.diffusion.text import cut_prompts, encode_prompts
+from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.handles.adapters import TokenEmbedding
+from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.text.emphasis import emphasized
+from nodes.diffusion.text.encoding import cut_prompts, encode_prompts
+from nodes.diffusion.text.prompt_syntax import Emphasis
 from tests.models import make_model_folder
 
 STATES = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]], [[1.0, 1.0], [1.0, 1.0]]]])

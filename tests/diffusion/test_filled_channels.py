@@ -12,15 +12,15 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from nodes.diffusion.adapters import WeightChange
-from nodes.diffusion.filled_channels import _HiddenPicture
-from nodes.diffusion.latents import encode_pictures
-from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.losses import denoising_loss
-from nodes.diffusion.overlays import applied
-from nodes.diffusion.pipeline_folders import PIPELINES
-from nodes.diffusion.sampling import denoise, make_scheduler
-from nodes.diffusion.text import encode_prompts
+from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.handles.adapters import WeightChange
+from nodes.diffusion.models.extra_unet_channels import _HiddenPicture
+from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.saved_folders import PIPELINES
+from nodes.diffusion.models.vae_encoding import encode_pictures
+from nodes.diffusion.sampling.sampler import denoise, make_scheduler
+from nodes.diffusion.text.encoding import encode_prompts
+from nodes.diffusion.training.objectives import denoising_loss
 from tests.models import make_model_folder
 
 CPU = torch.device("cpu")
@@ -134,7 +134,7 @@ def test_grey_is_encoded_once_for_each_size_and_anew_by_another_vae(tmp_path: Pa
         sizes.append(tuple(given[1].shape[2:]))
         return encode_pictures(*given)
 
-    monkeypatch.setattr("nodes.diffusion.latents.encode_pictures", noted)
+    monkeypatch.setattr("nodes.diffusion.models.extra_unet_channels.encode_pictures", noted)
     first = predicted(model)
     predicted(model, 6)
     assert torch.equal(predicted(model), first)

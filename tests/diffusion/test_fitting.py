@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import torch
 
-from nodes.diffusion import fitting
-from nodes.diffusion.latents import encode_pictures
-from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.sampling import denoise, make_scheduler
+from nodes.diffusion.models import memory_fit
+from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.vae_encoding import encode_pictures
+from nodes.diffusion.sampling.sampler import denoise, make_scheduler
 from tests.models import make_model_folder
 
 CPU = torch.device("cpu")
@@ -42,7 +42,7 @@ def test_what_does_not_fit_is_drawn_in_parts(
     whole = drawn(model, guidance_scale, steps)
     sizes: list[int] = []
     hook: Any = model.unet.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
-    monkeypatch.setattr("nodes.diffusion.sampling.drawn_at_once", lambda *args, **options: 2)
+    monkeypatch.setattr("nodes.diffusion.sampling.sampler.denoised_at_once", lambda *args, **options: 2)
     parts = drawn(model, guidance_scale, steps := [])
     hook.remove()
     rows = 2 if guidance_scale != 1 else 1
@@ -53,12 +53,12 @@ def test_what_does_not_fit_is_drawn_in_parts(
 
 
 def test_the_share_follows_the_free_memory(model: StableDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert fitting.drawn_at_once(model, SIZE, 8, guided=True) == 8, "nobody knows what a CPU has left"
+    assert memory_fit.denoised_at_once(model.unet, 2, SIZE, 8, guided=True) == 8, "nobody knows what a CPU has left"
     found: list[tuple[int, int, int]] = []
     for free in (1, 1 << 22, 1 << 40):
-        monkeypatch.setattr(fitting, "free_memory", lambda device, free=free: free)
-        guided, plain = (fitting.drawn_at_once(model, SIZE, 8, guided=guided) for guided in (True, False))
-        found.append((guided, plain, fitting.encoded_at_once(model, SIZE, 8)))
+        monkeypatch.setattr(memory_fit, "free_memory", lambda device, free=free: free)
+        guided, plain = (memory_fit.denoised_at_once(model.unet, 2, SIZE, 8, guided=guided) for guided in (True, False))
+        found.append((guided, plain, memory_fit.encoded_at_once(model.vae, SIZE, 8)))
     assert found[0] == (1, 1, 1)
     assert 1 <= found[1][0] <= found[1][1] <= 8
     assert found[2] == (8, 8, 8)
@@ -66,7 +66,7 @@ def test_the_share_follows_the_free_memory(model: StableDiffusion, monkeypatch: 
 
 def test_latents_encoded_in_parts_are_those_of_the_whole(model: StableDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    whole = encode_pictures(model, pictures, "abcde")
-    monkeypatch.setattr("nodes.diffusion.latents.encoded_at_once", lambda *args: 2)
-    parts = encode_pictures(model, pictures, "abcde")
+    whole = encode_pictures(model.vae, pictures, "abcde")
+    monkeypatch.setattr("nodes.diffusion.models.vae_encoding.encoded_at_once", lambda *args: 2)
+    parts = encode_pictures(model.vae, pictures, "abcde")
     assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(whole, parts, strict=True))

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from nodes.diffusion.adapters import TokenEmbedding
-from nodes.diffusion.guided import GuidedTask
-from nodes.diffusion.overlays import applied
-from nodes.diffusion.settings import DenoisingSettings
-from nodes.diffusion.text import encode_prompts
+from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.handles.adapters import TokenEmbedding
+from nodes.diffusion.handles.settings import DenoisingSettings
+from nodes.diffusion.text.encoding import encode_prompts
+from nodes.diffusion.training.dreamartist import GuidedTask
 from tests.diffusion.test_train import Bench, make_bench
 
 WORDS = (

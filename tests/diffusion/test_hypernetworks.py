@@ -10,16 +10,16 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from nodes.diffusion.adapters import Hypernetwork
-from nodes.diffusion.context_nets import ACTIVATIONS
+from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.changed_weights import replaced
+from nodes.diffusion.adapters.hypernetwork.apply import attention_layers, attention_names
+from nodes.diffusion.adapters.hypernetwork.files import a1111_bytes, read_hypernetwork
+from nodes.diffusion.adapters.hypernetwork.modules import ACTIVATIONS
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.hypernetwork_files import a1111_bytes, read_hypernetwork
-from nodes.diffusion.hypernetworks import attention_layers, attention_names
-from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.overlays import applied
-from nodes.diffusion.settings import DenoisingSettings
-from nodes.diffusion.train import DenoisingTask, train
-from nodes.diffusion.weights import replaced
+from nodes.diffusion.handles.adapters import Hypernetwork
+from nodes.diffusion.handles.settings import DenoisingSettings
+from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.training.denoising_task import DenoisingTask, train
 from tests.diffusion.test_train import Bench, make_bench
 from tests.models import WIDTH, handle, make_model_folder, random_adapter
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from nodes.diffusion.latent_views import latent_view
-from nodes.diffusion.values import Picture, View
+from nodes.diffusion.handles.datasets import Picture, View
+from nodes.diffusion.pictures.latent_views import latent_view
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,12 @@ from diffusers.loaders.single_file_utils import (
 from safetensors.torch import save_file
 from transformers import CLIPTokenizer
 
-from nodes.diffusion.layouts.checkpoints import of_folder
-from nodes.diffusion.layouts.clip_vocabulary import tokenizer_files
-from nodes.diffusion.layouts.descriptions import own_descriptions, published
-from nodes.diffusion.layouts.places import TEXT, Place, folder_places, layout_of, single_file_place
-from nodes.diffusion.layouts.single_files import read_single_file
-from nodes.diffusion.loading import StableDiffusion
+from nodes.diffusion.formats.single_file.checkpoint_tensors import of_folder
+from nodes.diffusion.formats.single_file.clip_vocabulary import tokenizer_files
+from nodes.diffusion.formats.single_file.configurations import own_descriptions, published
+from nodes.diffusion.formats.single_file.header import read_single_file
+from nodes.diffusion.formats.single_file.tensor_names import TEXT, Place, folder_places, layout_of, single_file_place
+from nodes.diffusion.models.parts import StableDiffusion
 from tests.models import make_model_folder
 from tests.published import empty_parts, single_file
 

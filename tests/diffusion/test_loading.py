@@ -9,11 +9,11 @@ import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
-from nodes.diffusion import loading
 from nodes.diffusion.devices import choose_device, training_precision
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.folders import inspect_folder
-from nodes.diffusion.loading import StableDiffusion, load
+from nodes.diffusion.formats.model_folders import inspect_folder
+from nodes.diffusion.models import parts
+from nodes.diffusion.models.parts import StableDiffusion, load
 from tests.models import BUNDLED, handle, make_model_folder
 
 CPU = torch.device("cpu")
@@ -227,16 +227,16 @@ def test_a_model_whose_files_were_swapped_while_it_was_loaded_is_forgotten(tmp_p
 
 
 def test_the_model_used_longest_ago_is_evicted(tmp_path: Path, monkeypatch) -> None:
-    loading._resident.clear()
+    parts._resident.clear()
     folders = [make_model_folder(tmp_path / str(n), "sd1") for n in range(3)]
     models = [load(handle(folder), folder, device=CPU) for folder in folders[:2]]
     for model in models:
         assert model.unet is not None
     load(handle(folders[0]), folders[0], device=CPU)
-    monkeypatch.setattr(loading, "memory_of", lambda device: 2 * sum(m.loaded_bytes() for m in models) - 2)
+    monkeypatch.setattr(parts, "memory_of", lambda device: 2 * sum(m.loaded_bytes() for m in models) - 2)
     newest = load(handle(folders[2]), folders[2], device=CPU)
     assert newest.vae is not None
-    assert [key[0].split()[0] for key in loading._resident] == [str(folders[0]), str(folders[2])]
+    assert [key[0].split()[0] for key in parts._resident] == [str(folders[0]), str(folders[2])]
 
 
 def test_devices_and_precisions(monkeypatch) -> None:

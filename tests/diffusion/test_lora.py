@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from nodes.diffusion.adapters import LowRankAdapter
+from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.lora.apply import adapter_tensors
+from nodes.diffusion.adapters.lora.targets import text_encoder_targets, unet_targets
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.folders import inspect_folder
-from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.lora import adapter_tensors
-from nodes.diffusion.lora_targets import text_encoder_targets, unet_targets
-from nodes.diffusion.overlays import applied
-from nodes.diffusion.text import encode_prompts
+from nodes.diffusion.formats.model_folders import inspect_folder
+from nodes.diffusion.handles.adapters import LowRankAdapter
+from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.text.encoding import encode_prompts
 from tests.models import BUNDLED, WIDTH, make_model_folder, random_adapter
 
 FAMILIES = ["sd1", "sd2", "sdxl"]

@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from nodes.diffusion.adapters import LowRankAdapter
-from nodes.diffusion.folders import inspect_folder
-from nodes.diffusion.lora import adapter_tensors, by_layer
-from nodes.diffusion.lora_deltas import begin, empty_leaves, split, weight_change
-from nodes.diffusion.lora_targets import text_encoder_targets, unet_targets
-from nodes.diffusion.overlays import applied
-from nodes.diffusion.text import encode_prompts
+from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.lora.algorithms import begin, empty_leaves, split, weight_change
+from nodes.diffusion.adapters.lora.apply import adapter_tensors, by_layer
+from nodes.diffusion.adapters.lora.targets import text_encoder_targets, unet_targets
+from nodes.diffusion.formats.model_folders import inspect_folder
+from nodes.diffusion.handles.adapters import LowRankAdapter
+from nodes.diffusion.text.encoding import encode_prompts
 from tests.diffusion.test_lora import FAMILIES, forward, identities, open_model
 from tests.models import make_model_folder, random_adapter
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from nodes.diffusion.adapters.lora.algorithms import product
+from nodes.diffusion.adapters.lora.factorization import factored, kept_rank, plain_factors, refactored
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.lora_deltas import product
-from nodes.diffusion.lora_factors import factored, kept_rank, plain_factors, refactored
 from tests.diffusion.test_lora_deltas import SHAPES, adapter_of, drawn
 
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nodes.diffusion.adapters import LowRankAdapter
-from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.lora import adapter_tensors
-from nodes.diffusion.lora_files import diffusers_config, diffusers_tensors, kohya_tensors
-from nodes.diffusion.lora_targets import unet_layers
-from nodes.diffusion.overlays import applied
-from nodes.diffusion.safetensors_writer import safetensors_bytes, tensor_bytes
-from nodes.diffusion.sampling import denoise, make_scheduler
+from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.lora.apply import adapter_tensors
+from nodes.diffusion.adapters.lora.targets import unet_layers
+from nodes.diffusion.adapters.lora.write import diffusers_config, diffusers_tensors, kohya_tensors
+from nodes.diffusion.formats.safetensors_writer import safetensors_bytes, tensor_bytes
+from nodes.diffusion.handles.adapters import LowRankAdapter
+from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.sampling.sampler import denoise, make_scheduler
 from tests.diffusion.test_lora_deltas import family_adapter
 from tests.diffusion.test_sampling import CPU, each_family, pipeline
 from tests.models import make_model_folder, random_adapter

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from nodes.diffusion.adapters.lora.algorithms import weight_change
+from nodes.diffusion.adapters.lora.read import LoraFile, read_lora
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.lora_deltas import weight_change
-from nodes.diffusion.lora_reading import LoraFile, read_lora
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "square": lambda: nn.Linear(8, 8),

@@ -7,7 +7,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.losses import denoising_loss, min_snr_weights, signal_to_noise, training_noise_scheduler
+from nodes.diffusion.training.objectives import denoising_loss, min_snr_weights, signal_to_noise, training_noise_scheduler
 from tests.models import WIDTH, make_model_folder
 
 BATCH = 3

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from nodes.diffusion.batches import Draw
-from nodes.diffusion.buckets import plan_views
-from nodes.diffusion.losses import denoising_loss
-from nodes.diffusion.settings import DenoisingSettings
-from nodes.diffusion.train import DenoisingTask, valid_mask
-from nodes.diffusion.values import LatentView
+from nodes.diffusion.handles.datasets import LatentView
+from nodes.diffusion.handles.settings import DenoisingSettings
+from nodes.diffusion.pictures.buckets import plan_views
+from nodes.diffusion.training.batches import Draw
+from nodes.diffusion.training.denoising_task import DenoisingTask, valid_mask
+from nodes.diffusion.training.objectives import denoising_loss
 from tests.diffusion.test_train import make_bench
 
 

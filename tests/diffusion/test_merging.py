@@ -24,15 +24,15 @@ from torch import Tensor
 
 from graph_runtime.errors import Interrupted
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.merging import calculating, methods
+from nodes.diffusion.formats.checkpoint_headers import read_header
+from nodes.diffusion.handles.recipes import Merged, Permuted, Recipe, Source
+from nodes.diffusion.merging import evaluate, methods
 from nodes.diffusion.merging.blocks import block_names, block_of, preset, ratio_of
-from nodes.diffusion.merging.carrying_out import write_merged
-from nodes.diffusion.merging.headers import read_header
+from nodes.diffusion.merging.hashing_writer import HashingWriter
 from nodes.diffusion.merging.plan import planned
-from nodes.diffusion.merging.selecting import Selection
-from nodes.diffusion.merging.values import Merged, Permuted, Recipe, Source
-from nodes.diffusion.merging.views import is_part
-from nodes.diffusion.merging.writing import HashingWriter
+from nodes.diffusion.merging.quantiles import Selection
+from nodes.diffusion.merging.source_tensors import is_part
+from nodes.diffusion.merging.write_checkpoint import write_merged
 
 POSITIONS = "cond_stage_model.transformer.text_model.embeddings.position_ids"
 VAE_BIAS = "first_stage_model.decoder.conv_in.bias"
@@ -54,8 +54,8 @@ def drawn(draw: Drawn, rounded: bool = False) -> list[Tensor]:
 def merged(method: Any, tensors: list[Tensor], *weights: float, slice: int = 2**18, **settings: Any) -> Tensor:
     """Merge checkpoints of one float32 tensor each."""
     with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calculating, "SLICE", slice)
-        patch.setattr(calculating, "SAMPLE", 2)
+        patch.setattr(evaluate, "SLICE", slice)
+        patch.setattr(evaluate, "SAMPLE", 2)
         files = Files(Path(name))
         sources = tuple(files.add(str(n), {"w": tensor.float()}) for n, tensor in enumerate(tensors))
         return files.result(Merged(method=method, inputs=sources, weights=weights, **settings))["w"].double()
@@ -261,7 +261,7 @@ def test_slices_do_not_show(files: Files, monkeypatch: pytest.MonkeyPatch) -> No
     a, b, c = (files.random(name) for name in "abc")
     recipe = Merged(method="add difference", inputs=(average(a, b), b, average(a, c, ratio=0.2)), weights=(0.7,))
     whole = files.result(recipe)
-    monkeypatch.setattr(calculating, "SLICE", 11)
+    monkeypatch.setattr(evaluate, "SLICE", 11)
     assert same(files.result(recipe), whole)
     x, y, z = (files.load(source) for source in (a, b, c))
     for name in x.keys() - {POSITIONS}:
@@ -271,8 +271,8 @@ def test_slices_do_not_show(files: Files, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("inner", ["ties", "dare", "slerp", "model stock"])
 def test_nested_methods_equal_merging_one_after_the_other(files: Files, monkeypatch: pytest.MonkeyPatch, inner: Any) -> None:
-    monkeypatch.setattr(calculating, "SLICE", 11)
-    monkeypatch.setattr(calculating, "SAMPLE", 5)
+    monkeypatch.setattr(evaluate, "SLICE", 11)
+    monkeypatch.setattr(evaluate, "SAMPLE", 5)
     a, b, c = (files.random(name, torch.float32) for name in "abc")
     first = Merged(method=inner, inputs=(a, b) if inner == "slerp" else (a, b, c), weights=(0.6,), density=0.3)
     middle = files.add("middle", files.result(first))
@@ -285,13 +285,13 @@ def test_nested_methods_equal_merging_one_after_the_other(files: Files, monkeypa
 def test_a_source_used_twice_is_read_once(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = files.random("a"), files.random("b")
     reads: list[tuple[Path, int]] = []
-    raw = calculating.Reader.raw
+    raw = evaluate.Reader.raw
 
     def counted(self: Any, entry: Any, start: int = 0, count: int | None = None) -> Tensor:
         reads.append((entry.file, entry.start + start))
         return raw(self, entry, start, count)
 
-    monkeypatch.setattr(calculating.Reader, "raw", counted)
+    monkeypatch.setattr(evaluate.Reader, "raw", counted)
     files.result(average(average(a, b), average(b, a, ratio=0.1)))
     assert len(reads) == len(set(reads)) == 7
 
@@ -446,11 +446,11 @@ def test_a_full_disk_is_told_before_anything_is_read_or_while_it_fills(files: Fi
     merge = average(files.random("a"), files.random("b"))
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-        patch.setattr(calculating.Reader, "raw", None)
+        patch.setattr(evaluate.Reader, "raw", None)
         with pytest.raises(OSError, match="No space left") as refused:
             files.result(merge)
         assert refused.value.errno == errno.ENOSPC
-    monkeypatch.setattr(calculating, "SLICE", 11)
+    monkeypatch.setattr(evaluate, "SLICE", 11)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
     try:

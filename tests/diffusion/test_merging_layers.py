@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from torch import nn
 
-from nodes.diffusion.layouts.reading import DTYPE_NAMES
-from nodes.diffusion.merging.headers import Entry
-from nodes.diffusion.merging.layers import ENCODERS, layers_in, parameters_in
+from nodes.diffusion.formats.checkpoint_headers import Entry
+from nodes.diffusion.formats.pickles import DTYPE_NAMES
+from nodes.diffusion.merging.lora_layers import ENCODERS, layers_in, parameters_in
 from tests.published import empty_parts, single_file
 
 FAMILIES = ["sd1", "sd2", "sdxl"]

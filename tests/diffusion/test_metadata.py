@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from nodes.diffusion.adapters import LowRankAdapter
-from nodes.diffusion.metadata import architecture_of, kohya_metadata, modelspec_metadata
-from nodes.diffusion.values import DiffusionModel
+from nodes.diffusion.adapters.modelspec import architecture_of, kohya_metadata, modelspec_metadata
+from nodes.diffusion.handles.adapters import LowRankAdapter
+from nodes.diffusion.handles.models import DiffusionModel
 
 MODEL = DiffusionModel(digest="d", name="base", family="sd1", prediction_type="epsilon", resolution=512)
 ADAPTER = LowRankAdapter(rank=8, alpha=4.0, unet_targets=("a",), training=(("ss_steps", "7"), ("ss_network_dim", "wrong")))

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from nodes.diffusion.checkpoints import Checkpoint
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.minimize import StepDone, minimize
+from nodes.diffusion.handles.settings import TrainingSettings
+from nodes.diffusion.optimization.loop import StepDone, minimize
+from nodes.diffusion.optimization.training_state import Checkpoint
 from nodes.diffusion.randomness import generator_for
-from nodes.diffusion.settings import TrainingSettings
 
 CPU = torch.device("cpu")
 OPTIMIZERS = ["adamw", "adafactor", "prodigy", "schedulefree"]

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nodes.diffusion.adapters.lora.name_patterns import Work, name_pattern
+from nodes.diffusion.adapters.lora.scales import PeftConfig
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.lora_scales import PeftConfig
-from nodes.diffusion.name_patterns import Work, name_pattern
 
 NAMES = ["a", "a.b", "ab.a.bb", "mid.attn1.to_q", "mid.attn10.to_q", "b.b", "a.", "ab1"]
 PIECES = [

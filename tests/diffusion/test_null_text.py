@@ -9,17 +9,17 @@ import pytest
 import torch
 from diffusers import DDIMInverseScheduler, DDIMScheduler
 
-from nodes.diffusion.attention_control import AttentionControl, controlled
-from nodes.diffusion.checkpoints import Checkpoint
-from nodes.diffusion.chunks import Chunks, in_chunks
-from nodes.diffusion.ddim import ddim_schedule, ddim_step, invert, unconditional_text
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.null_text import Edit, NullTextTask, first_null_text, optimize_null_text, replay
-from nodes.diffusion.pictures import psnr
-from nodes.diffusion.sampling import decode
-from nodes.diffusion.text import TextEmbeddings, encode_prompts
-from nodes.diffusion.token_alignment import align_tokens
+from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.optimization.training_state import Checkpoint
+from nodes.diffusion.pictures.pictures import psnr
+from nodes.diffusion.sampling.ddim import ddim_schedule, ddim_step, invert, unconditional_text
+from nodes.diffusion.sampling.null_text import Edit, NullTextTask, first_null_text, optimize_null_text, replay
+from nodes.diffusion.sampling.prompt_to_prompt import AttentionControl, controlled
+from nodes.diffusion.sampling.sampler import decode
+from nodes.diffusion.text.chunks import Chunks, in_chunks
+from nodes.diffusion.text.encoding import TextEmbeddings, encode_prompts
+from nodes.diffusion.text.token_alignment import align_tokens
 from tests.models import BUNDLED, make_model_folder
 
 CPU = torch.device("cpu")
@@ -311,13 +311,13 @@ def test_sdxl_s_embedding_does_not_begin_at_zeros(models: dict[str, StableDiffus
 @pytest.mark.slow
 def test_the_bundled_model_meets_a_real_picture() -> None:
     """Within 1 dB of the VAE's own round trip, which plain DDIM misses by far; the bundled model predicts velocity."""
-    from nodes.diffusion.latents import encode_pictures
-    from nodes.diffusion.pictures import as_tensor, open_picture
+    from nodes.diffusion.models.vae_encoding import encode_pictures
+    from nodes.diffusion.pictures.pictures import as_tensor, open_picture
 
     model = StableDiffusion(BUNDLED, CPU, "fp32")
     picture = open_picture(next((BUNDLED.parents[2] / "workflows" / "pictures" / "null_text").glob("*.webp")))
     with torch.no_grad():
-        latents, _ = encode_pictures(model, as_tensor(picture)[None], ["picture"])
+        latents, _ = encode_pictures(model.vae, as_tensor(picture)[None], ["picture"])
         text, schedule = encode_prompts(model, ["flat style automobile"]), ddim_schedule(model, 20)
         first = first_null_text(model)
     path = invert(model, latents, text, schedule)

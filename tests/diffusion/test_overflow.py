@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.latents import encode_pictures
-from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.pictures import psnr
-from nodes.diffusion.sampling import decode
+from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.vae_encoding import encode_pictures
+from nodes.diffusion.pictures.pictures import psnr
+from nodes.diffusion.sampling.sampler import decode
 from tests.models import make_model_folder
 
 CPU = torch.device("cpu")
@@ -37,10 +37,10 @@ def shown() -> Tensor:
 
 def test_latents_in_fp16_name_the_picture_and_the_remedy(folder: Path) -> None:
     with pytest.raises(InputError, match=r"latents of a\.png are not finite in fp16") as caught:
-        encode_pictures(StableDiffusion(folder, CPU, "fp16"), shown(), ["a.png", "b.png"])
+        encode_pictures(StableDiffusion(folder, CPU, "fp16").vae, shown(), ["a.png", "b.png"])
     assert (caught.value.field, caught.value.remedy) == ("precision", "Choose fp32 or bf16.")
-    exact, _ = encode_pictures(StableDiffusion(folder, CPU, "fp32"), shown(), ["a", "b"])
-    near, _ = encode_pictures(StableDiffusion(folder, CPU, "bf16"), shown(), ["a", "b"])
+    exact, _ = encode_pictures(StableDiffusion(folder, CPU, "fp32").vae, shown(), ["a", "b"])
+    near, _ = encode_pictures(StableDiffusion(folder, CPU, "bf16").vae, shown(), ["a", "b"])
     assert exact.isfinite().all()
     assert torch.allclose(near, exact, atol=0.2 * float(exact.std()))
 
@@ -72,5 +72,5 @@ def test_broken_weights_of_the_vae_are_told_from_overflow(tmp_path: Path) -> Non
     assert "another VAE" in caught.value.remedy
     model.vae.encoder.conv_out.weight[0, 0, 0, 0] = torch.nan
     with pytest.raises(InputError, match="not finite in fp32") as caught:
-        encode_pictures(model, shown(), ["a", "b"])
+        encode_pictures(model.vae, shown(), ["a", "b"])
     assert "another VAE" in caught.value.remedy

@@ -12,11 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from nodes.diffusion.embedding_files import read_vectors
+from nodes.diffusion.adapters.textual_inversion_files import read_vectors
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.layouts.reading import pickled_tensors
-from nodes.diffusion.pickle_checks import CodeRefused, Refused, look_through
-from nodes.diffusion.pickled import load_pickle
+from nodes.diffusion.formats.pickle_checks import CodeRefused, Refused, look_through
+from nodes.diffusion.formats.pickles import load_pickle, pickled_tensors
 
 VECTORS = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
 

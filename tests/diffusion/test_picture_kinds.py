@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from nodes.diffusion.picture_kinds import extra_formats, picture_type, readable_suffixes, unread_because
+from nodes.diffusion.pictures.picture_kinds import extra_formats, picture_type, readable_suffixes, unread_because
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def asked_anew() -> Iterator[None]:
 def test_a_package_that_is_installed_adds_its_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[str] = []
     package = SimpleNamespace(register_heif_opener=lambda: called.append("HEIF"))
-    monkeypatch.setattr("nodes.diffusion.picture_kinds.find_spec", lambda name: name == "pillow_heif")
+    monkeypatch.setattr("nodes.diffusion.pictures.picture_kinds.find_spec", lambda name: name == "pillow_heif")
     monkeypatch.setitem(sys.modules, "pillow_heif", package)
     assert {".heic", ".heif", ".hif", ".png"} < readable_suffixes()
     assert ".jxl" not in readable_suffixes()
@@ -32,7 +32,7 @@ def test_a_package_that_is_installed_adds_its_kinds(monkeypatch: pytest.MonkeyPa
 
 
 def test_without_it_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nodes.diffusion.picture_kinds.find_spec", lambda name: None)
+    monkeypatch.setattr("nodes.diffusion.pictures.picture_kinds.find_spec", lambda name: None)
     assert extra_formats() == ()
     assert unread_because("a.JXL").startswith(".jxl needs the package pillow-jxl-plugin (pip install")
     assert unread_because("a.cr2") == ".cr2 is not read, so convert to PNG"

@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from nodes.diffusion import pictures
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.pictures import as_picture, as_tensor, open_picture, render, save_png
-from nodes.diffusion.values import View
+from nodes.diffusion.handles.datasets import View
+from nodes.diffusion.pictures import pictures
+from nodes.diffusion.pictures.pictures import as_picture, as_tensor, open_picture, render, save_png
 
 ORIENTATION = 0x0112
 

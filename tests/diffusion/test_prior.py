@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from nodes.diffusion.batches import draw_noise, read_latents
-from nodes.diffusion.losses import min_snr_weights, signal_to_noise
-from nodes.diffusion.prior import PriorPreservation, class_task
+from nodes.diffusion.handles.settings import DenoisingSettings
 from nodes.diffusion.randomness import seed_for
-from nodes.diffusion.settings import DenoisingSettings
-from nodes.diffusion.train import DenoisingTask
+from nodes.diffusion.training.batches import draw_noise, read_latents
+from nodes.diffusion.training.denoising_task import DenoisingTask
+from nodes.diffusion.training.objectives import min_snr_weights, signal_to_noise
+from nodes.diffusion.training.prior_preservation import PriorPreservation, class_task
 from tests.diffusion.test_train import Bench, make_bench
 
 

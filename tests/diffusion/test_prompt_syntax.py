@@ -3,8 +3,8 @@
 import pytest
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.prompt_checks import letters_told, without_networks, without_schedules
-from nodes.diffusion.prompt_syntax import Emphasis, read_prompt
+from nodes.diffusion.handles.prompt_checks import letters_told, without_networks, without_schedules
+from nodes.diffusion.text.prompt_syntax import Emphasis, read_prompt
 
 
 def read(prompt: str, emphasis: Emphasis, words: tuple[str, ...] = ()) -> list[tuple[str, float]]:

@@ -5,7 +5,7 @@ import json
 import torch
 from safetensors.torch import load
 
-from nodes.diffusion.safetensors_writer import safetensors_bytes, tensor_bytes
+from nodes.diffusion.formats.safetensors_writer import safetensors_bytes, tensor_bytes
 
 TENSORS = {
     "b": torch.arange(3, dtype=torch.float16),

@@ -8,9 +8,9 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.sampling import Sampler, decode, denoise, make_scheduler, sample
-from nodes.diffusion.text import encode_prompts
+from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.sampling.sampler import Sampler, decode, denoise, make_scheduler, sample
+from nodes.diffusion.text.encoding import encode_prompts
 from tests.models import make_model_folder
 
 PROMPTS = ["red apple", "a house"]

@@ -6,10 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
-from nodes.diffusion import tagging
-from nodes.diffusion.clip_images import clip_pixels
-from nodes.diffusion.pictures import open_picture
-from nodes.diffusion.tagging import load_tagger
+from nodes.diffusion.pictures import clip_tagging
+from nodes.diffusion.pictures.clip_image_embeddings import clip_pixels
+from nodes.diffusion.pictures.clip_tagging import load_tagger
+from nodes.diffusion.pictures.pictures import open_picture
 
 ROOT = Path(__file__).parent.parent.parent
 CLIP = ROOT / "nodes" / "models" / "loom_emoji"
@@ -32,13 +32,13 @@ def test_the_right_word_is_among_the_first(pictures: dict[str, Image.Image]) -> 
 
 def test_a_word_counts_by_its_nearest_template(pictures: dict[str, Image.Image], monkeypatch: pytest.MonkeyPatch) -> None:
     words = list(pictures)
-    together = tagging._word_features(CLIP, words, CPU)
-    assert together.shape[:2] == (len(tagging.TEMPLATES), len(words))
+    together = clip_tagging._word_features(CLIP, words, CPU)
+    assert together.shape[:2] == (len(clip_tagging.TEMPLATES), len(words))
     assert torch.allclose(together.norm(dim=-1), torch.ones(together.shape[:2]), atol=1e-5)
-    templates = tagging.TEMPLATES
+    templates = clip_tagging.TEMPLATES
     for number, template in enumerate(templates):
-        monkeypatch.setattr(tagging, "TEMPLATES", (template,))
-        assert torch.allclose(tagging._word_features(CLIP, words, CPU)[0], together[number], atol=1e-4)
+        monkeypatch.setattr(clip_tagging, "TEMPLATES", (template,))
+        assert torch.allclose(clip_tagging._word_features(CLIP, words, CPU)[0], together[number], atol=1e-4)
 
 
 def test_more_tags_than_words_gives_every_word_once(pictures: dict[str, Image.Image]) -> None:
@@ -48,9 +48,9 @@ def test_more_tags_than_words_gives_every_word_once(pictures: dict[str, Image.Im
 
 def test_many_words_are_encoded_in_parts() -> None:
     words = [f"word {number}" for number in range(70)]
-    whole = tagging._word_features(CLIP, words, CPU)
+    whole = clip_tagging._word_features(CLIP, words, CPU)
     assert whole.shape[1] == 70
-    assert torch.allclose(whole[:, 64:], tagging._word_features(CLIP, words[64:], CPU), atol=1e-4)
+    assert torch.allclose(whole[:, 64:], clip_tagging._word_features(CLIP, words[64:], CPU), atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(300, 100), (100, 300), (7, 7)])

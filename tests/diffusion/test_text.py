@@ -8,8 +8,8 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors.torch import load_file, save_file
 
-from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.text import cut_prompts, encode_prompts
+from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.text.encoding import cut_prompts, encode_prompts
 from tests.models import make_model_folder
 
 CPU = torch.device("cpu")

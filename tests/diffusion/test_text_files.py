@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.text_files import guesses_told, read_text
+from nodes.diffusion.formats.text_files import guesses_told, read_text
 
 TEXT = "owner\u2019s caf\u00e9, red\nrice"
 
@@ -56,7 +56,7 @@ def test_guesses_are_told_once_for_each_encoding() -> None:
 
 
 def test_a_text_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nodes.diffusion.text_files.MAX_BYTES", 2**20)
+    monkeypatch.setattr("nodes.diffusion.formats.text_files.MAX_BYTES", 2**20)
     (file := tmp_path / "a.txt").write_bytes(b"x" * (2**20 + 1))
     with pytest.raises(InputError, match=r"a\.txt has more than 1 MB"):
         read_text(file, field="folder")

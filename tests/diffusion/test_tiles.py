@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nodes.diffusion import tiles
-from nodes.diffusion.latents import encode_pictures
-from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.pictures import as_picture, psnr
-from nodes.diffusion.sampling import decode
-from nodes.diffusion.tiles import LARGE, TILE, in_tiles, is_large
+from nodes.diffusion.models import vae_tiling
+from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.vae_encoding import encode_pictures
+from nodes.diffusion.models.vae_tiling import LARGE, TILE, in_tiles, is_large
+from nodes.diffusion.pictures.pictures import as_picture, psnr
+from nodes.diffusion.sampling.sampler import decode
 from tests.models import make_model_folder
 
 CPU = torch.device("cpu")
@@ -26,7 +26,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> StableDiffusion:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """All sizes divided by eight: what takes a second here takes minutes at full size."""
     for name in ("LARGE", "TILE", "OVERLAP"):
-        monkeypatch.setattr(tiles, name, getattr(tiles, name) // (64 if name == "LARGE" else 8))
+        monkeypatch.setattr(vae_tiling, name, getattr(vae_tiling, name) // (64 if name == "LARGE" else 8))
 
 
 def smooth(count: int, height: int, width: int) -> Tensor:
@@ -80,11 +80,11 @@ def test_a_large_picture_is_encoded_tile_by_tile_and_nearly_the_same(
 ) -> None:
     shown, seen = smooth(1, 160, 192), list[tuple[int, ...]]()
     hook = sizes_seen(model.vae.encoder, seen)
-    mean, std = encode_pictures(model, shown, ["a"])
+    mean, std = encode_pictures(model.vae, shown, ["a"])
     hook.remove()
     assert seen == [(1, 3, 128, 128)] * 4
-    monkeypatch.setattr(tiles, "LARGE", 192 * 192)
-    whole, deviation = encode_pictures(model, shown, ["a"])
+    monkeypatch.setattr(vae_tiling, "LARGE", 192 * 192)
+    whole, deviation = encode_pictures(model.vae, shown, ["a"])
     assert mean.shape == whole.shape == (1, 4, 80, 96)
     assert float((mean - whole).abs().mean()) < 0.1 * float(whole.std())
     assert float((std / deviation).log().abs().mean()) < 0.05
@@ -94,10 +94,10 @@ def test_a_large_picture_is_encoded_tile_by_tile_and_nearly_the_same(
 @pytest.mark.usefixtures("small")
 def test_large_latents_do_not_depend_on_their_company(model: StableDiffusion) -> None:
     shown = smooth(2, 160, 192)
-    together, _ = encode_pictures(model, shown, ["a", "b"])
-    alone, _ = encode_pictures(model, shown[1:], ["b"])
+    together, _ = encode_pictures(model.vae, shown, ["a", "b"])
+    alone, _ = encode_pictures(model.vae, shown[1:], ["b"])
     assert torch.equal(together[1], alone[0])
-    assert torch.equal(encode_pictures(model, shown[1:], ["b"])[0], alone)
+    assert torch.equal(encode_pictures(model.vae, shown[1:], ["b"])[0], alone)
 
 
 @pytest.mark.usefixtures("small")
@@ -109,7 +109,7 @@ def test_a_large_picture_is_drawn_tile_by_tile_and_nearly_the_same(
     (found,) = decode(model, latents)
     hook.remove()
     assert seen == [(1, 4, 64, 64)] * 4
-    monkeypatch.setattr(tiles, "LARGE", 192 * 192)
+    monkeypatch.setattr(vae_tiling, "LARGE", 192 * 192)
     (whole,) = decode(model, latents)
     assert found.size == whole.size == (192, 160)
     assert psnr(found, whole) > 32

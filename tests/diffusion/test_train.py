@@ -8,18 +8,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nodes.diffusion.adapters import LowRankAdapter
-from nodes.diffusion.batches import Draw
+from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.lora.targets import text_encoder_targets, unet_targets
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.folders import inspect_folder
-from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.lora_targets import text_encoder_targets, unet_targets
-from nodes.diffusion.minimize import StepDone
-from nodes.diffusion.overlays import applied
-from nodes.diffusion.settings import DenoisingSettings
-from nodes.diffusion.text import encode_prompts
-from nodes.diffusion.train import DenoisingTask, train
-from nodes.diffusion.values import (
+from nodes.diffusion.formats.model_folders import inspect_folder
+from nodes.diffusion.handles.adapters import LowRankAdapter
+from nodes.diffusion.handles.datasets import (
     CaptionedDataset,
     CaptionItem,
     EmbeddingDataset,
@@ -28,6 +22,12 @@ from nodes.diffusion.values import (
     LatentView,
     Picture,
 )
+from nodes.diffusion.handles.settings import DenoisingSettings
+from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.optimization.loop import StepDone
+from nodes.diffusion.text.encoding import encode_prompts
+from nodes.diffusion.training.batches import Draw
+from nodes.diffusion.training.denoising_task import DenoisingTask, train
 from tests.models import WIDTH, make_model_folder
 
 CPU = torch.device("cpu")

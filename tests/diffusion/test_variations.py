@@ -10,8 +10,9 @@ from PIL import Image
 from transformers import CLIPImageProcessor
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.sampling import make_scheduler
-from nodes.diffusion.variations import put_weights, sample_variations, with_unconditional
+from nodes.diffusion.families.image_variation.model import put_weights, with_unconditional
+from nodes.diffusion.sampling.image_variation import sample_variations
+from nodes.diffusion.sampling.sampler import make_scheduler
 from tests.models import WIDTH
 from tests.variations import KINDS, base_of, make_variation_folder
 

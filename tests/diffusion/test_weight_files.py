@@ -14,13 +14,13 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextModelWithProjection, CLI
 
 from graph_runtime.cache import digest_file
 from graph_runtime.workspace import OutsideReader, Workspace
-from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.folders import inspect_folder
-from nodes.diffusion.loading import StableDiffusion, load_part, stamps_of
-from nodes.diffusion.merging.headers import read_header
-from nodes.diffusion.pipeline_folders import part_tensors
-from nodes.diffusion.weight_files import identifying
+from nodes.diffusion.formats.checkpoint_headers import read_header
+from nodes.diffusion.formats.model_folders import inspect_folder
+from nodes.diffusion.formats.weight_files import identifying
+from nodes.diffusion.handles.adapters import WeightChange
+from nodes.diffusion.models.parts import StableDiffusion, load_part, stamps_of
+from nodes.diffusion.models.saved_folders import part_tensors
 from nodes.evaluation.method_facts import saved_bytes
 from nodes.models.load_model import LoadModel
 from tests.models import handle, make_model_folder

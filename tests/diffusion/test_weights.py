@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nodes.diffusion.adapters import LowRankAdapter, WeightChange
+from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.overlays import applied
+from nodes.diffusion.handles.adapters import LowRankAdapter, WeightChange
+from nodes.diffusion.models.parts import StableDiffusion
 from tests.diffusion.test_lora import forward
 from tests.models import make_model_folder, random_adapter
 

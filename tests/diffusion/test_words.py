@@ -7,12 +7,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nodes.diffusion.adapters import TokenEmbedding
+from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.overlays import applied
-from nodes.diffusion.text import cut_prompts, encode_prompts
-from nodes.diffusion.words import replaced_word, table_of, token_ids
+from nodes.diffusion.handles.adapters import TokenEmbedding
+from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.text.encoding import cut_prompts, encode_prompts
+from nodes.diffusion.text.placeholder_tokens import replaced_word, table_of, token_ids
 from tests.models import BUNDLED, make_model_folder
 
 CPU = torch.device("cpu")

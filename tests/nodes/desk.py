@@ -12,7 +12,7 @@ from graph_runtime.context import RunContext
 from graph_runtime.workspace import OutsideReader, Workspace
 from nodes.data.caption_dataset import CaptionDataset
 from nodes.data.load_images import LoadImages
-from nodes.diffusion.values import CaptionedDataset, ImageDataset
+from nodes.diffusion.handles.datasets import CaptionedDataset, ImageDataset
 
 NODES = Path(__file__).parent.parent.parent / "nodes"
 

@@ -19,9 +19,9 @@ from transformers import (
 
 from nodes.adapters.apply_aesthetic_gradient import ApplyAestheticGradient
 from nodes.adapters.load_aesthetic_embedding import LoadAestheticEmbedding
-from nodes.diffusion import clip_images
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.pictures import open_picture
+from nodes.diffusion.pictures import clip_image_embeddings
+from nodes.diffusion.pictures.pictures import open_picture
 from nodes.methods.build_aesthetic_embedding import BuildAestheticEmbedding
 from nodes.models.load_model import LoadModel
 from nodes.output.save_aesthetic_embedding import SaveAestheticEmbedding
@@ -85,8 +85,8 @@ def test_the_embedding_is_the_mean_of_image_features(desk: Desk, pictures: Any) 
 def test_each_picture_is_looked_at_once(desk: Desk, pictures: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     first = desk.run(BuildAestheticEmbedding(clip="loom-emoji"), images=pictures)
     seen: list[Any] = []
-    original = clip_images.clip_pixels
-    monkeypatch.setattr(clip_images, "clip_pixels", lambda *args: (seen.append(1), original(*args))[1])
+    original = clip_image_embeddings.clip_pixels
+    monkeypatch.setattr(clip_image_embeddings, "clip_pixels", lambda *args: (seen.append(1), original(*args))[1])
     again = desk.run(BuildAestheticEmbedding(clip="loom-emoji"), images=pictures)
     assert not seen
     assert torch.equal(vector(first), vector(again))

@@ -13,18 +13,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nodes.adapters.load_lora import LoadLoRA
-from nodes.diffusion import loading
-from nodes.diffusion.adapters import LowRankAdapter, TokenEmbedding, WeightChange
+from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.lora.apply import adapter_tensors, by_layer
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.lora import adapter_tensors, by_layer
-from nodes.diffusion.merging import calculating
-from nodes.diffusion.merging.headers import BYTES
-from nodes.diffusion.merging.layers import layers_in, parameters_in
+from nodes.diffusion.formats.checkpoint_headers import BYTES
+from nodes.diffusion.handles.adapters import LowRankAdapter, TokenEmbedding, WeightChange
+from nodes.diffusion.handles.recipes import Checkpoint
+from nodes.diffusion.merging import evaluate
+from nodes.diffusion.merging.lora_layers import layers_in, parameters_in
 from nodes.diffusion.merging.plan import planned
-from nodes.diffusion.merging.reading import Reader
-from nodes.diffusion.merging.values import Checkpoint
-from nodes.diffusion.overlays import applied
-from nodes.diffusion.text import encode_prompts
+from nodes.diffusion.merging.read_tensors import Reader
+from nodes.diffusion.models import parts
+from nodes.diffusion.text.encoding import encode_prompts
 from nodes.merging.as_model import AsModel
 from nodes.merging.bake_lora import BakeLoRA
 from nodes.merging.merge_weighted import MergeWeighted
@@ -69,8 +69,8 @@ class Place:
     def locate(self, digest: str) -> Path:
         return self.desk.located[digest]
 
-    def opened(self, model: Any) -> loading.StableDiffusion:
-        return loading.load(model, self.desk.located[model.digest], device=CPU)
+    def opened(self, model: Any) -> parts.StableDiffusion:
+        return parts.load(model, self.desk.located[model.digest], device=CPU)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -116,7 +116,7 @@ def in_doubles(leaves: dict[str, Tensor], weight: Tensor, scale: float) -> Tenso
     )
 
 
-SLICES = pytest.mark.parametrize("size", [calculating.SLICE, 100], ids=["whole", "in slices"])
+SLICES = pytest.mark.parametrize("size", [evaluate.SLICE, 100], ids=["whole", "in slices"])
 """Tensors as they are read in one go, and a few rows at a time."""
 
 
@@ -127,7 +127,7 @@ SLICES = pytest.mark.parametrize("size", [calculating.SLICE, 100], ids=["whole",
 def test_the_numbers_are_those_of_float64(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, family: Any, layout: str, algorithm: str, size: int
 ) -> None:
-    monkeypatch.setattr(calculating, "SLICE", size)
+    monkeypatch.setattr(evaluate, "SLICE", size)
     place = Place(desk, family, layout)
     lora = place.lora(algorithm, unet_strength=0.7, text_encoder_strength=-0.4)
     own, baked = place.plain(), place.write(desk.run(BakeLoRA(), model=place.with_loras(lora)))
@@ -147,7 +147,7 @@ def test_the_numbers_are_those_of_float64(
 
 @SLICES
 def test_magnitudes_along_outputs_and_changes_of_biases(desk: Desk, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    monkeypatch.setattr(calculating, "SLICE", size)
+    monkeypatch.setattr(evaluate, "SLICE", size)
     place = Place(desk, "sd2", "file.safetensors")
     generator, file = torch.Generator().manual_seed(1), desk.root / "x.safetensors"
     layers = layers_in(planned(source_of(place.model), place.locate).tensors)

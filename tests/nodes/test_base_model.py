@@ -21,15 +21,16 @@ from nodes.adapters.apply_aesthetic_gradient import ApplyAestheticGradient
 from nodes.data.compose_scenes import ComposeScenes
 from nodes.data.encode_latents import EncodeLatents
 from nodes.data.load_images import LoadImages
-from nodes.diffusion import vae_training
-from nodes.diffusion.adapters import WeightChange
-from nodes.diffusion.clip_training import TrainedCLIP
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.loading import load
-from nodes.diffusion.pictures import open_cutout
-from nodes.diffusion.scenes import Cutout, draw_scene
-from nodes.diffusion.vae_training import with_unit_latents
-from nodes.diffusion.values import CaptionedDataset, DiffusionModel
+from nodes.diffusion.handles.adapters import WeightChange
+from nodes.diffusion.handles.datasets import CaptionedDataset
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.models.parts import load
+from nodes.diffusion.pictures.pictures import open_cutout
+from nodes.diffusion.pictures.scenes import Cutout, draw_scene
+from nodes.diffusion.training import vae
+from nodes.diffusion.training.clip import TrainedCLIP
+from nodes.diffusion.training.vae import with_unit_latents
 from nodes.methods.build_aesthetic_embedding import BuildAestheticEmbedding
 from nodes.methods.shown_pictures import repeated
 from nodes.methods.train_clip import TrainCLIP
@@ -207,14 +208,16 @@ def test_a_vae_whose_latents_a_unet_knows_keeps_them(bench: Bench) -> None:
 
 
 def test_the_deviation_is_that_of_all_pictures_not_of_the_first(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vae_training, "MEASURED", 60)
-    vae = AutoencoderKL.from_config(AutoencoderKL.load_config(bench.root / "base" / "vae"))
+    monkeypatch.setattr(vae, "MEASURED", 60)
+    untrained = AutoencoderKL.from_config(AutoencoderKL.load_config(bench.root / "base" / "vae"))
     noise = torch.Generator().manual_seed(0)
     pictures = [torch.randn(3, 32, 32, generator=noise) * (0.01 if number < 60 else 1) for number in range(120)]
-    task = vae_training.VAETask(vae, vae_settings(), [partial(torch.clone, p) for p in pictures], range(120), 0, 0, 0)
+    task = vae.VAETask(untrained, vae_settings(), [partial(torch.clone, p) for p in pictures], range(120), 0, 0, 0)
     found = task.latent_deviation()
     with torch.no_grad():
-        first, all_of_them = (float(vae.encode(torch.stack(some)).latent_dist.mean.std()) for some in (pictures[:60], pictures))
+        first, all_of_them = (
+            float(untrained.encode(torch.stack(some)).latent_dist.mean.std()) for some in (pictures[:60], pictures)
+        )
     assert abs(found - all_of_them) < 0.3 * abs(first - all_of_them)
 
 

@@ -10,10 +10,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.layouts.places import UNET, VAE, moving_average_name
-from nodes.diffusion.merging.values import Checkpoint
+from nodes.diffusion.formats.single_file.tensor_names import UNET, VAE, moving_average_name
+from nodes.diffusion.handles.adapters import WeightChange
+from nodes.diffusion.handles.recipes import Checkpoint
 from nodes.merging.as_checkpoint import AsCheckpoint
 from nodes.merging.as_model import AsModel
 from nodes.merging.bake_lora import BakeLoRA

@@ -14,7 +14,7 @@ from graph_runtime.session import prepare
 from graph_runtime.validation import validate
 from graph_runtime.workflow import workflow_from_json
 from graph_runtime.workspace import Workspace
-from nodes.diffusion.values import DiffusionModel
+from nodes.diffusion.handles.models import DiffusionModel
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,12 +13,13 @@ from transformers import CLIPVisionModelWithProjection
 
 from graph_runtime.context import RunContext, SilentReporter
 from graph_runtime.errors import Interrupted
-from nodes.diffusion import loading
-from nodes.diffusion.adapters import LowRankAdapter
-from nodes.diffusion.batches import draw_noise, read_latents
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import ImageEmbedding, ImageVariationModel
-from nodes.diffusion.variations import load_variation
+from nodes.diffusion.families.image_variation.model import load_variation
+from nodes.diffusion.handles.adapters import LowRankAdapter
+from nodes.diffusion.handles.models import ImageVariationModel
+from nodes.diffusion.handles.results import ImageEmbedding
+from nodes.diffusion.models import parts
+from nodes.diffusion.training.batches import draw_noise, read_latents
 from nodes.methods.invert_clip import InvertCLIP
 from nodes.methods.train_image_variation import TrainImageVariation
 from nodes.models.load_image_embedding import LoadImageEmbedding
@@ -59,7 +60,7 @@ def tidied() -> Iterator[None]:
     for table in Table.made:
         table.cache.close()
     Table.made.clear()
-    loading._resident.clear()
+    parts._resident.clear()
 
 
 def embeds(embedding: ImageEmbedding) -> torch.Tensor:
@@ -80,7 +81,7 @@ def test_the_vectors_move_and_the_base_does_not(tmp_path: Path, kind: str) -> No
 
 
 def base(table: Table) -> Any:
-    from nodes.diffusion.variations import load_variation
+    from nodes.diffusion.families.image_variation.model import load_variation
 
     return load_variation(table.model, lambda digest: table.located[digest], device=torch.device("cpu"))
 
@@ -226,17 +227,17 @@ def test_a_view_is_trained_with_its_own_embedding(tmp_path: Path, monkeypatch) -
     table = Table(tmp_path)
     table.images = images(table, flip=True)
     node, inputs = training(table, max_steps=6, batch_size=3, embedding_dropout=0.0)
-    from nodes.diffusion import variation_training
+    from nodes.diffusion.training import image_variation
 
     seen: set[tuple[Any, bytes]] = set()
-    original = variation_training.VariationTask._text
+    original = image_variation.VariationTask._text
 
     def text(self: Any, draws: Any) -> Any:
         found = original(self, draws)
         seen.update((draw.view.file, found.hidden[n].numpy().tobytes()) for n, draw in enumerate(draws))
         return found
 
-    monkeypatch.setattr(variation_training.VariationTask, "_text", text)
+    monkeypatch.setattr(image_variation.VariationTask, "_text", text)
     table.run(node, **inputs)
     assert len({view for view, _ in seen}) == len(seen) == len({embedding for _, embedding in seen}) == 6
 

@@ -11,7 +11,8 @@ import torch
 
 from graph_runtime.context import RunContext
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import ImageDataset, ImageSet
+from nodes.diffusion.handles.datasets import ImageDataset
+from nodes.diffusion.handles.results import ImageSet
 from nodes.evaluation.compare_methods import CompareMethods
 from nodes.evaluation.judge import Judge
 from nodes.sampling.sample_images import SampleImages
@@ -74,7 +75,7 @@ def test_the_numbers_are_those_of_the_methods(case: Case) -> None:
     assert [row["method"] for row in (base, word, whole)] == ["untrained", "textual inversion", "fine-tuning"]
     assert (base["parameters"], base["steps"], base["drift"]) == ("", "", "0.000")
     assert (word["trained"], word["parameters"], word["file"], word["steps"]) == ("word vectors", str(4 * 32), "0.5 KB", "3")
-    from nodes.diffusion.loading import StableDiffusion
+    from nodes.diffusion.models.parts import StableDiffusion
 
     unet = StableDiffusion(case.setting.bench.folder, torch.device("cpu"), "fp32").unet
     assert whole["parameters"] == f"{sum(p.numel() for p in unet.parameters()):,}"

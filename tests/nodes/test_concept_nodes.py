@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 from graph_runtime.cache import digest_file
 from nodes.adapters.load_custom_diffusion import LoadCustomDiffusion
 from nodes.adapters.load_embedding import LoadEmbedding
-from nodes.diffusion import loading
+from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.overlays import applied
-from nodes.diffusion.text import encode_prompts
-from nodes.diffusion.values import DiffusionModel, text_identity
+from nodes.diffusion.handles.models import DiffusionModel, text_identity
+from nodes.diffusion.models import parts
+from nodes.diffusion.text.encoding import encode_prompts
 from nodes.methods.generate_class_images import GenerateClassImages
 from nodes.methods.merge_concepts import MergeConcepts
 from nodes.output.save_custom_diffusion import SaveCustomDiffusion
@@ -26,7 +26,7 @@ from tests.nodes.test_methods import Setting, custom_diffusion, dreamartist, fin
 
 
 def encoded(setting: Setting, model: DiffusionModel, prompt: str) -> torch.Tensor:
-    loaded = loading.load(model, setting.bench.folder, device=torch.device("cpu"))
+    loaded = parts.load(model, setting.bench.folder, device=torch.device("cpu"))
     with torch.no_grad(), applied(model.adapters, loaded):
         return encode_prompts(loaded, [prompt], clip_skip=model.clip_skip).hidden
 
@@ -94,7 +94,7 @@ def test_merged_concepts_act_as_each_alone_on_their_prompts(tmp_path: Path, clip
     )
     merged = MergeConcepts(prompts="<new>\n<two>").run([one, other], setting.bench.captions, setting.context)
     assert [adapter.label for adapter in merged.adapters] == ["merged concepts", "<new>", "<two>"]
-    loaded = loading.load(setting.model, setting.bench.folder, device=torch.device("cpu"))
+    loaded = parts.load(setting.model, setting.bench.folder, device=torch.device("cpu"))
     name = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"
     for model, word in ((one, "<new>"), (other, "<two>")):
         text = encoded(setting, model, word)[0, 1:3]  # the word and the end of text
@@ -137,10 +137,10 @@ def test_class_pictures_come_captioned_and_are_drawn_once(tmp_path: Path) -> Non
     assert len({picture.digest for picture in drawn.pictures}) == 5
     assert all(file and file.exists() for file in files)
     assert all(picture.digest == digest_file(picture.file) for picture in drawn.pictures if picture.file)
-    loading._resident.clear()
+    parts._resident.clear()
     again = node.run(setting.model, context)
     assert again == drawn
-    assert not loading._resident
+    assert not parts._resident
     more = GenerateClassImages(class_prompt="a dog\na cat", num_class_images=6, num_inference_steps=2, batch_size=2).run(
         setting.model, context
     )

@@ -14,7 +14,7 @@ from graph_runtime.workspace import OutsideReader, Workspace
 from nodes.data.encode_captions import EncodeCaptions
 from nodes.data.encode_latents import EncodeLatents
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import text_identity
+from nodes.diffusion.handles.models import text_identity
 from nodes.models.load_model import LoadModel
 from tests.models import make_model_folder, random_adapter
 from tests.nodes.desk import NODES, Desk, captions, images

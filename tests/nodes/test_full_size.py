@@ -10,9 +10,9 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from nodes.diffusion import loading
-from nodes.diffusion.layouts.descriptions import described
-from nodes.diffusion.text import encode_prompts
+from nodes.diffusion.formats.single_file.configurations import described
+from nodes.diffusion.models import parts
+from nodes.diffusion.text.encoding import encode_prompts
 from nodes.models.load_model import LoadModel
 from nodes.output.save_checkpoint import SaveCheckpoint
 from tests.nodes.desk import Desk
@@ -24,7 +24,7 @@ FACTS = {"sd1": (512, 768), "sd2": (512, 1024), "sdxl": (1024, 2048)}
 LOADED = """
 import sys, torch
 from pathlib import Path
-from nodes.diffusion.loading import StableDiffusion
+from nodes.diffusion.models.parts import StableDiffusion
 def memory(name):
     return int([line for line in open("/proc/self/status") if line.startswith(name)][0].split()[1]) * 1024
 before, own = memory("VmRSS"), memory("RssAnon")
@@ -55,7 +55,7 @@ def test_a_model_of_full_size(desk: Desk, tmp_path: Path, family: Any, channels:
 
     model = desk.run(LoadModel(model="m.safetensors"))
     assert (model.family, model.prediction_type, model.resolution) == (family, "epsilon", FACTS[family][0])
-    loaded = loading.load(model, file, device=CPU, precision="bf16")
+    loaded = parts.load(model, file, device=CPU, precision="bf16")
     text = encode_prompts(loaded, ["a photo of a cat"])
     assert text.hidden.shape == (1, 77, FACTS[family][1])
     assert (text.pooled is not None) is (family == "sdxl")

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from graph_runtime.context import RunContext
-from nodes.diffusion import grids
-from nodes.diffusion.values import GeneratedImage, ImageSet
+from nodes.diffusion.handles.results import GeneratedImage, ImageSet
+from nodes.diffusion.pictures import grids
 from nodes.sampling.image_grid import ImageGrid
 
 COLORS = ("#ff0000", "#00ff00", "#0000ff", "#ffff00")

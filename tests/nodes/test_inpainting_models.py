@@ -10,11 +10,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from graph_runtime.context import RunContext
-from nodes.diffusion import loading, metadata
-from nodes.diffusion.folders import inspect_folder
-from nodes.diffusion.layouts.places import UNET
-from nodes.diffusion.overlays import applied
-from nodes.diffusion.pipeline_folders import PIPELINES
+from nodes.diffusion.adapters import modelspec
+from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.formats.model_folders import inspect_folder
+from nodes.diffusion.formats.single_file.tensor_names import UNET
+from nodes.diffusion.models import parts
+from nodes.diffusion.models.saved_folders import PIPELINES
 from nodes.models.load_model import LoadModel
 from nodes.output.save_checkpoint import SaveCheckpoint
 from nodes.output.save_pipeline import SavePipeline
@@ -45,7 +46,7 @@ def test_one_file_is_opened_and_written_bit_by_bit(
     model, loaded = opened(desk, "m.safetensors")
     assert any(f"{channels} input channels" in text for text in desk.messages.texts)
     assert loaded.facts.purpose == purpose
-    own = loading.StableDiffusion(folder, CPU, "fp32")
+    own = parts.StableDiffusion(folder, CPU, "fp32")
     assert torch.allclose(forward(own), forward(loaded), atol=0.02)
 
     (artifact,) = desk.run(SaveCheckpoint(), model=model)
@@ -79,7 +80,7 @@ def test_every_method_trains_them(tmp_path: Path, method: Method, channels: int,
     trained = method(setting, setting.context)
     after = weights(setting)
     assert all(torch.equal(before[name], after[name]) for name in before)
-    loaded = loading.load(setting.model, setting.bench.folder, device=CPU)
+    loaded = parts.load(setting.model, setting.bench.folder, device=CPU)
     drawn = forward(loaded)
     with applied(trained.adapters, loaded):
         if not loaded.words:  # which act where captions use them
@@ -90,8 +91,8 @@ def test_the_hidden_picture_does_not_depend_on_what_ran_before(tmp_path: Path) -
     """bf16 trains under autocast; drawing before it computes the same latents of grey without."""
     setting = Setting(tmp_path, "sd1", in_channels=9)
     first = trained_files(fine_tune(setting, setting.context, precision="bf16"))
-    loading._resident.clear()
-    forward(loading.load(setting.model, setting.bench.folder, device=CPU))
+    parts._resident.clear()
+    forward(parts.load(setting.model, setting.bench.folder, device=CPU))
     assert trained_files(fine_tune(setting, setting.context, precision="bf16")) == first
 
 
@@ -108,7 +109,7 @@ def test_trained_input_channels_are_written(desk: Desk, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("channels", "architecture"), [(9, "stable-diffusion-v1-inpainting"), (8, "stable-diffusion-v1")])
 def test_metadata_name_the_architecture(desk: Desk, monkeypatch: pytest.MonkeyPatch, channels: int, architecture: str) -> None:
     make_model_folder(desk.root / "m", "sd1", in_channels=channels)
-    monkeypatch.setitem(metadata.PUBLISHED, "sd1", ((16, 32), WIDTH))
+    monkeypatch.setitem(modelspec.PUBLISHED, "sd1", ((16, 32), WIDTH))
     (artifact,) = desk.run(SaveCheckpoint(), model=desk.run(LoadModel(model="m")))
     assert said(artifact.file)["modelspec.architecture"] == architecture
 

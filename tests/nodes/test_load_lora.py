@@ -17,15 +17,15 @@ from torch import Tensor
 from graph_runtime.reading import digest_file
 from graph_runtime.workspace import OutsideReader, Workspace
 from nodes.adapters.load_lora import LoadLoRA
-from nodes.diffusion.adapters import LowRankAdapter
+from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.lora.algorithms import weight_change
+from nodes.diffusion.adapters.lora.apply import adapter_tensors, by_layer
+from nodes.diffusion.adapters.lora.read import read_lora
+from nodes.diffusion.adapters.lora.targets import layer_shapes
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.folders import inspect_folder
-from nodes.diffusion.lora import adapter_tensors, by_layer
-from nodes.diffusion.lora_deltas import weight_change
-from nodes.diffusion.lora_reading import read_lora
-from nodes.diffusion.lora_targets import layer_shapes
-from nodes.diffusion.overlays import applied
-from nodes.diffusion.values import text_identity
+from nodes.diffusion.formats.model_folders import inspect_folder
+from nodes.diffusion.handles.adapters import LowRankAdapter
+from nodes.diffusion.handles.models import text_identity
 from nodes.output.save_safetensors import SaveSafetensors
 from tests.diffusion.test_lora import FAMILIES, forward, open_model
 from tests.diffusion.test_lora_deltas import ALGORITHMS, each_algorithm, family_adapter
@@ -123,7 +123,7 @@ def test_layers_that_change_nothing_are_told_of(sd1: Place) -> None:
 
 def test_sdxl_s_published_places() -> None:
     """Of the published SDXL base: two, two and two resnets, attention in the lower two blocks."""
-    from nodes.diffusion.lora_spellings import stability_names
+    from nodes.diffusion.adapters.lora.layer_names import stability_names
 
     names = [f"down_blocks.{b}.resnets.{r}.conv1" for b in range(3) for r in range(2)]
     names += [f"down_blocks.{b}.attentions.{r}.proj_in" for b in (1, 2) for r in range(2)]
@@ -533,7 +533,7 @@ def test_a_lora_of_four_channels_is_laid_over_an_inpainting_model_without_its_fi
 
 
 def test_every_algorithm_has_a_test() -> None:
-    from nodes.diffusion.adapters import ALGORITHM_NAMES
+    from nodes.diffusion.handles.adapters import ALGORITHM_NAMES
 
     assert set(ALGORITHMS) == set(ALGORITHM_NAMES)
 

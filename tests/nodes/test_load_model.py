@@ -10,7 +10,7 @@ from graph_runtime.cache import digest_file
 from graph_runtime.context import RunContext
 from graph_runtime.workspace import OutsideReader, PathRefused, Workspace
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import DiffusionModel
+from nodes.diffusion.handles.models import DiffusionModel
 from nodes.models.load_model import LoadModel
 from tests.models import BUNDLED, make_model_folder
 

@@ -11,7 +11,8 @@ from nodes.adapters.inject_lora import InjectLoRA
 from nodes.data.encode_captions import EncodeCaptions
 from nodes.data.encode_latents import EncodeLatents
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import CaptionedDataset, DiffusionModel, inversion_conditions
+from nodes.diffusion.handles.datasets import CaptionedDataset
+from nodes.diffusion.handles.models import DiffusionModel, inversion_conditions
 from nodes.methods.invert_ddim import InvertDDIM
 from nodes.methods.optimize_null_text import OptimizeNullText
 from nodes.methods.train_lora import TrainLoRA

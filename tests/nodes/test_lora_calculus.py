@@ -10,12 +10,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nodes.adapters.load_lora import LoadLoRA
-from nodes.diffusion.adapters import WeightChange
+from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.lora.algorithms import product, rank_of
+from nodes.diffusion.adapters.lora.apply import adapter_tensors, by_layer
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.lora import adapter_tensors, by_layer
-from nodes.diffusion.lora_deltas import product, rank_of
-from nodes.diffusion.merging import calculating
-from nodes.diffusion.overlays import applied
+from nodes.diffusion.handles.adapters import WeightChange
+from nodes.diffusion.merging import evaluate
 from nodes.merging.as_checkpoint import AsCheckpoint
 from nodes.merging.bake_lora import BakeLoRA
 from nodes.merging.extract_lora import ExtractLoRA
@@ -130,9 +130,9 @@ def test_extracting_is_the_same_twice_and_reads_equal_files_never(desk: Desk, mo
     place = Place(desk, "sd1")
     model = tuned(place, only="attn1.to_q.weight")
     read: list[str] = []
-    original = calculating.Reader.numbers
+    original = evaluate.Reader.numbers
     monkeypatch.setattr(
-        calculating.Reader, "numbers", lambda self, entry, *rest: read.append(entry.file.name) or original(self, entry, *rest)
+        evaluate.Reader, "numbers", lambda self, entry, *rest: read.append(entry.file.name) or original(self, entry, *rest)
     )
     files = [desk.run(ExtractLoRA(rank=2), base=place.model, tuned=model).adapters[-1] for _ in range(2)]
     assert files[0] == files[1]

@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nodes.adapters.load_lora import LoadLoRA
-from nodes.diffusion.adapters import LowRankAdapter, TokenEmbedding
+from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.overlays import applied
-from nodes.diffusion.text import encode_prompts
+from nodes.diffusion.handles.adapters import LowRankAdapter, TokenEmbedding
+from nodes.diffusion.text.encoding import encode_prompts
 from nodes.merging.bake_lora import BakeLoRA
 from nodes.merging.merge_lora import MergeLoRA
 from nodes.output.save_safetensors import SaveSafetensors

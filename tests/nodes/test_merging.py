@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.merging.values import Checkpoint
+from nodes.diffusion.handles.adapters import WeightChange
+from nodes.diffusion.handles.recipes import Checkpoint
 from nodes.merging.as_checkpoint import AsCheckpoint
 from nodes.merging.merge_add_difference import MergeAddDifference
 from nodes.merging.merge_block_weighted import MergeBlockWeighted

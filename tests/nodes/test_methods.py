@@ -14,11 +14,13 @@ from graph_runtime.cache import Cache
 from graph_runtime.context import RunContext
 from graph_runtime.errors import Interrupted
 from nodes.adapters.inject_lora import InjectLoRA
-from nodes.diffusion import devices, loading
-from nodes.diffusion.adapters import KEYS_AND_VALUES, WeightChange
+from nodes.diffusion import devices
+from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.overlays import applied
-from nodes.diffusion.values import CaptionedDataset, DiffusionModel, text_identity
+from nodes.diffusion.handles.adapters import KEYS_AND_VALUES, WeightChange
+from nodes.diffusion.handles.datasets import CaptionedDataset
+from nodes.diffusion.handles.models import DiffusionModel, text_identity
+from nodes.diffusion.models import parts
 from nodes.methods.fine_tune import FineTune
 from nodes.methods.train_custom_diffusion import TrainCustomDiffusion
 from nodes.methods.train_dreamartist import TrainDreamArtist
@@ -101,9 +103,9 @@ each_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.ke
 
 def weights(setting: Setting) -> dict[str, torch.Tensor]:
     """Every tensor of the model in memory."""
-    loaded = loading.load(setting.model, setting.bench.folder, device=torch.device("cpu"))
-    parts = [loaded.unet, loaded.vae, *loaded.text_encoders]
-    return {f"{n} {name}": tensor.clone() for n, part in enumerate(parts) for name, tensor in part.state_dict().items()}
+    loaded = parts.load(setting.model, setting.bench.folder, device=torch.device("cpu"))
+    modules = [loaded.unet, loaded.vae, *loaded.text_encoders]
+    return {f"{n} {name}": tensor.clone() for n, part in enumerate(modules) for name, tensor in part.state_dict().items()}
 
 
 def trained_files(model: DiffusionModel) -> list[bytes]:
@@ -119,7 +121,7 @@ def test_every_trained_tensor_moves_and_the_model_stays(tmp_path: Path, method: 
     after = weights(setting)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    loaded = loading.load(setting.model, setting.bench.folder, device=torch.device("cpu"))
+    loaded = parts.load(setting.model, setting.bench.folder, device=torch.device("cpu"))
     untrained = [replace(adapter, weights=None) for adapter in trained.adapters]
     with applied(untrained, loaded) as first:
         for adapter, begun in zip(trained.adapters, first, strict=True):
@@ -154,8 +156,8 @@ def test_a_stopped_or_shorter_training_goes_on_to_the_same_bytes(tmp_path: Path,
 def test_parts_of_a_batch_equal_the_whole(tmp_path: Path, method: Method) -> None:
     setting = Setting(tmp_path, "sd2")
     whole = method(setting, setting.context, max_steps=1, batch_size=4)
-    parts = method(setting, setting.context, max_steps=1, batch_size=1, gradient_accumulation_steps=4)
-    for one, other in zip(whole.adapters, parts.adapters, strict=True):
+    split = method(setting, setting.context, max_steps=1, batch_size=1, gradient_accumulation_steps=4)
+    for one, other in zip(whole.adapters, split.adapters, strict=True):
         assert one.weights is not None
         assert other.weights is not None
         again = load_file(other.weights)
@@ -192,9 +194,9 @@ def test_previews_work_over_half_precision_weights(tmp_path: Path, method: Metho
 
 def test_without_text_encoders_none_is_loaded(tmp_path: Path) -> None:
     setting = Setting(tmp_path, "sdxl")
-    loading._resident.clear()
+    parts._resident.clear()
     fine_tune(setting, setting.context)
-    (loaded,) = loading._resident.values()
+    (loaded,) = parts._resident.values()
     assert "text_encoders" not in vars(loaded)
 
 
@@ -227,7 +229,7 @@ def test_cut_captions_are_told_of(tmp_path: Path) -> None:
 def test_the_start_token_trains_no_keys_and_values(tmp_path: Path, learned: bool) -> None:
     """Captions are equal in their first token; what it teaches keys and values would show in every picture."""
     setting = Setting(tmp_path, "sd1")
-    loaded = loading.load(setting.model, setting.bench.folder, device=torch.device("cpu"))
+    loaded = parts.load(setting.model, setting.bench.folder, device=torch.device("cpu"))
     text = torch.zeros(1, 3, 32)
     text[0, 1 if learned else 0] = 1.0  # only this token reaches keys and values
     change = WeightChange(name="x", endings=KEYS_AND_VALUES, detach_start=True)

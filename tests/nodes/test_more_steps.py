@@ -12,8 +12,8 @@ from graph_runtime.context import RunContext
 from graph_runtime.errors import Interrupted
 from graph_runtime.history import History
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.minimize import StepDone, minimize
-from nodes.diffusion.settings import TrainingSettings
+from nodes.diffusion.handles.settings import TrainingSettings
+from nodes.diffusion.optimization.loop import StepDone, minimize
 from nodes.methods.more_steps import checkpoint_of
 from tests.diffusion.test_minimize import CPU, OPTIMIZERS, fit, problem
 from tests.nodes.desk import Messages

@@ -14,7 +14,7 @@ from graph_runtime.context import METADATA_KEY, SilentReporter
 from graph_runtime.errors import Interrupted
 from nodes.adapters.inject_lora import InjectLoRA
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import NullTextInversion
+from nodes.diffusion.handles.results import NullTextInversion
 from nodes.methods.invert_ddim import InvertDDIM
 from nodes.methods.optimize_null_text import OptimizeNullText
 from nodes.models.load_null_text import LoadNullText

@@ -8,9 +8,9 @@ from unittest.mock import Mock
 import pytest
 from PIL import Image
 
-from nodes.diffusion.prompt_syntax import read_prompt
-from nodes.diffusion.settings import DenoisingSettings
-from nodes.diffusion.values import CaptionedDataset, CaptionItem, EmbeddingDataset
+from nodes.diffusion.handles.datasets import CaptionedDataset, CaptionItem, EmbeddingDataset
+from nodes.diffusion.handles.settings import DenoisingSettings
+from nodes.diffusion.text.prompt_syntax import read_prompt
 from nodes.methods.training import (
     Prompts,
     _preview,  # pyright: ignore[reportPrivateUsage]
@@ -44,7 +44,7 @@ def test_a_prompt_that_cannot_be_drawn_ends_no_training(monkeypatch: pytest.Monk
         read.extend(span.text for prompt in prompts for span in read_prompt(prompt, emphasis))
         return [Image.new("RGB", (4, 4))]
 
-    monkeypatch.setattr("nodes.diffusion.sampling.sample", sample)
+    monkeypatch.setattr("nodes.diffusion.sampling.sampler.sample", sample)
     context: Any = Mock()
     model: Any = Mock(clip_skip=0)
     letters = preview_prompts(EVERY, replace(DATASET, captions=(("a [cat|dog]",),)))

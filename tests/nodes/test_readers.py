@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from nodes.adapters.inject_lora import InjectLoRA
-from nodes.diffusion.context_nets import ACTIVATIONS
-from nodes.diffusion.readers import FILES, PROGRAMS, table
+from nodes.diffusion.adapters.hypernetwork.modules import ACTIVATIONS
+from nodes.diffusion.formats.supporting_programs import FILES, PROGRAMS, table
 from nodes.methods.train_hypernet import TrainHypernet
 from nodes.output.save_custom_diffusion import SaveCustomDiffusion
 from nodes.output.save_embedding import SaveEmbedding

@@ -18,13 +18,13 @@ from transformers.models.clip.modeling_clip import CLIPMLP, CLIPAttention
 
 from graph_runtime.context import RunContext
 from graph_runtime.errors import Interrupted
-from nodes.diffusion import loading
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.layouts.places import moving_average_name
-from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.merging import calculating, rebasing
-from nodes.diffusion.merging.values import Checkpoint, Permuted
-from nodes.diffusion.text import encode_prompts
+from nodes.diffusion.formats.single_file.tensor_names import moving_average_name
+from nodes.diffusion.handles.recipes import Checkpoint, Permuted
+from nodes.diffusion.merging import evaluate, git_rebasin
+from nodes.diffusion.models import parts
+from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.text.encoding import encode_prompts
 from nodes.merging.merge_weighted import MergeWeighted
 from nodes.merging.prune_checkpoint import PruneCheckpoint
 from nodes.merging.rebasin_weights import RebasinWeights
@@ -122,19 +122,19 @@ class Pair:
 
     def opened(self, name: str) -> StableDiffusion:
         model = self.desk.run(LoadModel(model=name))
-        return loading.load(model, self.desk.located[model.digest], device=CPU)
+        return parts.load(model, self.desk.located[model.digest], device=CPU)
 
 
 def distance(ones: dict[str, Tensor], others: dict[str, Tensor]) -> float:
     return sum(float((ones[name] - tensor).double().square().sum()) for name, tensor in others.items()) ** 0.5
 
 
-@pytest.mark.parametrize(("layout", "size"), [("folder", calculating.SLICE), ("file", 100)], ids=["whole", "in slices"])
+@pytest.mark.parametrize(("layout", "size"), [("folder", evaluate.SLICE), ("file", 100)], ids=["whole", "in slices"])
 @each_family
 def test_a_shuffled_model_comes_back_bit_for_bit(
     desk: Desk, family: str, layout: str, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calculating, "SLICE", size)
+    monkeypatch.setattr(evaluate, "SLICE", size)
     pair = Pair(desk, family, layout, is_shuffled=True)
     reference = pair.write(pair.a)
     assert distance(pair.write(pair.b), reference) > 1
@@ -187,7 +187,7 @@ def test_equal_units_keep_their_places(desk: Desk) -> None:
 
 def test_the_result_of_other_merges_is_put_in_order_too(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when its rows are calculated in slices, as the sum that the same numbers give without it."""
-    monkeypatch.setattr(calculating, "SLICE", 500)
+    monkeypatch.setattr(evaluate, "SLICE", 500)
     pair = Pair(desk, "sd1", is_shuffled=True)
     make_model_folder(desk.root / "c", "sd1", seed=3)
     c = desk.run(LoadCheckpoint(path="c"))
@@ -218,19 +218,19 @@ def test_a_moving_average_takes_the_order_of_its_weights(desk: Desk) -> None:
 
 
 def test_an_interrupted_search_goes_on_where_it_was(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rebasing, "SAVED_EVERY", 0.0)
+    monkeypatch.setattr(git_rebasin, "SAVED_EVERY", 0.0)
     pair = Pair(desk, "sd1")
     expected = desk.run(RebasinWeights(), model=pair.a, reference=pair.b)
     (desk.root / "progress").mkdir()
     asked: list[int] = []
     searched: list[int] = []
-    original = rebasing.best_orders
+    original = git_rebasin.best_orders
 
     def best_orders(units: Any, *models: Any) -> Any:
         searched.append(units.count)
         return original(units, *models)
 
-    monkeypatch.setattr(rebasing, "best_orders", best_orders)
+    monkeypatch.setattr(git_rebasin, "best_orders", best_orders)
 
     def run(stop_after: int) -> Any:
         asked.clear()

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from graph_runtime.context import RunContext
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import DiffusionModel
+from nodes.diffusion.handles.models import DiffusionModel
 from nodes.sampling.sample_images import SampleImages
 from tests.models import handle, make_model_folder, random_adapter
 

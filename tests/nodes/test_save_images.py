@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from graph_runtime.context import Provenance, RunContext
 from graph_runtime.provenance import read_provenance
-from nodes.diffusion.pictures import save_png
-from nodes.diffusion.values import GeneratedImage, ImageSet
+from nodes.diffusion.handles.results import GeneratedImage, ImageSet
+from nodes.diffusion.pictures.pictures import save_png
 from nodes.output.save_images import SaveImages
 
 CARRIED = {"workflow": {"name": "größe", "nodes": {}}, "inputs": {"b": "2", "a": "1"}, "versions": {"torch": "2"}}

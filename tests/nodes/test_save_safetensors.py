@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from graph_runtime.context import Provenance, RunContext
 from graph_runtime.provenance import read_provenance
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import DiffusionModel
+from nodes.diffusion.handles.models import DiffusionModel
 from nodes.output.save_safetensors import SaveSafetensors
 from tests.models import handle, make_model_folder, random_adapter
 
@@ -98,7 +98,7 @@ from pathlib import Path
 from graph_runtime.context import Provenance, RunContext
 from nodes.output.save_safetensors import SaveSafetensors
 from tests.models import handle
-from nodes.diffusion.adapters import LowRankAdapter
+from nodes.diffusion.handles.adapters import LowRankAdapter
 exec(sys.argv[1])
 """
 

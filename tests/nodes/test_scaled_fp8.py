@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from nodes.diffusion import loading
-from nodes.diffusion.adapters import WeightChange
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.layouts.places import UNET, moving_average_name
-from nodes.diffusion.layouts.single_files import FIRST, TELLING, _e4m3, prediction_in, read_single_file
+from nodes.diffusion.formats.single_file.header import FIRST, TELLING, _e4m3, prediction_in, read_single_file
+from nodes.diffusion.formats.single_file.tensor_names import UNET, moving_average_name
+from nodes.diffusion.handles.adapters import WeightChange
+from nodes.diffusion.models import parts
 from nodes.merging.as_checkpoint import AsCheckpoint
 from nodes.merging.merge_weighted import MergeWeighted
 from nodes.models.load_checkpoint import LoadCheckpoint
@@ -81,7 +81,7 @@ def test_weights_are_multiplied_by_their_scales(desk: Desk, tmp_path: Path, fami
     _, plain = opened(desk, "plain.safetensors")
     ours, theirs = loaded.unet.state_dict(), plain.unet.state_dict()
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
-    original = loading.StableDiffusion(tmp_path / "folder", torch.device("cpu"), "fp32")
+    original = parts.StableDiffusion(tmp_path / "folder", torch.device("cpu"), "fp32")
     assert torch.allclose(forward(loaded), forward(original), atol=0.08)
 
 

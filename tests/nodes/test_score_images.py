@@ -15,16 +15,16 @@ from torch.nn.functional import cosine_similarity
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModelWithProjection
 
 from nodes.data.encode_latents import EncodeLatents
-from nodes.diffusion import clip_images
-from nodes.diffusion.clip_images import clip_pixels
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.folders import read_config
-from nodes.diffusion.loading import StableDiffusion
-from nodes.diffusion.pictures import open_picture
+from nodes.diffusion.formats.model_folders import read_config
+from nodes.diffusion.handles.results import GeneratedImage, ImageSet
+from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.pictures import clip_image_embeddings
+from nodes.diffusion.pictures.clip_image_embeddings import clip_pixels
+from nodes.diffusion.pictures.image_metrics import in_known_words, mean_psnr
+from nodes.diffusion.pictures.pictures import open_picture
 from nodes.diffusion.randomness import generator_for
-from nodes.diffusion.scores import in_known_words, mean_psnr
-from nodes.diffusion.text import encode_prompts
-from nodes.diffusion.values import GeneratedImage, ImageSet
+from nodes.diffusion.text.encoding import encode_prompts
 from nodes.evaluation.measure_loss import MeasureLoss
 from nodes.evaluation.score_images import ScoreImages
 from nodes.models.load_model import LoadModel
@@ -97,8 +97,8 @@ def test_rows_of_several_sets_follow_each_other(desk: Desk, drawn: ImageSet) -> 
 def test_what_was_measured_is_remembered(desk: Desk, references: Any, drawn: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     first = desk.run(ScoreImages(), images=[drawn], references=references)
     looked: list[Any] = []
-    original = clip_images.clip_pixels
-    monkeypatch.setattr(clip_images, "clip_pixels", lambda *args: (looked.append(1), original(*args))[1])
+    original = clip_image_embeddings.clip_pixels
+    monkeypatch.setattr(clip_image_embeddings, "clip_pixels", lambda *args: (looked.append(1), original(*args))[1])
     assert desk.run(ScoreImages(), images=[drawn], references=references) == first
     assert not looked
     assert len(desk.messages.texts) == 2

@@ -14,17 +14,17 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from graph_runtime.context import RunContext
-from nodes.diffusion import loading
-from nodes.diffusion.adapters import WeightChange
+from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.folders import inspect_folder
-from nodes.diffusion.layouts import descriptions
-from nodes.diffusion.layouts.places import SGM_SD2, UNET, moving_average_name
-from nodes.diffusion.layouts.reading import pickled_tensors
-from nodes.diffusion.layouts.single_files import NAMES, prediction_in, read_single_file
-from nodes.diffusion.overlays import applied
-from nodes.diffusion.text import encode_prompts
-from nodes.diffusion.values import DiffusionModel, PredictionType
+from nodes.diffusion.formats.model_folders import inspect_folder
+from nodes.diffusion.formats.pickles import pickled_tensors
+from nodes.diffusion.formats.single_file import configurations
+from nodes.diffusion.formats.single_file.header import NAMES, prediction_in, read_single_file
+from nodes.diffusion.formats.single_file.tensor_names import SGM_SD2, UNET, moving_average_name
+from nodes.diffusion.handles.adapters import WeightChange
+from nodes.diffusion.handles.models import DiffusionModel, PredictionType
+from nodes.diffusion.models import parts
+from nodes.diffusion.text.encoding import encode_prompts
 from nodes.evaluation.method_facts import saved_bytes
 from nodes.merging.as_checkpoint import AsCheckpoint
 from nodes.merging.merge_weighted import MergeWeighted
@@ -57,7 +57,7 @@ def read_as_published(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     configs = {file.relative_to(folder).as_posix(): json.loads(file.read_text()) for file in folder.glob("*/*config.json")}
     configs["scheduler/scheduler_config.json"]["prediction_type"] = "epsilon"
     configs["unet/config.json"]["in_channels"] = 4
-    monkeypatch.setattr(descriptions, "published", lambda family: json.loads(json.dumps(configs)))
+    monkeypatch.setattr(configurations, "published", lambda family: json.loads(json.dumps(configs)))
 
 
 def said(file: Path) -> dict[str, str]:
@@ -65,9 +65,9 @@ def said(file: Path) -> dict[str, str]:
         return opened.metadata()
 
 
-def opened(desk: Desk, name: str, **fields: Any) -> tuple[DiffusionModel, loading.StableDiffusion]:
+def opened(desk: Desk, name: str, **fields: Any) -> tuple[DiffusionModel, parts.StableDiffusion]:
     model = desk.run(LoadModel(model=name, **fields))
-    return model, loading.load(model, desk.located[model.digest], device=CPU)
+    return model, parts.load(model, desk.located[model.digest], device=CPU)
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "bundled"])
@@ -75,7 +75,7 @@ def test_one_file_computes_what_the_folder_computes(desk: Desk, tmp_path: Path, 
     folder = BUNDLED if family == "bundled" else make_model_folder(tmp_path / "folder", family)
     saved(folder, desk.root / "m.safetensors")
     model, loaded = opened(desk, "m.safetensors")
-    own = loading.StableDiffusion(folder, CPU, "fp32")
+    own = parts.StableDiffusion(folder, CPU, "fp32")
     assert loaded.facts == own.facts
     assert model.prediction_type == own.facts.prediction_type
     assert loaded.scheduler_config == own.scheduler_config
@@ -110,7 +110,7 @@ def test_trained_weights_stand_in_their_places(desk: Desk, tmp_path: Path, famil
     (artifact,) = SaveCheckpoint().run(trained, setting.context)
     (desk.root / "t.safetensors").write_bytes(artifact.file.read_bytes())
     _, loaded = opened(desk, "t.safetensors")
-    own = loading.load(setting.model, setting.bench.folder, device=CPU)
+    own = parts.load(setting.model, setting.bench.folder, device=CPU)
     before = forward(own)
     with applied(trained.adapters, own):
         after, text = forward(own), encode_prompts(own, ["a cat"]).hidden
@@ -237,7 +237,7 @@ def test_a_file_without_metadata_is_read_by_the_published_configurations(
     model, loaded = opened(desk, f"m.{kind}")
     assert model.family == family
     assert model.prediction_type == ("v_prediction" if family == "sdxl" else "epsilon")
-    own = loading.StableDiffusion(folder, CPU, "fp32")
+    own = parts.StableDiffusion(folder, CPU, "fp32")
     assert torch.equal(forward(own), forward(loaded))
     assert len(loaded.tokenizers[0]) == 49408
     assert desk.messages.texts[0].startswith(NAMES[family])
@@ -300,7 +300,7 @@ def test_a_text_encoder_without_its_shell_is_read_and_written_as_it_is(desk: Des
     tensors = {name.replace(".text_model.", "."): tensor for name, tensor in load_file(file).items()}
     save_file(tensors, file, said(file))
     model, loaded = opened(desk, "m.safetensors")
-    own = loading.StableDiffusion(folder, CPU, "fp32")
+    own = parts.StableDiffusion(folder, CPU, "fp32")
     assert torch.equal(encode_prompts(own, ["a cat"]).hidden, encode_prompts(loaded, ["a cat"]).hidden)
     (artifact,) = desk.run(SaveCheckpoint(), model=model)
     assert load_file(artifact.file).keys() == tensors.keys()
@@ -415,7 +415,7 @@ def test_sd2_s_text_encoder_may_lie_where_sdxl_s_first_one_does(desk: Desk, tmp_
     save_file(moved, file, said(file))
     model, loaded = opened(desk, "m.safetensors")
     assert model.family == "sd2"
-    assert torch.equal(forward(loading.StableDiffusion(folder, CPU, "fp32")), forward(loaded))
+    assert torch.equal(forward(parts.StableDiffusion(folder, CPU, "fp32")), forward(loaded))
     (artifact,) = desk.run(SaveCheckpoint(), model=model)
     assert load_file(artifact.file).keys() == moved.keys()
     moved[f"{SGM_SD2}ln_final.weight"] = torch.ones(1280)
@@ -429,7 +429,7 @@ def test_a_file_that_is_written_over_is_read_again(desk: Desk, tmp_path: Path) -
     model, before = opened(desk, "m.safetensors")
     first = before.unet.conv_in.weight.clone()
     saved(make_model_folder(tmp_path / "other", "sd1", seed=1), file)
-    assert not torch.equal(loading.load(model, file, device=CPU).unet.conv_in.weight, first)
+    assert not torch.equal(parts.load(model, file, device=CPU).unet.conv_in.weight, first)
 
 
 @pytest.mark.parametrize("name", ["time_embedding.cond_proj.weight", "add_embedding.image_proj.weight"])

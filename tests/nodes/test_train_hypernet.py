@@ -15,7 +15,7 @@ from graph_runtime.provenance import read_provenance
 from nodes.adapters.inject_lora import InjectLoRA
 from nodes.adapters.load_hypernetwork import LoadHypernetwork
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.values import text_identity
+from nodes.diffusion.handles.models import text_identity
 from nodes.methods.train_hypernet import TrainHypernet
 from nodes.output.save_hypernetwork import SaveHypernetwork
 from nodes.sampling.sample_images import SampleImages

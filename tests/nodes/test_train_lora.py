@@ -10,9 +10,9 @@ import pytest
 from graph_runtime.context import RunContext, SilentReporter
 from graph_runtime.errors import Interrupted
 from nodes.adapters.inject_lora import InjectLoRA
+from nodes.diffusion.adapters.lora.apply import adapter_tensors
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.lora import adapter_tensors
-from nodes.diffusion.values import text_identity
+from nodes.diffusion.handles.models import text_identity
 from nodes.methods.train_lora import TrainLoRA
 from tests.diffusion.test_train import Bench, make_bench
 from tests.models import handle

@@ -13,8 +13,8 @@ from graph_runtime.errors import Interrupted
 from nodes.adapters.load_embedding import LoadEmbedding
 from nodes.adapters.load_hypernetwork import LoadHypernetwork
 from nodes.adapters.load_lora import LoadLoRA
-from nodes.diffusion.adapters import Hypernetwork, LowRankAdapter, TokenEmbedding, WeightChange
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.handles.adapters import Hypernetwork, LowRankAdapter, TokenEmbedding, WeightChange
 from nodes.methods.fine_tune import FineTune
 from nodes.methods.train_hypernet import TrainHypernet
 from nodes.methods.train_lora import TrainLoRA

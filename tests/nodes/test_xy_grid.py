@@ -15,8 +15,8 @@ from graph_runtime.session import Prepared, prepare, run
 from graph_runtime.workflow import workflow_from_json
 from graph_runtime.workspace import Workspace
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.grids import Row
-from nodes.diffusion.values import GeneratedImage, ImageSet
+from nodes.diffusion.handles.results import GeneratedImage, ImageSet
+from nodes.diffusion.pictures.grids import Row
 from nodes.sampling.xy_grid import XYGrid
 from tests.models import make_model_folder
 
@@ -34,7 +34,7 @@ def cache(tmp_path: Path) -> Any:
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[list[Row]]:
     """The rows of every grid that is drawn."""
-    from nodes.diffusion import grids
+    from nodes.diffusion.pictures import grids
 
     seen: list[list[Row]] = []
     original = grids.draw_grid

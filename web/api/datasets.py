@@ -9,10 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from graph_runtime.files import write_atomic
 from graph_runtime.workspace import PathRefused
-from nodes.diffusion.buckets import Size, bucket_sizes, nearest_bucket
-from nodes.diffusion.caption_files import Captions, read_captions
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.picture_folders import MAX_REPEATS, PictureFolder, folder_repeats, left_out_told, read_folder, repeats_told
+from nodes.diffusion.pictures.buckets import Size, bucket_sizes, nearest_bucket
+from nodes.diffusion.pictures.caption_files import Captions, read_captions
+from nodes.diffusion.pictures.picture_folders import (
+    MAX_REPEATS,
+    PictureFolder,
+    folder_repeats,
+    left_out_told,
+    read_folder,
+    repeats_told,
+)
 from web.api.models import CaptionsRequest, Dataset, DatasetItem
 from web.api.places import Places, as_text
 from web.api.refusal import Refused, refused

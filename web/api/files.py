@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from graph_runtime.reading import open_regular
 from graph_runtime.workspace import PathRefused
-from nodes.diffusion.picture_kinds import readable_suffixes
+from nodes.diffusion.pictures.picture_kinds import readable_suffixes
 from web.api.models import FileEntry, FileList
 from web.api.places import Places, as_text
 from web.api.refusal import refused

@@ -8,7 +8,7 @@ from pathlib import Path
 from aiohttp import web
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.folders import inspect_folder
+from nodes.diffusion.formats.model_folders import inspect_folder
 from nodes.models.load_model import BUNDLED
 from web.api.models import ModelEntry, ModelList
 from web.api.places import Places, as_text

@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 from aiohttp import web
 
-from nodes.diffusion.picture_kinds import readable_suffixes
+from nodes.diffusion.pictures.picture_kinds import readable_suffixes
 from web.api.models import Session
 from web.api.services import Services
 from web.api.uploads import TEXTS

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from graph_runtime.files import write_atomic
 from graph_runtime.reading import Stamp, digest_of, stamp_from
-from nodes.diffusion.picture_kinds import extra_formats, picture_type
+from nodes.diffusion.pictures.picture_kinds import extra_formats, picture_type
 from web.api.refusal import refused
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from graph_runtime.files import numbered, place
 from graph_runtime.provenance import safetensors_header
 from graph_runtime.reading import open_regular
-from nodes.diffusion.picture_kinds import readable_suffixes, unread_because
+from nodes.diffusion.pictures.picture_kinds import readable_suffixes, unread_because
 from web.api.models import Uploaded
 from web.api.places import check_name
 from web.api.refusal import refused

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nodes.diffusion.lora_deltas import product_rows, rank_of, scale_of, seen_through
-from nodes.diffusion.merging.layers import LayerChange
-from nodes.diffusion.merging.reading import Reader
+from nodes.diffusion.adapters.lora.algorithms import product_rows, rank_of, scale_of, seen_through
+from nodes.diffusion.merging.lora_layers import LayerChange
+from nodes.diffusion.merging.read_tensors import Reader
 
 SMALLEST = torch.finfo(torch.float32).tiny
 

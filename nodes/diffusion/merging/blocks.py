@@ -6,7 +6,7 @@ VAE is a block too where it is given a ratio of its own, and belongs to BASE oth
 import re
 from collections.abc import Iterable, Mapping
 
-from nodes.diffusion.merging.views import VAES
+from nodes.diffusion.merging.source_tensors import VAES
 
 COUNTS = {"sd1": 12, "sd2": 12, "sdxl": 9}
 LDM = re.compile(r"diffusion_model\.(input_blocks|output_blocks)\.(\d+)\.")

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nodes.diffusion.adapters import LowRankAdapter
+from nodes.diffusion.adapters.lora.algorithms import fits, product
+from nodes.diffusion.adapters.lora.factorization import Factors, plain_factors, refactored
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.lora_deltas import fits, product
-from nodes.diffusion.lora_factors import Factors, plain_factors, refactored
-from nodes.diffusion.merging.headers import Entry
-from nodes.diffusion.merging.layers import layers_of
-from nodes.diffusion.merging.lora_making import MadeLayer
-from nodes.diffusion.merging.reading import Reader
+from nodes.diffusion.formats.checkpoint_headers import Entry
+from nodes.diffusion.handles.adapters import LowRankAdapter
+from nodes.diffusion.merging.lora_layers import layers_of
+from nodes.diffusion.merging.read_tensors import Reader
+from nodes.diffusion.merging.write_lora import MadeLayer
 
 ANOTHER = "Wire LoRAs that were trained on models of one architecture."
 

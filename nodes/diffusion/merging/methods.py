@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nodes.diffusion.merging.facts import Facts, Trim
-from nodes.diffusion.merging.values import Merged
+from nodes.diffusion.handles.recipes import Merged
+from nodes.diffusion.merging.tensor_statistics import Facts, Trim
 from nodes.diffusion.randomness import seed_for
 
 PARALLEL = 1e-6

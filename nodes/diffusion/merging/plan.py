@@ -7,10 +7,8 @@ from functools import cached_property
 from pathlib import Path
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.merging.headers import Entry, Header, family_of, read_file_header
-from nodes.diffusion.merging.layers import LayerChange, changes_of
-from nodes.diffusion.merging.spelling import spelled_alike
-from nodes.diffusion.merging.values import (
+from nodes.diffusion.formats.checkpoint_headers import Entry, Header, family_of, read_file_header
+from nodes.diffusion.handles.recipes import (
     Baked,
     Merged,
     Permuted,
@@ -24,7 +22,9 @@ from nodes.diffusion.merging.values import (
     permuted_in,
     sources_of,
 )
-from nodes.diffusion.merging.views import PREFIXES, VAES, header_of, is_part
+from nodes.diffusion.merging.lora_layers import LayerChange, changes_of
+from nodes.diffusion.merging.source_tensors import PREFIXES, VAES, header_of, is_part
+from nodes.diffusion.merging.text_encoder_names import spelled_alike
 
 Locate = Callable[[str], Path]
 LATENT_CHANNELS = 4

@@ -1,0 +1,121 @@
+"""Aesthetic gradients (Gallego 2022): before a prompt is encoded, a copy of the text encoder is tuned a few steps to a look."""
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from nodes.diffusion.adapters.changed_weights import replaced
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.handles.adapters import AestheticGradient
+from nodes.diffusion.handles.settings import TrainingSettings
+from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.optimization.loop import minimize
+from nodes.diffusion.text.encoding import at_end_of_text, chunked, conditioning, framed, weighed
+from nodes.diffusion.text.placeholder_tokens import longer_table
+from nodes.diffusion.text.prompt_syntax import Emphasis
+
+
+@dataclass
+class Aesthetic:
+    """The look that prompts are tuned to now."""
+
+    gradient: AestheticGradient
+    direction: Tensor
+    """The aesthetic embedding [d], of length 1."""
+    projection: Tensor | None
+    """[d, width]; None when the text encoder has its own."""
+    cosines: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
+    """Of each prompt encoded so far: its cosine to the aesthetic before and after."""
+
+
+@contextmanager
+def aesthetic_followed(gradient: AestheticGradient, model: StableDiffusion) -> Generator[dict[str, nn.Parameter]]:
+    """Let samplings tune their positive prompts; nothing of it can be trained. Afterwards they no longer do."""
+    if model.aesthetic is not None:
+        raise InputError("this model has two aesthetic gradients.", field="model", remedy="Give it one.")
+    tensors = {name: tensor.to(model.device) for name, tensor in load_file(gradient.weights).items()}
+    direction = nn.functional.normalize(tensors["aesthetic_embedding"][0], dim=0)
+    model.aesthetic = Aesthetic(gradient, direction, tensors.get("text_projection"))
+    try:
+        yield {}
+    finally:
+        model.aesthetic = None
+
+
+def tuned_hidden(
+    model: StableDiffusion,
+    aesthetic: Aesthetic,
+    prompts: Sequence[str],
+    hidden: Tensor,
+    clip_skip: int,
+    stop_if_asked: Callable[[], object],
+    emphasis: Emphasis = "none",
+) -> Tensor:
+    """Return the conditioning [n, tokens, d] of prompts whose untouched one is `hidden`; each distinct prompt is tuned once.
+
+    Every prompt starts from the untouched encoder, so that it does not matter which others are there.
+    """
+    tuned = {prompt: _tuned(model, aesthetic, prompt, clip_skip, emphasis, stop_if_asked) for prompt in dict.fromkeys(prompts)}
+    together = torch.cat([tuned[prompt] for prompt in prompts]).to(hidden.dtype)
+    return torch.lerp(hidden, together, aesthetic.gradient.blend)
+
+
+def _tuned(
+    model: StableDiffusion,
+    aesthetic: Aesthetic,
+    prompt: str,
+    clip_skip: int,
+    emphasis: Emphasis,
+    stop_if_asked: Callable[[], object],
+) -> Tensor:
+    """Conditioning [1, tokens, d] of one prompt by a copy of the text encoder, in float32, after some steps of Adam."""
+    encoder, losses = model.text_encoders[0], list[float]()
+    with replaced(encoder, _copies(encoder)), torch.enable_grad():
+        minimize(
+            {name: parameter for name, parameter in encoder.named_parameters() if parameter.requires_grad},
+            lambda step, micro_step: 1 - _encoded(model, aesthetic, prompt, clip_skip, emphasis)[1],
+            TrainingSettings(
+                max_steps=aesthetic.gradient.steps,
+                learning_rate=aesthetic.gradient.learning_rate,
+                weight_decay=0,
+                max_grad_norm=0,
+            ),
+            device=model.device,
+            report=lambda done: (losses.append(done.loss), stop_if_asked()),
+        )
+        with torch.no_grad():
+            hidden, cosine = _encoded(model, aesthetic, prompt, clip_skip, emphasis)
+    aesthetic.cosines[prompt] = (1 - losses[0], float(cosine))
+    return hidden
+
+
+def _copies(encoder: nn.Module) -> dict[str, nn.Parameter]:
+    """All weights in float32, for half precision would lose the small steps; what LoRAs and the projection hold stays fixed."""
+    return {
+        name: nn.Parameter(
+            parameter.detach().to(torch.float32, copy=True),
+            requires_grad="lora_" not in name and not name.startswith("text_projection"),
+        )
+        for name, parameter in encoder.named_parameters()
+    }
+
+
+def _encoded(
+    model: StableDiffusion, aesthetic: Aesthetic, prompt: str, clip_skip: int, emphasis: Emphasis
+) -> tuple[Tensor, Tensor]:
+    """Conditioning [1, tokens, d] of a prompt, and the cosine of its first chunk's text embedding to the aesthetic."""
+    tokenizer, encoder = model.tokenizers[0], model.text_encoders[0]
+    chunks = chunked(model, prompt, tokenizer, emphasis)
+    tokens = torch.tensor(framed(chunks, tokenizer), device=model.device)
+    words = [vectors[0].detach() for vectors in model.words.values()]
+    with longer_table(encoder, words, len(tokenizer)):
+        output = encoder(tokens, output_hidden_states=True)
+    state = at_end_of_text(output.last_hidden_state, tokens, tokenizer)[0]
+    weight = encoder.get_parameter("text_projection.weight") if aesthetic.projection is None else aesthetic.projection
+    cosine = nn.functional.cosine_similarity(weight @ state, aesthetic.direction, dim=0)
+    states = conditioning(output, encoder, False, clip_skip)[None]
+    return weighed(model, states, [chunks], 0, emphasis, clip_skip).flatten(1, 2), cosine

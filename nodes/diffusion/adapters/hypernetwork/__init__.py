@@ -1,0 +1,1 @@
+"""Hypernetworks in AUTOMATIC1111's form."""

@@ -1,0 +1,108 @@
+"""LoRA files in the spellings of other programs: kohya and LyCORIS (also A1111, ComfyUI), and diffusers."""
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nodes.diffusion.adapters.lora.algorithms import DEPENDING, is_plain, rank_of, scale_of
+from nodes.diffusion.adapters.lora.apply import by_layer
+from nodes.diffusion.adapters.lora.layer_names import stability_names
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.handles.adapters import ENCODER_FOLDERS, LowRankAdapter
+from nodes.diffusion.handles.models import Family
+
+KOHYA_LEAVES = {"lora_A.weight": "lora_down.weight", "lora_B.weight": "lora_up.weight"}
+
+
+def kohya_tensors(
+    adapter: LowRankAdapter, tensors: Mapping[str, Tensor], family: Family, unet_layers: Collection[str], dtype: torch.dtype
+) -> dict[str, Tensor]:
+    """Return `lora_unet_...` and `lora_te...` tensors with LyCORIS' leaves, and `alpha` [] beside those that it scales.
+
+    kohya's SDXL has Stability's names of the UNet's layers, which follow from all of them: `unet_layers`. Text-encoder names
+    always hold `text_model_`, as those programs expect, however the encoder is laid out here.
+    """
+    written: dict[str, Tensor] = {}
+    stability = stability_names(unet_layers) if family == "sdxl" else {}
+    for full, leaves in by_layer(tensors).items():
+        part, _, layer = full.partition(".")
+        if part == "unet":
+            key = f"lora_unet_{stability.get(layer, layer)}"
+        else:
+            encoder = f"lora_te{int(part[-1]) + 1}" if family == "sdxl" else "lora_te"
+            key = f"{encoder}_text_model_{layer}"
+        key, strength, rank = key.replace(".", "_"), adapter.strength_on(part), rank_of(leaves)
+        for leaf, tensor in _strengthened(leaves, strength).items():
+            written |= {f"{key}.{name}": value.to(dtype) for name, value in _spelled(leaf, tensor).items()}
+        if rank:
+            own = float(leaves["alpha"]) * strength if "alpha" in leaves else None
+            alpha = effective_alpha(adapter, part) * rank / adapter.rank if own is None else own
+            written[f"{key}.alpha"] = torch.tensor(alpha)  # fp32: fp16 holds nothing above 65504
+    return written
+
+
+def _spelled(leaf: str, tensor: Tensor) -> dict[str, Tensor]:
+    """A leaf in LyCORIS' names."""
+    if leaf == "ia3":
+        return {"weight": tensor.reshape(1, -1), "on_input": torch.tensor(float(tensor.shape[0] == 1))}
+    return {KOHYA_LEAVES.get(leaf, leaf): tensor}
+
+
+def _strengthened(leaves: Mapping[str, Tensor], strength: float) -> dict[str, Tensor]:
+    """The leaves but alpha, with a strength that alpha cannot carry: of whole matrices and of biases."""
+    if strength != 1 and (kind := next((DEPENDING[leaf] for leaf in ("dora_scale", "set_weight") if leaf in leaves), None)):
+        remedy = "Load or train it with strength 1, and choose the strength where the file is used."
+        raise InputError(f"the file of {kind} knows no strength.", field="model", remedy=remedy)
+    whole = {"diff_b"} if rank_of(leaves) else {"diff", "diff_b", "lokr_w1", "ia3"}
+    named = {"diff": "w_norm", "diff_b": "b_norm"} if "diff" in leaves and leaves["diff"].dim() == 1 else {}
+    kept = {leaf: tensor for leaf, tensor in leaves.items() if leaf != "alpha"}
+    return {named.get(leaf, leaf): tensor * strength if leaf in whole else tensor for leaf, tensor in kept.items()}
+
+
+def diffusers_tensors(adapter: LowRankAdapter, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Return `unet.NAME.lora.down.weight` and `text_encoder.text_model.NAME.lora_linear_layer.down.weight` tensors.
+
+    Raises InputError unless every layer has B A alone, all of one rank: diffusers reads nothing else right.
+    """
+    layers = by_layer(tensors)
+    if not all(map(is_plain, layers.values())) or len({rank_of(leaves) for leaves in layers.values()}) > 1:
+        remedy = "Choose the kohya layout."
+        raise InputError("diffusers reads plain LoRAs of one rank only.", field="layout", remedy=remedy)
+    written: dict[str, Tensor] = {}
+    for full, leaves in layers.items():
+        part, _, layer = full.partition(".")
+        if part == "unet":
+            key = f"unet.{layer}.lora"
+        else:
+            number = int(part[-1])
+            key = f"text_encoder{'_2' if number else ''}.text_model.{layer}.lora_linear_layer"
+        written[f"{key}.down.weight"] = leaves["lora_A.weight"].to(dtype)
+        own = scale_of(leaves, adapter.scale) / adapter.scale if "alpha" in leaves else 1.0  # the file knows one alpha for all
+        written[f"{key}.up.weight"] = (leaves["lora_B.weight"] * own).to(dtype)
+    return written
+
+
+def diffusers_config(adapter: LowRankAdapter) -> str:
+    """Return `lora_adapter_metadata`: the LoraConfig of each part, without which diffusers takes alpha = rank."""
+    config: dict[str, Any] = {}
+    for part, targets in adapter.targets():
+        settings: dict[str, Any] = {
+            "r": adapter.rank,
+            "lora_alpha": effective_alpha(adapter, part),
+            "lora_dropout": 0.0,
+            "bias": "none",
+            "peft_type": "LORA",
+            "target_modules": list(targets),
+        }
+        name = ENCODER_FOLDERS.get(part, part)
+        config |= {f"{name}.{key}": value for key, value in settings.items()} if targets else {}
+    return json.dumps(config, sort_keys=True)
+
+
+def effective_alpha(adapter: LowRankAdapter, part: str = "unet") -> float:
+    """Return what other programs divide by the rank: files know no strength, and no root of the rank."""
+    root = adapter.rank**0.5 if adapter.algorithm == "rslora" else 1
+    return adapter.alpha * root * adapter.strength_on(part)

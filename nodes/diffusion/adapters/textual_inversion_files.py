@@ -1,0 +1,129 @@
+"""Files of trained words: kohya's safetensors, AUTOMATIC1111's .pt and diffusers' own."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.formats.model_folders import inspect_folder, read_config
+from nodes.diffusion.formats.pickles import pt_bytes, read_pt
+from nodes.diffusion.handles.adapters import TokenEmbedding
+from nodes.diffusion.handles.models import DiffusionModel, Family
+
+SDXL_NAMES = ("clip_l", "clip_g")
+NO_WORD = ("_out", "lora_down.weight", "lora_up.weight", "lora_A.weight", "lora_B.weight")
+"""Endings of what is no vector of a word: OneTrainer's second copy, and the factors of a LoRA."""
+
+
+def file_tensors(word: TokenEmbedding, family: Family, *, token: str | None = None) -> dict[str, Tensor]:
+    """Return a word's vectors [k, d] float32 as files name them: `emb_params`; `clip_l` and `clip_g` for SDXL; or `token`."""
+    vectors = word_vectors(word)
+    if family == "sdxl":
+        return dict(zip(SDXL_NAMES, vectors, strict=True))
+    return {token or "emb_params": vectors[0]}
+
+
+def word_vectors(word: TokenEmbedding) -> list[Tensor]:
+    """Return a trained word's vectors [k, d], one tensor for each text encoder."""
+    assert word.weights is not None
+    return [tensor for _, tensor in sorted(load_file(word.weights).items())]
+
+
+def usage_hint(word: TokenEmbedding, name: str) -> str:
+    """Return how a word of DreamArtist is to be used; empty for others."""
+    if not word.guidance_scale:
+        return ""
+    where = "in the negative prompt" if word.negative else f"with {name}-neg in the negative prompt"
+    return f"Use {name} {where}, at guidance {word.guidance_scale:g}."
+
+
+def a1111_bytes(word: TokenEmbedding, name: str, model: DiffusionModel, provenance: str) -> bytes:
+    """Return AUTOMATIC1111's .pt, the same bytes for the same word; what it does not know of is left alone there."""
+    if model.family == "sdxl":
+        remedy = "Choose the safetensors layout, which AUTOMATIC1111 reads too."
+        raise InputError("the A1111 layout has no place for SDXL's two encoders.", field="layout", remedy=remedy)
+    content = {
+        "string_to_token": {"*": 265},
+        "string_to_param": {"*": word_vectors(word)[0]},
+        "name": name,
+        "step": word.steps,
+        "sd_checkpoint": model.digest[:10],
+        "sd_checkpoint_name": model.name,
+        "usage_hint": usage_hint(word, name),
+        "optional_info": provenance,
+    }
+    return pt_bytes(content)
+
+
+def read_vectors(path: Path) -> list[Tensor]:
+    """Return the vectors [k, d] float32 in a file of any known layout, one tensor for each text encoder.
+
+    Reads what A1111, ComfyUI, kohya, OneTrainer and diffusers write. A pickle is opened with `weights_only`, so a file can
+    carry no code.
+    """
+    return vectors_of(_named(_opened(path)), path.name)
+
+
+def vectors_of(tensors: Mapping[str, Tensor], source: str) -> list[Tensor]:
+    """Return the vectors [k, d] float32 among a word's tensors; `source` is what errors call them."""
+    if set(SDXL_NAMES) <= tensors.keys():
+        found = [tensors[name] for name in SDXL_NAMES]
+    else:
+        plain = {name: tensor for name, tensor in tensors.items() if not name.endswith(NO_WORD)}
+        if len(plain) != 1:
+            message = f"{source} holds {len(plain)} tensors where an embedding has one, or clip_l and clip_g."
+            raise InputError(message, field="file", remedy="Choose a textual-inversion file.")
+        found = list(plain.values())
+    vectors = [tensor.detach().float().reshape(-1, tensor.shape[-1]) for tensor in found if tensor.dim() in (1, 2)]
+    if not all(tensor.isfinite().all() for tensor in vectors):
+        remedy = "Train it again with a lower learning rate: such numbers come from a training that diverged."
+        raise InputError(f"{source} holds numbers that are not finite.", field="file", remedy=remedy)
+    if len(vectors) < len(found) or not all(len(tensor) for tensor in vectors):
+        raise InputError(f"{source} holds no vectors of tokens.", field="file", remedy="Choose a textual-inversion file.")
+    return vectors
+
+
+def bundled_tensors(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Return the tensors of the words in a LoRA's file by word: `WORD.clip_l`, `WORD.string_to_param.*`, `WORD.emp_params`."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        word, _, inner = name.replace(".string_to_param.", ".").rpartition(".")
+        found.setdefault(word or inner, {})[inner] = tensor
+    return found
+
+
+def check_widths(vectors: Sequence[Tensor], folder: Path) -> None:
+    """Raise InputError unless the vectors are as wide as the text encoders of the model in `folder`; no weights are read."""
+    parts = [part for part in inspect_folder(folder, weights=False).text_parts if part.startswith("text_encoder")]
+    own = [int(read_config(folder / part / "config.json")["hidden_size"]) for part in parts]
+    widths = [tensor.shape[1] for tensor in vectors]
+    if widths != own:
+        found, wanted = (" and ".join(map(str, numbers)) for numbers in (widths, own))
+        message = f"the embedding is {found} wide; this model takes {wanted}."
+        raise InputError(message, field="file", remedy="Use it with a model of the family that it was trained on.")
+
+
+def _opened(path: Path) -> Any:
+    """The content of a file, whatever it is."""
+    if path.suffix.lower() != ".safetensors":
+        return read_pt(path, "an embedding")
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError):
+        message = f"{path.name} cannot be read as an embedding."
+        raise InputError(message, field="file", remedy="Choose another file.") from None
+
+
+def _named(content: Any) -> dict[str, Tensor]:
+    """The tensors of a file by name; A1111 keeps them one level down."""
+    if isinstance(content, Mapping) and isinstance(content.get("string_to_param"), Mapping):
+        content = content["string_to_param"]
+    if isinstance(content, Tensor):
+        return {"emb_params": content}
+    if not isinstance(content, Mapping):
+        return {}
+    return {str(name): tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}

@@ -1,0 +1,1 @@
+"""Bases conditioned on a CLIP image embedding: image variations and unCLIP."""

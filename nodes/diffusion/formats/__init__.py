@@ -1,0 +1,1 @@
+"""Files of models: the header reader, the writer, pickles, model folders and single files."""

@@ -1,0 +1,145 @@
+"""What a checkpoint holds, from the headers of its files alone; needs no torch."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.formats import safetensors_header
+from nodes.diffusion.formats.model_folders import AGAIN, check_whole
+from nodes.diffusion.formats.single_file.fp8_scales import check_scale, is_scaling, scales_among
+from nodes.diffusion.formats.single_file.header import PICKLES
+from nodes.diffusion.formats.single_file.tensor_names import Layout, Place, in_file, layout_of
+from nodes.diffusion.formats.weight_files import pickled_parts
+from nodes.diffusion.handles.adapters import in_folder
+from nodes.diffusion.handles.models import Family
+
+BYTES = {
+    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
+    "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
+}  # fmt: skip
+"""Bytes of one number, by its name in safetensors headers."""
+IMAGE_ENCODER = "image_encoder."
+PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
+CONVERT = "LoadModel opens pickles that hold tensors alone, and SaveCheckpoint writes them as .safetensors."
+CONVERT_FOLDER = "Open the folder with LoadModel, write it with SavePipeline, and merge that one."
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where one tensor lies."""
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    """Offset in the file."""
+    scale: "Entry | None" = None
+    """What the numbers of a scaled fp8 weight are multiplied by: one number, or one for each row."""
+
+    @property
+    def count(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def is_float(self) -> bool:
+        return "F" in self.dtype
+
+
+Header = Mapping[str, Entry]
+
+
+def read_file_header(file: Path) -> dict[str, Entry]:
+    """Return the tensors of one safetensors file; raise InputError when it is damaged or no such file."""
+    if file.suffix.lower() in PICKLES:
+        raise InputError(f"{file.name} is no safetensors file, which merges need.", field="path", remedy=CONVERT)
+    check_whole(file)
+    header, begin = safetensors_header.read_header(file)
+    entries = {name: _entry(file, name, facts, begin) for name, facts in header.items() if name != "__metadata__"}
+    end = begin
+    for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].count)):
+        if entry.start < end:
+            raise InputError(f"{file.name}: the bytes of {name} are another tensor's too.", field="path", remedy=AGAIN)
+        end = entry.start + entry.count * BYTES[entry.dtype]
+    return _scaled(file, entries)
+
+
+def _scaled(file: Path, entries: dict[str, Entry]) -> dict[str, Entry]:
+    """Scaled weights with their scales, which are then no tensors of their own."""
+    scales = {name: entries[scale] for name, scale in scales_among(entries).items() if name in entries}
+    for name, scale in scales.items():
+        check_scale(f"{file.name}: {name}", (entries[name].dtype, entries[name].shape), (scale.dtype, scale.shape))
+    return {name: replace(own, scale=scales.get(name)) for name, own in entries.items() if not is_scaling(name)}
+
+
+def read_metadata(file: Path) -> dict[str, str]:
+    """Return what a safetensors file says of itself."""
+    return safetensors_header.read_header(file)[0].get("__metadata__", {})
+
+
+def _entry(file: Path, name: str, facts: dict[str, list[int]], base: int) -> Entry:
+    """One tensor of a header, its dtype known and its bytes as many as its shape says."""
+    try:
+        begin, end = facts["data_offsets"]
+        entry = Entry(file, str(facts["dtype"]), tuple(facts["shape"]), base + begin)
+        fits = 0 <= begin <= end and end - begin == entry.count * BYTES[entry.dtype] and min(entry.shape, default=0) >= 0
+    except (KeyError, TypeError, ValueError):
+        fits, entry = False, None
+    if entry is None or not fits:
+        raise InputError(f"{file.name}: the header's entry of {name} cannot be used.", field="path", remedy=AGAIN)
+    return entry
+
+
+def read_header(place: Path) -> dict[str, Entry]:
+    """Return the tensors of a safetensors file, or of a diffusers folder with each part's name before its tensors'."""
+    if place.is_file():
+        return read_file_header(place)
+    if pickled := pickled_parts(place):
+        message = f"{pickled[0].name} holds pickled weights (.bin), which merges do not read."
+        raise InputError(message, field="path", remedy=CONVERT_FOLDER)
+    files = [(part, file) for part in PARTS for file in sorted((place / part).glob("*.safetensors"))]
+    return {f"{part}.{name}": entry for part, file in files for name, entry in read_file_header(file).items()}
+
+
+def with_changes(header: Header, changes: tuple[Path, ...]) -> dict[str, Entry]:
+    """Return a checkpoint's header in which trained weights stand in their places; raise InputError where there is no place."""
+    found = dict(header)
+    family = family_of(header)
+    layout = layout_of(header, family) if family != "other" else None
+    for file in changes:
+        trained = read_file_header(file)
+        has_image_encoder = any(name.startswith(IMAGE_ENCODER) for name in trained)
+        for name, entry in trained.items():
+            if has_image_encoder and (name.startswith(IMAGE_ENCODER) or ".text_projection." in name):
+                continue  # a CLIP's comparison of texts and pictures, which diffusion does not use
+            place = _place(name, header, layout)
+            if place and place.change not in ("", "conv"):
+                message = f"the trained weight {name} is only a part of a tensor in this file."
+                remedy = "Write the model with SaveCheckpoint, and load that file with LoadCheckpoint."
+                raise InputError(message, field="model", remedy=remedy)
+            if place is None or header[place.name].shape != entry.shape + (1, 1) * (place.change == "conv"):
+                message = f"the trained weight {name} has no place of its size in this model."
+                raise InputError(message, field="model", remedy="Use it with the model that it was trained on.")
+            found[place.name] = replace(entry, shape=header[place.name].shape)
+    return found
+
+
+def _place(name: str, header: Header, layout: Layout | None) -> Place | None:
+    """Where a trained weight stands: text encoders count from 0 in its name, and some folders have a shell around them."""
+    plain = in_folder(name)
+    own = [place for place in (plain, plain.replace(".", ".text_model.", 1)) if place in header]
+    return Place(own[0]) if own else layout and in_file(plain, layout, header)
+
+
+def family_of(header: Header) -> Family | Literal["other"]:
+    """Return the family that names and shapes tell: `other` for what holds no Stable Diffusion UNet."""
+    width = next((entry.shape[1] for name, entry in header.items() if name.endswith("attn2.to_k.weight")), None)
+    projection = next((entry for name, entry in header.items() if name.endswith("proj_in.weight")), None)
+    if width is None or projection is None:
+        return "other"
+    pooled = any(".label_emb." in name or "add_embedding.linear_1" in name for name in header)
+    if pooled and width != 1024:  # SD2 unCLIP has a pooled embedding too
+        return "sdxl"
+    return "sd2" if len(projection.shape) == 2 else "sd1"

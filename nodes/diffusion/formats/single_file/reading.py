@@ -1,0 +1,81 @@
+"""Tensors of a single-file checkpoint, taken from the memory-mapped file one by one."""
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.formats.pickles import pickled_tensors
+from nodes.diffusion.formats.single_file.fp8_scales import is_scaling
+from nodes.diffusion.formats.single_file.header import PICKLES, family_in, read_single_file
+from nodes.diffusion.formats.single_file.tensor_names import UNET, Place, in_file, layout_of, moving_average_name
+from nodes.diffusion.formats.single_file.tensors import to_folder
+
+
+@contextmanager
+def opened(path: Path) -> Generator[Callable[[str], Tensor]]:
+    """Yield a function that returns a tensor by its name in the file."""
+    if path.suffix.lower() in PICKLES:
+        yield pickled_tensors(path).__getitem__
+        return
+    with safe_open(path, framework="pt") as file:
+        yield file.get_tensor
+
+
+def unscaled(tensor_of: Callable[[str], Tensor], name: str, scales: Mapping[str, str]) -> Tensor:
+    """Return a tensor's numbers; those of a scaled weight, times its scale or each row's, in float32."""
+    tensor = tensor_of(name)
+    if name not in scales:
+        return tensor
+    scale = tensor_of(scales[name]).to(torch.float32)
+    return tensor.to(torch.float32) * scale.reshape(-1, *(1,) * (tensor.dim() - 1))
+
+
+def part_places(path: Path, part: str, *, moving_average: bool = False) -> Callable[[str], Place | None]:
+    """Return where a tensor of one part, by its name in a folder without the part's, lies in this very file."""
+    file = read_single_file(path)
+    layout = layout_of(file.shapes, family_in(file))
+
+    def place_of(name: str) -> Place | None:
+        place = in_file(f"{part}.{name}", layout, file.shapes)
+        if place and moving_average and place.name.startswith(UNET):
+            average = moving_average_name(place.name)
+            return Place(average, place.change) if average in file.shapes else place
+        return place
+
+    return place_of
+
+
+def fill(
+    module: nn.Module, path: Path, part: str, device: torch.device, dtype: torch.dtype | None, *, moving_average: bool
+) -> None:
+    """Give an empty module its weights: each goes from the mapped file into its place once, cast on the way.
+
+    Raises InputError when the file lacks one of them, in the shape that the module has, or when its UNet has more layers.
+    """
+    place_of, file = part_places(path, part, moving_average=moving_average), read_single_file(path)
+    own_place = part_places(path, part)
+    filled: dict[str, Tensor] = {}
+    missing: list[str] = []
+    used: set[str] = set()
+    with opened(path) as tensor_of:
+        for name, empty in module.state_dict().items():
+            place = place_of(name)
+            tensor = to_folder(unscaled(tensor_of, place.name, file.scales), place.change) if place else None
+            used |= {own.name} if (own := own_place(name)) else set()
+            if tensor is None or tensor.shape != empty.shape:
+                missing.append(name)
+            else:
+                filled[name] = tensor.to(device, dtype or tensor.dtype).contiguous()
+    if missing:
+        message = f"{path.name}: {part} lacks {len(missing)} weights of the published shapes, such as {missing[0]}."
+        raise InputError(message, field="model", remedy="It is another architecture, or holds only a part of a model.")
+    unet = [name for name in file.shapes if part == "unet" and name.startswith(UNET) and not is_scaling(name)]
+    if more := [name for name in unet if name not in used]:
+        message = f"{path.name}: the UNet holds {len(more)} tensors more than the published one, such as {more[0]}."
+        raise InputError(message, field="model", remedy="It is another architecture, such as unCLIP or GLIGEN.")
+    module.load_state_dict(filled, assign=True)

@@ -1,0 +1,38 @@
+"""Which VAE a single file holds, by its content: files that hold the same one share latents. Needs no torch."""
+
+import hashlib
+import json
+import math
+from pathlib import Path
+
+from nodes.diffusion.formats.checkpoint_headers import BYTES
+from nodes.diffusion.formats.model_folders import read_config
+from nodes.diffusion.formats.opening import open_regular
+from nodes.diffusion.formats.single_file.configurations import described
+from nodes.diffusion.formats.single_file.header import read_single_file
+from nodes.diffusion.formats.single_file.tensor_names import VAE
+
+WEIGHTS = tuple(VAE + part for part in ("encoder.", "decoder.", "quant_conv.", "post_quant_conv."))
+UNHEARD = ("_", "sample_size")
+"""Beginnings of what configurations say besides how the VAE computes."""
+BLOCK = 2**20
+
+
+def vae_identity(place: Path) -> str:
+    """Return the sha256 of how a checkpoint's VAE computes and of its weights; nothing for a pickle."""
+    file = read_single_file(place)
+    if not file.starts:
+        return ""
+    config = read_config(described(place) / "vae" / "config.json")
+    heard = {name: value for name, value in config.items() if not name.startswith(UNHEARD)}
+    hasher = hashlib.sha256(json.dumps(heard, sort_keys=True).encode())
+    with open_regular(place) as opened:
+        for name in sorted(name for name in file.shapes if name.startswith(WEIGHTS)):
+            kind, shape = file.dtypes[name], file.shapes[name]
+            hasher.update(f"\0{name} {kind} {shape}\0".encode())
+            opened.seek(file.starts[name])
+            left = BYTES[kind] * math.prod(shape)
+            while block := opened.read(min(left, BLOCK)):
+                hasher.update(block)
+                left -= len(block)
+    return hasher.hexdigest()

@@ -1,0 +1,85 @@
+"""Handles on models: which weights, of which family, and the adapters applied to them; importing this needs no torch.
+
+A `Path` in a handle always names a file in the cache. Something outside the cache (a model folder) is named by the digest of
+its content, so that a handle means the same on every machine.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from nodes.diffusion.handles.adapters import Adapter
+
+Family = Literal["sd1", "sd2", "sdxl"]
+PredictionType = Literal["epsilon", "v_prediction"]
+ImageConditioning = Literal["image variation", "unclip"]
+"""How a CLIP image embedding reaches the UNet: as context of the cross-attention, or added to the timestep's embedding."""
+
+
+@dataclass(frozen=True)
+class DiffusionModel:
+    """A handle: which weights, of which family, and the adapters laid over them."""
+
+    digest: str
+    """Identity of the content of a folder or of a single file; the run knows where it lies."""
+    name: str
+    family: Family
+    prediction_type: PredictionType
+    resolution: int
+    """Native picture side in pixels."""
+    vae_digest: str = ""
+    """Identity of the VAE alone: models that share it share latents."""
+    text_digest: str = ""
+    """Identity of tokenizers and text encoders alone."""
+    clip_skip: int = 0
+    """Layers dropped from the end of the text encoder."""
+    max_token_length: int = 75
+    """Tokens that a text may have: 75 for each chunk that goes through the text encoder."""
+    zero_terminal_snr: bool = False
+    """Whether it was trained with no signal left at the last timestep, so that sampling must begin there too."""
+    initial_seed: int | None = None
+    """When set, the folder only describes the parts: their weights are drawn at random from this seed."""
+    moving_average: bool = False
+    """Whether the moving average that a single file holds beside its UNet is used in its place."""
+    adapters: tuple[Adapter, ...] = ()
+    """What is laid over the weights, in order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageVariationModel:
+    """A handle on a base that is conditioned on a CLIP image embedding."""
+
+    name: str
+    conditioning: ImageConditioning
+    prediction_type: PredictionType
+    resolution: int
+    """Native picture side in pixels."""
+    embedding_width: int
+    """Width d of the image embedding."""
+    parts: tuple[tuple[str, str], ...]
+    """Each part, such as `unet`, and the digest of the folder that it is in."""
+    clip_digest: str
+    """Identity of the image encoder and of how pictures are prepared for it."""
+    vae_digest: str
+    weights: Path | None = None
+    """UNet weights that take the place of those in the folder: safetensors, with or without `unet.` before the names."""
+    zero_terminal_snr: bool = False
+    """Whether it was trained with no signal left at the last timestep."""
+
+
+def text_identity(model: DiffusionModel) -> str:
+    """Return what a text embedding depends on besides the text: encoders, layers dropped, length, adapters that change text."""
+    parts = [model.text_digest, str(model.clip_skip), str(model.max_token_length)]
+    parts += [identity for adapter in model.adapters if (identity := adapter.text_identity())]
+    return "/".join(parts)
+
+
+def inversion_conditions(model: DiffusionModel) -> str:
+    """Return what a picture's inversion depends on besides the file: its weights, layers dropped, length of text, adapters."""
+    laid = [asdict(adapter) for adapter in model.adapters]
+    average = ["moving average"] if model.moving_average else []
+    longer = [model.max_token_length] if model.max_token_length > 75 else []  # files of before it was there keep theirs
+    text = json.dumps([model.clip_skip, laid, *average, *longer], default=lambda path: path.name)
+    return hashlib.sha256(text.encode()).hexdigest()

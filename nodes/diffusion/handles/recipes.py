@@ -1,0 +1,149 @@
+"""A merge as it travels on wires: a tree of files and operations. No tensor is read before the tree is saved."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from nodes.diffusion.handles.adapters import LowRankAdapter
+from nodes.diffusion.handles.models import Family
+
+Method = Literal["weighted", "add difference", "slerp", "cosine", "ties", "dare", "model stock", "train difference", "VAE"]
+Spelling = Literal["own", "file", "folder"]
+"""Whether a VAE's tensors are named as they are, as single files name them, or as folders do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The tensors of one safetensors file, or of a diffusers folder under `unet.`, `vae.` and `text_encoder.`."""
+
+    kind: Literal["source"] = "source"
+    digest: str
+    """Identity of the content; the run knows where it lies."""
+    name: str
+    resolution: int = 0
+    """Native picture side in pixels; 0 where the file does not say."""
+    changes: tuple[Path, ...] = ()
+    """Files of trained weights that take the place of the folder's, as a WeightChange names them."""
+    moving_average: bool = False
+    """Whether the moving average that a single file holds beside its UNet is used in its place."""
+    vae_spelling: Spelling = "own"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merged:
+    """One operation on the tensors of the same name in all inputs; the first input says which tensors there are."""
+
+    kind: Literal["merged"] = "merged"
+    method: Method
+    inputs: "tuple[Recipe, ...]"
+    weights: tuple[float, ...]
+    """Weighted: one for each input. Otherwise the one strength that the method's equation names."""
+    blocks: tuple[tuple[str, float], ...] = ()
+    """Ratios of single UNet blocks such as `IN04`, in place of the general one; for two weighted inputs."""
+    density: float = 1.0
+    """TIES: share of entries kept. DARE: chance that an entry is kept."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baked:
+    """Trained LoRAs, or others of the family, added to the weights of their layers: each by its strength times W' - W."""
+
+    kind: Literal["baked"] = "baked"
+    input: "Recipe"
+    loras: tuple[LowRankAdapter, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Permuted:
+    """Hidden units in another order, which leaves what the model computes as it is."""
+
+    kind: Literal["permuted"] = "permuted"
+    input: "Recipe"
+    orders: Path
+    """Where each row comes from, under `rows.NAME` of a tensor [n], and each column under `columns.NAME`: whole numbers."""
+    reference: str
+    """Name of the model that the order brings nearest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """Some parts of a model, without what training programs keep beside them."""
+
+    kind: Literal["pruned"] = "pruned"
+    input: "Recipe"
+    parts: tuple[str, ...]
+    """Of `unet`, `vae` and `text_encoder`."""
+
+
+Recipe: TypeAlias = Source | Merged | Baked | Permuted | Pruned
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A handle on all tensors of a model, as files or as a merge that is still to be carried out."""
+
+    recipe: Recipe
+    family: Family | Literal["other"]
+
+
+def sources_of(recipe: Recipe) -> Iterator[Source]:
+    """Yield the files that a recipe is made of, in order of use and as often as they are used."""
+    if isinstance(recipe, Source):
+        yield recipe
+        return
+    for part in parts_of(recipe):
+        yield from sources_of(part)
+
+
+def parts_of(recipe: Recipe) -> "tuple[Recipe, ...]":
+    """Return what an operation works on, the part that says which tensors there are first; nothing for a file."""
+    match recipe:
+        case Source():
+            return ()
+        case Merged():
+            return recipe.inputs
+        case Baked() | Permuted() | Pruned():
+            return (recipe.input,)
+
+
+def operations_in(recipe: Recipe) -> Iterator[Merged]:
+    """Yield every merge in a recipe."""
+    if isinstance(recipe, Merged):
+        yield recipe
+    for part in parts_of(recipe):
+        yield from operations_in(part)
+
+
+def with_sources(recipe: Recipe, change: Callable[[Source], Source]) -> Recipe:
+    """Return the same operations on other sources."""
+    match recipe:
+        case Source():
+            return change(recipe)
+        case Merged():
+            return replace(recipe, inputs=tuple(with_sources(part, change) for part in recipe.inputs))
+        case Baked() | Permuted() | Pruned():
+            return replace(recipe, input=with_sources(recipe.input, change))
+
+
+def baked_in(recipe: Recipe) -> Iterator[Baked]:
+    """Yield every place of a recipe in which LoRAs are baked."""
+    if isinstance(recipe, Baked):
+        yield recipe
+    for part in parts_of(recipe):
+        yield from baked_in(part)
+
+
+def permuted_in(recipe: Recipe) -> Iterator[Permuted]:
+    """Yield every place of a recipe in which hidden units are put in another order."""
+    if isinstance(recipe, Permuted):
+        yield recipe
+    for part in parts_of(recipe):
+        yield from permuted_in(part)
+
+
+def name_of(recipe: Recipe) -> str:
+    """Return a short name, such as `A + B`, LoRAs last."""
+    loras = [lora.label for baked in baked_in(recipe) for lora in baked.loras]
+    return " + ".join(dict.fromkeys([*(source.name for source in sources_of(recipe)), *loras]))

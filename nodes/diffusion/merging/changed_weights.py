@@ -1,0 +1,82 @@
+"""The result of a merge as weights that take the place of a model's own: `unet.NAME`, `vae.NAME`, `text_encoder_0.NAME`."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from diffusers import AutoencoderKL
+from torch import Tensor
+from transformers import CLIPTextConfig
+
+from nodes.diffusion.adapters.lora.targets import empty_text_encoders
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.formats.checkpoint_headers import Header
+from nodes.diffusion.formats.clip_folders import has_text_projection
+from nodes.diffusion.formats.model_folders import inspect_folder, read_config
+from nodes.diffusion.formats.single_file.configurations import described
+from nodes.diffusion.formats.single_file.tensor_names import Place, folder_places, layout_of
+from nodes.diffusion.formats.single_file.tensors import shape_in_folder, to_folder
+from nodes.diffusion.formats.single_file.text_encoder_names import SHELL
+from nodes.diffusion.handles.adapters import ENCODERS
+from nodes.diffusion.handles.models import Family
+from nodes.diffusion.merging.blocks import layers_per_block
+from nodes.diffusion.merging.evaluate import values_of
+from nodes.diffusion.merging.plan import Plan
+from nodes.diffusion.merging.read_tensors import reading
+from nodes.diffusion.merging.write_checkpoint import written_as
+from nodes.diffusion.models.empty_unet import empty_unet
+
+
+def parameter_shapes(place: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every parameter of a model, by its name as a weight; no weights are read."""
+    folder = described(place)
+    facts = inspect_folder(place, weights=False)
+    with init_empty_weights():
+        vae: Any = AutoencoderKL.from_config(read_config(folder / "vae" / "config.json"))
+    parts = {"unet": empty_unet(folder / "unet"), "vae": vae, **empty_text_encoders(folder, facts)}
+    found = {
+        f"{part}.{name.removeprefix(SHELL)}": tuple(parameter.shape)
+        for part, module in parts.items()
+        for name, parameter in module.named_parameters()
+    }
+    for part, encoder in ENCODERS.items():
+        if has_text_projection(folder / part):
+            config = CLIPTextConfig(**read_config(folder / part / "config.json"))
+            found[f"{encoder}.text_projection.weight"] = (config.projection_dim, config.hidden_size)
+    return found
+
+
+def weights_in(header: Header, family: Family) -> dict[str, tuple[str, Place]]:
+    """Return where each weight lies: the checkpoint's tensor, and how it is turned into the folder's."""
+    folder = any(name.startswith("unet.") for name in header)
+    layout = layout_of(header, family)
+    found: dict[str, tuple[str, Place]] = {}
+    for name, entry in header.items():
+        for place in (Place(name),) if folder else folder_places(name, layout):
+            part, _, inner = place.name.partition(".")
+            if entry.is_float:
+                found[f"{ENCODERS.get(part, part)}.{inner.removeprefix(SHELL)}"] = (name, place)
+    return found
+
+
+def check_shapes(header: Header, found: dict[str, tuple[str, Place]], shapes: dict[str, tuple[int, ...]]) -> None:
+    """Raise InputError for a weight of another shape than the model's."""
+    for weight, (name, place) in found.items():
+        theirs = shape_in_folder(header[name].shape, place.change)
+        if weight in shapes and theirs != shapes[weight]:
+            message = f"{weight} is {list(theirs)} in the checkpoint and {list(shapes[weight])} in the model."
+            raise InputError(message, field="model", remedy="Wire the model that the first checkpoint is.")
+
+
+def weights_of(
+    plan: Plan, wanted: dict[str, tuple[str, Place]], progress: Callable[[int, int], None]
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield the wanted weights of the result, float32, one at a time; raise InputError where one is not finite."""
+    layers = layers_per_block(plan.tensors)
+    with reading() as reader:
+        for done, (weight, (name, place)) in enumerate(sorted(wanted.items())):
+            progress(done, len(wanted))
+            values = written_as(torch.float32, values_of(plan, reader, name, layers), name, plan, reader)
+            yield weight, to_folder(values, place.change)

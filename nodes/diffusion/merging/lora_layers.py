@@ -1,0 +1,114 @@
+"""The layers of a checkpoint by the names that LoRAs know them by, and which rows of its tensors a LoRA changes; no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+from nodes.diffusion.formats.checkpoint_headers import Entry, Header, family_of, read_file_header
+from nodes.diffusion.formats.single_file.tensor_names import TEXT, Place, folder_places, layout_of
+from nodes.diffusion.formats.single_file.text_encoder_names import SHELL, THIRDS
+from nodes.diffusion.handles.adapters import ENCODERS, LowRankAdapter, leaf_of
+from nodes.diffusion.handles.recipes import Baked
+
+NO_LAYERS = ("token_embedding.weight", "position_embedding.weight", "text_projection.weight")
+"""Matrices of text encoders that no LoRA changes."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where a parameter of a layer lies: in all of a tensor, or in a third of its rows."""
+
+    name: str
+    """The tensor's, in the checkpoint."""
+    first: int
+    """The first row."""
+    shape: tuple[int, ...]
+    """The parameter's own."""
+
+
+def parameters_in(header: Header) -> dict[str, Part]:
+    """Return UNet's and text encoders' weights and biases, `unet.NAME.weight`, `text_encoder_0.NAME.bias`, without shells."""
+    return {name: part for name, part in all_parameters_in(header).items() if not name.startswith("vae.")}
+
+
+def all_parameters_in(header: Header) -> dict[str, Part]:
+    """Return the same with the VAE's, whose attention may be 1x1 convolutions."""
+    family = family_of(header)
+    if family == "other":
+        return {}
+    folder = any(name.startswith("unet.") for name in header)
+    layout = layout_of(header, family)
+    found: dict[str, Part] = {}
+    for name, entry in header.items():
+        for place in (Place(name),) if folder else folder_places(name, layout):
+            part, _, inner = place.name.partition(".")
+            if entry.is_float and (part in ("unet", "vae") or part in TEXT[family]) and place.change != "transposed":
+                found[f"{ENCODERS.get(part, part)}.{inner.removeprefix(SHELL)}"] = _part(name, place, entry)
+    return found
+
+
+def _part(name: str, place: Place, entry: Entry) -> Part:
+    if place.change not in THIRDS:
+        return Part(name, 0, entry.shape)
+    rows = entry.shape[0] // 3
+    return Part(name, rows * THIRDS.index(place.change), (rows, *entry.shape[1:]))
+
+
+def layers_in(header: Header) -> dict[str, Part]:
+    """Return the weights of all linear and convolutional layers by the layer's name, such as `unet.conv_in`."""
+    return {
+        name.removesuffix(".weight"): part
+        for name, part in parameters_in(header).items()
+        if name.endswith(".weight") and len(part.shape) in (2, 4) and not name.endswith(NO_LAYERS)
+    }
+
+
+def changeable_in(header: Header) -> dict[str, Part]:
+    """Return the weights of all layers that a LoRA may change: those, and of norms."""
+    norms = {
+        name.removesuffix(".weight"): part
+        for name, part in parameters_in(header).items()
+        if name.endswith(".weight") and len(part.shape) == 1
+    }
+    return layers_in(header) | norms
+
+
+@dataclass(frozen=True)
+class LayerChange:
+    """What one LoRA adds to one parameter."""
+
+    part: Part
+    lora: LowRankAdapter
+    strength: float
+    leaves: Mapping[str, Entry]
+    """The layer's tensors, by leaf."""
+    bias: bool = False
+
+    @property
+    def width(self) -> int:
+        """Numbers in a row."""
+        return prod(self.part.shape[1:])
+
+
+def changes_of(baked: Baked, header: Header) -> dict[str, tuple[LayerChange, ...]]:
+    """Return what LoRAs change, by the checkpoint's tensors; layers that the checkpoint lacks are passed over."""
+    parameters, weights = parameters_in(header), changeable_in(header)
+    found: dict[str, tuple[LayerChange, ...]] = {}
+    for lora in baked.loras:
+        for layer, leaves in layers_of(lora).items():
+            strength = lora.strength_on(layer.partition(".")[0])
+            places = {False: weights.get(layer), True: parameters.get(f"{layer}.bias") if "diff_b" in leaves else None}
+            for bias, part in places.items():
+                if part and strength:
+                    found[part.name] = (*found.get(part.name, ()), LayerChange(part, lora, strength, leaves, bias))
+    return found
+
+
+def layers_of(lora: LowRankAdapter) -> dict[str, dict[str, Entry]]:
+    """Return where a trained LoRA's tensors lie, by layer, sorted, then by leaf."""
+    assert lora.weights is not None
+    layers: dict[str, dict[str, Entry]] = {}
+    for name, entry in sorted(read_file_header(lora.weights).items()):
+        layer, leaf = leaf_of(name)
+        layers.setdefault(layer, {})[leaf] = entry
+    return layers

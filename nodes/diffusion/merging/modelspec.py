@@ -1,0 +1,114 @@
+"""What the file of a merge says of itself: ModelSpec, and the recipe as AUTOMATIC1111 writes it."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from nodes.diffusion.formats.checkpoint_headers import Header, read_metadata
+from nodes.diffusion.handles.adapters import LowRankAdapter
+from nodes.diffusion.handles.recipes import Baked, Permuted, Pruned, Recipe, Source, name_of, sources_of
+from nodes.diffusion.merging.plan import INPUT_LAYERS, Plan
+
+ARCHITECTURES = {
+    ("sd1", 320, 4): "stable-diffusion-v1",
+    ("sd1", 320, 9): "stable-diffusion-v1-inpainting",
+    ("sd2", 320, 4): "stable-diffusion-v2-512",
+    ("sdxl", 320, 4): "stable-diffusion-xl-v1-base",
+}
+"""By family, channels of the first layer and channels that it takes; whether an SD2 predicts v is not in its weights."""
+RESOLUTIONS = {"sd1": 512, "sdxl": 1024}
+KEPT = ("latentloom.descriptions", "modelspec.prediction_type")
+"""What a file's readers need to know of the model, and no tensor tells."""
+A1111_METHODS = {"weighted": "Weighted sum", "add difference": "Add difference"}
+INPUT_NAMES = ("primary", "secondary", "tertiary")
+
+
+def merge_metadata(plan: Plan, family: str, given: Mapping[str, str], precision: str) -> dict[str, str]:
+    """Return the metadata; `given` holds what a person wrote (title, author, ...), empty texts left out."""
+    first = next(sources_of(plan.recipe))
+    side = first.resolution or RESOLUTIONS.get(family, 0)
+    spec = {
+        "sai_model_spec": "1.0.1",
+        "architecture": _architecture(plan, family),
+        "implementation": "diffusers" if any(name.startswith("unet.") for name in plan.tensors) else "sgm",
+        "title": name_of(plan.recipe),
+        "merged_from": ", ".join(dict.fromkeys(source.name for source in plan.headers)),
+        **({"resolution": f"{side}x{side}"} if side else {}),
+        **{name: text for name, text in given.items() if text},
+    }
+    models = {source.digest: {"name": source.name, "legacy_hash": None, "sd_merge_recipe": None} for source in plan.headers}
+    return {
+        "format": "pt",
+        **{name: text for name, text in _own_metadata(plan.headers[first], first).items() if name in KEPT},
+        **{f"modelspec.{name}": text for name, text in spec.items()},
+        "sd_merge_recipe": json.dumps({**recipe_json(plan.recipe), **_facts(plan, given, precision)}, sort_keys=True),
+        "sd_merge_models": json.dumps(models, sort_keys=True),
+    }
+
+
+def _own_metadata(header: Header, source: Source) -> dict[str, str]:
+    """What a checkpoint's own file says, not those of weights that were trained in place of some of its."""
+    files = Counter(entry.file for entry in header.values() if entry.file not in source.changes)
+    return read_metadata(files.most_common(1)[0][0]) if files else {}
+
+
+def _facts(plan: Plan, given: Mapping[str, str], precision: str) -> dict[str, Any]:
+    """The rest of what AUTOMATIC1111 writes into a recipe."""
+    channels = _input_layer(plan)[1]
+    return {
+        "custom_name": given.get("title", ""),
+        "save_as_half": precision == "fp16",
+        "is_inpainting": channels == 9,
+        "is_instruct_pix2pix": channels == 8,
+    }
+
+
+def recipe_json(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe; an input that is itself a merge stands as its recipe where otherwise the hash stands."""
+    if isinstance(recipe, Source):
+        return {"type": "latentloom", "interp_method": "No interpolation", "primary_model_hash": recipe.digest}
+    if isinstance(recipe, Permuted):
+        facts = {"reference": recipe.reference, "permutations": recipe.orders.stem}
+        return {"type": "latentloom", "interp_method": "Rebasin", "primary_model_hash": _base_json(recipe), **facts}
+    if isinstance(recipe, Pruned):
+        return {"type": "latentloom", "interp_method": "Prune", "primary_model_hash": _base_json(recipe), "parts": recipe.parts}
+    if isinstance(recipe, Baked):
+        base = _base_json(recipe)
+        loras = [_lora_json(lora) for lora in recipe.loras]
+        return {"type": "latentloom", "interp_method": "Bake LoRA", "primary_model_hash": base, "loras": loras}
+    inputs = [part.digest if isinstance(part, Source) else recipe_json(part) for part in recipe.inputs]
+    named = {f"{name}_model_hash": value for name, value in zip(INPUT_NAMES, inputs, strict=False)}
+    return {
+        "type": "latentloom",
+        **named,
+        **({"further_model_hashes": inputs[3:]} if len(inputs) > 3 else {}),
+        "interp_method": A1111_METHODS.get(recipe.method, recipe.method),
+        "multiplier": recipe.weights[-1],
+        "weights": recipe.weights,
+        **({"blocks": dict(recipe.blocks)} if recipe.blocks else {}),
+        **({"density": recipe.density} if recipe.method in ("ties", "dare") else {}),
+        **({"seed": recipe.seed} if recipe.method == "dare" else {}),
+    }
+
+
+def _base_json(recipe: Baked | Permuted | Pruned) -> str | dict[str, Any]:
+    """The hash of what is changed, or its recipe."""
+    return recipe.input.digest if isinstance(recipe.input, Source) else recipe_json(recipe.input)
+
+
+def _lora_json(lora: LowRankAdapter) -> dict[str, Any]:
+    """A LoRA by the hash of its tensors as they are laid over a model."""
+    strengths = {"unet_strength": lora.unet_strength, "text_encoder_strength": lora.text_encoder_strength}
+    return {"name": lora.name or lora.label, "hash": lora.weights and lora.weights.stem, **strengths}
+
+
+def _architecture(plan: Plan, family: str) -> str:
+    width, channels = _input_layer(plan)
+    return ARCHITECTURES.get((family, width, channels), f"custom-{family}-{width}")
+
+
+def _input_layer(plan: Plan) -> tuple[int, int]:
+    """Channels of the UNet's first layer, and channels that it takes; zeros where there is none."""
+    shape = next((entry.shape for name, entry in plan.tensors.items() if name.endswith(INPUT_LAYERS)), (0, 0))
+    return shape[0], shape[1]

@@ -1,0 +1,52 @@
+"""New orders of a tensor's rows and columns: as a file names them, read from it, applied to whole rows as they go by."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nodes.diffusion.formats.checkpoint_headers import Header
+from nodes.diffusion.formats.single_file.tensor_names import UNET, moving_average_name
+from nodes.diffusion.merging.lora_layers import Part
+from nodes.diffusion.merging.permutation_spec import Use
+from nodes.diffusion.merging.read_tensors import Reader
+
+
+@dataclass(frozen=True)
+class Order:
+    """From which row and which column of the input each comes; None where all stay."""
+
+    rows: Tensor | None
+    columns: Tensor | None
+
+    def of_columns(self, values: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Return whole rows of a tensor [rows, columns, ...], flat as they are, with their columns in order."""
+        if self.columns is None:
+            return values
+        return values.view(-1, shape[1], *shape[2:])[:, self.columns].flatten()
+
+
+def read_order(orders: Header, name: str, reader: Reader) -> Order:
+    """Return the order of one tensor."""
+    found = {axis: orders.get(f"{axis}.{name}") for axis in ("rows", "columns")}
+    return Order(**{axis: entry and reader.raw(entry).view(torch.int32).long() for axis, entry in found.items()})
+
+
+def orders_by_tensor(found: Iterable[tuple[Use, Tensor]], parts: Mapping[str, Part], header: Header) -> dict[str, Tensor]:
+    """Return the orders of a file's tensors from those of units [n]: `rows.NAME` and `columns.NAME`, whole axes, int32.
+
+    A moving average beside a UNet's tensor takes its order too.
+    """
+    orders: dict[str, Tensor] = {}
+    for use, order in found:
+        part, count = parts[use.weight], len(order)
+        key = f"{'columns' if use.axis else 'rows'}.{part.name}"
+        whole = orders.setdefault(key, torch.arange(header[part.name].shape[use.axis], dtype=torch.int32))
+        for first in range(part.first, part.first + use.repeats * count, count):
+            whole[first : first + count] = first + order
+    for key, order in list(orders.items()):
+        axis, _, name = key.partition(".")
+        if name.startswith(UNET) and moving_average_name(name) in header:
+            orders[f"{axis}.{moving_average_name(name)}"] = order
+    return orders

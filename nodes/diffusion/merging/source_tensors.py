@@ -1,0 +1,75 @@
+"""What a recipe sees of a file: a moving average, trained weights in their places, a VAE under other names; parts of a model."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.formats.checkpoint_headers import Entry, Header, read_header, with_changes
+from nodes.diffusion.formats.single_file.tensor_names import AVERAGE, SGM_SD2, TEXT, UNET, VAE, moving_average_name
+from nodes.diffusion.formats.single_file.vae_names import is_attention_weight, vae_blocks, vae_from_ldm, vae_to_ldm
+from nodes.diffusion.handles.recipes import Source, Spelling
+
+FOLDER_VAE = "vae."
+VAES = (VAE, FOLDER_VAE)
+IN_FILES = (SGM_SD2, *(prefix for parts in TEXT.values() for prefix, _ in parts.values()))
+PREFIXES = {
+    "unet": (UNET, "unet."),
+    "vae": VAES,
+    "text_encoder": ("text_encoder.", "text_encoder_2.", *IN_FILES),
+}
+"""How the tensors of each part begin, in every layout."""
+MARKS = ("v_pred", "ztsnr")
+"""Empty tensors that say what the UNet predicts."""
+
+
+def header_of(source: Source, place: Path) -> Header:
+    """Return the tensors that a source stands for; raise InputError when it lacks what is asked of it."""
+    own: Header = read_header(place)
+    if source.moving_average:
+        own = _averaged(own, source.name)
+    header = with_changes(own, source.changes)
+    if any(header[name] is not entry for name, entry in own.items() if name.startswith(UNET)):  # it averages other weights
+        header = {name: entry for name, entry in header.items() if not name.startswith(AVERAGE)}
+    return header if source.vae_spelling == "own" else _spelled(header, source.vae_spelling)
+
+
+def holds_average(source: Source, place: Path) -> bool:
+    """Whether a file holds the moving average of the UNet's weights that it stands for: those that were trained have none."""
+    own, header = read_header(place), header_of(source, place)
+    return any(name.startswith(AVERAGE) for name in own) and (
+        source.moving_average or any(name.startswith(AVERAGE) for name in header)
+    )
+
+
+def _averaged(header: Header, name: str) -> dict[str, Entry]:
+    """The UNet's moving average in its place."""
+    averages = {own: moving_average_name(own) for own in header if own.startswith(UNET)}
+    if not any(average in header for average in averages.values()):
+        remedy = "Turn moving_average off, or use the file that is called ema or full."
+        raise InputError(f"{name} holds no moving average.", field="moving_average", remedy=remedy)
+    return {own: header[average] if (average := averages.get(own, own)) in header else entry for own, entry in header.items()}
+
+
+def is_part(name: str, parts: tuple[str, ...]) -> bool:
+    """Whether a tensor belongs to one of the parts `unet`, `vae` and `text_encoder`."""
+    return (name in MARKS and "unet" in parts) or name.startswith(tuple(prefix for part in parts for prefix in PREFIXES[part]))
+
+
+def _spelled(header: Header, spelling: Spelling) -> dict[str, Entry]:
+    """The tensors with the VAE's named as in single files or folders; a VAE's own file has no prefix before its names."""
+    bare = "decoder.conv_in.weight" in header
+    own = {name: name if bare else name.partition(".")[2] for name in header if bare or name.startswith(VAES)}
+    theirs = any(inner.startswith(("decoder.up.", "decoder.mid.")) for inner in own.values())
+    blocks = vae_blocks(f"{FOLDER_VAE}{inner}" for inner in own.values())
+    found = {name: entry for name, entry in header.items() if name not in own}
+    for name, inner in own.items():
+        diffusers = vae_from_ldm(inner, blocks) if theirs else inner
+        ldm = inner if theirs else vae_to_ldm(inner, blocks)
+        if not diffusers or not ldm:
+            continue
+        entry = header[name]
+        if is_attention_weight(ldm):
+            shape = entry.shape[:2]
+            entry = replace(entry, shape=(*shape, 1, 1) if spelling == "file" else shape)
+        found[f"{VAE}{ldm}" if spelling == "file" else f"{FOLDER_VAE}{diffusers}"] = entry
+    return found

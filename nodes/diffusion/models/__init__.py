@@ -1,0 +1,1 @@
+"""Parts of models in memory, and what their VAE and UNet need around them."""

@@ -1,0 +1,58 @@
+"""What UNets of inpainting and editing models are given beside the noisy latents: that there is no picture yet.
+
+For inpainting (Rombach et al. 2022, 4.5) the mask is 1 everywhere and the picture around it is grey, for InstructPix2Pix
+(Brooks et al. 2023, 3.2) the picture to edit is zeros, which is what its guidance leaves it out by.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nodes.diffusion.models.vae_encoding import encode_pictures, without_overflow
+
+
+def fill_channels(unet: nn.Module, purpose: str, vae: Callable[[], nn.Module]) -> None:
+    """Let a UNet be called with the noisy latents [n, c, h, w] alone: the channels behind them are added on the way in."""
+    if purpose == "inpainting":
+        hidden = _HiddenPicture(vae)
+        unet.register_forward_pre_hook(lambda _, inputs: _beside(inputs, hidden.channels(inputs[0])))
+    elif purpose == "instruct-pix2pix":
+        unet.register_forward_pre_hook(lambda _, inputs: _beside(inputs, torch.zeros_like(inputs[0])))
+
+
+def _beside(inputs: tuple[Any, ...], channels: Tensor) -> tuple[Any, ...]:
+    noisy_latents, *others = inputs
+    return torch.cat([noisy_latents, channels], dim=1), *others
+
+
+class _HiddenPicture:
+    """Mask and latents of a picture that is masked as a whole."""
+
+    def __init__(self, vae: Callable[[], nn.Module]) -> None:
+        self._vae = vae
+        self._weights: list[nn.Parameter] = []
+        """Weights that the latents were computed with; those of a trained VAE may take their place for a while."""
+        self._latents: dict[tuple[int, int], Tensor] = {}
+
+    def channels(self, noisy_latents: Tensor) -> Tensor:
+        """Return 1 [n, 1, h, w] and the latents of grey [n, c, h, w], as the second and third of an inpainting UNet's inputs."""
+        grey = self._grey(noisy_latents.shape[2], noisy_latents.shape[3]).to(noisy_latents)
+        mask = torch.ones_like(noisy_latents[:, :1])
+        return torch.cat([mask, grey.expand(len(noisy_latents), -1, -1, -1)], dim=1)
+
+    def _grey(self, height: int, width: int) -> Tensor:
+        """The mean of the VAE's posterior for a grey picture, scaled, computed once for each size."""
+        vae: Any = self._vae()
+        weights = list(vae.parameters())
+        if len(weights) != len(self._weights) or any(one is not other for one, other in zip(weights, self._weights, strict=True)):
+            self._weights, self._latents = weights, {}
+        if (height, width) not in self._latents:
+            factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
+            picture = torch.zeros(1, 3, factor * height, factor * width)
+            # the same numbers in training and in drawing
+            with without_overflow(vae):
+                mean, _ = encode_pictures(vae, picture, ["a grey picture"])
+            self._latents[height, width] = mean.to(vae.device)
+        return self._latents[height, width]

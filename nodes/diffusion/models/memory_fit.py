@@ -1,0 +1,39 @@
+"""How many pictures a model computes at once: as many as wanted, and on a GPU no more than its free memory holds."""
+
+from typing import Any
+
+from torch import nn
+
+from nodes.diffusion.devices import free_memory
+
+USED_SHARE = 0.8
+"""Of the free memory; the rest is for the libraries' workspaces and for what fragments."""
+LIVE_MAPS = 32
+"""Feature maps of its first level that a UNet holds of one sample at its fullest, skip connections included."""
+LIVE_PLANES = 8
+"""Feature maps of its first level that a VAE's encoder holds of one picture at its fullest."""
+
+
+def denoised_at_once(unet: nn.Module, factor: int, size: tuple[int, int], wanted: int, *, guided: bool) -> int:
+    """Return how many pictures of `size` (w, h) pixels the UNet denoises at once; guidance computes each twice.
+
+    `factor` is the side in pixels of what one latent pixel stands for.
+    """
+    config: Any = unet.config
+    plane = config["block_out_channels"][0] * (size[0] // factor) * (size[1] // factor)
+    return _fitting(unet, wanted, LIVE_MAPS * plane * (2 if guided else 1))
+
+
+def encoded_at_once(vae: nn.Module, size: tuple[int, int], wanted: int) -> int:
+    """Return how many pictures of `size` (h, w) pixels the VAE encodes at once."""
+    config: Any = vae.config
+    return _fitting(vae, wanted, LIVE_PLANES * config["block_out_channels"][0] * size[0] * size[1])
+
+
+def _fitting(module: nn.Module, wanted: int, numbers: int) -> int:
+    """Return how many times that many numbers fit into the memory that is left now; all that are wanted where nobody knows."""
+    first = next(module.parameters())
+    free = free_memory(first.device)
+    if free is None:
+        return wanted
+    return max(1, min(wanted, int(USED_SHARE * free) // (numbers * first.dtype.itemsize)))

@@ -1,0 +1,128 @@
+"""Whole models as diffusers folders: the files of the model they came from, with changed weights in their places."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from safetensors.torch import load_file
+from torch import Tensor
+
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.formats.clip_folders import has_text_projection
+from nodes.diffusion.formats.model_folders import Purpose, inspect_folder, read_config
+from nodes.diffusion.formats.opening import read_regular
+from nodes.diffusion.formats.pickled_parts import pickled_weights
+from nodes.diffusion.formats.single_file.configurations import described
+from nodes.diffusion.formats.single_file.header import is_single_file
+from nodes.diffusion.formats.weight_files import files_read, is_pickled
+from nodes.diffusion.handles.adapters import ENCODERS
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.models.parts import load_part, part_from_file
+
+PARTS = {
+    "unet": ("diffusers", "UNet2DConditionModel", "diffusion_pytorch_model"),
+    "vae": ("diffusers", "AutoencoderKL", "diffusion_pytorch_model"),
+    "text_encoder": ("transformers", "CLIPTextModel", "model"),
+    "text_encoder_2": ("transformers", "CLIPTextModelWithProjection", "model"),
+    "tokenizer": ("transformers", "CLIPTokenizer", ""),
+    "tokenizer_2": ("transformers", "CLIPTokenizer", ""),
+    "scheduler": ("diffusers", "DDIMScheduler", ""),
+    "image_encoder": ("transformers", "CLIPVisionModelWithProjection", "model"),
+    "feature_extractor": ("transformers", "CLIPImageProcessor", ""),
+}
+"""Library, class and name of the weights of each part."""
+PIPELINES: dict[Purpose, tuple[str, str]] = {
+    "text-to-image": ("StableDiffusionPipeline", "StableDiffusionXLPipeline"),
+    "inpainting": ("StableDiffusionInpaintPipeline", "StableDiffusionXLInpaintPipeline"),
+    "instruct-pix2pix": ("StableDiffusionInstructPix2PixPipeline", "StableDiffusionXLInstructPix2PixPipeline"),
+}
+"""Classes of diffusers that draw with a whole model, the second for SDXL."""
+
+
+def model_index(folder: Path) -> bytes:
+    """Return the folder's `model_index.json`, without parts that are not saved; older folders that have none get one."""
+    if (folder / "model_index.json").is_file():
+        index = read_config(folder / "model_index.json")
+        missing = [name for name, value in index.items() if isinstance(value, list) and name not in PARTS]
+        safe = {"requires_safety_checker": False} if "requires_safety_checker" in index or "safety_checker" in index else {}
+        return _json({**index, **{name: [None, None] for name in missing}, **safe})
+    sdxl = (folder / "text_encoder_2").is_dir()
+    parts = {part: list(facts[:2]) for part, facts in PARTS.items() if (folder / part).is_dir()}
+    absent = [part for part in ("safety_checker", "feature_extractor") if part not in parts]
+    empty = {} if sdxl else {part: [None, None] for part in absent}
+    purpose = inspect_folder(folder, weights=False).purpose
+    made = {"_class_name": PIPELINES[purpose][sdxl], "_diffusers_version": diffusers.__version__}
+    return _json({**made, **parts, **empty})
+
+
+def description_files(model: DiffusionModel, place: Path) -> dict[str, bytes]:
+    """Return the JSON and text files of all parts by path; weights and their indices are left out.
+
+    The scheduler says what the model predicts, and of one trained with no signal at its last timestep that it was, for every
+    program that samples from it.
+    """
+    folder = described(place)
+    found: dict[str, bytes] = {}
+    for part in PARTS:
+        for file in sorted((folder / part).glob("*")):
+            if file.suffix in (".json", ".txt", ".model") and not file.name.endswith(".index.json"):
+                found[f"{part}/{file.name}"] = read_regular(file)
+    stated = read_config(folder / "scheduler" / "scheduler_config.json")
+    config = {**stated, "prediction_type": model.prediction_type}
+    if model.zero_terminal_snr:
+        config |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    if config != stated:
+        found["scheduler/scheduler_config.json"] = _json(config)
+    return found
+
+
+def weight_parts(folder: Path) -> list[str]:
+    """Return the parts that have weights."""
+    return [part for part, facts in PARTS.items() if facts[2] and (folder / part).is_dir()]
+
+
+def part_tensors(model: DiffusionModel, place: Path, part: str) -> dict[str, Tensor]:
+    """Return one part's tensors under the names of a folder's files, as they are there or as they are drawn from a seed."""
+    folder, cpu = described(place), torch.device("cpu")
+    if is_single_file(place):
+        average = model.moving_average
+        return part_from_file(_class_of(folder, part), place, part, cpu, moving_average=average).state_dict()
+    if model.initial_seed is not None:
+        return load_part(_class_of(folder, part), folder / part, cpu, initial_seed=model.initial_seed).state_dict()
+    if is_pickled(folder / part):
+        return pickled_weights(folder / part)
+    return {name: tensor for file in files_read(folder / part) for name, tensor in load_file(file).items()}
+
+
+def changed_tensors(own: Mapping[str, Tensor], part: str, changed: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Return a part's tensors in `dtype`, with `changed` (`unet.NAME`, ...) in their places.
+
+    Numbers that are no floats stay as they are. Raises InputError when a number leaves the range of `dtype`.
+    """
+    tensors = dict(own)
+    prefix = f"{ENCODERS.get(part, part)}."
+    for name, tensor in changed.items():
+        if name.startswith(prefix):
+            inner = name.removeprefix(prefix)
+            tensors[inner if inner in tensors else f"text_model.{inner}"] = tensor
+    cast = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    bad = [name for name, tensor in cast.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if bad:
+        remedy = "Save as fp32 or bf16."
+        raise InputError(f"{part} holds numbers that are not finite, in {bad[0]}.", field="precision", remedy=remedy)
+    return cast
+
+
+def _class_of(folder: Path, part: str) -> Any:
+    library, name, _ = PARTS[part]
+    if part == "text_encoder" and has_text_projection(folder / part):
+        return transformers.CLIPTextModelWithProjection
+    return getattr(diffusers if library == "diffusers" else transformers, name)
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()

@@ -1,0 +1,1 @@
+"""Pictures: reading, cutting, captions, tags, embeddings and measures."""

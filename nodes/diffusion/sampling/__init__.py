@@ -1,0 +1,1 @@
+"""Samplers, inversions and edits."""

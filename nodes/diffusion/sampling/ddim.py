@@ -1,0 +1,85 @@
+"""Deterministic DDIM (Song et al. 2021, eq. 12 with sigma 0), from noise to a picture and back over the same timesteps."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nodes.diffusion.handles.models import PredictionType
+from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.sampling.sampler import added_conditions, make_scheduler
+from nodes.diffusion.text.encoding import TextEmbeddings, encode_prompts
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """T timesteps from noise to picture, and T + 1 levels: the cumulative alpha at each timestep and that of the picture."""
+
+    timesteps: tuple[int, ...]
+    alphas: tuple[float, ...]
+    prediction_type: PredictionType
+
+
+def ddim_schedule(model: StableDiffusion, num_inference_steps: int, *, zero_terminal_snr: bool = False) -> Schedule:
+    """Return the timesteps of the model's own DDIM scheduler, with its spacing and offset."""
+    scheduler = make_scheduler(model, "ddim", zero_terminal_snr=zero_terminal_snr)
+    scheduler.set_timesteps(num_inference_steps)
+    timesteps = [int(timestep) for timestep in scheduler.timesteps]
+    alphas = [float(scheduler.alphas_cumprod[timestep]) for timestep in timesteps]
+    return Schedule(tuple(timesteps), (*alphas, float(scheduler.final_alpha_cumprod)), model.facts.prediction_type)
+
+
+def ddim_step(output: Tensor, latents: Tensor, schedule: Schedule, level: int, to_level: int) -> Tensor:
+    """Move latents from one level of the schedule to another along the model's output, which is noise or velocity.
+
+    Velocity is v = sqrt(a) noise - sqrt(1 - a) picture (Salimans and Ho 2022), so that both follow from it and the latents.
+    """
+    alpha, to_alpha = schedule.alphas[level], schedule.alphas[to_level]
+    signal, spread = alpha**0.5, (1 - alpha) ** 0.5
+    if schedule.prediction_type == "v_prediction":
+        picture, noise = signal * latents - spread * output, signal * output + spread * latents
+    else:
+        picture, noise = (latents - spread * output) / signal, output
+    return to_alpha**0.5 * picture + (1 - to_alpha) ** 0.5 * noise
+
+
+def predict(model: StableDiffusion, latents: Tensor, timestep: int, text: TextEmbeddings) -> Tensor:
+    """Return the UNet's output for latents [n, c, h, w] and n prompts, in float32."""
+    factor = 2 ** (len(model.vae.config["block_out_channels"]) - 1)
+    size = (latents.shape[3] * factor, latents.shape[2] * factor)
+    output = model.unet(
+        latents.to(model.dtype),
+        torch.tensor(timestep, device=model.device),
+        encoder_hidden_states=text.hidden.to(model.dtype),
+        added_cond_kwargs=added_conditions(text, size, model),
+    )
+    return output.sample.float()
+
+
+def unconditional_text(model: StableDiffusion, *, clip_skip: int = 0) -> TextEmbeddings:
+    """Return the conditioning of guidance without a negative prompt, as SampleImages takes it: SDXL learned zeros."""
+    text = encode_prompts(model, [""], clip_skip=clip_skip)
+    if text.pooled is None:
+        return text
+    return TextEmbeddings(torch.zeros_like(text.hidden), torch.zeros_like(text.pooled))
+
+
+@torch.no_grad()
+def invert(
+    model: StableDiffusion,
+    latents: Tensor,
+    text: TextEmbeddings,
+    schedule: Schedule,
+    on_step: Callable[[int], object] = lambda step: None,
+) -> Tensor:
+    """Return the way of a picture's latents [1, c, h, w] to noise, without guidance: [T + 1, c, h, w], the picture first.
+
+    Each step asks the model at the timestep that it goes to, which the replay will ask at just there.
+    """
+    path = [latents.to(model.device)]
+    for number, level in enumerate(reversed(range(len(schedule.timesteps))), 1):
+        output = predict(model, path[-1], schedule.timesteps[level], text)
+        path.append(ddim_step(output, path[-1], schedule, level + 1, level))
+        on_step(number)
+    return torch.cat(path).contiguous()

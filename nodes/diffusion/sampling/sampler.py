@@ -1,0 +1,226 @@
+"""Drawing pictures: a loop over a diffusers scheduler with classifier-free guidance (Ho and Salimans 2022, eq. 6)."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import diffusers
+import torch
+from PIL import Image
+from torch import Tensor
+
+from nodes.diffusion.adapters.aesthetic_gradient import tuned_hidden
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.models.memory_fit import denoised_at_once
+from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.vae_encoding import without_overflow
+from nodes.diffusion.models.vae_tiling import in_tiles, is_large
+from nodes.diffusion.pictures.pictures import as_picture
+from nodes.diffusion.text.encoding import TextEmbeddings, encode_prompts
+from nodes.diffusion.text.prompt_syntax import Emphasis
+
+Sampler = Literal["ddim", "euler", "euler ancestral", "dpm++ 2m"]
+CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
+    "ddim": ("DDIMScheduler", {"clip_sample": False}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler ancestral": ("EulerAncestralDiscreteScheduler", {}),
+    "dpm++ 2m": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
+}
+
+
+def sample(
+    model: StableDiffusion,
+    prompts: Sequence[str],
+    *,
+    seeds: Sequence[int],
+    negative_prompt: str = "",
+    num_inference_steps: int = 20,
+    guidance_scale: float = 5.0,
+    size: tuple[int, int] | None = None,
+    sampler: Sampler = "dpm++ 2m",
+    clip_skip: int = 0,
+    emphasis: Emphasis = "none",
+    zero_terminal_snr: bool = False,
+    on_step: Callable[[int], object] = lambda step: None,
+) -> list[Image.Image]:
+    """Draw one picture of `size` (w, h) pixels per prompt and seed.
+
+    A seed's noise is the same in any batch; sums over batches of another size may differ in their last bits.
+    `emphasis` says whose weights brackets are. `on_step` is called with the number of steps done and may raise to stop.
+    Guidance 1 spares the unconditional pass.
+    """
+    latents = denoise(
+        model,
+        prompts,
+        seeds=seeds,
+        negative_prompt=negative_prompt,
+        num_inference_steps=num_inference_steps,
+        guidance_scale=guidance_scale,
+        size=size or (model.facts.resolution, model.facts.resolution),
+        scheduler=make_scheduler(model, sampler, zero_terminal_snr=zero_terminal_snr),
+        clip_skip=clip_skip,
+        emphasis=emphasis,
+        on_step=on_step,
+    )
+    return decode(model, latents)
+
+
+def make_scheduler(model: StableDiffusion, sampler: Sampler, *, zero_terminal_snr: bool = False) -> Any:
+    """Return a fresh diffusers scheduler for the model's own noise schedule and prediction type.
+
+    With no signal at the last timestep, sampling begins at just that one (Lin et al. 2024, section 3.3).
+    """
+    name, options = CLASSES[sampler]
+    if zero_terminal_snr or model.scheduler_config.get("rescale_betas_zero_snr"):
+        if model.facts.prediction_type == "epsilon":
+            remedy = "Train with zero_terminal_snr off, or from a v-prediction model."
+            raise InputError("where no signal is left, epsilon says nothing of the picture.", field="model", remedy=remedy)
+        options = {**options, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    return getattr(diffusers, name).from_config(model.scheduler_config, **options)
+
+
+@torch.no_grad()
+def denoise(
+    model: StableDiffusion,
+    prompts: Sequence[str],
+    *,
+    seeds: Sequence[int],
+    negative_prompt: str,
+    num_inference_steps: int,
+    guidance_scale: float,
+    size: tuple[int, int],
+    scheduler: Any,
+    clip_skip: int = 0,
+    emphasis: Emphasis = "none",
+    on_step: Callable[[int], object] = lambda step: None,
+) -> Tensor:
+    """Return the final latents [n, c, h, w] of one sampling."""
+    count, guided = len(prompts), guidance_scale != 1
+    texts = [*([negative_prompt] * count if guided else []), *prompts]
+    text = encode_prompts(model, texts, clip_skip=clip_skip, emphasis=emphasis)
+    if model.aesthetic:
+        positive = tuned_hidden(model, model.aesthetic, prompts, text.hidden[-count:], clip_skip, lambda: on_step(0), emphasis)
+        text.hidden[-count:] = positive
+    if text.pooled is not None and guided and not negative_prompt:
+        text.hidden[:count], text.pooled[:count] = 0, 0  # SDXL learned zeros, not the empty caption
+    return denoise_from(
+        model,
+        text,
+        seeds=seeds,
+        num_inference_steps=num_inference_steps,
+        guidance_scale=guidance_scale,
+        size=size,
+        scheduler=scheduler,
+        on_step=on_step,
+    )
+
+
+@torch.no_grad()
+def denoise_from(
+    model: StableDiffusion,
+    text: TextEmbeddings,
+    *,
+    seeds: Sequence[int],
+    num_inference_steps: int,
+    guidance_scale: float,
+    size: tuple[int, int],
+    scheduler: Any,
+    on_step: Callable[[int], object] = lambda step: None,
+) -> Tensor:
+    """Return the final latents [n, c, h, w] for n seeds; with guidance, the first n conditions are the unconditional ones.
+
+    What does not fit into a GPU's memory at once is drawn in several parts.
+    """
+    count, guided = len(seeds), guidance_scale != 1
+    factor = 2 ** (len(model.vae.config["block_out_channels"]) - 1)
+    share = denoised_at_once(model.unet, factor, size, count, guided=guided)
+    parts = [range(count)[start : start + share] for start in range(0, count, share)]
+    return torch.cat(
+        [
+            _denoise_part(
+                model,
+                text.of(part, guided=guided) if len(parts) > 1 else text,
+                seeds=[seeds[row] for row in part],
+                num_inference_steps=num_inference_steps,
+                guidance_scale=guidance_scale,
+                size=size,
+                scheduler=scheduler,
+                on_step=lambda step, n=number: on_step((n * num_inference_steps + step) // len(parts)),
+            )
+            for number, part in enumerate(parts)
+        ]
+    )
+
+
+def _denoise_part(
+    model: StableDiffusion,
+    text: TextEmbeddings,
+    *,
+    seeds: Sequence[int],
+    num_inference_steps: int,
+    guidance_scale: float,
+    size: tuple[int, int],
+    scheduler: Any,
+    on_step: Callable[[int], object],
+) -> Tensor:
+    guided = guidance_scale != 1
+    added = added_conditions(text, size, model)
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    scheduler.set_timesteps(num_inference_steps, device=model.device)
+    latents = _first_noise(model, size, generators) * scheduler.init_noise_sigma
+    options = {"generator": generators} if type(scheduler).__name__ == CLASSES["euler ancestral"][0] else {}
+    for number, timestep in enumerate(scheduler.timesteps, 1):
+        doubled = scheduler.scale_model_input(torch.cat([latents, latents]) if guided else latents, timestep)
+        prediction = model.unet(
+            doubled.to(model.dtype),
+            timestep,
+            encoder_hidden_states=text.hidden.to(model.dtype),
+            class_labels=text.class_labels,
+            added_cond_kwargs=added,
+        ).sample.float()
+        if guided:
+            unconditional, conditional = prediction.chunk(2)
+            prediction = unconditional + guidance_scale * (conditional - unconditional)
+        latents = scheduler.step(prediction, timestep, latents, **options).prev_sample
+        on_step(number)
+    return latents
+
+
+def _first_noise(model: StableDiffusion, size: tuple[int, int], generators: Sequence[torch.Generator]) -> Tensor:
+    factor = 2 ** (len(model.vae.config["block_out_channels"]) - 1)
+    if size[0] % factor or size[1] % factor:
+        raise InputError(f"{size[0]} x {size[1]} is not a multiple of {factor} pixels.", field="width", remedy="Round it.")
+    shape = (model.vae.config["latent_channels"], size[1] // factor, size[0] // factor)
+    return torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(model.device)
+
+
+def added_conditions(text: TextEmbeddings, size: tuple[int, int], model: StableDiffusion) -> dict[str, Tensor] | None:
+    """Return SDXL's pooled text and micro-conditioning for pictures of `size` (w, h) shown whole; None for the others."""
+    if text.pooled is None:
+        return None
+    time_ids = torch.tensor([[size[1], size[0], 0, 0, size[1], size[0]]], dtype=model.dtype, device=model.device)
+    return {"text_embeds": text.pooled.to(model.dtype), "time_ids": time_ids.repeat(len(text.pooled), 1)}
+
+
+@torch.no_grad()
+def decode(model: StableDiffusion, latents: Tensor) -> list[Image.Image]:
+    """Return the pictures of latents [n, c, h, w], large ones in tiles; raise InputError when they are not finite."""
+    scaled = latents / model.vae.config["scaling_factor"] + (model.vae.config.get("shift_factor") or 0.0)
+    pictures: list[Image.Image] = []
+    vae: Any = model.vae
+    factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
+    large = is_large(*(side * factor for side in latents.shape[2:]))
+
+    def draw(latent: Tensor) -> Tensor:
+        return vae.decode(latent.to(vae.dtype)).sample
+
+    with without_overflow(vae):
+        for latent in scaled[:, None]:
+            if not latent.isfinite().all():
+                remedy = "Choose fp32 or bf16, or lower guidance_scale; a damaged file and a model trained too far do it too."
+                raise InputError("the UNet's latents are not finite.", field="precision", remedy=remedy)
+            decoded = in_tiles(latent, draw, factor, enlarged=True) if large else draw(latent)
+            if not decoded.isfinite().all():
+                remedy = "Give the model another VAE (BakeVAE): this one's weights are broken."
+                raise InputError("the picture that the VAE draws is not finite.", field="model", remedy=remedy)
+            pictures.append(as_picture(decoded[0]))
+    return pictures
