@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # bench compares threads with threads; two is what the demo promises to run on
 THREADS ?= 2
 
-.PHONY: demo serve test check page chromium bench clean
+.PHONY: demo serve test check page docs chromium bench clean
 
 # one thread: this small model gains a quarter from a second one, and loses a multiple when something else wants the core
 demo: $(STAMP)
@@ -26,6 +26,9 @@ check: $(STAMP)
 
 page: $(STAMP)
 	$(BIN)/python -m web.build
+
+docs: $(STAMP)
+	$(BIN)/python docs/build.py
 
 # the browser tests drive the system's Chromium; nothing downloads another one
 chromium:
@@ -50,4 +53,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) outputs web/static web/node_modules .pytest_cache .ruff_cache
+	rm -rf $(VENV) outputs site web/static web/node_modules .pytest_cache .ruff_cache

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from graph_runtime import events as ev
-from graph_runtime import history
+from graph_runtime import events as ev, history
 from graph_runtime.cache import MISS, Cache
 from graph_runtime.context import Artifact, Provenance, RunContext
 from graph_runtime.emitter import Emitter, NodeReporter

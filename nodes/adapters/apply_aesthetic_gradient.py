@@ -7,6 +7,7 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.formats.clip_folders import check_clip_is_stored, clip_folders, clip_reference
 from nodes.diffusion.formats.weight_files import identifying
@@ -48,12 +49,10 @@ class ApplyAestheticGradient(Node):
             raise InputError("this model has an aesthetic gradient already.", field="model", remedy="Give it one.")
         from safetensors.torch import load_file, save_file
 
-        from nodes.diffusion.adapters.aesthetic_files import projection_for
-
         if not context.fingerprint:
             check_clip_is_stored(model)
         clip = context.locate(context.fingerprint) if context.fingerprint else None
-        projection, width = projection_for(context.locate(model.digest), clip)
+        projection, width = diffusion.adapters.projection_for(context.locate(model.digest), clip)
         if width != embedding.width:
             message = f"the embedding is {embedding.width} wide; this model's text encoder gives {width}."
             raise InputError(message, field="embedding", remedy="Build it with the CLIP that the model was made with.")

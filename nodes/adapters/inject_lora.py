@@ -7,6 +7,7 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Wired
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import LowRankAdapter
 from nodes.diffusion.handles.models import DiffusionModel
@@ -51,20 +52,19 @@ class InjectLoRA(Node):
             raise InputError("no layers are named.", field="custom_targets", remedy=remedy)
 
     def run(self, model: DiffusionModel, context: RunContext) -> DiffusionModel:
-        from nodes.diffusion.adapters.lora.targets import text_encoder_targets, unet_targets
-        from nodes.diffusion.formats.model_folders import inspect_folder
-
         folder = context.locate(model.digest)
         custom = [ending.strip() for ending in self.custom_targets.split(",") if ending.strip()]
         text_targets: tuple[tuple[str, ...], ...] = ()
         if self.text_encoder:
-            text_targets = text_encoder_targets(folder, inspect_folder(folder, weights=False), self.targets, model.clip_skip)
+            text_targets = diffusion.adapters.text_encoder_targets(
+                folder, diffusion.formats.inspect_folder(folder, weights=False), self.targets, model.clip_skip
+            )
         adapter = LowRankAdapter(
             algorithm=self.algorithm,
             rank=self.rank,
             alpha=self.alpha,
             factor=self.factor,
-            unet_targets=unet_targets(folder, self.targets, custom, convolutions=self.algorithm == "locon"),
+            unet_targets=diffusion.adapters.unet_targets(folder, self.targets, custom, convolutions=self.algorithm == "locon"),
             text_encoder_targets=text_targets,
             seed=self.seed,
         )

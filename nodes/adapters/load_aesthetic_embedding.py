@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, Node, OutsideFiles, WorkspaceFile
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.results import AestheticEmbedding
 
@@ -24,8 +25,6 @@ class LoadAestheticEmbedding(Node):
     def run(self, context: RunContext) -> AestheticEmbedding:
         from safetensors.torch import save_file
 
-        from nodes.diffusion.adapters.aesthetic_files import read_embedding
-
-        embedding = read_embedding(context.locate(context.fingerprint))
+        embedding = diffusion.adapters.read_embedding(context.locate(context.fingerprint))
         tensors = {"aesthetic_embedding": embedding}
         return AestheticEmbedding(context.add_file(".safetensors", lambda path: save_file(tensors, path)), embedding.shape[1])

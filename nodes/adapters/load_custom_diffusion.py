@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, Node, OutsideFiles, WorkspaceFile
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.handles.models import DiffusionModel
@@ -26,11 +27,8 @@ class LoadCustomDiffusion(Node):
     def run(self, model: DiffusionModel, context: RunContext) -> DiffusionModel:
         from safetensors.torch import save_file
 
-        from nodes.diffusion.adapters.changed_weights import check_places
-        from nodes.diffusion.adapters.custom_diffusion_files import read_processors
-
-        tensors = read_processors(context.locate(context.fingerprint))
-        check_places(tensors, context.locate(model.digest))
+        tensors = diffusion.adapters.read_processors(context.locate(context.fingerprint))
+        diffusion.adapters.check_places(tensors, context.locate(model.digest))
         weights = context.add_file(".safetensors", lambda path: save_file(tensors, path))
         endings = tuple(sorted({f"attn2.{name.rpartition('attn2.')[2]}" for name in tensors}))
         change = WeightChange(name="custom diffusion", endings=endings, weights=weights)

@@ -10,6 +10,7 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.migration import Migration
 from graph_runtime.node import Json, Node, OutsideFiles, WorkspaceFile
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import TokenEmbedding
 from nodes.diffusion.handles.models import DiffusionModel
@@ -39,10 +40,8 @@ class LoadEmbedding(Node):
     def run(self, model: DiffusionModel, context: RunContext) -> DiffusionModel:
         from safetensors.torch import save_file
 
-        from nodes.diffusion.adapters.textual_inversion_files import check_widths, read_vectors
-
-        vectors = read_vectors(context.locate(context.fingerprint["file"]))
-        check_widths(vectors, context.locate(model.digest))
+        vectors = diffusion.adapters.read_vectors(context.locate(context.fingerprint["file"]))
+        diffusion.adapters.check_widths(vectors, context.locate(model.digest))
         if len(vectors[0]) > LONGEST:
             context.message(f"a prompt holds {LONGEST} of the word's {len(vectors[0])} vectors; the others are cut.", "warning")
         named = {f"text_encoder_{number}": tensor.contiguous() for number, tensor in enumerate(vectors)}

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, Node, OutsideFiles, WorkspaceFile
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.models import DiffusionModel
 
@@ -30,11 +31,8 @@ class LoadHypernetwork(Node):
     def run(self, model: DiffusionModel, context: RunContext) -> DiffusionModel:
         from safetensors.torch import save_file
 
-        from nodes.diffusion.adapters.hypernetwork.apply import attention_names
-        from nodes.diffusion.adapters.hypernetwork.files import read_hypernetwork
-
-        names = attention_names(context.locate(model.digest))
-        form, tensors = read_hypernetwork(context.locate(context.fingerprint["file"]), names)
+        names = diffusion.adapters.attention_names(context.locate(model.digest))
+        form, tensors = diffusion.adapters.read_hypernetwork(context.locate(context.fingerprint["file"]), names)
         weights = context.add_file(".safetensors", lambda path: save_file(tensors, path))
         loaded = replace(form, name=context.fingerprint["name"], strength=self.strength, weights=weights)
         return replace(model, adapters=(*model.adapters, loaded))

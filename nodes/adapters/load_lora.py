@@ -8,6 +8,7 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, Node, OutsideFiles, WorkspacePath
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import LowRankAdapter, TokenEmbedding
 from nodes.diffusion.handles.models import DiffusionModel
@@ -56,14 +57,12 @@ class LoadLoRA(Node):
         }
 
     def run(self, model: DiffusionModel, context: RunContext) -> DiffusionModel:
-        from nodes.diffusion.adapters.lora.read import read_lora
-        from nodes.diffusion.adapters.lora.targets import layer_shapes
-        from nodes.diffusion.formats.model_folders import inspect_folder
-
         folder, config = context.locate(model.digest), context.fingerprint["config"]
-        facts = inspect_folder(folder, weights=False)
+        facts = diffusion.formats.inspect_folder(folder, weights=False)
         path = context.locate(context.fingerprint["file"])
-        read = read_lora(path, layer_shapes(folder, facts), context.locate(config) if config else None)
+        read = diffusion.adapters.read_lora(
+            path, diffusion.adapters.layer_shapes(folder, facts), context.locate(config) if config else None
+        )
         _tell_what_does_nothing(read, context)
         words = _bundled_words(read.bundled, model, folder, context)
         adapter = self._adapter(read, len(facts.text_parts) // 2, context)
@@ -111,18 +110,16 @@ def _bundled_words(bundled: Any, model: DiffusionModel, folder: Path, context: R
     """The words that came with a LoRA; what is wrong with one is told, and the LoRA is loaded without it."""
     from safetensors.torch import save_file
 
-    from nodes.diffusion.adapters.textual_inversion_files import bundled_tensors, check_widths, vectors_of
-
     known = {word.placeholder_token.lower() for word in model.adapters if isinstance(word, TokenEmbedding)}
     words: list[TokenEmbedding] = []
-    for token, tensors in bundled_tensors(bundled).items():
+    for token, tensors in diffusion.adapters.bundled_tensors(bundled).items():
         placeholder = "".join(token.split())
         if placeholder.lower() in known:
             context.message(f"the bundled word {placeholder} is left out: the model has one of that name.", "warning")
             continue
         try:
-            vectors = vectors_of(tensors, f"the bundled word {placeholder}")
-            check_widths(vectors, folder)
+            vectors = diffusion.adapters.vectors_of(tensors, f"the bundled word {placeholder}")
+            diffusion.adapters.check_widths(vectors, folder)
         except InputError as error:
             context.message(f"{error} It is left out.", "warning")
             continue

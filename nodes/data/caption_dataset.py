@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, Node, OutsideFiles, Wired, WorkspaceFile, WorkspaceFolder
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.formats.text_files import guesses_told, read_text, some
 from nodes.diffusion.handles.datasets import CaptionedDataset, ImageDataset, Picture
@@ -112,11 +113,9 @@ class CaptionDataset(Node):
         keys = [self._key(context.fingerprint, images, picture) for picture in images.pictures]
         missing = [(key, p) for key, p in zip(keys, images.pictures, strict=True) if context.find_item(key) is None]
         if missing:
-            from nodes.diffusion.pictures.pictures import picture_of
-
             see = self._eye(context)
             for number, (key, picture) in enumerate(missing, 1):
-                opened = picture_of(picture, context.open, images.background)
+                opened = diffusion.pictures.picture_of(picture, context.open, images.background)
                 context.keep_item(key, see(opened))
                 context.progress(number, len(missing))
         return [context.find_item(key) for key in keys]
@@ -127,14 +126,10 @@ class CaptionDataset(Node):
 
     def _eye(self, context: RunContext) -> Callable[[Any], str]:
         """A function from an opened picture to words."""
-        from nodes.diffusion.devices import choose_device
 
-        device = choose_device(context.device)
+        device = diffusion.choose_device(context.device)
         if self.source == "captioner":
-            from nodes.diffusion.pictures.image_to_text import load_captioner
-
-            return load_captioner(context.locate(context.fingerprint["captioner"]), device)
-        from nodes.diffusion.pictures.clip_tagging import load_tagger
+            return diffusion.pictures.load_captioner(context.locate(context.fingerprint["captioner"]), device)
 
         place = context.locate(context.fingerprint["words"])
         read = read_text(place, field="word_list")
@@ -143,7 +138,7 @@ class CaptionDataset(Node):
         words = [line.strip() for line in read.text.splitlines() if line.strip()]
         if not words:
             raise InputError("the word list is empty.", field="word_list", remedy="Write one word per line.")
-        tag = load_tagger(context.locate(context.fingerprint["clip"]), words, device)
+        tag = diffusion.pictures.load_tagger(context.locate(context.fingerprint["clip"]), words, device)
         return lambda picture: ", ".join(tag(picture, self.max_tags))
 
     def _variants(self, picture: Picture, text: str) -> tuple[str, ...]:

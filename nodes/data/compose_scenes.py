@@ -9,6 +9,7 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.datasets import CaptionedDataset, ImageDataset, Picture, View
 
@@ -44,8 +45,6 @@ class ComposeScenes(Node):
     """Chooses everything about the scenes."""
 
     def run(self, images: ImageDataset, context: RunContext) -> CaptionedDataset:
-        from nodes.diffusion.pictures.scenes import draw_scene
-
         _check_texts(images)
         others = tuple(word.strip() for word in self.other_styles.split(",") if word.strip())
         drawn: list[tuple[Picture, str]] = []
@@ -55,7 +54,7 @@ class ComposeScenes(Node):
             for number in range(self.scenes_per_picture):
                 draw = random.Random(f"{self.seed} {picture.name} {number}")
                 shown = [picture, *self._second(picture, images, draw)]
-                scene = draw_scene(
+                scene = diffusion.pictures.draw_scene(
                     [cutout(one) for one in shown],
                     self.resolution,
                     as_is=self.as_is,
@@ -77,9 +76,7 @@ class ComposeScenes(Node):
         return [draw.choice(others)] if others else []
 
     def _kept(self, image: Any, name: str, repeats: int, context: RunContext) -> Picture:
-        from nodes.diffusion.pictures.pictures import save_png
-
-        file = context.add_file(".png", lambda path: save_png(image, path))
+        file = context.add_file(".png", lambda path: diffusion.pictures.save_png(image, path))
         size = (self.resolution, self.resolution)
         return Picture(file.stem, name, *size, (View(size, (0, 0), size),), repeats=repeats, file=file)
 
@@ -97,8 +94,6 @@ def _style(picture: Picture) -> str:
 
 
 def _cutout(picture: Picture, side: int, context: RunContext) -> Any:
-    from nodes.diffusion.pictures.pictures import cutout_of
-    from nodes.diffusion.pictures.scenes import Cutout
 
-    image = cutout_of(picture, context.open, side)
-    return Cutout(image, picture.text or "", _style(picture))
+    image = diffusion.pictures.cutout_of(picture, context.open, side)
+    return diffusion.pictures.Cutout(image, picture.text or "", _style(picture))

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Wired
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.datasets import CaptionedDataset, CaptionItem, EmbeddingDataset
 from nodes.diffusion.handles.models import DiffusionModel, text_identity
@@ -56,17 +57,12 @@ class EncodeCaptions(Node):
         import torch
         from safetensors.torch import save_file
 
-        from nodes.diffusion.adapters.apply import applied
-        from nodes.diffusion.devices import choose_device
-        from nodes.diffusion.models.parts import load
-        from nodes.diffusion.text.encoding import cut_prompts, encode_prompts
-
-        loaded = load(model, context.locate(model.digest), device=choose_device(context.device))
-        with torch.no_grad(), applied(model.adapters, loaded):
+        loaded = diffusion.models.load(model, context.locate(model.digest), device=diffusion.choose_device(context.device))
+        with torch.no_grad(), diffusion.adapters.applied(model.adapters, loaded):
             # one fixed batch shape: matrix products of another height differ in their last bits
             padded = texts + [""] * (BATCH - len(texts))
-            encoded = encode_prompts(loaded, padded, clip_skip=model.clip_skip, emphasis=emphasis)
-            cut = cut_prompts(loaded, texts, emphasis)
+            encoded = diffusion.text.encode_prompts(loaded, padded, clip_skip=model.clip_skip, emphasis=emphasis)
+            cut = diffusion.text.cut_prompts(loaded, texts, emphasis)
         kept: dict[str, Any] = {}
         for number, text in enumerate(texts):
             tensors = {"hidden": encoded.hidden[number].float().cpu().clone()}

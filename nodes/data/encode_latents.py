@@ -10,6 +10,7 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
+from nodes import diffusion
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.handles.datasets import ImageDataset, LatentDataset, LatentItem, Picture, View
 from nodes.diffusion.handles.models import DiffusionModel
@@ -35,9 +36,7 @@ class EncodeLatents(Node):
     not_in_key: ClassVar[frozenset[str]] = frozenset({"batch_size"})
 
     def run(self, model: DiffusionModel, images: ImageDataset, context: RunContext) -> LatentDataset:
-        from nodes.diffusion.devices import choose_device, encoding_precision
-
-        precision = encoding_precision(choose_device(context.device), self.precision)
+        precision = diffusion.encoding_precision(diffusion.choose_device(context.device), self.precision)
         keys = {(p.name, view): self._key(model, images, p, view, precision) for p in images.pictures for view in p.views}
         kept = {key: context.find_item(key) for key in keys.values()}
         wanted = {keys[p.name, view]: (p, view) for p in images.pictures for view in p.views}
@@ -65,18 +64,17 @@ class EncodeLatents(Node):
         import torch
         from safetensors.torch import save_file
 
-        from nodes.diffusion.adapters.apply import applied
-        from nodes.diffusion.devices import choose_device
-        from nodes.diffusion.models.parts import load
-        from nodes.diffusion.models.vae_encoding import encode_pictures
-        from nodes.diffusion.pictures.pictures import as_tensor, picture_of, render
-
-        loaded = load(model, context.locate(model.digest), device=choose_device(context.device), precision=precision)
-        shown = [render(picture_of(p, context.open, images.background), view, images.background) for _, p, view in group]
-        pictures = torch.stack([as_tensor(picture) for picture in shown])
+        loaded = diffusion.models.load(
+            model, context.locate(model.digest), device=diffusion.choose_device(context.device), precision=precision
+        )
+        shown = [
+            diffusion.pictures.render(diffusion.pictures.picture_of(p, context.open, images.background), view, images.background)
+            for _, p, view in group
+        ]
+        pictures = torch.stack([diffusion.pictures.as_tensor(picture) for picture in shown])
         changes = [adapter for adapter in model.adapters if isinstance(adapter, WeightChange) and adapter.vae]
-        with applied(changes, loaded):
-            means, stds = encode_pictures(loaded.vae, pictures, [p.name for _, p, _ in group])
+        with diffusion.adapters.applied(changes, loaded):
+            means, stds = diffusion.models.encode_pictures(loaded.vae, pictures, [p.name for _, p, _ in group])
         kept: dict[str, Any] = {}
         for (key, _, _), mean, std in zip(group, means, stds, strict=True):
             tensors = {"mean": mean.contiguous(), "std": std.contiguous()}

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, Node, OutsideFiles, WorkspaceFolder
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.datasets import ImageDataset, Picture, View
 from nodes.diffusion.pictures.caption_files import read_captions
@@ -105,17 +106,16 @@ class LoadImages(Node):
             context.message(f"enlarged more than {ENLARGED} times: {first}{others}.", "warning")
 
     def _views(self, size: tuple[int, int], digest: str) -> tuple[View, ...]:
-        from nodes.diffusion.pictures.buckets import bucket_sizes, nearest_bucket, plan_views
-
         target = (self.resolution, self.resolution)
         if self.buckets:
-            target = nearest_bucket(size, bucket_sizes(self.resolution, min(self.bucket_step, self.resolution)))
+            target = diffusion.pictures.nearest_bucket(
+                size, diffusion.pictures.bucket_sizes(self.resolution, min(self.bucket_step, self.resolution))
+            )
         chosen = {"random_crops": self.random_crops, "smaller_copies": self.smaller_copies}
-        return plan_views(size, target, flip=self.flip, seed=f"{self.seed} {digest}", **chosen)
+        return diffusion.pictures.plan_views(size, target, flip=self.flip, seed=f"{self.seed} {digest}", **chosen)
 
 
 def _size(file: IO[bytes], name: str) -> tuple[int, int]:
     """Decode the whole picture, so that damage shows here and not in the middle of the work."""
-    from nodes.diffusion.pictures.pictures import open_picture
 
-    return open_picture(file, name=name).size
+    return diffusion.pictures.open_picture(file, name=name).size

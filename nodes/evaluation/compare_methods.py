@@ -7,6 +7,7 @@ from pydantic import AfterValidator
 
 from graph_runtime.context import Artifact, RunContext
 from graph_runtime.node import FileName, Json, ModelReference, Node, OutsideFiles, Prompt
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.formats.clip_folders import BUNDLED_CLIP, clip_folders, clip_reference
 from nodes.diffusion.formats.weight_files import identifying
@@ -63,14 +64,13 @@ class CompareMethods(Node):
         return (self._published(facts, rows, unrelated, context),)
 
     def _published(self, facts: Sequence[MethodFacts], rows: Rows, unrelated: Rows, context: RunContext) -> Artifact:
-        from nodes.diffusion.pictures.grids import Row, draw_grid
-        from nodes.diffusion.pictures.pictures import open_picture, save_png
-
         shown = [
-            Row(fact.method, [image.prompt for image in row], [open_picture(image.file) for image in row])
+            diffusion.pictures.Row(
+                fact.method, [image.prompt for image in row], [diffusion.pictures.open_picture(image.file) for image in row]
+            )
             for fact, row in zip(facts, ([*one, *other] for one, other in zip(rows, unrelated, strict=True)), strict=True)
         ]
-        grid = context.add_file(".png", lambda path: save_png(draw_grid(shown, 128), path))
+        grid = context.add_file(".png", lambda path: diffusion.pictures.save_png(diffusion.pictures.draw_grid(shown, 128), path))
         page = html_report(facts, grid.read_bytes(), context.provenance.text())
         html = context.add_file(".html", lambda path: path.write_text(page, encoding="utf-8"))
         text = markdown_report(facts, "pictures.png")

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from graph_runtime.context import RunContext
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.formats.clip_folders import clip_folders
 from nodes.diffusion.handles.datasets import ImageDataset
@@ -39,41 +40,41 @@ class Judge:
         """Return the numbers of one row, by name."""
         import torch
 
-        from nodes.diffusion.pictures.image_metrics import clip_i, clip_t, in_known_words, mean_psnr
-        from nodes.diffusion.pictures.pictures import open_picture
-
-        pictures, values = [open_picture(image.file) for image in row], dict[str, float]()
+        pictures, values = [diffusion.pictures.open_picture(image.file) for image in row], dict[str, float]()
         if self.psnr:
             _check_sizes(pictures, self.shown)
-            values["psnr"] = mean_psnr(pictures, self.shown)
+            values["psnr"] = diffusion.pictures.mean_psnr(pictures, self.shown)
         embeddings = [self._embedded(picture) for picture in pictures]
         if self.references:
-            values["clip_i"] = clip_i(torch.stack(embeddings), self.wanted)
-        prompts = [in_known_words(image.prompt, self.meanings) for image in row]
+            values["clip_i"] = diffusion.pictures.clip_i(torch.stack(embeddings), self.wanted)
+        prompts = [diffusion.pictures.in_known_words(image.prompt, self.meanings) for image in row]
         told = [number for number, prompt in enumerate(prompts) if prompt]
         if told:
             texts = {prompt: self.embed_text(prompt) for prompt in dict.fromkeys(prompts) if prompt}
             found = torch.stack([embeddings[number] for number in told])
-            values["clip_t"] = clip_t(found, torch.stack([texts[prompts[number]] for number in told]))
+            values["clip_t"] = diffusion.pictures.clip_t(found, torch.stack([texts[prompts[number]] for number in told]))
         return values
 
     def distance(self, row: Sequence[GeneratedImage], other: Sequence[GeneratedImage]) -> float:
         """Return how far pictures are from others of the same prompts: 1 minus the mean cosine of their embeddings."""
         import torch
 
-        from nodes.diffusion.pictures.pictures import open_picture
-
-        one, two = (torch.stack([self._embedded(open_picture(image.file)) for image in images]) for images in (row, other))
+        one, two = (
+            torch.stack([self._embedded(diffusion.pictures.open_picture(image.file)) for image in images])
+            for images in (row, other)
+        )
         return max(0.0, float(1 - torch.cosine_similarity(one, two).mean()))
 
     @cached_property
     def shown(self) -> list[Any]:
         """The references as they are shown to a model."""
-        from nodes.diffusion.pictures.pictures import picture_of, render
 
         data = self.references
         assert data is not None
-        return [render(picture_of(p, self.context.open, data.background), p.views[0]) for p in data.pictures]
+        return [
+            diffusion.pictures.render(diffusion.pictures.picture_of(p, self.context.open, data.background), p.views[0])
+            for p in data.pictures
+        ]
 
     @cached_property
     def wanted(self) -> Any:
@@ -88,15 +89,11 @@ class Judge:
 
     @cached_property
     def embed(self) -> Callable[[Any], Any]:
-        from nodes.diffusion.pictures.clip_image_embeddings import load_image_embedder
-
-        return load_image_embedder(self._folders.image_encoder, self._folders.feature_extractor, self._device)
+        return diffusion.pictures.load_image_embedder(self._folders.image_encoder, self._folders.feature_extractor, self._device)
 
     @cached_property
     def embed_text(self) -> Callable[[str], Any]:
-        from nodes.diffusion.text.clip_text_embeddings import load_text_embedder
-
-        return load_text_embedder(self._folders, self._device)
+        return diffusion.text.load_text_embedder(self._folders, self._device)
 
     @cached_property
     def _folders(self) -> Any:
@@ -104,9 +101,7 @@ class Judge:
 
     @cached_property
     def _device(self) -> Any:
-        from nodes.diffusion.devices import choose_device
-
-        return choose_device(self.context.device)
+        return diffusion.choose_device(self.context.device)
 
 
 def _check_sizes(pictures: Sequence[Any], references: Sequence[Any]) -> None:

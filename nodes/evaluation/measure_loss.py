@@ -7,10 +7,12 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Wired
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.datasets import CaptionedDataset, LatentDataset
 from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.handles.results import ScoreRow, Scores
+from nodes.diffusion.handles.settings import DenoisingSettings
 from nodes.diffusion.handles.wired_models import refuse_untrained
 from nodes.evaluation.remembered import remembered
 
@@ -66,17 +68,12 @@ class MeasureLoss(Node):
         context: RunContext,
     ) -> dict[str, float]:
         """Mean over pictures; `place` is the model's number and how many there are."""
-        from nodes.diffusion.adapters.apply import applied
-        from nodes.diffusion.devices import choose_device
-        from nodes.diffusion.handles.settings import DenoisingSettings
-        from nodes.diffusion.models.parts import load
-        from nodes.diffusion.training.denoising_task import DenoisingTask
 
-        loaded = load(model, context.locate(model.digest), device=choose_device(context.device))
+        loaded = diffusion.models.load(model, context.locate(model.digest), device=diffusion.choose_device(context.device))
         count, losses = len(latents.items), list[float]()
-        with applied(model.adapters, loaded):
+        with diffusion.adapters.applied(model.adapters, loaded):
             settings = DenoisingSettings(seed=self.seed, zero_terminal_snr=model.zero_terminal_snr)
-            task = DenoisingTask(loaded, settings, latents, captions, model.clip_skip)
+            task = diffusion.training.DenoisingTask(loaded, settings, latents, captions, model.clip_skip)
             for index in range(count):
                 losses.append(task.picture_loss(index))
                 context.progress(place[0] * count + index + 1, place[1] * count)

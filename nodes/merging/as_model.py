@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import LowRankAdapter, WeightChange
 from nodes.diffusion.handles.models import DiffusionModel
@@ -26,16 +27,14 @@ class AsModel(Node):
 
     def run(self, checkpoint: Checkpoint, model: DiffusionModel, context: RunContext) -> DiffusionModel:
         """`model` gives what a checkpoint does not say: tokenizers, architecture, what is predicted, and words laid over it."""
-        from nodes.diffusion.formats.safetensors_writer import write_one_by_one
-        from nodes.diffusion.merging.changed_weights import check_shapes, parameter_shapes, weights_in, weights_of
 
         if checkpoint.family != model.family:
             message = f"the checkpoint is {checkpoint.family} and the model {model.family}."
             raise InputError(message, field="model", remedy="Wire the model that the first checkpoint is.")
         plan = planned(checkpoint.recipe, context.locate)
-        first, shapes = next(sources_of(checkpoint.recipe)), parameter_shapes(context.locate(model.digest))
-        found = weights_in(plan.tensors, model.family)
-        check_shapes(plan.tensors, found, shapes)
+        first, shapes = next(sources_of(checkpoint.recipe)), diffusion.merging.parameter_shapes(context.locate(model.digest))
+        found = diffusion.merging.weights_in(plan.tensors, model.family)
+        diffusion.merging.check_shapes(plan.tensors, found, shapes)
         same = first.digest == model.digest and model.initial_seed is None and not model.moving_average
         own_vae = not any(isinstance(adapter, WeightChange) and adapter.vae for adapter in model.adapters)
         if not own_vae and not any(weight.startswith("vae.") for weight in found):
@@ -52,7 +51,10 @@ class AsModel(Node):
         kept = tuple(adapter for adapter in model.adapters if not isinstance(adapter, LowRankAdapter | WeightChange))
         if not wanted:
             return replace(model, adapters=kept)
-        path = context.add_file(".safetensors", lambda path: write_one_by_one(path, weights_of(plan, wanted, context.progress)))
+        path = context.add_file(
+            ".safetensors",
+            lambda path: diffusion.formats.write_one_by_one(path, diffusion.merging.weights_of(plan, wanted, context.progress)),
+        )
         parts = {weight.partition(".")[0] for weight in wanted}
         change = WeightChange(
             name=self.name or name_of(checkpoint.recipe),

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.formats.checkpoint_headers import Header
 from nodes.diffusion.handles.adapters import LowRankAdapter, WeightChange
@@ -68,8 +69,6 @@ def _check_layers(lora: LowRankAdapter, header: Header, context: RunContext) -> 
     """Raise InputError for a LoRA of other layers; tell how many of its layers the checkpoint lacks."""
     import torch
 
-    from nodes.diffusion.adapters.lora.algorithms import fits
-
     parts, layers = changeable_in(header), layers_of(lora)
     missing = [layer for layer in layers if layer not in parts]
     remedy = "Wire a checkpoint of the architecture that the LoRA was trained on."
@@ -78,7 +77,7 @@ def _check_layers(lora: LowRankAdapter, header: Header, context: RunContext) -> 
         raise InputError(message, field="checkpoint", remedy=remedy)
     for layer in layers.keys() & parts.keys():
         shadows = {leaf: torch.empty(entry.shape, device="meta") for leaf, entry in layers[layer].items()}
-        if not fits(shadows, parts[layer].shape):
+        if not diffusion.adapters.fits(shadows, parts[layer].shape):
             message = f"what {lora.label} holds for {layer} does not fit the checkpoint's {list(parts[layer].shape)}."
             raise InputError(message, field="checkpoint", remedy=remedy)
     if missing:

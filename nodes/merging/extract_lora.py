@@ -7,6 +7,7 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.handles.recipes import Checkpoint
@@ -35,19 +36,15 @@ class ExtractLoRA(Node):
 
     def run(self, base: DiffusionModel, tuned: DiffusionModel | Checkpoint, context: RunContext) -> DiffusionModel:
         """`tuned` was trained from `base`, or merged from such models."""
-        from nodes.diffusion.merging.changed_weights import parameter_shapes
-        from nodes.diffusion.merging.extract_lora import Difference, Side
-        from nodes.diffusion.merging.read_tensors import reading
-        from nodes.diffusion.merging.write_lora import LoraMaker
 
         recipes = [checkpoint_of(base, "base").recipe, checkpoint_of(tuned, "tuned").recipe]
         if tuned.family != base.family:
             message = f"the base is {base.family} and the tuned model {tuned.family}."
             raise InputError(message, field="tuned", remedy="Wire a model that was trained from the base.")
         plans = [planned(recipe, context.locate) for recipe in recipes]
-        maker, known = LoraMaker(), parameter_shapes(context.locate(base.digest))
-        with reading() as reader:
-            difference = Difference(*(Side(plan, reader, known) for plan in plans))
+        maker, known = diffusion.merging.LoraMaker(), diffusion.merging.parameter_shapes(context.locate(base.digest))
+        with diffusion.merging.reading() as reader:
+            difference = diffusion.merging.Difference(*(diffusion.merging.Side(plan, reader, known) for plan in plans))
             layers = difference.layers(text_encoder=self.text_encoder, convolutions=self.convolutions)
             found = difference.extracted(layers, self.rank, self.energy, biases=self.biases, progress=context.progress)
             lora = maker.made("extracted", found, context.add_file)

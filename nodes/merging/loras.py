@@ -3,6 +3,7 @@
 from collections import Counter
 
 from graph_runtime.context import RunContext
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import LowRankAdapter
 from nodes.diffusion.handles.models import DiffusionModel
@@ -26,9 +27,7 @@ def loras_of(models: list[DiffusionModel], socket: str = "model") -> list[LowRan
 
 def shapes_of(model: DiffusionModel, context: RunContext) -> dict[str, tuple[int, ...]]:
     """Return the shape of every layer's weight; no weights are read."""
-    from nodes.diffusion.adapters.lora.targets import layer_shapes
-    from nodes.diffusion.formats.model_folders import inspect_folder
 
     place = context.locate(model.digest)
-    shapes = layer_shapes(place, inspect_folder(place, weights=False))
+    shapes = diffusion.adapters.layer_shapes(place, diffusion.formats.inspect_folder(place, weights=False))
     return {layer: tuple(shape) for layer, shape in shapes.items()}

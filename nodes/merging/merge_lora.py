@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import LowRankAdapter
 from nodes.diffusion.handles.models import DiffusionModel
@@ -29,9 +30,6 @@ class MergeLoRA(Node):
 
     def run(self, models: list[DiffusionModel], context: RunContext) -> DiffusionModel:
         """The first of `models` gets the merged LoRA in place of its own."""
-        from nodes.diffusion.merging.lora_arithmetic import Weighted, summed
-        from nodes.diffusion.merging.read_tensors import reading
-        from nodes.diffusion.merging.write_lora import LoraMaker
 
         loras, first = loras_of(models, "models"), models[0]
         weights = [float(part) for part in self.weights.split(",")] if self.weights.strip() else [1.0] * len(loras)
@@ -40,11 +38,11 @@ class MergeLoRA(Node):
             raise InputError(message, field="weights", remedy="Give one number for each LoRA, in the order of the wires.")
         if any(model.family != first.family for model in models):
             raise InputError("the LoRAs are for different families.", field="models", remedy="Wire models of one family.")
-        maker, shapes = LoraMaker(), shapes_of(first, context)
-        terms = [Weighted(lora, weight) for lora, weight in zip(loras, weights, strict=True)]
-        with reading() as reader:
+        maker, shapes = diffusion.merging.LoraMaker(), shapes_of(first, context)
+        terms = [diffusion.merging.Weighted(lora, weight) for lora, weight in zip(loras, weights, strict=True)]
+        with diffusion.merging.reading() as reader:
             cut = (self.rank, 1.0) if self.rank else None
-            layers = summed(terms, shapes, cut, reader, context.progress, "models")
+            layers = diffusion.merging.summed(terms, shapes, cut, reader, context.progress, "models")
             made = maker.made(" + ".join(lora.label for lora in loras), layers, context.add_file)
         if not maker.targets:
             raise InputError("nothing is left of the LoRAs.", field="weights", remedy="Give one of them another weight than 0.")

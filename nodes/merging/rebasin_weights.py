@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.formats.checkpoint_headers import family_of
 from nodes.diffusion.handles.models import DiffusionModel
@@ -29,11 +30,10 @@ class RebasinWeights(Node):
 
     def run(self, model: DiffusionModel | Checkpoint, reference: DiffusionModel | Checkpoint, context: RunContext) -> Checkpoint:
         """`model` is put in order; `reference` stays as it is, and is merged with what comes out."""
-        from nodes.diffusion.merging.git_rebasin import Rebasin
 
         ours, theirs = checkpoint_of(model), checkpoint_of(reference, "reference")
         plans = [planned(checkpoint.recipe, context.locate) for checkpoint in (ours, theirs)]
-        rebasin = Rebasin(plans[0], plans[1], _common_units(plans, context), context.progress_folder)
+        rebasin = diffusion.merging.Rebasin(plans[0], plans[1], _common_units(plans, context), context.progress_folder)
         path = context.add_file(".safetensors", lambda path: rebasin.write(path, context.progress))
         name = name_of(theirs.recipe)
         if not rebasin.reordered:

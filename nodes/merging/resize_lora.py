@@ -7,6 +7,7 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
+from nodes import diffusion
 from nodes.diffusion.handles.adapters import ALGORITHM_NAMES, Adapter, LowRankAdapter
 from nodes.diffusion.handles.models import DiffusionModel
 from nodes.merging.loras import loras_of
@@ -31,16 +32,15 @@ class ResizeLoRA(Node):
         return replace(model, adapters=tuple(adapters))
 
     def _resized(self, lora: Adapter, model: DiffusionModel, context: RunContext) -> LowRankAdapter:
-        from nodes.diffusion.merging.lora_arithmetic import Weighted, summed
-        from nodes.diffusion.merging.read_tensors import reading
-        from nodes.diffusion.merging.write_lora import LoraMaker
         from nodes.merging.loras import shapes_of
 
         assert isinstance(lora, LowRankAdapter)
-        maker, plain = LoraMaker(), replace(lora, unet_strength=1.0, text_encoder_strength=1.0)
-        with reading() as reader:
+        maker, plain = diffusion.merging.LoraMaker(), replace(lora, unet_strength=1.0, text_encoder_strength=1.0)
+        with diffusion.merging.reading() as reader:
             cut = (self.rank, self.energy)
-            layers = summed([Weighted(plain, 1.0)], shapes_of(model, context), cut, reader, context.progress)
+            layers = diffusion.merging.summed(
+                [diffusion.merging.Weighted(plain, 1.0)], shapes_of(model, context), cut, reader, context.progress
+            )
             made = maker.made("resized", layers, context.add_file)
         share = 1 - maker.lost / maker.squares if maker.squares else 1.0
         context.message(f"{lora.label}: rank {lora.rank} became {made.rank}, which holds {share:.1%} of its squared change.")

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles, Wired
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.formats.clip_folders import REMEDY, check_clip_is_stored, clip_folders, clip_reference
 from nodes.diffusion.formats.weight_files import identifying
@@ -46,16 +47,14 @@ class BuildAestheticEmbedding(Node):
         folders = clip_folders(context.locate(clip))
         from safetensors.torch import load_file, save_file
 
-        from nodes.diffusion.adapters.aesthetic_files import mean_embedding
-        from nodes.diffusion.devices import choose_device
-        from nodes.diffusion.pictures.clip_image_embeddings import load_image_embedder
-
         @cache
         def get_embed() -> Any:
-            return load_image_embedder(folders.image_encoder, folders.feature_extractor, choose_device(context.device))
+            return diffusion.pictures.load_image_embedder(
+                folders.image_encoder, folders.feature_extractor, diffusion.choose_device(context.device)
+            )
 
         files = embed_views(images, clip, get_embed, context)
-        embedding = mean_embedding([[load_file(file)["hidden"] for file in views] for views in files])
+        embedding = diffusion.adapters.mean_embedding([[load_file(file)["hidden"] for file in views] for views in files])
         tensors = {"aesthetic_embedding": embedding}
         file = context.add_file(".safetensors", lambda path: save_file(tensors, path))
         return AestheticEmbedding(file, embedding.shape[1])

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Wired
+from nodes import diffusion
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.handles.datasets import CaptionedDataset, EmbeddingDataset, LatentDataset
 from nodes.diffusion.handles.models import DiffusionModel
@@ -54,7 +55,6 @@ class FineTune(DenoisingSettings, Node):
         check_trained(model.adapters)
         texts = choose_texts(model, embeddings, captions, text_changes=self.text_encoder)
         check_pairs(model, latents, texts)
-        from nodes.diffusion.training.denoising_task import DenoisingTask
 
         change = WeightChange(name="fine-tuned", text_encoder=self.text_encoder, clip_skip=model.clip_skip)
         trained, _ = train_untrained(
@@ -62,6 +62,6 @@ class FineTune(DenoisingSettings, Node):
             replace(model, adapters=(*model.adapters, change)),
             texts,
             context,
-            lambda loaded, settings: DenoisingTask(loaded, settings, latents, texts, model.clip_skip),
+            lambda loaded, settings: diffusion.training.DenoisingTask(loaded, settings, latents, texts, model.clip_skip),
         )
         return trained

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field
 from graph_runtime.context import RunContext
 from graph_runtime.migration import Migration
 from graph_runtime.node import Node
+from nodes import diffusion
 from nodes.diffusion.handles.datasets import CaptionedDataset, Picture, View
 from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.handles.prompt_checks import letters_told, without_networks
@@ -73,15 +74,9 @@ class GenerateClassImages(Node):
         return "class:" + hashlib.sha256(json.dumps([identity, settings]).encode()).hexdigest()
 
     def _draw(self, model: DiffusionModel, batch: list[tuple[str, int]], context: RunContext) -> list[Any]:
-        from nodes.diffusion.adapters.apply import applied
-        from nodes.diffusion.devices import choose_device
-        from nodes.diffusion.models.parts import load
-        from nodes.diffusion.pictures.pictures import save_png
-        from nodes.diffusion.sampling.sampler import sample
-
-        loaded = load(model, context.locate(model.digest), device=choose_device(context.device))
-        with applied(model.adapters, loaded):
-            drawn = sample(
+        loaded = diffusion.models.load(model, context.locate(model.digest), device=diffusion.choose_device(context.device))
+        with diffusion.adapters.applied(model.adapters, loaded):
+            drawn = diffusion.sampling.sample(
                 loaded,
                 [prompt for prompt, _ in batch],
                 seeds=[seed for _, seed in batch],
@@ -91,7 +86,7 @@ class GenerateClassImages(Node):
                 zero_terminal_snr=model.zero_terminal_snr,
                 on_step=lambda step: context.stop_if_asked(),
             )
-        return [context.add_file(".png", lambda path, p=picture: save_png(p, path)) for picture in drawn]
+        return [context.add_file(".png", lambda path, p=picture: diffusion.pictures.save_png(p, path)) for picture in drawn]
 
 
 def _picture(file: Any, job: tuple[str, int], side: int) -> Picture:

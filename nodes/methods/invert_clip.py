@@ -8,6 +8,7 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.datasets import CaptionItem, EmbeddingDataset, ImageDataset, LatentDataset
 from nodes.diffusion.handles.models import ImageVariationModel
@@ -54,24 +55,23 @@ class InvertCLIP(DenoisingSettings, Node):
         if model.conditioning == "unclip" and self.vectors != 1:
             message = "an unCLIP base takes one image embedding."
             raise InputError(message, field="vectors", remedy="Set it to 1, or use an image variation base.")
-        from nodes.diffusion.devices import choose_device, training_precision
-        from nodes.diffusion.families.image_variation.model import load_variation
-        from nodes.diffusion.training.denoising_task import train
 
-        device = choose_device(context.device)
-        precision = training_precision(device, self.precision)
-        exact = load_variation(model, context.locate, device=device)
+        device = diffusion.choose_device(context.device)
+        precision = diffusion.training_precision(device, self.precision)
+        exact = diffusion.families.load_variation(model, context.locate, device=device)
         files = embed_views(images, model.clip_digest, lambda: exact.embed, context)
         latents = encode_views(images, model.vae_digest, lambda: exact, context)
         arithmetic = "fp32" if device.type == "cpu" else precision
-        loaded = load_variation(model, context.locate, device=device, precision=arithmetic)
+        loaded = diffusion.families.load_variation(model, context.locate, device=device, precision=arithmetic)
         mean, task = self._task(loaded, settings_for(self, model), latents, files)
         before = task.loss_at_start(context.stop_if_asked)
         checkpoint = checkpoint_of(self, context, precision)
         if checkpoint is None or checkpoint.is_new():  # a step before those that were told of would take their place
             context.metric(0, fixed_noise_loss=before)
         report = _reporter(self, task, context)
-        trained = train(task, {"image_embeds": task.vectors}, self, precision=precision, report=report, checkpoint=checkpoint)
+        trained = diffusion.training.train(
+            task, {"image_embeds": task.vectors}, self, precision=precision, report=report, checkpoint=checkpoint
+        )
         after = task.validation_loss(context.stop_if_asked)
         context.metric(self.max_steps, fixed_noise_loss=after)
         context.message(f"loss at fixed noise: {before:.4f} with the mean embedding, {after:.4f} with the trained one.")
@@ -86,14 +86,14 @@ class InvertCLIP(DenoisingSettings, Node):
         import torch
         from safetensors.torch import load_file
 
-        from nodes.diffusion.training.image_variation import InversionTask, first_vectors
-
         mean = torch.stack([load_file(file)["hidden"][0] for own in files for file in own]).mean(dim=0)
-        start = first_vectors(mean, self.vectors, self.seed).to(loaded.device)
+        start = diffusion.training.first_vectors(mean, self.vectors, self.seed).to(loaded.device)
         own = tuple(CaptionItem(item.name, ("",), f[:1]) for item, f in zip(latents.items, files, strict=True))
         texts = EmbeddingDataset(own, empty=files[0][0], caption_dropout=0.0, text_digest="")
         vectors = torch.nn.Parameter(start.clone())
-        return mean, InversionTask(loaded, settings, latents, texts, vectors=vectors, start=start, pull=self.pull)
+        return mean, diffusion.training.InversionTask(
+            loaded, settings, latents, texts, vectors=vectors, start=start, pull=self.pull
+        )
 
 
 def _reporter(settings: DenoisingSettings, task: Any, context: RunContext) -> Callable[[Any], None]:

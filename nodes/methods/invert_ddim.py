@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Prompt, Wired
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.datasets import ImageDataset, Picture
 from nodes.diffusion.handles.models import DiffusionModel, inversion_conditions
@@ -48,17 +49,15 @@ class InvertDDIM(Node):
             )
         from safetensors.torch import save_file
 
-        from nodes.diffusion.devices import choose_device
-        from nodes.diffusion.models.parts import load
-        from nodes.diffusion.pictures.pictures import picture_of, render, save_png
-
-        shown = render(picture_of(picture, context.open, images.background), picture.views[0])
-        loaded = load(model, context.locate(model.digest), device=choose_device(context.device))
+        shown = diffusion.pictures.render(
+            diffusion.pictures.picture_of(picture, context.open, images.background), picture.views[0]
+        )
+        loaded = diffusion.models.load(model, context.locate(model.digest), device=diffusion.choose_device(context.device))
         path = self._path(loaded, model, shown, picture.name, prompt, context).cpu()
         tensors = {"ddim_latents": path, "latent": path[-1:].clone()}
         return Inversion(
             file=context.add_file(".safetensors", lambda file: save_file(tensors, file)),
-            picture=context.add_file(".png", lambda file: save_png(shown, file)),
+            picture=context.add_file(".png", lambda file: diffusion.pictures.save_png(shown, file)),
             prompt=prompt,
             num_inference_steps=self.num_inference_steps,
             size=shown.size,
@@ -73,20 +72,15 @@ class InvertDDIM(Node):
         """The latents from the picture to noise."""
         import torch
 
-        from nodes.diffusion.adapters.apply import applied
-        from nodes.diffusion.models.vae_encoding import encode_pictures
-        from nodes.diffusion.pictures.pictures import as_tensor
-        from nodes.diffusion.sampling.ddim import ddim_schedule, invert
-        from nodes.diffusion.text.chunks import cut_told
-        from nodes.diffusion.text.encoding import cut_prompts, encode_prompts
-
-        latents, _ = encode_pictures(loaded.vae, as_tensor(shown)[None], [name])
-        schedule = ddim_schedule(loaded, self.num_inference_steps, zero_terminal_snr=model.zero_terminal_snr)
-        with applied(model.adapters, loaded), torch.no_grad():
-            if cut := cut_prompts(loaded, [prompt]):
-                context.message(cut_told("prompts", cut, model.max_token_length), "warning")
-            text = encode_prompts(loaded, [prompt], clip_skip=model.clip_skip)
-            return invert(loaded, latents, text, schedule, on_step=lambda step: context.progress(step, self.num_inference_steps))
+        latents, _ = diffusion.models.encode_pictures(loaded.vae, diffusion.pictures.as_tensor(shown)[None], [name])
+        schedule = diffusion.sampling.ddim_schedule(loaded, self.num_inference_steps, zero_terminal_snr=model.zero_terminal_snr)
+        with diffusion.adapters.applied(model.adapters, loaded), torch.no_grad():
+            if cut := diffusion.text.cut_prompts(loaded, [prompt]):
+                context.message(diffusion.text.cut_told("prompts", cut, model.max_token_length), "warning")
+            text = diffusion.text.encode_prompts(loaded, [prompt], clip_skip=model.clip_skip)
+            return diffusion.sampling.invert(
+                loaded, latents, text, schedule, on_step=lambda step: context.progress(step, self.num_inference_steps)
+            )
 
 
 def _named(images: ImageDataset, name: str) -> Picture:

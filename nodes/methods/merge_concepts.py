@@ -7,6 +7,7 @@ from pydantic import AfterValidator
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Prompt, Wired
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import KEYS_AND_VALUES, TokenEmbedding, WeightChange
 from nodes.diffusion.handles.datasets import CaptionedDataset
@@ -68,30 +69,28 @@ class MergeConcepts(Node):
         import torch
         from safetensors.torch import save_file
 
-        from nodes.diffusion.adapters.apply import applied
-        from nodes.diffusion.adapters.changed_weights import tensors_of
-        from nodes.diffusion.adapters.custom_diffusion_merge import Concept, merge_concepts
-        from nodes.diffusion.devices import choose_device
-        from nodes.diffusion.models.parts import load
-        from nodes.diffusion.text.encoding import word_features
-
-        loaded = load(base, context.locate(base.digest), device=choose_device(context.device))
+        loaded = diffusion.models.load(base, context.locate(base.digest), device=diffusion.choose_device(context.device))
         kept = [variants[0] for variants in captions.captions]
-        with torch.no_grad(), applied([word for _, word in parts], loaded):
-            features = word_features(loaded, kept, clip_skip=base.clip_skip)
+        with torch.no_grad(), diffusion.adapters.applied([word for _, word in parts], loaded):
+            features = diffusion.text.word_features(loaded, kept, clip_skip=base.clip_skip)
             targets = [
-                word_features(loaded, self._prompts_of(word), from_word=word.placeholder_token, clip_skip=base.clip_skip)
+                diffusion.text.word_features(
+                    loaded, self._prompts_of(word), from_word=word.placeholder_token, clip_skip=base.clip_skip
+                )
                 for _, word in parts
             ]
-        concepts = [Concept(tensors_of(change), target) for (change, _), target in zip(parts, targets, strict=True)]
+        concepts = [
+            diffusion.adapters.Concept(diffusion.adapters.tensors_of(change), target)
+            for (change, _), target in zip(parts, targets, strict=True)
+        ]
         own = {name: loaded.unet.get_parameter(name.removeprefix("unet.")) for name in concepts[0].weights}
-        merged = merge_concepts({name: tensor.detach().float().cpu() for name, tensor in own.items()}, concepts, features)
+        merged = diffusion.adapters.merge_concepts(
+            {name: tensor.detach().float().cpu() for name, tensor in own.items()}, concepts, features
+        )
         return context.add_file(".safetensors", lambda path: save_file(merged, path))
 
     def _prompts_of(self, word: TokenEmbedding) -> list[str]:
-        from nodes.diffusion.text.placeholder_tokens import holds_word
-
-        lines = [line.strip() for line in self.prompts.splitlines() if holds_word(line, word.placeholder_token)]
+        lines = [line.strip() for line in self.prompts.splitlines() if diffusion.text.holds_word(line, word.placeholder_token)]
         if not lines:
             remedy = f"Write a line such as: photo of a {word.placeholder_token}"
             raise InputError(f"no prompt holds the word {word.placeholder_token!r}.", field="prompts", remedy=remedy)

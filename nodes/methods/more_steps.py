@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from graph_runtime import history
 from graph_runtime.context import RunContext
+from nodes import diffusion
 from nodes.diffusion.handles.settings import TrainingSettings
 from nodes.methods.costs import Costs
 
@@ -22,7 +23,6 @@ def checkpoint_of(
 
     A step depends on the state and its own number alone, so the result is that of a training from the first step on.
     """
-    from nodes.diffusion.optimization.training_state import Checkpoint
 
     if context.progress_folder is None:
         return None
@@ -31,12 +31,12 @@ def checkpoint_of(
         context.message(f"Goes on from step {steps}, where it was interrupted.")
 
     if not context.stem:
-        return Checkpoint(context.progress_folder, resumed=resumed)
+        return diffusion.optimization.Checkpoint(context.progress_folder, resumed=resumed)
     key = f"training:{context.stem}:{precision}"
     asked = context.find_item(_state(key, settings.continue_from)) if settings.continue_from else None
     kept: Kept | None = asked or context.find_item(key)
     earlier = None
-    if kept and kept["steps"] < settings.max_steps and not Checkpoint(context.progress_folder).begun():
+    if kept and kept["steps"] < settings.max_steps and not diffusion.optimization.Checkpoint(context.progress_folder).begun():
         earlier = kept["file"] if _leads_on(kept, settings) else None
         context.message(_told(kept, settings))
         if earlier:
@@ -44,7 +44,7 @@ def checkpoint_of(
         if earlier and costs:
             costs.add(*kept["costs"])
     keep = partial(_keep, settings, context, key, kept, costs)
-    return Checkpoint(context.progress_folder, earlier=earlier, keep=keep, resumed=resumed)
+    return diffusion.optimization.Checkpoint(context.progress_folder, earlier=earlier, keep=keep, resumed=resumed)
 
 
 def _leads_on(kept: Kept, settings: TrainingSettings) -> bool:
@@ -68,14 +68,13 @@ def _keep(
     settings: TrainingSettings, context: RunContext, key: str, kept: Kept | None, costs: Costs | None, state: dict[str, Any]
 ) -> None:
     """Keep the state for a training with more steps, unless one is there that saves more."""
-    from nodes.diffusion.optimization.training_state import bytes_of
 
     steady = settings.has_steady_rate
     if (kept and steady and kept["steps"] > settings.max_steps) or (settings.continue_from and not steady):
         return
     import torch
 
-    fits = bytes_of(state) <= context.store.spare_bytes
+    fits = diffusion.optimization.bytes_of(state) <= context.store.spare_bytes
     file = context.add_file(".pt", lambda path: torch.save(state, path)) if fits else None
     spent = [costs.seconds, costs.peak_memory] if costs else [0.0, 0]
     found: Kept = {"steps": settings.max_steps, "file": file, "costs": spent}

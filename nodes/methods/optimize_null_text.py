@@ -7,6 +7,7 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
+from nodes import diffusion
 from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.handles.results import Inversion, NullTextInversion
 
@@ -33,42 +34,33 @@ class OptimizeNullText(Node):
         import torch
         from safetensors.torch import save_file
 
-        from nodes.diffusion.adapters.apply import applied
-        from nodes.diffusion.devices import choose_device
-        from nodes.diffusion.models.parts import load
-        from nodes.diffusion.optimization.training_state import Checkpoint
-        from nodes.diffusion.sampling.null_text import optimize_null_text
-        from nodes.diffusion.sampling.saved_inversions import check_model, read_path
-
-        if warning := check_model(inversion, model):
+        if warning := diffusion.sampling.check_model(inversion, model):
             context.message(warning, "warning")
-        path = read_path(inversion)
-        loaded = load(model, context.locate(model.digest), device=choose_device(context.device))
-        checkpoint = Checkpoint(context.progress_folder) if context.progress_folder else None
+        path = diffusion.sampling.read_path(inversion)
+        loaded = diffusion.models.load(model, context.locate(model.digest), device=diffusion.choose_device(context.device))
+        checkpoint = diffusion.optimization.Checkpoint(context.progress_folder) if context.progress_folder else None
 
         def report(step: int, loss: float) -> None:
             context.metric(step, loss=loss)
             context.progress(step, inversion.num_inference_steps)
 
-        with applied(model.adapters, loaded):
+        with diffusion.adapters.applied(model.adapters, loaded):
             with torch.no_grad():
                 task = self._task(loaded, model, inversion, path)
-            found = optimize_null_text(task, report=report, checkpoint=checkpoint)
+            found = diffusion.sampling.optimize_null_text(task, report=report, checkpoint=checkpoint)
         uncond = context.add_file(".safetensors", lambda file: save_file({"uncond": found.cpu().contiguous()}, file))
         known = {name: value for name, value in asdict(inversion).items() if name not in ("uncond", "guidance_scale")}
         return NullTextInversion(**known, uncond=uncond, guidance_scale=self.guidance_scale)
 
     def _task(self, loaded: Any, model: DiffusionModel, inversion: Inversion, path: Any) -> Any:
-        from nodes.diffusion.sampling.ddim import ddim_schedule
-        from nodes.diffusion.sampling.null_text import NullTextTask, first_null_text
-        from nodes.diffusion.text.encoding import encode_prompts
-
-        return NullTextTask(
+        return diffusion.sampling.NullTextTask(
             loaded,
-            ddim_schedule(loaded, inversion.num_inference_steps, zero_terminal_snr=inversion.zero_terminal_snr),
+            diffusion.sampling.ddim_schedule(
+                loaded, inversion.num_inference_steps, zero_terminal_snr=inversion.zero_terminal_snr
+            ),
             path.to(loaded.device),
-            encode_prompts(loaded, [inversion.prompt], clip_skip=model.clip_skip),
-            first_null_text(loaded, clip_skip=model.clip_skip),
+            diffusion.text.encode_prompts(loaded, [inversion.prompt], clip_skip=model.clip_skip),
+            diffusion.sampling.first_null_text(loaded, clip_skip=model.clip_skip),
             guidance_scale=self.guidance_scale,
             inner_steps=self.inner_steps,
             learning_rate=self.learning_rate,

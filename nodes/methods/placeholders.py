@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from graph_runtime.context import RunContext
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import TokenEmbedding
 from nodes.diffusion.handles.datasets import CaptionedDataset
@@ -28,13 +29,14 @@ def check_placeholder(
 
     Raises InputError when the model has such a word already, or a caption does not hold it.
     """
-    from nodes.diffusion.text.placeholder_tokens import holds_word
 
     taken = [adapter for adapter in model.adapters if isinstance(adapter, TokenEmbedding)]
     if any(adapter.placeholder_token.lower() == placeholder.lower() for adapter in taken):
         message = f"the model has an embedding {placeholder!r} already."
         raise InputError(message, field="placeholder_token", remedy="Choose another placeholder.")
-    without = [caption for variants in captions.captions for caption in variants if not holds_word(caption, placeholder)]
+    without = [
+        caption for variants in captions.captions for caption in variants if not diffusion.text.holds_word(caption, placeholder)
+    ]
     if without:
         remedy = f"Write it into the template of CaptionDataset, such as: a photo of {placeholder}"
         message = f"{len(without)} captions do not hold the word {placeholder!r}, such as {without[0][:80]!r}."
@@ -52,11 +54,8 @@ def without_word(placeholder: str, model: DiffusionModel) -> tuple[DiffusionMode
 
 def check_word(placeholder: str, initializer: str, model: DiffusionModel, context: RunContext) -> None:
     """Raise InputError when the placeholder is a known word, or the initializer is not one token; loads tokenizers alone."""
-    from nodes.diffusion.devices import choose_device
-    from nodes.diffusion.models.parts import load
-    from nodes.diffusion.text.placeholder_tokens import check_new, initial_token
 
-    loaded = load(model, context.locate(model.digest), device=choose_device(context.device))
-    check_new(placeholder, loaded)
+    loaded = diffusion.models.load(model, context.locate(model.digest), device=diffusion.choose_device(context.device))
+    diffusion.text.check_new(placeholder, loaded)
     for tokenizer in loaded.tokenizers:
-        initial_token(initializer, tokenizer)
+        diffusion.text.initial_token(initializer, tokenizer)

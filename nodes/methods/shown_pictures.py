@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from graph_runtime.context import RunContext
+from nodes import diffusion
 from nodes.diffusion.handles.datasets import ImageDataset, LatentDataset, LatentItem, Picture
 from nodes.diffusion.pictures.latent_views import latent_view
 
@@ -32,11 +33,9 @@ def embed_views(
 
 def encode_views(images: ImageDataset, identity: str, get_model: Callable[[], Any], context: RunContext) -> LatentDataset:
     """Return the latents of all views; `identity` names the VAE, and `get_model` loads its model when it is needed."""
-    from nodes.diffusion.models.vae_encoding import encode_pictures
-    from nodes.diffusion.pictures.pictures import as_tensor
 
     def compute(picture: Any) -> dict[str, Any]:
-        mean, std = encode_pictures(get_model().vae, as_tensor(picture)[None], ["a picture"])
+        mean, std = diffusion.models.encode_pictures(get_model().vae, diffusion.pictures.as_tensor(picture)[None], ["a picture"])
         return {"mean": mean[0].contiguous(), "std": std[0].contiguous()}
 
     files = _computed("variation latents 2", images, identity, compute, context)
@@ -57,8 +56,6 @@ def _computed(
     """For each picture a file for each of its views, made now if no run has kept it."""
     from safetensors.torch import save_file
 
-    from nodes.diffusion.pictures.pictures import picture_of, render
-
     found: list[tuple[Path, ...]] = []
     for picture in images.pictures:
         files: list[Path] = []
@@ -67,8 +64,8 @@ def _computed(
             key = f"{purpose}:" + hashlib.sha256(json.dumps(facts).encode()).hexdigest()
             kept = context.find_item(key)
             if kept is None:
-                opened = picture_of(picture, context.open, images.background)
-                tensors = compute(render(opened, view, images.background))
+                opened = diffusion.pictures.picture_of(picture, context.open, images.background)
+                tensors = compute(diffusion.pictures.render(opened, view, images.background))
                 kept = {"file": context.add_file(".safetensors", lambda path, t=tensors: save_file(t, path))}
                 context.keep_item(key, kept)
             files.append(kept["file"])
@@ -87,10 +84,9 @@ def read_views(images: ImageDataset, context: RunContext) -> list[Callable[[], A
     more = sum(len(picture.views) - 1 for picture in images.pictures)
     if more:
         context.message(f"of each picture only the first view is shown: {more} crops or mirrored ones are left out.", "warning")
-    from nodes.diffusion.pictures.pictures import as_tensor, picture_of, render
 
     def read(picture: Picture) -> Any:
-        opened = picture_of(picture, context.open, images.background)
-        return as_tensor(render(opened, picture.views[0], images.background))
+        opened = diffusion.pictures.picture_of(picture, context.open, images.background)
+        return diffusion.pictures.as_tensor(diffusion.pictures.render(opened, picture.views[0], images.background))
 
     return [partial(read, picture) for picture in images.pictures]

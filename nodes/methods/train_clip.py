@@ -10,6 +10,7 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.migration import Migration
 from graph_runtime.node import Node
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.handles.datasets import CaptionedDataset
@@ -49,28 +50,22 @@ class TrainCLIP(TrainingSettings, Node):
 
     def run(self, model: DiffusionModel, captions: CaptionedDataset, context: RunContext) -> DiffusionModel:
         check_trained(model.adapters)
-        from nodes.diffusion.adapters.apply import applied
-        from nodes.diffusion.devices import choose_device, training_precision
-        from nodes.diffusion.models.parts import load
-        from nodes.diffusion.optimization.loop import minimize
-        from nodes.diffusion.training.clip import CLIPTask, TrainedCLIP
-        from nodes.diffusion.training.denoising_task import held_out
 
         if model.family == "sdxl":
             raise InputError("SDXL has two text encoders.", field="model", remedy="Use a model of the SD 1.x or SD 2.x family.")
-        device = choose_device(context.device)
-        precision = training_precision(device, self.precision)
-        loaded = load(model, context.locate(model.digest), device=device)
+        device = diffusion.choose_device(context.device)
+        precision = diffusion.training_precision(device, self.precision)
+        loaded = diffusion.models.load(model, context.locate(model.digest), device=device)
         earlier = [adapter for adapter in model.adapters if isinstance(adapter, WeightChange) and adapter.text_encoder]
-        with applied(earlier, loaded):
-            clip = TrainedCLIP(loaded, next((a.weights for a in reversed(earlier) if a.image_encoder), None))
+        with diffusion.adapters.applied(earlier, loaded):
+            clip = diffusion.training.TrainedCLIP(loaded, next((a.weights for a in reversed(earlier) if a.image_encoder), None))
         pictures = read_views(captions, context)
-        held = held_out(len(pictures), self)
+        held = diffusion.training.held_out(len(pictures), self)
         training = repeated(captions, held)
         self._check_captions([captions.captions[index] for index in training], context)
-        task = CLIPTask(clip.requires_grad_(True), self, pictures, captions.captions, training)
+        task = diffusion.training.CLIPTask(clip.requires_grad_(True), self, pictures, captions.captions, training)
         parameters = clip.named()
-        minimize(
+        diffusion.optimization.minimize(
             parameters,
             task.loss,
             self,

@@ -9,6 +9,7 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.migration import Migration
 from graph_runtime.node import Node, Wired
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import KEYS_AND_VALUES, TokenEmbedding, WeightChange
 from nodes.diffusion.handles.datasets import CaptionedDataset, EmbeddingDataset, LatentDataset
@@ -76,13 +77,12 @@ class TrainCustomDiffusion(DenoisingSettings, Node):
         check_word(self.placeholder_token, self.initializer_token, model, context)
 
         def make_task(loaded: Any, settings: DenoisingSettings) -> Any:
-            from nodes.diffusion.training.denoising_task import DenoisingTask
-            from nodes.diffusion.training.prior_preservation import PriorPreservation, class_task
-
-            concept = DenoisingTask(loaded, settings, latents, captions, model.clip_skip, smaller="very small")
+            concept = diffusion.training.DenoisingTask(loaded, settings, latents, captions, model.clip_skip, smaller="very small")
             if prior is None:
                 return concept
-            return PriorPreservation(concept, class_task(loaded, settings, *prior, model.clip_skip), self.prior_loss_weight)
+            return diffusion.training.PriorPreservation(
+                concept, diffusion.training.class_task(loaded, settings, *prior, model.clip_skip), self.prior_loss_weight
+            )
 
         change = WeightChange(name="custom diffusion", endings=KEYS_AND_VALUES, detach_start=True)
         word = TokenEmbedding(
@@ -103,9 +103,8 @@ class TrainCustomDiffusion(DenoisingSettings, Node):
         texts = choose_texts(model, embeddings, None, text_changes=False, prefix="class_")
         check_pairs(model, latents, texts, prefix="class_")
         assert isinstance(texts, EmbeddingDataset)
-        from nodes.diffusion.text.placeholder_tokens import holds_word
 
-        if any(holds_word(caption, self.placeholder_token) for item in texts.items for caption in item.captions):
+        if any(diffusion.text.holds_word(caption, self.placeholder_token) for item in texts.items for caption in item.captions):
             message = f"a caption of the class holds the placeholder {self.placeholder_token!r}."
             raise InputError(message, field="class_embeddings", remedy="Describe the class without it.")
         return latents, texts

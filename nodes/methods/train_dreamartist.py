@@ -9,6 +9,7 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.migration import Migration
 from graph_runtime.node import Node, Wired
+from nodes import diffusion
 from nodes.diffusion.handles.adapters import TokenEmbedding
 from nodes.diffusion.handles.datasets import CaptionedDataset, LatentDataset
 from nodes.diffusion.handles.models import DiffusionModel
@@ -66,17 +67,16 @@ class TrainDreamArtist(DenoisingSettings, Node):
         check_pairs(model, latents, captions)
         captions = check_placeholder(self.placeholder_token, model, captions, context)
         check_word(self.placeholder_token, self.initializer_token, model, context)
-        from nodes.diffusion.training.dreamartist import GuidedTask
 
         negative = f"{self.placeholder_token}-neg"
 
-        def make_task(loaded: Any, settings: DenoisingSettings) -> GuidedTask:
+        def make_task(loaded: Any, settings: DenoisingSettings) -> diffusion.training.GuidedTask:
             words: dict[str, Any] = {
                 "placeholder_token": self.placeholder_token,
                 "negative": negative,
                 "guidance_scale": self.guidance_scale,
             }
-            return GuidedTask(loaded, settings, latents, captions, model.clip_skip, **words)
+            return diffusion.training.GuidedTask(loaded, settings, latents, captions, model.clip_skip, **words)
 
         words = self._words(negative)
         untrained = replace(model, adapters=(*model.adapters, *words))

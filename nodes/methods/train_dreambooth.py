@@ -7,6 +7,7 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Wired
+from nodes import diffusion
 from nodes.diffusion.handles.adapters import LowRankAdapter, WeightChange
 from nodes.diffusion.handles.datasets import CaptionedDataset, EmbeddingDataset, LatentDataset
 from nodes.diffusion.handles.models import DiffusionModel
@@ -110,10 +111,9 @@ class TrainDreamBooth(DenoisingSettings, Node):
         texts: Texts,
         prior: tuple[LatentDataset, Texts] | None,
     ) -> Any:
-        from nodes.diffusion.training.denoising_task import DenoisingTask
-        from nodes.diffusion.training.prior_preservation import PriorPreservation, class_task
-
-        instance = DenoisingTask(loaded, settings, latents, texts, model.clip_skip)
+        instance = diffusion.training.DenoisingTask(loaded, settings, latents, texts, model.clip_skip)
         if prior is None:
             return instance
-        return PriorPreservation(instance, class_task(loaded, settings, *prior, model.clip_skip), self.prior_loss_weight)
+        return diffusion.training.PriorPreservation(
+            instance, diffusion.training.class_task(loaded, settings, *prior, model.clip_skip), self.prior_loss_weight
+        )

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Wired
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import Hypernetwork, checked_structure
 from nodes.diffusion.handles.datasets import EmbeddingDataset, LatentDataset
@@ -74,14 +75,13 @@ class TrainHypernet(DenoisingSettings, Node):
         known = [adapter for adapter in model.adapters if isinstance(adapter, Hypernetwork)]
         others = tuple(adapter for adapter in model.adapters if not known or adapter is not known[-1])
         hypernetwork = self._to_go_on(known[-1], context) if known else self._untrained()
-        from nodes.diffusion.training.denoising_task import DenoisingTask
 
         trained, _ = train_untrained(
             self,
             replace(model, adapters=(*others, hypernetwork)),
             texts,
             context,
-            lambda loaded, settings: DenoisingTask(loaded, settings, latents, texts, model.clip_skip),
+            lambda loaded, settings: diffusion.training.DenoisingTask(loaded, settings, latents, texts, model.clip_skip),
         )
         return trained
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.formats.single_file.header import is_single_file
 from nodes.diffusion.formats.variation_folders import VARIATION_PARTS, context_width, projection_width
@@ -59,9 +60,6 @@ class TrainImageVariation(DenoisingSettings, Node):
     ) -> ImageVariationModel:
         clip = context.fingerprint or model.digest
         _check_model(model, context.locate(model.digest), context.locate(clip))
-        from nodes.diffusion.devices import choose_device
-        from nodes.diffusion.pictures.clip_image_embeddings import load_image_embedder
-        from nodes.diffusion.training.image_variation import VariationTask, trained_names
 
         check_vae(model, latents)
         _check_views(latents, images)
@@ -69,17 +67,21 @@ class TrainImageVariation(DenoisingSettings, Node):
         @cache
         def get_embed() -> Any:
             folder = context.locate(clip)
-            return load_image_embedder(folder / "image_encoder", folder / "feature_extractor", choose_device(context.device))
+            return diffusion.pictures.load_image_embedder(
+                folder / "image_encoder", folder / "feature_extractor", diffusion.choose_device(context.device)
+            )
 
         files = embed_views(images, clip, get_embed, context)
         embeddings = self._dataset(images, files, model, context)
-        change = WeightChange(name="image variation", endings=trained_names(context.locate(model.digest) / "unet", self.weights))
+        change = WeightChange(
+            name="image variation", endings=diffusion.training.trained_names(context.locate(model.digest) / "unet", self.weights)
+        )
         trained, _ = train_untrained(
             self,
             replace(model, adapters=(change,)),
             embeddings,
             context,
-            lambda loaded, settings: VariationTask(loaded, settings, latents, embeddings),
+            lambda loaded, settings: diffusion.training.VariationTask(loaded, settings, latents, embeddings),
         )
         return ImageVariationModel(
             name=f"{model.name} variations",

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Wired
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import LowRankAdapter
 from nodes.diffusion.handles.datasets import CaptionedDataset, EmbeddingDataset, LatentDataset
@@ -56,14 +57,13 @@ class TrainLoRA(DenoisingSettings, Node):
         model = replace(model, adapters=(*before.adapters, adapter))
         texts = choose_texts(before, embeddings, captions, text_changes=bool(adapter.text_encoder_targets))
         check_pairs(model, latents, texts)
-        from nodes.diffusion.training.denoising_task import DenoisingTask
 
         trained, precision = train_untrained(
             self,
             model,
             texts,
             context,
-            lambda loaded, settings: DenoisingTask(loaded, settings, latents, texts, model.clip_skip),
+            lambda loaded, settings: diffusion.training.DenoisingTask(loaded, settings, latents, texts, model.clip_skip),
         )
         finished = replace(trained.adapters[-1], training=kohya_facts(self, model, latents, texts, precision))
         return replace(trained, adapters=(*trained.adapters[:-1], finished))

@@ -9,6 +9,7 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.migration import Migration
 from graph_runtime.node import Node, Wired
+from nodes import diffusion
 from nodes.diffusion.handles.adapters import TokenEmbedding
 from nodes.diffusion.handles.datasets import CaptionedDataset, LatentDataset
 from nodes.diffusion.handles.models import DiffusionModel
@@ -54,7 +55,6 @@ class TrainTI(DenoisingSettings, Node):
         check_pairs(model, latents, captions)
         model, known = without_word(self.placeholder_token, model)
         captions = check_placeholder(self.placeholder_token, model, captions, context)
-        from nodes.diffusion.training.denoising_task import DenoisingTask
 
         word = self._to_go_on(known, context) if known else self._new(model, context)
         trained, _ = train_untrained(
@@ -62,7 +62,7 @@ class TrainTI(DenoisingSettings, Node):
             replace(model, adapters=(*model.adapters, word)),
             captions,
             context,
-            lambda loaded, settings: DenoisingTask(loaded, settings, latents, captions, model.clip_skip),
+            lambda loaded, settings: diffusion.training.DenoisingTask(loaded, settings, latents, captions, model.clip_skip),
         )
         return trained
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.migration import Migration
 from graph_runtime.node import Node
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.handles.datasets import ImageDataset
@@ -52,30 +53,24 @@ class TrainVAE(TrainingSettings, Node):
 
     def run(self, model: DiffusionModel, images: ImageDataset, context: RunContext) -> DiffusionModel:
         check_trained(model.adapters)
-        from nodes.diffusion.adapters.apply import applied
-        from nodes.diffusion.devices import choose_device, training_precision
-        from nodes.diffusion.models.parts import load
-        from nodes.diffusion.optimization.loop import minimize
-        from nodes.diffusion.training.denoising_task import held_out
-        from nodes.diffusion.training.vae import VAETask, decoder_only, with_unit_latents
 
-        device = choose_device(context.device)
-        precision = training_precision(device, self.precision)
-        loaded = load(model, context.locate(model.digest), device=device)
+        device = diffusion.choose_device(context.device)
+        precision = diffusion.training_precision(device, self.precision)
+        loaded = diffusion.models.load(model, context.locate(model.digest), device=device)
         change = WeightChange(name="trained VAE", unet=False, vae=True)
         is_new = model.initial_seed is not None and all(isinstance(a, WeightChange) and not a.unet for a in model.adapters)
         earlier = [adapter for adapter in model.adapters if isinstance(adapter, WeightChange) and adapter.vae]
         self._check_sizes(images)
         pictures = read_views(images, context)
-        held = held_out(len(pictures), self)
-        with applied([*earlier, change], loaded) as laid:
+        held = diffusion.training.held_out(len(pictures), self)
+        with diffusion.adapters.applied([*earlier, change], loaded) as laid:
             everything = laid[-1]
-            parameters = everything if is_new else decoder_only(everything)
+            parameters = everything if is_new else diffusion.training.decoder_only(everything)
             training = repeated(images, held)
-            task = VAETask(loaded.vae, self, pictures, training, self.crop, self.edge_weight, self.kl_weight)
+            task = diffusion.training.VAETask(loaded.vae, self, pictures, training, self.crop, self.edge_weight, self.kl_weight)
             for parameter in parameters.values():
                 parameter.requires_grad_(True)
-            minimize(
+            diffusion.optimization.minimize(
                 parameters,
                 task.loss,
                 self,
@@ -87,7 +82,7 @@ class TrainVAE(TrainingSettings, Node):
             tensors = {name.removeprefix("vae."): p.detach().float().cpu().clone() for name, p in parameters.items()}
             if is_new:
                 factor = 1 / (loaded.vae.config["scaling_factor"] * task.latent_deviation())
-                tensors = with_unit_latents(tensors, loaded.vae.config["latent_channels"], factor)
+                tensors = diffusion.training.with_unit_latents(tensors, loaded.vae.config["latent_channels"], factor)
         weights = keep_tensors({f"vae.{name}": tensor for name, tensor in tensors.items()}, context)
         adapters = (*model.adapters, replace(change, weights=weights))
         return replace(model, vae_digest=weights.name if is_new else model.vae_digest, adapters=adapters)

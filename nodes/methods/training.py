@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from graph_runtime.context import RunContext
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import Adapter, AestheticGradient, LowRankAdapter, WeightChange
 from nodes.diffusion.handles.datasets import CaptionedDataset, EmbeddingDataset, LatentDataset
@@ -55,15 +56,13 @@ def train_untrained(
 
     `make_task` gets the model in memory and the settings as they hold for it, and returns the loss on `texts`.
     """
-    from nodes.diffusion.adapters.apply import applied
-    from nodes.diffusion.devices import choose_device, resident_precision, training_precision
-    from nodes.diffusion.models.parts import load
-    from nodes.diffusion.training.denoising_task import train
 
-    device = choose_device(context.device)
-    precision = training_precision(device, settings.precision)
-    loaded = load(model, context.locate(model.digest), device=device, precision=resident_precision(device, precision))
-    with applied(model.adapters, loaded) as laid:
+    device = diffusion.choose_device(context.device)
+    precision = diffusion.training_precision(device, settings.precision)
+    loaded = diffusion.models.load(
+        model, context.locate(model.digest), device=device, precision=diffusion.resident_precision(device, precision)
+    )
+    with diffusion.adapters.applied(model.adapters, loaded) as laid:
         _check_cuts(texts, loaded, model.max_token_length, context)
         task = make_task(loaded, settings_for(settings, model))
         new = [number for number, adapter in enumerate(model.adapters) if adapter.weights is None]
@@ -78,7 +77,7 @@ def train_untrained(
             context.message("no previews: preview_prompt is empty, and so are all captions.", "warning")
         report = _reporter(settings, context, task, model, costs, prompts)
         checkpoint = checkpoint_of(settings, context, precision, costs)
-        trained = train(task, parameters, settings, precision=precision, report=report, checkpoint=checkpoint)
+        trained = diffusion.training.train(task, parameters, settings, precision=precision, report=report, checkpoint=checkpoint)
     adapters = list(model.adapters)
     for number in new:
         own = {name.removeprefix(f"{number}."): tensor for name, tensor in trained.items() if name.startswith(f"{number}.")}
@@ -92,10 +91,9 @@ def _reached(adapter: Adapter, laid: dict[str, Any], loaded: Any, clip_skip: int
     """An adapter's tensors but for those in layers of text encoders whose output nothing uses; files of others have such."""
     if not isinstance(adapter, LowRankAdapter) or adapter.start is None:
         return laid
-    from nodes.diffusion.adapters.changed_weights import is_unused
 
     parts = {name: name.partition(".") for name in laid}
-    unused = [name for name, (part, _, inner) in parts.items() if is_unused(inner, part, loaded, clip_skip)]
+    unused = [name for name, (part, _, inner) in parts.items() if diffusion.adapters.is_unused(inner, part, loaded, clip_skip)]
     if unused:
         message = (
             f"{len(unused)} tensors stay as they are, such as {unused[0]}: the model does not use the output of their layers."
@@ -123,16 +121,14 @@ def _check_cuts(texts: Texts, loaded: Any, max_token_length: int, context: RunCo
     """Warn of captions that are cut, and raise InputError when a new word of theirs is."""
     if not isinstance(texts, CaptionedDataset):
         return
-    from nodes.diffusion.text.chunks import cut_told
-    from nodes.diffusion.text.encoding import cut_prompts, cut_words
 
     captions = list(dict.fromkeys(caption for variants in texts.captions for caption in variants))
     for caption in captions:
-        if lost := cut_words(loaded, caption, texts.emphasis):
+        if lost := diffusion.text.cut_words(loaded, caption, texts.emphasis):
             remedy = "Write it earlier, shorten the captions, take fewer vectors, or raise max_token_length of LoadModel."
             raise InputError(f"{lost} does not fit into the caption {caption[:80]!r}.", field="captions", remedy=remedy)
-    if cut := cut_prompts(loaded, captions, texts.emphasis):
-        context.message(cut_told("captions", cut, max_token_length), "warning")
+    if cut := diffusion.text.cut_prompts(loaded, captions, texts.emphasis):
+        context.message(diffusion.text.cut_told("captions", cut, max_token_length), "warning")
 
 
 def keep_tensors(tensors: dict[str, Any], context: RunContext) -> Path:
@@ -184,11 +180,9 @@ def _preview(
     step: int, prompts: Prompts, settings: DenoisingSettings, task: Task, model: DiffusionModel, context: RunContext
 ) -> None:
     """Show the model's pictures of the prompts; what is wrong with a prompt is told and does not end the training."""
-    from nodes.diffusion.pictures.pictures import in_a_row, save_png
-    from nodes.diffusion.sampling.sampler import sample
 
     try:
-        pictures = sample(
+        pictures = diffusion.sampling.sample(
             task.model,
             prompts.texts,
             seeds=[settings.seed] * len(prompts.texts),
@@ -200,7 +194,9 @@ def _preview(
     except InputError as error:
         context.message(f"no preview at step {step}: {error}", "warning")
         return
-    context.preview(step, context.add_file(".png", lambda path: save_png(in_a_row(pictures), path)))
+    context.preview(
+        step, context.add_file(".png", lambda path: diffusion.pictures.save_png(diffusion.pictures.in_a_row(pictures), path))
+    )
 
 
 def check_trained(adapters: Sequence[Adapter]) -> None:

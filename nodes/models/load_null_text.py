@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, Node, OutsideFiles, WorkspaceFile
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.results import NullTextInversion
 
@@ -25,10 +26,8 @@ class LoadNullText(Node):
     def run(self, context: RunContext) -> NullTextInversion:
         from safetensors.torch import save_file
 
-        from nodes.diffusion.sampling.saved_inversions import facts_from, read_file
-
-        tensors, metadata = read_file(context.locate(context.fingerprint))
-        facts = facts_from(tensors, metadata)
+        tensors, metadata = diffusion.sampling.read_file(context.locate(context.fingerprint))
+        facts = diffusion.sampling.facts_from(tensors, metadata)
         uncond = {"uncond": tensors.pop("uncond")}
         return NullTextInversion(
             file=context.add_file(".safetensors", lambda path: save_file(tensors, path)),

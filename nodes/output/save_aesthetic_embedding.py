@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
 from graph_runtime.node import FileName, Node
+from nodes import diffusion
 from nodes.diffusion.handles.results import AestheticEmbedding
 
 SUFFIXES = {"A1111": ".pt", "safetensors": ".safetensors"}
@@ -24,14 +25,13 @@ class SaveAestheticEmbedding(Node):
     def run(self, embedding: AestheticEmbedding, context: RunContext) -> tuple[Artifact, ...]:
         from safetensors.torch import load_file
 
-        from nodes.diffusion.formats.pickles import pt_bytes
-        from nodes.diffusion.formats.safetensors_writer import safetensors_bytes, tensor_bytes
-
         tensors = load_file(embedding.file)
         if self.layout == "A1111":
-            content = pt_bytes(tensors["aesthetic_embedding"].float().contiguous())
+            content = diffusion.formats.pt_bytes(tensors["aesthetic_embedding"].float().contiguous())
         else:
-            content = safetensors_bytes(tensors, {METADATA_KEY: context.provenance.text()}, tensor_bytes(tensors))
+            content = diffusion.formats.safetensors_bytes(
+                tensors, {METADATA_KEY: context.provenance.text()}, diffusion.formats.tensor_bytes(tensors)
+            )
         suffix = SUFFIXES[self.layout]
         known = PurePath(self.filename).suffix in SUFFIXES.values()
         name = (PurePath(self.filename).stem if known else self.filename) + suffix

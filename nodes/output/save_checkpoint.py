@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
 from graph_runtime.node import FileName, Node
+from nodes import diffusion
 from nodes.diffusion.formats.model_folders import inspect_folder
 from nodes.diffusion.formats.single_file.header import is_single_file
 from nodes.diffusion.handles.adapters import in_folder
@@ -45,37 +46,31 @@ class SaveCheckpoint(Node):
     """The license it is given under."""
 
     def run(self, model: DiffusionModel, context: RunContext) -> tuple[Artifact, ...]:
-        from nodes.diffusion.adapters.changed_weights import tensors_of
-        from nodes.diffusion.devices import DTYPES
-        from nodes.diffusion.formats.single_file.checkpoint_tensors import marked
-        from nodes.diffusion.formats.single_file.writing import with_changes, write_checkpoint
-
         changes = trained_changes(model, context.message)
         place = context.locate(model.digest)
-        changed = {in_folder(name): tensor for change in changes for name, tensor in tensors_of(change).items()}
-        precision = None if self.precision == "as loaded" else DTYPES[self.precision]
+        changed = {
+            in_folder(name): tensor for change in changes for name, tensor in diffusion.adapters.tensors_of(change).items()
+        }
+        precision = None if self.precision == "as loaded" else diffusion.DTYPES[self.precision]
         scaled = not precision and not changed and not model.moving_average
         metadata = self._metadata(model, place, context) | (_of_scales(place) if scaled else {})
         with ExitStack() as stack:
             whole, layout = _whole(model, place, stack, changed.keys(), scaled=scaled)
-            written = with_changes(whole, changed, layout)
+            written = diffusion.formats.with_changes(whole, changed, layout)
             if not precision and any(own.dtype != whole[name].dtype for name, own in written.items()):
                 context.message("fp8 is too coarse for what was trained: those tensors are written as fp16.")
-            written = marked(written, model.family, model.prediction_type, zero_snr=model.zero_terminal_snr)
+            written = diffusion.formats.marked(written, model.family, model.prediction_type, zero_snr=model.zero_terminal_snr)
             file = context.add_file(
-                ".safetensors", lambda path: write_checkpoint(written, precision, metadata, path, context.progress)
+                ".safetensors",
+                lambda path: diffusion.formats.write_checkpoint(written, precision, metadata, path, context.progress),
             )
         name = self.filename if PurePath(self.filename).suffix == ".safetensors" else f"{self.filename}.safetensors"
         return (Artifact(name, file),)
 
     def _metadata(self, model: DiffusionModel, place: Path, context: RunContext) -> dict[str, str]:
-        from nodes.diffusion.adapters.modelspec import architecture_of
-        from nodes.diffusion.formats.single_file.configurations import METADATA_NAME, own_descriptions
-        from nodes.diffusion.models.saved_folders import description_files
-
-        texts = {name: content.decode() for name, content in description_files(model, place).items()}
-        own = own_descriptions(texts, model.family)
-        architecture = architecture_of(model, place)
+        texts = {name: content.decode() for name, content in diffusion.models.description_files(model, place).items()}
+        own = diffusion.formats.own_descriptions(texts, model.family)
+        architecture = diffusion.adapters.architecture_of(model, place)
         inpainting = architecture == "stable-diffusion-v1" and inspect_folder(place, weights=False).purpose == "inpainting"
         spec = {
             "sai_model_spec": "1.0.1",
@@ -91,16 +86,15 @@ class SaveCheckpoint(Node):
         return {
             "format": "pt",
             **{f"modelspec.{name}": text for name, text in spec.items() if text},
-            **({METADATA_NAME: json.dumps(own, sort_keys=True)} if own else {}),
+            **({diffusion.formats.METADATA_NAME: json.dumps(own, sort_keys=True)} if own else {}),
             METADATA_KEY: context.provenance.text(),
         }
 
 
 def _of_scales(place: Path) -> dict[str, str]:
     """What ComfyUI reads of the layers whose weights are scaled, where no tensors say it."""
-    from nodes.diffusion.formats.single_file.header import read_single_file
 
-    said = read_single_file(place).metadata if is_single_file(place) else {}
+    said = diffusion.formats.read_single_file(place).metadata if is_single_file(place) else {}
     return {name: text for name, text in said.items() if name == "_quantization_metadata"}
 
 
@@ -108,19 +102,15 @@ def _whole(
     model: DiffusionModel, place: Path, stack: ExitStack, changed: Iterable[str], *, scaled: bool
 ) -> tuple["dict[str, Written]", "Layout"]:
     """The model without what was trained, in the layout of a single file."""
-    from nodes.diffusion.formats.single_file.checkpoint_tensors import of_file, of_folder
-    from nodes.diffusion.formats.single_file.header import read_single_file
-    from nodes.diffusion.formats.single_file.tensor_names import TEXT, layout_of
-    from nodes.diffusion.models.saved_folders import part_tensors
 
     if is_single_file(place):
-        file = read_single_file(place)
+        file = diffusion.formats.read_single_file(place)
         trained = any(name.startswith("unet.") for name in changed)
-        tensors = of_file(file, stack, moving_average=model.moving_average, unet_trained=trained, scaled=scaled)
-        return tensors, layout_of(file.shapes, model.family)
+        tensors = diffusion.formats.of_file(file, stack, moving_average=model.moving_average, unet_trained=trained, scaled=scaled)
+        return tensors, diffusion.formats.layout_of(file.shapes, model.family)
     found: dict[str, Tensor] = {}
-    for part in ("unet", "vae", *TEXT[model.family]):
-        own = part_tensors(model, place, part)
+    for part in ("unet", "vae", *diffusion.formats.TEXT[model.family]):
+        own = diffusion.models.part_tensors(model, place, part)
         found |= {f"{part}.{name}": tensor for name, tensor in own.items()}
-    layout = layout_of(found, model.family)
-    return of_folder(found, layout), layout
+    layout = diffusion.formats.layout_of(found, model.family)
+    return diffusion.formats.of_folder(found, layout), layout

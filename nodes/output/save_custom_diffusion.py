@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from graph_runtime.context import Artifact, RunContext
 from graph_runtime.node import FileName, Node, Wired
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import TokenEmbedding, WeightChange
 from nodes.diffusion.handles.models import DiffusionModel
@@ -44,15 +45,14 @@ class SaveCustomDiffusion(Node):
         if model.family == "sdxl":
             remedy = "Save the whole model with SavePipeline, and the words with SaveEmbedding."
             raise InputError("diffusers has no such file for SDXL.", field="model", remedy=remedy)
-        from nodes.diffusion.adapters.changed_weights import attention_layers, tensors_of
-        from nodes.diffusion.adapters.custom_diffusion_files import processor_bytes, token_bytes
-        from nodes.diffusion.adapters.textual_inversion_files import word_vectors
 
         stem = PurePath(self.filename).stem
-        layers = attention_layers(context.locate(model.digest))
-        contents = {f"{stem}.bin": processor_bytes(tensors_of(changes[0]), layers)}
+        layers = diffusion.adapters.attention_layers(context.locate(model.digest))
+        contents = {f"{stem}.bin": diffusion.adapters.processor_bytes(diffusion.adapters.tensors_of(changes[0]), layers)}
         for word in words:
-            contents[f"{stem}-{word.plain_name}.bin"] = token_bytes(word.placeholder_token, word_vectors(word)[0][0])
+            contents[f"{stem}-{word.plain_name}.bin"] = diffusion.adapters.token_bytes(
+                word.placeholder_token, diffusion.adapters.word_vectors(word)[0][0]
+            )
         return tuple(
             Artifact(name, context.add_file(".bin", lambda path, c=content: path.write_bytes(c)))
             for name, content in contents.items()

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
 from graph_runtime.node import FileName, Node, Wired
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import TokenEmbedding
 from nodes.diffusion.handles.models import DiffusionModel
@@ -50,25 +51,25 @@ class SaveEmbedding(Node):
         return tuple(self._written(word, name, model, context) for word, name in zip(words, names, strict=True))
 
     def _written(self, word: TokenEmbedding, name: str, model: DiffusionModel, context: RunContext) -> Artifact:
-        from nodes.diffusion.adapters.modelspec import architecture_of, modelspec_metadata
-        from nodes.diffusion.adapters.textual_inversion_files import a1111_bytes, file_tensors, usage_hint
-        from nodes.diffusion.formats.safetensors_writer import safetensors_bytes, tensor_bytes
-
         suffix = SUFFIXES[self.layout]
         if self.layout == "A1111":
-            content = a1111_bytes(word, name, model, context.provenance.text())
+            content = diffusion.adapters.a1111_embedding(word, name, model, context.provenance.text())
         else:
-            tensors = file_tensors(word, model.family, token=word.placeholder_token if self.layout == "diffusers" else None)
-            data = tensor_bytes(tensors)
+            tensors = diffusion.adapters.file_tensors(
+                word, model.family, token=word.placeholder_token if self.layout == "diffusers" else None
+            )
+            data = diffusion.formats.tensor_bytes(tensors)
             given = {
                 "title": name,
                 "trigger_phrase": name,
                 "is_negative_embedding": "true" if word.negative else "",
-                "usage_hint": usage_hint(word, name),
+                "usage_hint": diffusion.adapters.usage_hint(word, name),
             }
-            architecture = architecture_of(model, context.locate(model.digest))
-            metadata = modelspec_metadata(model, given, architecture, hashlib.sha256(data).hexdigest(), "textual-inversion")
+            architecture = diffusion.adapters.architecture_of(model, context.locate(model.digest))
+            metadata = diffusion.adapters.modelspec_metadata(
+                model, given, architecture, hashlib.sha256(data).hexdigest(), "textual-inversion"
+            )
             if self.layout == "diffusers":
                 metadata["format"] = "pt"
-            content = safetensors_bytes(tensors, {**metadata, METADATA_KEY: context.provenance.text()}, data)
+            content = diffusion.formats.safetensors_bytes(tensors, {**metadata, METADATA_KEY: context.provenance.text()}, data)
         return Artifact(f"{name}{suffix}", context.add_file(suffix, lambda path: path.write_bytes(content)))

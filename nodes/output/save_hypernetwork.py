@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from graph_runtime.context import Artifact, RunContext
 from graph_runtime.node import FileName, Node, Wired
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import Hypernetwork
 from nodes.diffusion.handles.models import DiffusionModel
@@ -30,10 +31,9 @@ class SaveHypernetwork(Node):
 
     def run(self, model: DiffusionModel, context: RunContext) -> tuple[Artifact, ...]:
         hypernetwork = _only_one(model)
-        from nodes.diffusion.adapters.hypernetwork.files import a1111_bytes
 
         name = PurePath(self.filename).stem if PurePath(self.filename).suffix == ".pt" else self.filename
-        content = a1111_bytes(hypernetwork, name, model, context.provenance.text())
+        content = diffusion.adapters.a1111_hypernetwork(hypernetwork, name, model, context.provenance.text())
         return (Artifact(f"{name}.pt", context.add_file(".pt", lambda path: path.write_bytes(content))),)
 
 

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
 from graph_runtime.node import FileName, Node
+from nodes import diffusion
 from nodes.diffusion.handles.results import ImageEmbedding
 
 
@@ -20,10 +21,8 @@ class SaveImageEmbedding(Node):
     def run(self, embedding: ImageEmbedding, context: RunContext) -> tuple[Artifact, ...]:
         from safetensors.torch import load_file
 
-        from nodes.diffusion.formats.safetensors_writer import safetensors_bytes, tensor_bytes
-
         tensors = {"image_embeds": load_file(embedding.file)["image_embeds"].float()}
         metadata = {"format": "pt", "label": embedding.label, METADATA_KEY: context.provenance.text()}
-        content = safetensors_bytes(tensors, metadata, tensor_bytes(tensors))
+        content = diffusion.formats.safetensors_bytes(tensors, metadata, diffusion.formats.tensor_bytes(tensors))
         name = self.filename if PurePath(self.filename).suffix == ".safetensors" else f"{self.filename}.safetensors"
         return (Artifact(name, context.add_file(".safetensors", lambda path: path.write_bytes(content))),)

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
 from graph_runtime.node import FileName, Node
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.models import ImageVariationModel
 
@@ -26,16 +27,12 @@ class SaveImageVariation(Node):
     def run(self, model: ImageVariationModel, context: RunContext) -> tuple[Artifact, ...]:
         import torch
 
-        from nodes.diffusion.devices import DTYPES
-        from nodes.diffusion.families.image_variation.model import load_variation
-        from nodes.diffusion.formats.safetensors_writer import safetensors_bytes, tensor_bytes
-
-        unet = load_variation(model, context.locate, device=torch.device("cpu")).unet
-        tensors = {name: tensor.to(DTYPES[self.precision]).contiguous() for name, tensor in unet.state_dict().items()}
+        unet = diffusion.families.load_variation(model, context.locate, device=torch.device("cpu")).unet
+        tensors = {name: tensor.to(diffusion.DTYPES[self.precision]).contiguous() for name, tensor in unet.state_dict().items()}
         _check_finite(tensors)
         facts = {"zero_terminal_snr": str(model.zero_terminal_snr).lower()}
         metadata = {"format": "pt", **facts, METADATA_KEY: context.provenance.text()}
-        content = safetensors_bytes(tensors, metadata, tensor_bytes(tensors))
+        content = diffusion.formats.safetensors_bytes(tensors, metadata, diffusion.formats.tensor_bytes(tensors))
         name = self.filename if PurePath(self.filename).suffix == ".safetensors" else f"{self.filename}.safetensors"
         return (Artifact(name, context.add_file(".safetensors", lambda path: path.write_bytes(content))),)
 

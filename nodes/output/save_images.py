@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
 from graph_runtime.node import FileName, Node
+from nodes import diffusion
 from nodes.diffusion.handles.results import GeneratedImage, ImageSet
 
 
@@ -35,11 +36,9 @@ class SaveImages(Node):
     def _writer(image: GeneratedImage, context: RunContext):
         from PIL import Image
 
-        from nodes.diffusion.pictures.pictures import save_png
-
         with Image.open(image.file) as opened:
             picture = opened.convert("RGB")
             parameters = opened.text.get("parameters") if hasattr(opened, "text") else None  # pyright: ignore
         texts = {"parameters": parameters} if parameters else {}
         texts[METADATA_KEY] = context.provenance.text()
-        return lambda path: save_png(picture, path, texts)
+        return lambda path: diffusion.pictures.save_png(picture, path, texts)

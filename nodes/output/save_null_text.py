@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
 from graph_runtime.node import FileName, Node
+from nodes import diffusion
 from nodes.diffusion.handles.results import NullTextInversion
 
 
@@ -25,13 +26,10 @@ class SaveNullText(Node):
     def run(self, inversion: NullTextInversion, context: RunContext) -> tuple[Artifact, ...]:
         from safetensors.torch import load_file
 
-        from nodes.diffusion.formats.safetensors_writer import safetensors_bytes, tensor_bytes
-        from nodes.diffusion.sampling.saved_inversions import metadata_of, read_uncond
-
-        tensors = {**load_file(inversion.file), "uncond": read_uncond(inversion)}
+        tensors = {**load_file(inversion.file), "uncond": diffusion.sampling.read_uncond(inversion)}
         if not self.ddim_latents:
             tensors.pop("ddim_latents", None)
-        metadata = {**metadata_of(inversion), METADATA_KEY: context.provenance.text()}
-        content = safetensors_bytes(tensors, metadata, tensor_bytes(tensors))
+        metadata = {**diffusion.sampling.metadata_of(inversion), METADATA_KEY: context.provenance.text()}
+        content = diffusion.formats.safetensors_bytes(tensors, metadata, diffusion.formats.tensor_bytes(tensors))
         name = self.filename if PurePath(self.filename).suffix == ".safetensors" else f"{self.filename}.safetensors"
         return (Artifact(name, context.add_file(".safetensors", lambda path: path.write_bytes(content))),)

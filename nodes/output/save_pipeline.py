@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
 from graph_runtime.node import FileName, Node, Wired
+from nodes import diffusion
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.handles.wired_models import refuse_untrained
@@ -35,32 +36,20 @@ class SavePipeline(Node):
 
     def _files(self, model: DiffusionModel, changes: list[WeightChange], context: RunContext) -> Iterator[tuple[str, Path]]:
         """Every file of the folder, one part in memory at a time."""
-        from nodes.diffusion.adapters.changed_weights import tensors_of
-        from nodes.diffusion.devices import DTYPES
-        from nodes.diffusion.formats.safetensors_writer import safetensors_bytes, tensor_bytes
-        from nodes.diffusion.formats.single_file.configurations import described
-        from nodes.diffusion.models.saved_folders import (
-            PARTS,
-            changed_tensors,
-            description_files,
-            model_index,
-            part_tensors,
-            weight_parts,
-        )
 
         def kept(name: str, content: bytes) -> tuple[str, Path]:
             return name, context.add_file(Path(name).suffix, lambda path: path.write_bytes(content))
 
         place = context.locate(model.digest)
-        folder = described(place)
-        yield kept("model_index.json", model_index(folder))
-        for name, content in description_files(model, place).items():
+        folder = diffusion.formats.described(place)
+        yield kept("model_index.json", diffusion.models.model_index(folder))
+        for name, content in diffusion.models.description_files(model, place).items():
             yield kept(name, content)
-        changed = {name: tensor for change in changes for name, tensor in tensors_of(change).items()}
+        changed = {name: tensor for change in changes for name, tensor in diffusion.adapters.tensors_of(change).items()}
         metadata = {"format": "pt", METADATA_KEY: context.provenance.text()}
-        for part in weight_parts(folder):
-            own = part_tensors(model, place, part)
-            tensors = changed_tensors(own, part, changed, DTYPES[self.precision])
+        for part in diffusion.models.weight_parts(folder):
+            own = diffusion.models.part_tensors(model, place, part)
+            tensors = diffusion.models.changed_tensors(own, part, changed, diffusion.DTYPES[self.precision])
             context.stop_if_asked()
-            content = safetensors_bytes(tensors, metadata, tensor_bytes(tensors))
-            yield kept(f"{part}/{PARTS[part][2]}.safetensors", content)
+            content = diffusion.formats.safetensors_bytes(tensors, metadata, diffusion.formats.tensor_bytes(tensors))
+            yield kept(f"{part}/{diffusion.models.PARTS[part][2]}.safetensors", content)

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext, Sha256
 from graph_runtime.node import FileName, Node, Wired
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import LowRankAdapter
 from nodes.diffusion.handles.models import DiffusionModel
@@ -68,36 +69,27 @@ class SaveSafetensors(Node):
         return (Artifact(name, file),)
 
     def _lora(self, model: DiffusionModel, context: RunContext) -> Path:
-        from nodes.diffusion.adapters.lora.apply import adapter_tensors
-        from nodes.diffusion.adapters.lora.targets import unet_layers
-        from nodes.diffusion.adapters.lora.write import diffusers_tensors, kohya_tensors
-        from nodes.diffusion.devices import DTYPES
-        from nodes.diffusion.formats.safetensors_writer import safetensors_bytes, tensor_bytes
-
         adapter = _only_lora(model)
-        tensors, dtype = adapter_tensors(adapter), DTYPES[self.precision]
+        tensors, dtype = diffusion.adapters.adapter_tensors(adapter), diffusion.DTYPES[self.precision]
         if self.layout == "kohya":
-            written = kohya_tensors(adapter, tensors, model.family, unet_layers(context.locate(model.digest)), dtype)
+            written = diffusion.adapters.kohya_tensors(
+                adapter, tensors, model.family, diffusion.adapters.unet_layers(context.locate(model.digest)), dtype
+            )
         else:
-            written = diffusers_tensors(adapter, tensors, dtype)
+            written = diffusion.adapters.diffusers_tensors(adapter, tensors, dtype)
         _check_finite(written)
-        data = tensor_bytes(written)
-        content = safetensors_bytes(written, self._metadata(model, adapter, data, context), data)
+        data = diffusion.formats.tensor_bytes(written)
+        content = diffusion.formats.safetensors_bytes(written, self._metadata(model, adapter, data, context), data)
         return context.add_file(".safetensors", lambda path: path.write_bytes(content))
 
     def _checkpoint(self, model: Checkpoint, context: RunContext) -> Path:
-        from nodes.diffusion.devices import DTYPES
-        from nodes.diffusion.merging.modelspec import merge_metadata
-        from nodes.diffusion.merging.plan import planned
-        from nodes.diffusion.merging.write_checkpoint import write_merged
-
-        plan = planned(model.recipe, context.locate)
-        metadata = merge_metadata(plan, model.family, self._given(), self.precision)
+        plan = diffusion.merging.planned(model.recipe, context.locate)
+        metadata = diffusion.merging.merge_metadata(plan, model.family, self._given(), self.precision)
         metadata[METADATA_KEY] = context.provenance.text()
-        dtype = DTYPES[self.precision]
+        dtype = diffusion.DTYPES[self.precision]
 
         def write(path: Path) -> Sha256:
-            return Sha256(write_merged(plan, dtype, metadata, path, context.progress))
+            return Sha256(diffusion.merging.write_merged(plan, dtype, metadata, path, context.progress))
 
         return context.add_file(".safetensors", write)
 
@@ -106,19 +98,16 @@ class SaveSafetensors(Node):
         return {name: getattr(self, name) for name in names}
 
     def _metadata(self, model: DiffusionModel, adapter: LowRankAdapter, data: bytes, context: RunContext) -> dict[str, str]:
-        from nodes.diffusion.adapters.lora.write import diffusers_config
-        from nodes.diffusion.adapters.modelspec import architecture_of, kohya_metadata, modelspec_metadata
-
         data_hash = hashlib.sha256(data).hexdigest()
-        architecture = architecture_of(model, context.locate(model.digest))
+        architecture = diffusion.adapters.architecture_of(model, context.locate(model.digest))
         metadata = {
-            **kohya_metadata(model, adapter, architecture, data_hash),
-            **modelspec_metadata(model, self._given(), architecture, data_hash),
+            **diffusion.adapters.kohya_metadata(model, adapter, architecture, data_hash),
+            **diffusion.adapters.modelspec_metadata(model, self._given(), architecture, data_hash),
             METADATA_KEY: context.provenance.text(),
         }
         metadata["ss_output_name"] = metadata["modelspec.title"]
         if self.layout == "diffusers":
-            metadata |= {"format": "pt", "lora_adapter_metadata": diffusers_config(adapter)}
+            metadata |= {"format": "pt", "lora_adapter_metadata": diffusion.adapters.diffusers_config(adapter)}
         return metadata
 
 

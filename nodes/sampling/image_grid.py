@@ -7,6 +7,7 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
+from nodes import diffusion
 from nodes.diffusion.handles.results import GeneratedImage, ImageSet
 
 
@@ -19,13 +20,15 @@ class ImageGrid(Node):
     """Side of one picture in the grid, in pixels."""
 
     def run(self, images: list[ImageSet], context: RunContext) -> ImageSet:
-        from nodes.diffusion.pictures.grids import Row, draw_grid
-        from nodes.diffusion.pictures.pictures import open_picture, save_png
-
         found = list(chain.from_iterable(_rows(part) for part in images))
-        rows = [Row(row[0].label, [image.prompt for image in row], [open_picture(image.file) for image in row]) for row in found]
-        grid = draw_grid(rows, self.cell_size)
-        file = context.add_file(".png", lambda path: save_png(grid, path))
+        rows = [
+            diffusion.pictures.Row(
+                row[0].label, [image.prompt for image in row], [diffusion.pictures.open_picture(image.file) for image in row]
+            )
+            for row in found
+        ]
+        grid = diffusion.pictures.draw_grid(rows, self.cell_size)
+        file = context.add_file(".png", lambda path: diffusion.pictures.save_png(grid, path))
         return ImageSet((GeneratedImage(file, "grid", "", found[0][0].seed),), columns=1)
 
 

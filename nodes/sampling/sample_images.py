@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Prompt, Wired
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.handles.prompt_checks import without_networks, without_schedules
@@ -79,22 +80,17 @@ class SampleImages(Node):
         self, model: DiffusionModel, jobs: list[Job], place: tuple[int, int], warned: set[int], context: RunContext
     ) -> list[GeneratedImage]:
         """Draw every job with one model; `place` is its row and the number of rows, `warned` the lengths at which was cut."""
-        from nodes.diffusion.adapters.apply import applied
-        from nodes.diffusion.devices import choose_device, drawing_precision
-        from nodes.diffusion.models.parts import load
-        from nodes.diffusion.text.chunks import cut_told
-        from nodes.diffusion.text.encoding import cut_prompts
 
         batches = [jobs[start : start + self.batch_size] for start in range(0, len(jobs), self.batch_size)]
-        device = choose_device(context.device)
-        precision = drawing_precision(device, self.precision)
-        loaded = load(model, context.locate(model.digest), device=device, precision=precision)
+        device = diffusion.choose_device(context.device)
+        precision = diffusion.drawing_precision(device, self.precision)
+        loaded = diffusion.models.load(model, context.locate(model.digest), device=device, precision=precision)
         total = place[1] * len(batches) * self.num_inference_steps
         images: list[GeneratedImage] = []
-        with applied(model.adapters, loaded):
-            cut = cut_prompts(loaded, [self.negative_prompt, *(prompt for prompt, _ in jobs)], self.prompt_weights)
+        with diffusion.adapters.applied(model.adapters, loaded):
+            cut = diffusion.text.cut_prompts(loaded, [self.negative_prompt, *(prompt for prompt, _ in jobs)], self.prompt_weights)
             if cut and model.max_token_length not in warned:
-                context.message(cut_told("prompts", cut, model.max_token_length), "warning")
+                context.message(diffusion.text.cut_told("prompts", cut, model.max_token_length), "warning")
                 warned.add(model.max_token_length)
             for number, batch in enumerate(batches):
                 done = (place[0] * len(batches) + number) * self.num_inference_steps
@@ -105,9 +101,7 @@ class SampleImages(Node):
         return images
 
     def _draw(self, loaded: Any, model: DiffusionModel, batch: list[Job], on_step: Any) -> Any:
-        from nodes.diffusion.sampling.sampler import sample
-
-        return sample(
+        return diffusion.sampling.sample(
             loaded,
             [prompt for prompt, _ in batch],
             seeds=[seed for _, seed in batch],
@@ -123,11 +117,9 @@ class SampleImages(Node):
         )
 
     def _kept(self, picture: Any, model: DiffusionModel, job: Job, context: RunContext) -> GeneratedImage:
-        from nodes.diffusion.pictures.pictures import save_png
-
         label = " + ".join([model.name, *(adapter.label for adapter in model.adapters)])
         texts = {"parameters": self._parameters(job, picture.size, label)}
-        file = context.add_file(".png", lambda path: save_png(picture, path, texts))
+        file = context.add_file(".png", lambda path: diffusion.pictures.save_png(picture, path, texts))
         return GeneratedImage(file, label, *job)
 
     def _parameters(self, job: Job, size: tuple[int, int], label: str) -> str:

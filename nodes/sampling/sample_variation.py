@@ -6,6 +6,7 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.datasets import ImageDataset
 from nodes.diffusion.handles.models import ImageVariationModel
@@ -46,11 +47,11 @@ class SampleVariation(Node):
         images: ImageDataset | None = None,
     ) -> ImageSet:
         _check(model, embeddings, images)
-        from nodes.diffusion.devices import choose_device, drawing_precision
-        from nodes.diffusion.families.image_variation.model import load_variation
 
-        device = choose_device(context.device)
-        loaded = load_variation(model, context.locate, device=device, precision=drawing_precision(device, self.precision))
+        device = diffusion.choose_device(context.device)
+        loaded = diffusion.families.load_variation(
+            model, context.locate, device=device, precision=diffusion.drawing_precision(device, self.precision)
+        )
         rows = [*_given(embeddings), *(_seen(images, loaded, context) if images else [])]
         seeds = [self.seed + n for n in range(self.images_per_row)]
         batches = [(row, seeds[n : n + self.batch_size]) for row in rows for n in range(0, len(seeds), self.batch_size)]
@@ -63,17 +64,14 @@ class SampleVariation(Node):
         return ImageSet(tuple(drawn), columns=len(seeds))
 
     def _draw(self, loaded: Any, model: ImageVariationModel, embeds: Any, seeds: list[int], on_step: Any) -> Any:
-        from nodes.diffusion.sampling.image_variation import sample_variations
-        from nodes.diffusion.sampling.sampler import make_scheduler
-
-        return sample_variations(
+        return diffusion.sampling.sample_variations(
             loaded,
             embeds,
             seeds=seeds,
             noise_level=self.noise_level,
             num_inference_steps=self.num_inference_steps,
             guidance_scale=self.guidance_scale,
-            scheduler=make_scheduler(loaded, self.sampler, zero_terminal_snr=model.zero_terminal_snr),
+            scheduler=diffusion.sampling.make_scheduler(loaded, self.sampler, zero_terminal_snr=model.zero_terminal_snr),
             on_step=on_step,
         )
 
@@ -99,17 +97,15 @@ def _given(embeddings: list[ImageEmbedding]) -> list[Row]:
 
 def _seen(images: ImageDataset, loaded: Any, context: RunContext) -> list[Row]:
     """Each picture's own embedding [1, d], of its first view."""
-    from nodes.diffusion.pictures.pictures import picture_of, render
 
     rows: list[Row] = []
     for picture in images.pictures:
-        opened = picture_of(picture, context.open, images.background)
-        rows.append((picture.name, loaded.embed(render(opened, picture.views[0]))[None]))
+        opened = diffusion.pictures.picture_of(picture, context.open, images.background)
+        rows.append((picture.name, loaded.embed(diffusion.pictures.render(opened, picture.views[0]))[None]))
         context.stop_if_asked()
     return rows
 
 
 def _kept(picture: Any, label: str, seed: int, context: RunContext) -> GeneratedImage:
-    from nodes.diffusion.pictures.pictures import save_png
 
-    return GeneratedImage(context.add_file(".png", lambda path: save_png(picture, path)), label, "", seed)
+    return GeneratedImage(context.add_file(".png", lambda path: diffusion.pictures.save_png(picture, path)), label, "", seed)

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Prompt
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import AestheticGradient
 from nodes.diffusion.handles.models import DiffusionModel
@@ -40,9 +41,8 @@ class SampleWithNullText(Node):
         if any(isinstance(adapter, AestheticGradient) for adapter in model.adapters):
             remedy = "Put ApplyAestheticGradient on another branch."
             raise InputError("null text has no place for an aesthetic gradient.", field="model", remedy=remedy)
-        from nodes.diffusion.sampling.saved_inversions import check_model
 
-        if warning := check_model(inversion, model):
+        if warning := diffusion.sampling.check_model(inversion, model):
             context.message(warning, "warning")
         edits = [" ".join(line.split()) for line in self.prompts.splitlines() if line.strip()]
         known, drawn = self._draw(model, inversion, edits, context)
@@ -61,26 +61,17 @@ class SampleWithNullText(Node):
         self, model: DiffusionModel, inversion: Inversion, edits: list[str], context: RunContext
     ) -> tuple[dict[str, Any], list[Any]]:
         """Return the picture and the VAE's round trip, as far as they are known, by caption; and the replay with the edits."""
-        from nodes.diffusion.adapters.apply import applied
-        from nodes.diffusion.devices import choose_device
-        from nodes.diffusion.models.parts import load
-        from nodes.diffusion.pictures.pictures import open_picture
-        from nodes.diffusion.sampling.edit_inversion import draw_replays
-        from nodes.diffusion.sampling.sampler import decode
-        from nodes.diffusion.sampling.saved_inversions import read_picture
-        from nodes.diffusion.text.chunks import cut_told
-        from nodes.diffusion.text.encoding import cut_prompts
 
-        loaded = load(model, context.locate(model.digest), device=choose_device(context.device))
-        known = {"picture": open_picture(inversion.picture)} if inversion.picture else {}
+        loaded = diffusion.models.load(model, context.locate(model.digest), device=diffusion.choose_device(context.device))
+        known = {"picture": diffusion.pictures.open_picture(inversion.picture)} if inversion.picture else {}
         total = (1 + len(edits)) * inversion.num_inference_steps
-        with applied(model.adapters, loaded):
-            if cut := cut_prompts(loaded, [inversion.prompt, *edits]):
-                context.message(cut_told("prompts", cut, model.max_token_length), "warning")
-            latents = read_picture(inversion)
+        with diffusion.adapters.applied(model.adapters, loaded):
+            if cut := diffusion.text.cut_prompts(loaded, [inversion.prompt, *edits]):
+                context.message(diffusion.text.cut_told("prompts", cut, model.max_token_length), "warning")
+            latents = diffusion.sampling.read_picture(inversion)
             if latents is not None:
-                known["VAE round trip"] = decode(loaded, latents.to(loaded.device))[0]
-            return known, draw_replays(
+                known["VAE round trip"] = diffusion.sampling.decode(loaded, latents.to(loaded.device))[0]
+            return known, diffusion.sampling.draw_replays(
                 loaded,
                 inversion,
                 edits,
@@ -94,16 +85,14 @@ class SampleWithNullText(Node):
 
 def _compare(known: dict[str, Any], replayed: Any, context: RunContext) -> float:
     """Report how near replay and VAE come to the picture; return the replay's PSNR in dB."""
-    from nodes.diffusion.pictures.pictures import psnr
 
-    found = {"replay": psnr(known["picture"], replayed)}
+    found = {"replay": diffusion.pictures.psnr(known["picture"], replayed)}
     if "VAE round trip" in known:
-        found["VAE round trip"] = psnr(known["picture"], known["VAE round trip"])
+        found["VAE round trip"] = diffusion.pictures.psnr(known["picture"], known["VAE round trip"])
     context.message("PSNR: " + ", ".join(f"{name} {value:.2f} dB" for name, value in found.items()) + ".")
     return found["replay"]
 
 
 def _kept(picture: Any, label: str, caption: str, context: RunContext) -> GeneratedImage:
-    from nodes.diffusion.pictures.pictures import save_png
 
-    return GeneratedImage(context.add_file(".png", lambda path: save_png(picture, path)), label, caption, 0)
+    return GeneratedImage(context.add_file(".png", lambda path: diffusion.pictures.save_png(picture, path)), label, caption, 0)

@@ -8,6 +8,7 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Prompt
 from graph_runtime.sweeps import lines_of
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.results import GeneratedImage, ImageSet
 
@@ -50,14 +51,14 @@ class XYGrid(Node):
 
     def _drawn(self, images: list[GeneratedImage], columns: list[str], rows: list[str], context: RunContext) -> GeneratedImage:
         """Draw one picture of every combination."""
-        from nodes.diffusion.pictures.grids import Row, draw_grid
-        from nodes.diffusion.pictures.pictures import open_picture, save_png
 
-        pictures = [open_picture(image.file) for image in images]
+        pictures = [diffusion.pictures.open_picture(image.file) for image in images]
         width = len(columns)
-        lines = [Row(_folded(label), columns, pictures[n * width : (n + 1) * width]) for n, label in enumerate(rows)]
-        grid = draw_grid(lines, self.cell_size)
-        file = context.add_file(".png", lambda path: save_png(grid, path))
+        lines = [
+            diffusion.pictures.Row(_folded(label), columns, pictures[n * width : (n + 1) * width]) for n, label in enumerate(rows)
+        ]
+        grid = diffusion.pictures.draw_grid(lines, self.cell_size)
+        file = context.add_file(".png", lambda path: diffusion.pictures.save_png(grid, path))
         return GeneratedImage(file, "grid", _common([image.prompt for image in images]), images[0].seed)
 
 

@@ -5,8 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from safetensors.torch import save_file
 
 from nodes.diffusion.handles.datasets import LatentItem, LatentView

@@ -1,8 +1,7 @@
 """Buckets and crops: exact sizes, nothing outside the picture, random only by seed."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.pictures.buckets import bucket_sizes, nearest_bucket, plan_views

@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 def told(losses: list[float], watch: Divergence | None = None) -> list[int]:
     """The steps at which something is said of these losses; the weights stay as they are."""
     watch = watch or Divergence({"w": torch.full((4,), 0.03)})
-    return [step for step, loss in enumerate(losses, 1) if watch.told_after(step, loss)]
+    return [step for step, loss in enumerate(losses, 1) if watch.warning_after(step, loss)]
 
 
 def hard_and_easy(count: int, seed: int) -> list[float]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nodes.diffusion.adapters.textual_inversion_files import a1111_bytes, check_widths, file_tensors, read_vectors
+from nodes.diffusion.adapters.textual_inversion_files import a1111_embedding, check_widths, file_tensors, read_vectors
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import TokenEmbedding
 from nodes.diffusion.models.parts import StableDiffusion
@@ -66,8 +66,8 @@ def test_sdxl_holds_two(tmp_path: Path) -> None:
 def test_a1111s_file_has_every_field_and_the_same_bytes(tmp_path: Path) -> None:
     model = replace(handle(make_model_folder(tmp_path / "m", "sd1")), digest="0123456789abcdef")
     word = trained(tmp_path, VECTORS)
-    content = a1111_bytes(word, "fox", model, "")
-    assert content == a1111_bytes(word, "fox", model, "")
+    content = a1111_embedding(word, "fox", model, "")
+    assert content == a1111_embedding(word, "fox", model, "")
     found = torch.load(io.BytesIO(content), weights_only=True)
     assert set(found) == {
         "string_to_token",
@@ -82,7 +82,7 @@ def test_a1111s_file_has_every_field_and_the_same_bytes(tmp_path: Path) -> None:
     assert (found["name"], found["step"], found["sd_checkpoint"]) == ("fox", 7, "0123456789")
     assert torch.equal(found["string_to_param"]["*"], VECTORS)
     with pytest.raises(InputError, match="SDXL"):
-        a1111_bytes(word, "fox", replace(model, family="sdxl"), "")
+        a1111_embedding(word, "fox", replace(model, family="sdxl"), "")
 
 
 def test_diffusers_reads_its_layout(tmp_path: Path) -> None:

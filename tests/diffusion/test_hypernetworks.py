@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.adapters.changed_weights import replaced
 from nodes.diffusion.adapters.hypernetwork.apply import attention_layers, attention_names
-from nodes.diffusion.adapters.hypernetwork.files import a1111_bytes, read_hypernetwork
+from nodes.diffusion.adapters.hypernetwork.files import a1111_hypernetwork, read_hypernetwork
 from nodes.diffusion.adapters.hypernetwork.modules import ACTIVATIONS
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import Hypernetwork
@@ -271,7 +271,7 @@ def as_comfy(content: dict[str, Any], width: int, index: int) -> nn.Sequential:
 
 
 def written(bench: Bench, form: Hypernetwork, path: Path) -> dict[Any, Any]:
-    path.write_bytes(a1111_bytes(form, "style", handle(bench.folder), "{}"))
+    path.write_bytes(a1111_hypernetwork(form, "style", handle(bench.folder), "{}"))
     return torch.load(path, weights_only=True)
 
 
@@ -312,7 +312,7 @@ def test_a_file_holds_every_field_and_comes_back_exactly(bench: Bench, tmp_path:
     back, tensors = read_hypernetwork(tmp_path / "style.pt", attention_names(bench.folder))
     assert replace(back, weights=form.weights) == form
     save_file(tensors, tmp_path / "again")
-    again = a1111_bytes(replace(back, weights=tmp_path / "again"), "style", handle(bench.folder), "{}")
+    again = a1111_hypernetwork(replace(back, weights=tmp_path / "again"), "style", handle(bench.folder), "{}")
     assert again == (tmp_path / "style.pt").read_bytes()
 
 

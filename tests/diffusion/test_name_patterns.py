@@ -5,8 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from nodes.diffusion.adapters.lora.name_patterns import Work, name_pattern
 from nodes.diffusion.adapters.lora.scales import PeftConfig

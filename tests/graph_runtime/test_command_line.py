@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from graph_runtime import __main__ as cli
-from graph_runtime import provenance, reports
+from graph_runtime import __main__ as cli, provenance, reports
 from graph_runtime.arguments import parse_arguments
 from graph_runtime.provenance import safetensors_header
 from graph_runtime.reading import NotRegular

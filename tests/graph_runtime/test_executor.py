@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from graph_runtime import events as ev
-from graph_runtime import runs
+from graph_runtime import events as ev, runs
 from graph_runtime.cache import MISS, Cache
 from graph_runtime.events import EVENT
 from graph_runtime.workspace import Workspace

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from graph_runtime import events as ev
-from graph_runtime import files
+from graph_runtime import events as ev, files
 from graph_runtime.cache import MISS, Cache, digest_file
 from graph_runtime.context import Artifact, Sha256
 from graph_runtime.runs import RunFolder

@@ -1,4 +1,4 @@
-"""What help texts and the README say of other programs is what the one table says."""
+"""What help texts and the guide say of other programs is what the one table says."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from nodes.output.save_embedding import SaveEmbedding
 from nodes.output.save_hypernetwork import SaveHypernetwork
 from nodes.output.save_safetensors import SaveSafetensors
 
-README = Path(__file__).parent.parent.parent / "README.md"
+GUIDE = Path(__file__).parent.parent.parent / "docs" / "guides" / "files.md"
 SAID: dict[Any, tuple[str, ...]] = {
     SaveSafetensors: ("lora", "loha", "dora", "diffusers"),
     InjectLoRA: ("loha", "dora"),
@@ -33,8 +33,8 @@ def test_a_node_s_help_says_where_its_files_load(node: Any) -> None:
         assert FILES[kind].sentence in help_text
 
 
-def test_the_readme_has_the_table() -> None:
-    assert table() in README.read_text(encoding="utf-8")
+def test_the_guide_has_the_table() -> None:
+    assert table() in GUIDE.read_text(encoding="utf-8")
     assert all(len(file.readers) == len(PROGRAMS) for file in FILES.values())
 
 

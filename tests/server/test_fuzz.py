@@ -10,8 +10,7 @@ from urllib.parse import quote
 import pytest
 from aiohttp import ClientSession
 from aiohttp.test_utils import TestServer, unused_port
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from yarl import URL
 
 from graph_runtime.discovery import TEMPLATES, load_palette

@@ -8,9 +8,7 @@ import logging
 from aiohttp import WSCloseCode, WSMsgType, web
 from pydantic import BaseModel, ValidationError
 
-from graph_runtime.supervisor import Change
-from graph_runtime.supervisor import RunChanged as Changed
-from graph_runtime.supervisor import RunEvent as Happened
+from graph_runtime.supervisor import Change, RunChanged as Changed, RunEvent as Happened
 from web.api.device import device_status
 from web.api.hub import MAX_SOCKETS, Closing, Item, Outbox, Replay
 from web.api.models import DeviceChanged, Follow, RunChanged, RunEvent, RunRemoved

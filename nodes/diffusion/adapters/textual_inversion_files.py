@@ -41,7 +41,7 @@ def usage_hint(word: TokenEmbedding, name: str) -> str:
     return f"Use {name} {where}, at guidance {word.guidance_scale:g}."
 
 
-def a1111_bytes(word: TokenEmbedding, name: str, model: DiffusionModel, provenance: str) -> bytes:
+def a1111_embedding(word: TokenEmbedding, name: str, model: DiffusionModel, provenance: str) -> bytes:
     """Return AUTOMATIC1111's .pt, the same bytes for the same word; what it does not know of is left alone there."""
     if model.family == "sdxl":
         remedy = "Choose the safetensors layout, which AUTOMATIC1111 reads too."

@@ -1,1 +1,1 @@
-"""What travels on wires: small frozen descriptions of models, datasets, results, adapters, recipes and settings. No torch."""
+"""Values on wires: small frozen descriptions of models, datasets, results, adapters, recipes and settings. No torch."""

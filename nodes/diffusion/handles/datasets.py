@@ -7,7 +7,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class View:
-    """How a picture is shown to the model: resized, then cropped to `size`, then perhaps mirrored; all in pixels (w, h)."""
+    """A picture as it is shown to the model: resized, then cropped to `size`, then perhaps mirrored; all in pixels (w, h)."""
 
     resized: tuple[int, int]
     crop: tuple[int, int]
@@ -31,7 +31,7 @@ class Picture:
     """Caption that came with the picture (sidecar or metadata.jsonl), untouched."""
     repeats: int = 1
     file: Path | None = None
-    """Where it lies in the cache, when the graph itself drew it."""
+    """Its file in the cache, when the graph itself sampled it."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class CaptionedDataset(ImageDataset):
 
     captions: tuple[tuple[str, ...], ...] = ()
     caption_dropout: float = 0.0
-    """Share of draws that train on the empty caption instead."""
+    """Share of samples that train on the empty caption instead."""
     emphasis: Literal["none", "kohya"] = "none"
     """What brackets in the captions mean: letters, or weights."""
 

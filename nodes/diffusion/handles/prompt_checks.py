@@ -1,4 +1,4 @@
-"""What other programs read in prompts and this one does not: refused or told, never taken as letters without a word."""
+"""Syntax of other programs' prompts that this one does not read: refused or reported, never taken as plain letters."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What methods other than training a model give: inversions, embeddings of pictures, scores, sampled pictures."""
+"""Results other than models: inversions, embeddings of pictures, scores, sampled pictures."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +59,7 @@ class AestheticEmbedding:
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """What was measured of one model or one row of pictures, as (name, value)."""
+    """Measurements of one model or one row of pictures, as (name, value)."""
 
     label: str
     values: tuple[tuple[str, float], ...]
@@ -74,7 +74,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class GeneratedImage:
-    """One drawn picture (PNG) and what drew it."""
+    """One sampled picture (PNG), with the model, prompt and seed."""
 
     file: Path
     label: str

@@ -1,4 +1,4 @@
-"""What a person can set about any training; needs no torch."""
+"""Settings of trainings; needs no torch."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -16,7 +16,7 @@ def _readable_preview(prompt: str) -> str:
 
 
 class TrainingSettings(BaseModel):
-    """What can be set about any training: steps, optimizer, precision, validation and checkpoints."""
+    """Settings of any training: steps, optimizer, precision, validation and checkpoints."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
@@ -69,12 +69,12 @@ class TrainingSettings(BaseModel):
 
     @property
     def has_steady_rate(self) -> bool:
-        """Whether max_steps leaves the learning rate of every single step as it is."""
+        """Return whether max_steps leaves the learning rate of every single step as it is."""
         return self.lr_scheduler == "constant" or self.optimizer == "schedulefree"
 
 
 class DenoisingSettings(TrainingSettings):
-    """What there is besides where a UNet learns to tell noise from pictures, or something over it does."""
+    """Settings shared by all trainings that use the denoising loss."""
 
     gradient_checkpointing: Annotated[bool, Field(json_schema_extra=_group("Speed and memory"))] = False
     """Compute activations twice instead of keeping them: less memory, about a fifth slower."""

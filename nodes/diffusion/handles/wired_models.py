@@ -1,11 +1,11 @@
-"""What the nodes wired to an input tell before anything runs; by class name, because categories do not import each other."""
+"""Checks of the nodes wired to an input, before anything runs; by class name, because categories do not import each other."""
 
 from collections.abc import Sequence
 
 from nodes.diffusion.errors import InputError
 
 BARE = frozenset({"LoadModel", "NewModel"})
-"""Nodes whose models have nothing laid over them."""
+"""Nodes whose models have no adapters."""
 
 
 def untrained_lora(sources: Sequence[object]) -> object | None:
@@ -20,6 +20,6 @@ def refuse_untrained(sources: Sequence[object], field: str = "model") -> None:
 
 
 def refuse_bare(sources: Sequence[object], message: str, remedy: str, field: str = "model") -> None:
-    """Raise InputError with this message when a model is wired that has nothing laid over it."""
+    """Raise InputError with this message when a model is wired without adapters."""
     if any(type(source).__name__ in BARE for source in sources):
         raise InputError(message, field=field, remedy=remedy)

@@ -1,1 +1,5 @@
 """Parts of models in memory, and what their VAE and UNet need around them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""Whether a training gets worse instead of better while every number stays finite."""
+"""Detection of a training that gets worse instead of better while every number stays finite."""
 
 import math
 from collections import deque
@@ -28,7 +28,7 @@ class Divergence:
         self._recent: deque[float] = deque(maxlen=RECENT)
         self._told = False
 
-    def told_after(self, step: int, loss: float) -> str:
+    def warning_after(self, step: int, loss: float) -> str:
         """Take in the loss of a step, counted from 1; return what a person should know, mostly nothing."""
         if len(self._early) < EARLY:
             self._early.append(loss)

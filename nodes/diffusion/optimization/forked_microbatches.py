@@ -17,7 +17,7 @@ MicroStep = Callable[[int, int], float]
 
 
 def processes_wanted() -> int:
-    """How many processes may share a training: LATENTLOOM_PROCESSES, 1 without it."""
+    """Return the number of processes that may share a training: LATENTLOOM_PROCESSES, 1 without it."""
     text = os.environ.get("LATENTLOOM_PROCESSES") or "1"
     if not text.isdecimal() or text == "0":
         remedy = "Set it to a number of processor cores, or leave it out."
@@ -25,7 +25,7 @@ def processes_wanted() -> int:
     return int(text)
 
 
-class Companion:
+class MicrobatchWorker:
     """A forked process that computes one micro step of every step, on the weights of this process.
 
     Threads do not survive a fork, so this needs a process that computes with one thread (OMP_NUM_THREADS=1).
@@ -46,12 +46,12 @@ class Companion:
         with torch.no_grad():
             for parameter, shared in zip(self._parameters.values(), self._weights, strict=True):
                 shared.copy_(parameter)
-        with _death_told():
+        with _named_when_it_ends():
             self._here.send(step)
 
     def finish(self) -> float:
         """Wait for it, add its gradients to those that are here, and return its loss."""
-        with _death_told():
+        with _named_when_it_ends():
             found = self._here.recv()
         if isinstance(found, BaseException):
             raise found
@@ -95,7 +95,7 @@ class Companion:
 
 
 @contextmanager
-def _death_told() -> Generator[None]:
+def _named_when_it_ends() -> Generator[None]:
     try:
         yield
     except (EOFError, OSError):
@@ -104,10 +104,12 @@ def _death_told() -> Generator[None]:
 
 
 @contextmanager
-def companions(parameters: Mapping[str, nn.Parameter], micro_step: MicroStep, count: int) -> Generator[list[Companion]]:
+def microbatch_workers(
+    parameters: Mapping[str, nn.Parameter], micro_step: MicroStep, count: int
+) -> Generator[list[MicrobatchWorker]]:
     """Fork `count` processes, for the micro steps from number 1 on."""
     with ExitStack() as stack:
-        yield [stack.enter_context(closing(Companion(parameters, micro_step, 1 + number))) for number in range(count)]
+        yield [stack.enter_context(closing(MicrobatchWorker(parameters, micro_step, 1 + number))) for number in range(count)]
 
 
 def _shared(parameters: Mapping[str, nn.Parameter]) -> list[Tensor]:

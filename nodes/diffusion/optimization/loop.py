@@ -14,7 +14,7 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.settings import TrainingSettings
 from nodes.diffusion.optimization.divergence import Divergence
 from nodes.diffusion.optimization.ema import WeightAverage
-from nodes.diffusion.optimization.forked_microbatches import Companion, companions, processes_wanted
+from nodes.diffusion.optimization.forked_microbatches import MicrobatchWorker, microbatch_workers, processes_wanted
 from nodes.diffusion.optimization.optimizers import make_lr_scheduler, make_optimizer, restore_lr_scheduler
 from nodes.diffusion.optimization.training_state import Checkpoint
 
@@ -59,15 +59,15 @@ class Trainer:
         self.scaler.scale(part).backward()
         return float(part.detach())
 
-    def step(self, step: int, loss: Loss, beside: Sequence[Companion] = ()) -> float:
-        """Make one optimizer step; return its mean loss. What is beside computes the last micro steps."""
-        for companion in beside:
-            companion.begin(step)
+    def step(self, step: int, loss: Loss, workers: Sequence[MicrobatchWorker] = ()) -> float:
+        """Make one optimizer step; return its mean loss. Workers compute the last micro steps."""
+        for worker in workers:
+            worker.begin(step)
         total = 0.0
-        for micro_step in range(self.settings.gradient_accumulation_steps - len(beside)):
+        for micro_step in range(self.settings.gradient_accumulation_steps - len(workers)):
             total += self.micro_step(loss, step, micro_step)
-        for companion in beside:
-            total += companion.finish()
+        for worker in workers:
+            total += worker.finish()
         if not math.isfinite(total):
             raise InputError(f"the loss became {total} at step {step + 1}.", field="learning_rate", remedy=SMALLER)
         self.scaler.unscale_(self.optimizer)
@@ -106,7 +106,7 @@ class Trainer:
                     self.parameters[name].copy_(tensor)
 
     def _copies(self) -> dict[str, Tensor]:
-        """What schedule-free optimizers calculate back and forth is not what it was, bit for bit."""
+        """Return copies of the weights: the way there and back of schedule-free optimizers does not keep every bit."""
         is_moved = self.settings.optimizer == "schedulefree"
         return {name: parameter.detach().clone() for name, parameter in self.parameters.items()} if is_moved else {}
 
@@ -175,10 +175,10 @@ def minimize(
     trainer = Trainer(parameters, settings, device, precision)
     found = checkpoint.load() if checkpoint else None
     first = trainer.load_state_dict(found) if found else 0
-    with companions(parameters, partial(trainer.micro_step, loss), _companions_wanted(settings, device)) as beside:
+    with microbatch_workers(parameters, partial(trainer.micro_step, loss), _workers_wanted(settings, device)) as workers:
         for done in range(first + 1, settings.max_steps + 1):
-            value = trainer.step(done - 1, loss, beside)
-            warning = trainer.divergence.told_after(done, value)
+            value = trainer.step(done - 1, loss, workers)
+            warning = trainer.divergence.warning_after(done, value)
             if checkpoint and done % settings.checkpoint_every == 0:
                 checkpoint.save(trainer.state_dict(done))
             try:
@@ -192,7 +192,7 @@ def minimize(
     trainer.finish()
 
 
-def _companions_wanted(settings: TrainingSettings, device: torch.device) -> int:
+def _workers_wanted(settings: TrainingSettings, device: torch.device) -> int:
     """One process for each micro step or none: sums of gradients then have the order, so the bytes, that one process gives."""
     micro_steps = settings.gradient_accumulation_steps
     shared = device.type == "cpu" and torch.get_num_threads() == 1 and micro_steps <= processes_wanted()

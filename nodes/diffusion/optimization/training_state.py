@@ -28,11 +28,11 @@ class Checkpoint:
         self._folder, self._earlier, self._keep, self._resumed = folder, earlier, keep, resumed
 
     def begun(self) -> bool:
-        """Whether a training was interrupted here."""
+        """Return whether a training was interrupted here."""
         return bool(self._files())
 
     def is_new(self) -> bool:
-        """Whether a training begins at its first step here."""
+        """Return whether a training begins at its first step here."""
         return not self._earlier and not self.begun()
 
     def save(self, state: dict[str, Any]) -> None:

@@ -1,1 +1,5 @@
 """Pictures: reading, cutting, captions, tags, embeddings and measures."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

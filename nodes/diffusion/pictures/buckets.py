@@ -1,4 +1,4 @@
-"""How each picture is cut: a centered square, an aspect-ratio bucket, or seeded random crops."""
+"""Views of pictures: a centered square, an aspect-ratio bucket, or seeded random crops."""
 
 import random
 
@@ -52,7 +52,7 @@ def plan_views(
 
 
 def _smaller(size: Size, target: Size, draw: random.Random) -> tuple[Size, Size]:
-    """The whole picture at a third to four fifths of the view (Kumari et al. 2023, 3.1), and where it lies."""
+    """The whole picture at a third to four fifths of the view (Kumari et al. 2023, 3.1), and its place."""
     scale = draw.uniform(1 / 3, 0.8) * min(target[0] / size[0], target[1] / size[1])
     shown = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
     return shown, (-draw.randint(0, target[0] - shown[0]), -draw.randint(0, target[1] - shown[1]))

@@ -25,7 +25,7 @@ class Captions:
     guesses: dict[str, str] = field(default_factory=dict[str, str])
     """The encoding that was guessed, by the path of the file below the folder."""
     notes: list[str] = field(default_factory=list[str])
-    """What else to tell: sentences."""
+    """Further sentences for the user."""
     problems: dict[str, InputError] = field(default_factory=dict[str, InputError])
     """Why the file beside a picture cannot be read."""
 

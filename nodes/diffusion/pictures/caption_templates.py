@@ -27,7 +27,7 @@ def caption_from_name(name: str) -> str:
 
 
 def words_of_folder(name: str, repeats: int) -> str:
-    """`10_red_apples/1.png` becomes `red apples`: the folder that a picture lies in, without kohya's repeats before it."""
+    """Return the words of a picture's folder without kohya's repeats: `10_red_apples/1.png` gives `red apples`."""
     folder = folder_repeats(PurePosixPath(name).parent.name, repeats)[1]
     return " ".join(folder.replace("_", " ").split())
 

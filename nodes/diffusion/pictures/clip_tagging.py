@@ -1,4 +1,4 @@
-"""Zero-shot tags: the words whose CLIP text feature lies nearest to a picture's image feature (Radford et al. 2021, 3.1)."""
+"""Zero-shot tags: the words whose CLIP text feature is nearest to a picture's image feature (Radford et al. 2021, 3.1)."""
 
 from collections.abc import Callable
 from pathlib import Path

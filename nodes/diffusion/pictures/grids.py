@@ -48,7 +48,7 @@ def draw_grid(rows: Sequence[Row], cell: int) -> Image.Image:
 
 
 def _is_last(rows: Sequence[Row], at: int) -> bool:
-    """Whether the next row shows something else."""
+    """Return whether the next row shows something else."""
     return at + 1 == len(rows) or list(rows[at + 1].captions) != list(rows[at].captions)
 
 

@@ -1,4 +1,4 @@
-"""How a view of a picture is described to the model; needs no torch."""
+"""Descriptions of views for the model (SDXL's micro-conditioning); needs no torch."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def latent_view(picture: Picture, view: View, file: Path) -> LatentView:
 
 
 def _valid(left: int, view: View) -> tuple[int, int, int, int] | None:
-    """Where the picture lies in a view that it does not fill."""
+    """Return the place of the picture in a view that it does not fill."""
     if view.resized[0] >= view.size[0] and view.resized[1] >= view.size[1]:
         return None
     return -left, -view.crop[1], view.resized[0] - left, view.resized[1] - view.crop[1]

@@ -19,12 +19,12 @@ MAX_REPEATS = 100
 """A folder `<repeats>_<name>` of a larger number is taken for a name, such as `2019_summer`."""
 REPEATS = re.compile(r"([0-9]+)_(.+)")
 Resolve = Callable[[str], Path]
-"""Returns where a path lies."""
+"""Resolves a path."""
 
 
 @dataclass
 class PictureFolder:
-    """What a folder of pictures holds."""
+    """The pictures of a folder, and the files that are left out."""
 
     folder: Path
     pictures: list[Path] = field(default_factory=list[Path])
@@ -75,7 +75,7 @@ def _files(folder: Path, found: PictureFolder, resolve: Resolve) -> Iterator[Pat
 
 
 def _real_files(folder: Path, found: PictureFolder, resolve: Resolve, entered: set[Path], links: list[Path]) -> Iterator[Path]:
-    """Yield the files of a folder and of those that lie in it; note its links to others."""
+    """Yield the files of a folder and of the folders in it; note its links to others."""
     if (real := folder.resolve()) in entered:
         found.leave_out(folder, "it leads to a folder whose pictures count already")
         return

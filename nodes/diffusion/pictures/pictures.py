@@ -95,7 +95,7 @@ def _from_deep(image: Image.Image) -> Image.Image:
 
 
 def render(image: Image.Image, view: View, background: Color = WHITE) -> Image.Image:
-    """Resize, crop and perhaps mirror a picture; what lies outside of it is `background`."""
+    """Resize, crop and perhaps mirror a picture; the area outside of it is `background`."""
     resized = image.resize(view.resized, Image.Resampling.LANCZOS, reducing_gap=3.0) if image.size != view.resized else image
     left, top = view.crop
     if min(left, top) < 0:

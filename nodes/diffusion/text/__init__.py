@@ -1,1 +1,5 @@
 """Prompts to text embeddings: chunks, weights, placeholder tokens."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -67,7 +67,7 @@ class FileFields(BaseModel):
         return tuple(USUAL_DROPOUT if self.use_dropout and 0 < place < last else 0.0 for place in range(count))
 
 
-def a1111_bytes(hypernetwork: Hypernetwork, name: str, model: DiffusionModel, info: str) -> bytes:
+def a1111_hypernetwork(hypernetwork: Hypernetwork, name: str, model: DiffusionModel, info: str) -> bytes:
     """Return the file of a trained hypernetwork; the same bytes for the same one. `info` is shown on request."""
     nets = tensors_of(hypernetwork)
     pairs: dict[int | str, Any] = {}

@@ -1,0 +1,1 @@
+from .image_variation.model import load_variation as load_variation
