@@ -1,1 +1,1 @@
-from .image_variation.model import load_variation as load_variation
+from .image_variation.model import variation_in_use as variation_in_use
