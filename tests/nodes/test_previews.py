@@ -44,7 +44,7 @@ def test_a_prompt_that_cannot_be_drawn_ends_no_training(monkeypatch: pytest.Monk
         read.extend(span.text for prompt in prompts for span in read_prompt(prompt, emphasis))
         return [Image.new("RGB", (4, 4))]
 
-    monkeypatch.setattr("nodes.diffusion.sampling.sampler.sample", sample)
+    monkeypatch.setattr("nodes.diffusion.sampling.sample", sample)
     context: Any = Mock()
     model: Any = Mock()
     letters = preview_prompts(EVERY, replace(DATASET, captions=(("a [cat|dog]",),)))
