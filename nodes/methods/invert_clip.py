@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
@@ -18,6 +18,9 @@ from nodes.methods.more_steps import checkpoint_of
 from nodes.methods.reports import tell_step
 from nodes.methods.shown_pictures import embed_views, encode_views
 from nodes.methods.training import settings_for
+
+if TYPE_CHECKING:
+    from nodes.diffusion.devices import Precision
 
 
 class InvertedEmbedding(NamedTuple):
@@ -67,7 +70,7 @@ class InvertCLIP(DenoisingSettings, Node):
             trained = self._trained(task, precision, context)
         return InvertedEmbedding(trained=_kept(trained, "trained", context), mean=_kept(mean[None], "mean", context))
 
-    def _trained(self, task: Any, precision: str, context: RunContext) -> Any:
+    def _trained(self, task: Any, precision: "Precision", context: RunContext) -> Any:
         """The trained vectors [k, d]; how much they gained is told."""
         before = task.loss_at_start(context.stop_if_asked)
         checkpoint = checkpoint_of(self, context, precision)
