@@ -10,7 +10,8 @@ from PIL import Image
 from transformers import CLIPImageProcessor
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.image_variation.model import put_weights, with_unconditional
+from nodes.diffusion.families.image_variation.model import with_unconditional
+from nodes.diffusion.models.parts import put_weights
 from nodes.diffusion.sampling.image_variation import sample_variations
 from nodes.diffusion.sampling.sampler import make_scheduler
 from tests.models import WIDTH
@@ -24,7 +25,8 @@ def latents_and_embeds(count: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
 
 def predict(model: Any, latents: torch.Tensor, conditions: Any) -> torch.Tensor:
     with torch.no_grad():
-        return model.unet(latents, 500, encoder_hidden_states=conditions.hidden, class_labels=conditions.class_labels).sample
+        labels = conditions.get("class_labels")
+        return model.unet(latents, 500, encoder_hidden_states=conditions["hidden"], class_labels=labels).sample
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -37,12 +39,12 @@ def test_unconditional_is_zeros_and_depends_on_no_embedding(tmp_path: Path, kind
     assert torch.equal(first[:2], second[:2])
     assert not torch.allclose(first[2:], second[2:], atol=1e-4)
     if kind == "image variation":
-        assert not one.hidden[:2].any()
+        assert not one["hidden"][:2].any()
         zeros = predict(model, latents, model.conditions(torch.zeros(2, 1, WIDTH)))
         assert torch.allclose(zeros, first[:2], atol=1e-6)
     else:
-        assert one.class_labels is not None
-        assert not one.class_labels[:2].any()
+        assert one.get("class_labels") is not None
+        assert not one.get("class_labels")[:2].any()
 
 
 def test_equal_tokens_act_like_one(tmp_path: Path) -> None:
@@ -64,9 +66,9 @@ def test_unclip_labels_are_those_of_diffusers(tmp_path: Path, noise_level: int) 
     with torch.no_grad():
         ours = model.conditions(embeds, noise_level=noise_level, noise=noise)
         theirs = StableUnCLIPImg2ImgPipeline.noise_image_embeddings(pipeline, embeds[:, 0], noise_level, noise)
-    assert ours.class_labels is not None
-    assert ours.class_labels.shape == (2, 2 * WIDTH)
-    assert torch.allclose(ours.class_labels, theirs, atol=1e-6)
+    assert ours.get("class_labels") is not None
+    assert ours.get("class_labels").shape == (2, 2 * WIDTH)
+    assert torch.allclose(ours.get("class_labels"), theirs, atol=1e-6)
 
 
 def test_pictures_are_embedded_as_the_feature_extractor_says(tmp_path: Path) -> None:
