@@ -3,7 +3,6 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from safetensors import safe_open
@@ -11,10 +10,11 @@ from safetensors import safe_open
 from graph_runtime.discovery import load_palette
 from graph_runtime.provenance import read_provenance
 from graph_runtime.workflow import read_workflow, workflow_from_json
+from tests.laws.runs import ALL, SHIPPED, complaints, recorded, tiny
+from tests.laws.witness import Witness
 from tests.models import make_model_folder
 from tests.shell import PICTURES, ROOT, SMALL, Outcome, run, run_small
 
-WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 NODES = {"model", "images", "captions", "latents", "embeddings", "inject", "train", "sample", "grid", "pictures", "save"}
 
 
@@ -104,7 +104,7 @@ def tensors(folder: Path) -> dict[str, bytes]:
         return {name: file.get_tensor(name).numpy().tobytes() for name in file.keys()}  # noqa: SIM118
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_workflow_teaches_and_has_plain_ids(path: Path) -> None:
     workflow = read_workflow(path)
     assert workflow.description
@@ -117,22 +117,13 @@ METHODS = {
     "fine_tune", "dreambooth", "textual_inversion", "dreamartist", "hypernetwork", "custom_diffusion", "null_text_inversion",
     "clip_inversion", "aesthetic_gradient", "lora", "compare_methods",
 }  # fmt: skip
-TINY = {
-    "max_steps": 2, "num_inference_steps": 2, "inner_steps": 1, "num_class_images": 2, "batch_size": 2, "steps": 1,
-    "validation_every": 1, "preview_every": 0, "cell_size": 32, "scenes_per_picture": 1,
-}  # fmt: skip
-FEW = {
-    "train_base_model": {"all__folder": "tests/data/emoji", "base__folder": "tests/data/emoji/base"},
-    "train_base_variations": {"base__folder": "tests/data/emoji/base"},
-}
-"""Few pictures for workflows that have thousands."""
 
 
 def test_there_is_a_workflow_for_every_method() -> None:
-    assert {path.stem for path in WORKFLOWS} >= METHODS
+    assert {path.stem for path in SHIPPED} >= METHODS
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_training_that_can_shows_what_it_learns(path: Path) -> None:
     palette = load_palette().types
     trainings = [entry for entry in read_workflow(path).nodes.values() if "preview_every" in palette[entry.type].cls.model_fields]
@@ -143,18 +134,17 @@ def test_every_training_that_can_shows_what_it_learns(path: Path) -> None:
         assert 2 <= steps / every <= 6
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_every_workflow_runs_to_its_end(path: Path, tmp_path: Path) -> None:
-    """With few steps, which change no node's kind of result."""
-    palette = load_palette().types
-    changes: dict[str, Any] = dict(FEW.get(path.stem, {}))
-    for id, entry in read_workflow(path).nodes.items():
-        known = palette[entry.type].cls.model_fields
-        changes |= {f"{id}__{name}": value for name, value in TINY.items() if name in known}
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+def test_every_workflow_runs_to_its_end(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With few steps; every node keeps the three laws, and gives the result that was recorded for its version."""
+    witness = Witness().watch(monkeypatch)
+    changes = tiny(path)
     outcome = run(path, tmp_path, **changes)
     assert outcome.status == 0
     assert set(outcome.states.values()) == {"executed"}
     assert outcome.artifacts
+    assert witness.broken == []
+    assert complaints(path.stem, witness.nodes, recorded().get(path.stem, {})) == []
     again = run(path, tmp_path, **changes)
     assert set(again.states.values()) == {"cached"}
     assert again.artifacts == outcome.artifacts
