@@ -9,9 +9,9 @@ from accelerate import init_empty_weights
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from nodes.diffusion.families.stable_diffusion.facts.tensor_names import layout_of
 from nodes.diffusion.formats.single_file.checkpoint_tensors import of_folder
 from nodes.diffusion.formats.single_file.configurations import published
-from nodes.diffusion.formats.single_file.tensor_names import layout_of
 from nodes.diffusion.formats.single_file.writing import Written, write_checkpoint
 from nodes.diffusion.handles.models import Family
 

@@ -17,10 +17,15 @@ RULES = {
     "web/api": {"torch", "diffusers", "transformers", "peft", "numpy", "networkx", "server"},
 }
 ROOMS = (
-    "errors", "randomness", "devices", "handles", "formats", "optimization", "models", "text", "pictures", "families", "adapters",
-    "training", "sampling", "merging",
+    "errors", "randomness", "devices", "handles", "facts", "formats", "optimization", "models", "text", "pictures", "families",
+    "adapters", "training", "sampling", "merging",
 )  # fmt: skip
-"""Rooms of `nodes/diffusion`, the lowest first: each imports only from itself and from those before it."""
+"""Rooms of `nodes/diffusion`, the lowest first: each imports only from itself and from those before it.
+
+`facts` is the light side of `families`: what the rooms below ask of a family, without torch.
+"""
+FACTS = ("facts", "protocol", "registry", "vocabularies")
+"""The files and folders in `families` that are its light side."""
 HEAVY = ("torch", "diffusers", "transformers", "peft", "PIL", "numpy", "safetensors")
 
 
@@ -73,13 +78,26 @@ def test_no_imports_go_in_a_circle(folder: str) -> None:
     assert not [sorted(circle) for circle in nx.strongly_connected_components(graph) if len(circle) > 1]
 
 
+def room_of(module: str) -> str:
+    """Return the room of a file by its name inside of `nodes.diffusion`."""
+    room, *inner = module.split(".")
+    return "facts" if room == "families" and (not inner or set(inner) & set(FACTS)) else room
+
+
 def test_rooms_import_only_from_those_before_them() -> None:
     graph, start = import_graph("nodes/diffusion"), len("nodes.diffusion.")
-    assert {module[start:].split(".")[0] for module in modules_of("nodes/diffusion") if module[start:]} == set(ROOMS)
+    assert {room_of(module[start:]) for module in modules_of("nodes/diffusion") if module[start:]} == set(ROOMS)
     rank = {room: number for number, room in enumerate(ROOMS)}
     edges = [(one[start:], other[start:]) for one, other in graph.edges if one[start:] and other[start:]]
     assert len(edges) > 200
-    assert not [edge for edge in edges if rank[edge[0].split(".")[0]] < rank[edge[1].split(".")[0]]]
+    assert not [edge for edge in edges if rank[room_of(edge[0])] < rank[room_of(edge[1])]]
+
+
+def test_facts_of_families_import_no_torch() -> None:
+    facts = [name for name in modules_of("nodes/diffusion/families") if room_of(name.removeprefix("nodes.diffusion.")) == "facts"]
+    assert len(facts) > 5
+    script = f"import sys, {', '.join(facts)}; assert not {set(HEAVY)} & set(sys.modules), set(sys.modules)"
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
 
 
 def test_a_category_imports_no_other_category() -> None:

@@ -18,7 +18,7 @@ from nodes.output.whole_models import trained_changes
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodes.diffusion.formats.single_file.tensor_names import Layout
+    from nodes.diffusion.families.stable_diffusion.facts.tensor_names import Layout
     from nodes.diffusion.formats.single_file.writing import Written
 
 
@@ -107,10 +107,10 @@ def _whole(
         file = diffusion.formats.read_single_file(place)
         trained = any(name.startswith("unet.") for name in changed)
         tensors = diffusion.formats.of_file(file, stack, moving_average=model.moving_average, unet_trained=trained, scaled=scaled)
-        return tensors, diffusion.formats.layout_of(file.shapes, model.family)
+        return tensors, diffusion.families.layout_of(file.shapes, model.family)
     found: dict[str, Tensor] = {}
-    for part in ("unet", "vae", *diffusion.formats.TEXT[model.family]):
+    for part in ("unet", "vae", *diffusion.families.TEXT[model.family]):
         own = diffusion.models.part_tensors(model, place, part)
         found |= {f"{part}.{name}": tensor for name, tensor in own.items()}
-    layout = diffusion.formats.layout_of(found, model.family)
+    layout = diffusion.families.layout_of(found, model.family)
     return diffusion.formats.of_folder(found, layout), layout

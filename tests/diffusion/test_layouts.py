@@ -16,11 +16,11 @@ from diffusers.loaders.single_file_utils import (
 from safetensors.torch import save_file
 from transformers import CLIPTokenizer
 
+from nodes.diffusion.families.stable_diffusion.facts.tensor_names import TEXT, Place, folder_places, layout_of, single_file_place
+from nodes.diffusion.families.vocabularies.clip import tokenizer_files
 from nodes.diffusion.formats.single_file.checkpoint_tensors import of_folder
-from nodes.diffusion.formats.single_file.clip_vocabulary import tokenizer_files
 from nodes.diffusion.formats.single_file.configurations import own_descriptions, published
 from nodes.diffusion.formats.single_file.header import read_single_file
-from nodes.diffusion.formats.single_file.tensor_names import TEXT, Place, folder_places, layout_of, single_file_place
 from nodes.diffusion.models.parts import StableDiffusion
 from tests.models import make_model_folder
 from tests.published import empty_parts, single_file

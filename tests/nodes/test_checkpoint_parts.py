@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.formats.single_file.tensor_names import UNET, VAE, moving_average_name
+from nodes.diffusion.families.stable_diffusion.facts.tensor_names import UNET, VAE, moving_average_name
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.handles.recipes import Checkpoint
 from nodes.merging.as_checkpoint import AsCheckpoint

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from graph_runtime.context import RunContext
 from nodes.diffusion.adapters import modelspec
 from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.families.stable_diffusion.facts.tensor_names import UNET
 from nodes.diffusion.formats.model_folders import inspect_folder
-from nodes.diffusion.formats.single_file.tensor_names import UNET
 from nodes.diffusion.models import parts
 from nodes.diffusion.models.saved_folders import PIPELINES
 from nodes.models.load_model import LoadModel

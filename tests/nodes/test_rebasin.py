@@ -19,7 +19,7 @@ from transformers.models.clip.modeling_clip import CLIPMLP, CLIPAttention
 from graph_runtime.context import RunContext
 from graph_runtime.errors import Interrupted
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.formats.single_file.tensor_names import moving_average_name
+from nodes.diffusion.families.stable_diffusion.facts.tensor_names import moving_average_name
 from nodes.diffusion.handles.recipes import Checkpoint, Permuted
 from nodes.diffusion.merging import evaluate, git_rebasin
 from nodes.diffusion.models import parts

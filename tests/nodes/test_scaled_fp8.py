@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.stable_diffusion.facts.tensor_names import UNET, moving_average_name
 from nodes.diffusion.formats.single_file.header import FIRST, TELLING, _e4m3, prediction_in, read_single_file
-from nodes.diffusion.formats.single_file.tensor_names import UNET, moving_average_name
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.models import parts
 from nodes.merging.as_checkpoint import AsCheckpoint

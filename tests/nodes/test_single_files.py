@@ -16,11 +16,11 @@ from safetensors.torch import load_file, save_file
 from graph_runtime.context import RunContext
 from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.stable_diffusion.facts.tensor_names import SGM_SD2, UNET, moving_average_name
 from nodes.diffusion.formats.model_folders import inspect_folder
 from nodes.diffusion.formats.pickles import pickled_tensors
 from nodes.diffusion.formats.single_file import configurations
 from nodes.diffusion.formats.single_file.header import NAMES, prediction_in, read_single_file
-from nodes.diffusion.formats.single_file.tensor_names import SGM_SD2, UNET, moving_average_name
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.handles.models import DiffusionModel, PredictionType
 from nodes.diffusion.models import parts

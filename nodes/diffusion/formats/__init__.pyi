@@ -12,5 +12,4 @@ from .single_file.configurations import (
     own_descriptions as own_descriptions,
 )
 from .single_file.header import read_single_file as read_single_file
-from .single_file.tensor_names import TEXT as TEXT, layout_of as layout_of
 from .single_file.writing import with_changes as with_changes, write_checkpoint as write_checkpoint

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.stable_diffusion.facts.tensor_names import Layout, Place, in_file, layout_of
 from nodes.diffusion.formats import safetensors_header
 from nodes.diffusion.formats.model_folders import AGAIN, check_whole
 from nodes.diffusion.formats.single_file.fp8_scales import check_scale, is_scaling, scales_among
 from nodes.diffusion.formats.single_file.header import PICKLES
-from nodes.diffusion.formats.single_file.tensor_names import Layout, Place, in_file, layout_of
 from nodes.diffusion.formats.weight_files import pickled_parts
 from nodes.diffusion.handles.adapters import in_folder
 from nodes.diffusion.handles.models import Family

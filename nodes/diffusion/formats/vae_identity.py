@@ -5,12 +5,12 @@ import json
 import math
 from pathlib import Path
 
+from nodes.diffusion.families.stable_diffusion.facts.tensor_names import VAE
 from nodes.diffusion.formats.checkpoint_headers import BYTES
 from nodes.diffusion.formats.model_folders import read_config
 from nodes.diffusion.formats.opening import open_regular
 from nodes.diffusion.formats.single_file.configurations import described
 from nodes.diffusion.formats.single_file.header import read_single_file
-from nodes.diffusion.formats.single_file.tensor_names import VAE
 
 WEIGHTS = tuple(VAE + part for part in ("encoder.", "decoder.", "quant_conv.", "post_quant_conv."))
 UNHEARD = ("_", "sample_size")

@@ -12,13 +12,13 @@ from transformers import CLIPTextConfig
 
 from nodes.diffusion.adapters.lora.targets import empty_text_encoders
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.stable_diffusion.facts.tensor_names import Place, folder_places, layout_of
+from nodes.diffusion.families.stable_diffusion.facts.text_encoder_names import SHELL
 from nodes.diffusion.formats.checkpoint_headers import Header
 from nodes.diffusion.formats.clip_folders import has_text_projection
 from nodes.diffusion.formats.model_folders import inspect_folder, read_config
 from nodes.diffusion.formats.single_file.configurations import described
-from nodes.diffusion.formats.single_file.tensor_names import Place, folder_places, layout_of
 from nodes.diffusion.formats.single_file.tensors import shape_in_folder, to_folder
-from nodes.diffusion.formats.single_file.text_encoder_names import SHELL
 from nodes.diffusion.handles.adapters import ENCODERS
 from nodes.diffusion.handles.models import Family
 from nodes.diffusion.merging.blocks import layers_per_block

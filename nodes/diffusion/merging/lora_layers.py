@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
+from nodes.diffusion.families.stable_diffusion.facts.tensor_names import TEXT, Place, folder_places, layout_of
+from nodes.diffusion.families.stable_diffusion.facts.text_encoder_names import SHELL, THIRDS
 from nodes.diffusion.formats.checkpoint_headers import Entry, Header, family_of, read_file_header
-from nodes.diffusion.formats.single_file.tensor_names import TEXT, Place, folder_places, layout_of
-from nodes.diffusion.formats.single_file.text_encoder_names import SHELL, THIRDS
 from nodes.diffusion.handles.adapters import ENCODERS, LowRankAdapter, leaf_of
 from nodes.diffusion.handles.recipes import Baked
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nodes.diffusion.families.stable_diffusion.facts.tensor_names import UNET, moving_average_name
 from nodes.diffusion.formats.checkpoint_headers import Header
-from nodes.diffusion.formats.single_file.tensor_names import UNET, moving_average_name
 from nodes.diffusion.merging.lora_layers import Part
 from nodes.diffusion.merging.permutation_spec import Use
 from nodes.diffusion.merging.read_tensors import Reader

@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.stable_diffusion.facts.tensor_names import AVERAGE, SGM_SD2, TEXT, UNET, VAE, moving_average_name
+from nodes.diffusion.families.stable_diffusion.facts.vae_names import is_attention_weight, vae_blocks, vae_from_ldm, vae_to_ldm
 from nodes.diffusion.formats.checkpoint_headers import Entry, Header, read_header, with_changes
-from nodes.diffusion.formats.single_file.tensor_names import AVERAGE, SGM_SD2, TEXT, UNET, VAE, moving_average_name
-from nodes.diffusion.formats.single_file.vae_names import is_attention_weight, vae_blocks, vae_from_ldm, vae_to_ldm
 from nodes.diffusion.handles.recipes import Source, Spelling
 
 FOLDER_VAE = "vae."

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
+from nodes.diffusion.families.stable_diffusion.facts.tensor_names import one_spelling
 from nodes.diffusion.formats.checkpoint_headers import Entry, Header
-from nodes.diffusion.formats.single_file.tensor_names import one_spelling
 from nodes.diffusion.handles.recipes import Permuted, Source, sources_of
 
 

@@ -2,8 +2,8 @@
 
 import { api, Refused } from "../api/client";
 import type { PublishedArtifact, RunSummary } from "../api/types";
-import { carriedWorkflow } from "../graph/carried";
 import { type Document, nodesOf } from "../graph/document";
+import { embeddedWorkflow } from "../graph/embeddedWorkflow";
 import { record } from "../graph/history";
 import { roundedNumbers } from "../graph/numbers";
 import { samplingDocument } from "../graph/sampling";
@@ -204,7 +204,7 @@ export function closeWithUndo(id: string): void {
 export async function openFiles(files: File[]): Promise<void> {
   const without: string[] = [];
   for (const file of files) {
-    const carried = await carriedWorkflow(file, file.name).catch(() => null);
+    const carried = await embeddedWorkflow(file, file.name).catch(() => null);
     if (carried === null) without.push(file.name);
     else await openForeign(carried, file.name);
   }

@@ -9,11 +9,7 @@ import torch
 from torch import Tensor
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.formats.pickles import DTYPE_NAMES
-from nodes.diffusion.formats.single_file.fp8_scales import is_scaling
-from nodes.diffusion.formats.single_file.header import SingleFile
-from nodes.diffusion.formats.single_file.reading import opened, unscaled
-from nodes.diffusion.formats.single_file.tensor_names import (
+from nodes.diffusion.families.stable_diffusion.facts.tensor_names import (
     AVERAGE,
     TEXT,
     UNET,
@@ -22,6 +18,10 @@ from nodes.diffusion.formats.single_file.tensor_names import (
     moving_average_name,
     single_file_place,
 )
+from nodes.diffusion.formats.pickles import DTYPE_NAMES
+from nodes.diffusion.formats.single_file.fp8_scales import is_scaling
+from nodes.diffusion.formats.single_file.header import SingleFile
+from nodes.diffusion.formats.single_file.reading import opened, unscaled
 from nodes.diffusion.formats.single_file.tensors import THIRDS
 from nodes.diffusion.formats.single_file.writing import Written
 from nodes.diffusion.handles.models import Family, PredictionType

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.stable_diffusion.facts import tensor_names
+from nodes.diffusion.families.stable_diffusion.facts.tensor_names import UNET
+from nodes.diffusion.families.vocabularies.clip import tokenizer_files
 from nodes.diffusion.formats.opening import Stamp, stamp_of
-from nodes.diffusion.formats.single_file.clip_vocabulary import tokenizer_files
 from nodes.diffusion.formats.single_file.header import (
     NAMES,
     USED,
@@ -22,10 +24,9 @@ from nodes.diffusion.formats.single_file.header import (
     prediction_in,
     read_single_file,
 )
-from nodes.diffusion.formats.single_file.tensor_names import UNET
 from nodes.diffusion.handles.models import Family
 
-ARCHITECTURES = Path(__file__).parent / "architectures"
+ARCHITECTURES = Path(tensor_names.__file__).parent / "published"
 METADATA_NAME = "latentloom.descriptions"
 """Metadata of files that hold a model of no published architecture: JSON of path and text."""
 

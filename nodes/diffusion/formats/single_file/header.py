@@ -8,10 +8,10 @@ from pathlib import Path
 from statistics import pstdev
 
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.stable_diffusion.facts.tensor_names import SGM_SD2, TEXT, UNET, VAE
 from nodes.diffusion.formats.opening import Stamp, open_regular, stamp_of
 from nodes.diffusion.formats.safetensors_header import read_header
 from nodes.diffusion.formats.single_file.fp8_scales import check_scale, scales_among
-from nodes.diffusion.formats.single_file.tensor_names import SGM_SD2, TEXT, UNET, VAE
 from nodes.diffusion.handles.models import Family, PredictionType
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")

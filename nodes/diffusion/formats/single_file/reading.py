@@ -9,10 +9,10 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.stable_diffusion.facts.tensor_names import UNET, Place, in_file, layout_of, moving_average_name
 from nodes.diffusion.formats.pickles import pickled_tensors
 from nodes.diffusion.formats.single_file.fp8_scales import is_scaling
 from nodes.diffusion.formats.single_file.header import PICKLES, family_in, read_single_file
-from nodes.diffusion.formats.single_file.tensor_names import UNET, Place, in_file, layout_of, moving_average_name
 from nodes.diffusion.formats.single_file.tensors import to_folder
 
 

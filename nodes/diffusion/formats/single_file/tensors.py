@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from nodes.diffusion.formats.single_file.tensor_names import Change
+from nodes.diffusion.families.stable_diffusion.facts.tensor_names import Change
 
 THIRDS = ("q", "k", "v")
 

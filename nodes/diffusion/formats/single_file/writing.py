@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.stable_diffusion.facts.tensor_names import Change, Layout, in_file
 from nodes.diffusion.formats.pickles import DTYPE_NAMES
 from nodes.diffusion.formats.safetensors_writer import header_bytes
-from nodes.diffusion.formats.single_file.tensor_names import Change, Layout, in_file
 from nodes.diffusion.formats.single_file.tensors import laid_in, shape_in_folder
 
 REMEDY = "Save as fp32 or bf16."

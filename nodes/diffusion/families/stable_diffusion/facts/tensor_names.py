@@ -8,9 +8,14 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from nodes.diffusion.formats.single_file.text_encoder_names import clip_name, from_clip, from_open_clip, open_clip_name
-from nodes.diffusion.formats.single_file.unet_names import UNetShape, unet_from_ldm, unet_shape, unet_to_ldm
-from nodes.diffusion.formats.single_file.vae_names import is_attention_weight, vae_blocks, vae_from_ldm, vae_to_ldm
+from nodes.diffusion.families.stable_diffusion.facts.text_encoder_names import (
+    clip_name,
+    from_clip,
+    from_open_clip,
+    open_clip_name,
+)
+from nodes.diffusion.families.stable_diffusion.facts.unet_names import UNetShape, unet_from_ldm, unet_shape, unet_to_ldm
+from nodes.diffusion.families.stable_diffusion.facts.vae_names import is_attention_weight, vae_blocks, vae_from_ldm, vae_to_ldm
 from nodes.diffusion.handles.models import Family
 
 Change = Literal["", "conv", "transposed", "q", "k", "v"]

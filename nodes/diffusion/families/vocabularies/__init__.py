@@ -1,0 +1,1 @@
+"""Vocabularies of tokenizers, which single files leave out."""
