@@ -34,6 +34,7 @@ RICH = {
 }
 
 
+@pytest.mark.slow
 def test_the_demo_keeps_the_laws_with_everything_switched_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forget_models()
     witness = Witness().watch(monkeypatch)

@@ -24,6 +24,7 @@ def first(tmp_path_factory) -> tuple[Path, Outcome]:
     return folder, run_small(folder)
 
 
+@pytest.mark.slow
 def test_the_demo_runs_every_node(first: tuple[Path, Outcome]) -> None:
     folder, outcome = first
     assert outcome.status == 0
@@ -36,6 +37,7 @@ def test_the_demo_runs_every_node(first: tuple[Path, Outcome]) -> None:
     assert len((record / "loss.csv").read_text().splitlines()) == 7
 
 
+@pytest.mark.slow
 def test_an_unchanged_workflow_executes_nothing(first: tuple[Path, Outcome]) -> None:
     folder, outcome = first
     again = run_small(folder)
@@ -43,6 +45,7 @@ def test_an_unchanged_workflow_executes_nothing(first: tuple[Path, Outcome]) -> 
     assert again.artifacts == outcome.artifacts
 
 
+@pytest.mark.slow
 def test_the_same_bytes_from_another_cache_output_and_place(first: tuple[Path, Outcome], tmp_path: Path) -> None:
     found = []
     for name in ("one", "two"):
@@ -52,6 +55,7 @@ def test_the_same_bytes_from_another_cache_output_and_place(first: tuple[Path, O
     assert tensors(tmp_path / "one") == tensors(first[0])
 
 
+@pytest.mark.slow
 def test_artifacts_carry_the_workflow_that_made_them(first: tuple[Path, Outcome], tmp_path: Path) -> None:
     folder, outcome = first
     for name in outcome.artifacts:
@@ -65,12 +69,14 @@ def test_artifacts_carry_the_workflow_that_made_them(first: tuple[Path, Outcome]
         assert file.metadata()["ss_network_dim"] == "2"
 
 
+@pytest.mark.slow
 def test_changing_only_the_prompt_trains_nothing(first: tuple[Path, Outcome]) -> None:
     changed = run_small(first[0], sample__prompts="flat style star")
     executed = {id for id, state in changed.states.items() if state == "executed"}
     assert executed == {"sample", "grid", "pictures", "save"}
 
 
+@pytest.mark.slow
 def test_one_more_picture_is_one_more_encoding(first: tuple[Path, Outcome], tmp_path: Path) -> None:
     shutil.copytree(PICTURES, tmp_path / "pictures")
     shutil.copy(ROOT / "workflows" / "pictures" / "line" / "candle.webp", tmp_path / "pictures")
@@ -79,6 +85,7 @@ def test_one_more_picture_is_one_more_encoding(first: tuple[Path, Outcome], tmp_
     assert [event["total"] for event in more.of("node_progress", "embeddings")] == [1]
 
 
+@pytest.mark.slow
 def test_a_changed_pixel_is_encoded_anew(first: tuple[Path, Outcome], tmp_path: Path) -> None:
     from PIL import Image
 
@@ -92,6 +99,7 @@ def test_a_changed_pixel_is_encoded_anew(first: tuple[Path, Outcome], tmp_path: 
     assert not again.of("node_progress", "embeddings")
 
 
+@pytest.mark.slow
 def test_previews_and_their_numbers_do_not_change_the_result(first: tuple[Path, Outcome], tmp_path: Path) -> None:
     changes = {"train__preview_every": 2, "train__preview_prompt": "flat style owl", "train__checkpoint_every": 5}
     with_previews = run_small(tmp_path, **changes)
@@ -134,6 +142,7 @@ def test_every_training_that_can_shows_what_it_learns(path: Path) -> None:
         assert 2 <= steps / every <= 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 def test_every_workflow_runs_to_its_end(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With few steps; every node keeps the three laws, and gives the result that was recorded for its version."""
@@ -168,6 +177,7 @@ def test_wrong_files_are_named_before_anything_runs(tmp_path: Path, changes: dic
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
 def test_the_demo_runs_on_a_model_folder_of_every_family(tmp_path: Path, family) -> None:
     folder = make_model_folder(tmp_path / "model", family)
@@ -180,6 +190,7 @@ def test_the_demo_runs_on_a_model_folder_of_every_family(tmp_path: Path, family)
     assert set(again.states.values()) == {"cached"}
 
 
+@pytest.mark.slow
 def test_a_text_encoder_can_be_trained_too(tmp_path: Path) -> None:
     document = json.loads((ROOT / "workflows" / "lora.json").read_text())
     document["nodes"]["inject"]["fields"]["text_encoder"] = True
