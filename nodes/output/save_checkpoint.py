@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
 from graph_runtime.node import FileName, Node
 from nodes import diffusion
-from nodes.diffusion.formats.model_folders import inspect_folder
 from nodes.diffusion.formats.single_file.header import is_single_file
 from nodes.diffusion.handles.adapters import in_folder
 from nodes.diffusion.handles.models import DiffusionModel
@@ -71,7 +70,7 @@ class SaveCheckpoint(Node):
         texts = {name: content.decode() for name, content in diffusion.models.description_files(model, place).items()}
         own = diffusion.formats.own_descriptions(texts, model.family)
         architecture = diffusion.adapters.architecture_of(model, place)
-        inpainting = architecture == "stable-diffusion-v1" and inspect_folder(place, weights=False).purpose == "inpainting"
+        inpainting = architecture == "stable-diffusion-v1" and diffusion.formats.info_of(model, place).purpose == "inpainting"
         spec = {
             "sai_model_spec": "1.0.1",
             "architecture": f"{architecture}-inpainting" if inpainting else architecture,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.formats.clip_folders import has_text_projection
-from nodes.diffusion.formats.model_folders import inspect_folder, read_config
+from nodes.diffusion.formats.model_folders import info_of, read_config
 from nodes.diffusion.formats.opening import read_regular
 from nodes.diffusion.formats.pickled_parts import pickled_weights
 from nodes.diffusion.formats.single_file.configurations import described
@@ -43,7 +43,7 @@ PIPELINES: dict[Purpose, tuple[str, str]] = {
 """Classes of diffusers that draw with a whole model, the second for SDXL."""
 
 
-def model_index(folder: Path) -> bytes:
+def model_index(model: DiffusionModel, folder: Path) -> bytes:
     """Return the folder's `model_index.json`, without parts that are not saved; older folders that have none get one."""
     if (folder / "model_index.json").is_file():
         index = read_config(folder / "model_index.json")
@@ -54,8 +54,7 @@ def model_index(folder: Path) -> bytes:
     parts = {part: list(facts[:2]) for part, facts in PARTS.items() if (folder / part).is_dir()}
     absent = [part for part in ("safety_checker", "feature_extractor") if part not in parts]
     empty = {} if sdxl else {part: [None, None] for part in absent}
-    purpose = inspect_folder(folder, weights=False).purpose
-    made = {"_class_name": PIPELINES[purpose][sdxl], "_diffusers_version": diffusers.__version__}
+    made = {"_class_name": PIPELINES[info_of(model, folder).purpose][sdxl], "_diffusers_version": diffusers.__version__}
     return _json({**made, **parts, **empty})
 
 
