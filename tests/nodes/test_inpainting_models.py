@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from graph_runtime.context import RunContext
 from nodes.diffusion.adapters import modelspec
 from nodes.diffusion.adapters.apply import applied
-from nodes.diffusion.families.stable_diffusion.facts.tensor_names import UNET
+from nodes.diffusion.families.stable_diffusion.facts.parts import UNET
 from nodes.diffusion.formats.model_folders import inspect_folder
 from nodes.diffusion.models import parts
 from nodes.diffusion.models.saved_folders import PIPELINES

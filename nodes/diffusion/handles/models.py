@@ -8,11 +8,12 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from nodes.diffusion.handles.adapters import Adapter
 
-Family = Literal["sd1", "sd2", "sdxl"]
+Family: TypeAlias = str
+"""The name of a family, as `families.registry` knows it."""
 PredictionType = Literal["epsilon", "v_prediction"]
 ImageConditioning = Literal["image variation", "unclip"]
 """How a CLIP image embedding reaches the UNet: as context of the cross-attention, or added to the timestep's embedding."""

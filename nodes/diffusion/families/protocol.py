@@ -1,0 +1,154 @@
+"""What a family of models says of itself without torch: its light side, which readers of files, merges and nodes ask."""
+
+from collections.abc import Collection, Container, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from nodes.diffusion.handles.models import PredictionType
+
+Shape = tuple[int, ...]
+PartKind = Literal["denoiser", "VAE", "text encoder", "tokenizer", "scheduler"]
+Component = Literal["unet", "vae", "text_encoder"]
+"""What merges keep or leave out as a whole: the denoiser, the VAE, all text encoders."""
+COMPONENT_KINDS: dict[Component, PartKind] = {"unet": "denoiser", "vae": "VAE", "text_encoder": "text encoder"}
+Conversion = Literal["", "conv", "transposed", "q", "k", "v"]
+"""How a folder's tensor is stored in a single file: as it is, [a, b] as [a, b, 1, 1], transposed, or as a third of the rows."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a model: its name in this program, and the diffusers folder that holds it."""
+
+    name: str
+    folder: str
+    kind: PartKind
+
+
+@dataclass(frozen=True)
+class Counterpart:
+    """The tensor of the other layout that holds a weight, and the conversion from the folder to the single file."""
+
+    name: str
+    conversion: Conversion = ""
+
+
+class TensorNames(Protocol):
+    """Names of one model's tensors in a diffusers folder, where they begin with their part's, and in a single file."""
+
+    def to_file(self, name: str) -> Counterpart | None:
+        """Return the single file's tensor that holds a folder's; None for a name that the family does not have."""
+        ...
+
+    def in_file(self, name: str, present: Container[str]) -> Counterpart | None:
+        """Return the same among the tensors that a file has, in whichever spelling."""
+        ...
+
+    def to_folder(self, name: str) -> tuple[Counterpart, ...]:
+        """Return the folder's tensors that a single file's holds: several where they are fused, () for none."""
+        ...
+
+
+class TensorFile(Protocol):
+    """A checkpoint in one file, by its header."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def shapes(self) -> Mapping[str, Shape]: ...
+    @property
+    def metadata(self) -> Mapping[str, str]: ...
+    def numbers(self, name: str) -> list[float]: ...
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A tensor that single files have and folders lack; no result depends on it, but other programs look for it.
+
+    `positions` counts [1, n], `logit scale` is CLIP's, `identity` [n, n]; numbers are of the type of the tensor `like`. `copy`
+    is that tensor itself.
+    """
+
+    kind: Literal["positions", "logit scale", "identity", "copy"]
+    like: str
+
+
+class Facts(Protocol):
+    """A family: how it is recognised, and how its files are named and laid out."""
+
+    @property
+    def name(self) -> str:
+        """Its name in handles, caches and workflows, which must never change."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """Its name in messages."""
+        ...
+
+    @property
+    def parts(self) -> tuple[Part, ...]: ...
+
+    @property
+    def file_prefixes(self) -> Mapping[Component, tuple[str, ...]]:
+        """How the names of a component's tensors begin in single files."""
+        ...
+
+    @property
+    def spellings(self) -> tuple[tuple[str, str], ...]:
+        """Parts of tensor names that files spell in two ways: the rarer, and the usual one."""
+        ...
+
+    def is_file(self, shapes: Mapping[str, Shape]) -> bool:
+        """Whether a single file is of this family, be it whole or not, by its tensors' names and shapes."""
+        ...
+
+    def is_denoiser(self, shapes: Mapping[str, Shape]) -> bool:
+        """Whether tensors, in single-file or folder names, hold a denoiser of this family."""
+        ...
+
+    def check_file(self, file: TensorFile) -> None:
+        """Raise InputError, naming what is missing, for a file of this family that holds no whole model."""
+        ...
+
+    def prediction_of(self, file: TensorFile) -> tuple[PredictionType, str]:
+        """Return what a single file's model predicts, and how that is known."""
+        ...
+
+    def published(self) -> dict[str, Any]:
+        """Return the published configurations by path in a diffusers folder."""
+        ...
+
+    def configurations(self, file: TensorFile) -> dict[str, Any]:
+        """Return the configurations that describe a single file; raise InputError when it is not built as published."""
+        ...
+
+    def vocabulary(self) -> Mapping[str, str]:
+        """Return the texts of the files of its tokenizers, by name, which single files leave out."""
+        ...
+
+    def tensor_names(self, names: Iterable[str]) -> TensorNames:
+        """Return the naming of a model that has these tensors, in a folder or in a single file."""
+        ...
+
+    @property
+    def average_prefix(self) -> str:
+        """How the names of a moving average begin that a single file holds beside the denoiser; empty for none."""
+        ...
+
+    def moving_average(self, name: str) -> str:
+        """Return the name of the moving average of a denoiser's tensor in a single file; empty when there can be none."""
+        ...
+
+    def extra_tensors(self, names: Collection[str]) -> dict[str, Extra]:
+        """Return what a single file has besides the converted tensors of a folder, which are `names`."""
+        ...
+
+    def marks(self, predicts: PredictionType, *, zero_snr: bool, present: Container[str]) -> list[str]:
+        """Return the empty tensors by which programs know what a single file predicts, and its noise."""
+        ...
+
+
+def weight_folders(family: Facts) -> list[str]:
+    """Return the folders of the parts that have weights."""
+    return [part.folder for part in family.parts if part.kind in COMPONENT_KINDS.values()]

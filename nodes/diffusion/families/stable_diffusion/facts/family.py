@@ -1,0 +1,110 @@
+"""What SD 1.x, SD 2.x and SDXL have in common, given what differs."""
+
+from collections.abc import Collection, Container, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.protocol import Component, Extra, Part, Shape, TensorFile
+from nodes.diffusion.families.stable_diffusion.facts import configurations, recognition
+from nodes.diffusion.families.stable_diffusion.facts.parts import AVERAGE, FIRST_LAYER, UNET, VAE, EncoderNames
+from nodes.diffusion.families.stable_diffusion.facts.prediction import prediction_in
+from nodes.diffusion.families.stable_diffusion.facts.tensor_names import LdmNames, moving_average_name
+from nodes.diffusion.families.stable_diffusion.facts.unet_names import unet_shape
+from nodes.diffusion.families.tensor_names.autoencoder_kl import vae_blocks
+from nodes.diffusion.families.vocabularies.clip import tokenizer_files
+from nodes.diffusion.handles.models import PredictionType
+
+
+@dataclass(frozen=True, kw_only=True)
+class StableDiffusionFamily:
+    """A family of a UNet, AutoencoderKL and CLIP text encoders, in single files of LDM and sgm; see `Facts`."""
+
+    name: str
+    title: str
+    parts: tuple[Part, ...]
+    encoder_names: Mapping[str, EncoderNames]
+    """Text encoders in single files, by folder."""
+    label_embedding: str = "class_embedding"
+    """The layer that is called `label_emb` in single files: of sizes and pooled text, or of unCLIP's picture."""
+    average_prefix: str = AVERAGE
+    velocity_is_marked: bool = True
+    """Whether files say by an empty tensor that they predict velocity; otherwise their weights tell."""
+    unused_layer: tuple[int, int] | None = None
+    """OpenCLIP's last layer, which is not used and left out of folders, behind the one that is written in its place."""
+
+    @cached_property
+    def file_prefixes(self) -> dict[Component, tuple[str, ...]]:
+        text = (prefix for encoder in self.encoder_names.values() for prefix in (encoder.prefix, encoder.sgm) if prefix)
+        return {"unet": (UNET,), "vae": (VAE,), "text_encoder": tuple(text)}
+
+    @cached_property
+    def spellings(self) -> tuple[tuple[str, str], ...]:
+        """Older merges leave `text_model.` out; SD2's text encoder may be where SDXL's first one is."""
+        moved = [(encoder.sgm, encoder.prefix) for encoder in self.encoder_names.values() if encoder.sgm]
+        return ((".text_model.", "."), *moved)
+
+    def is_file(self, shapes: Mapping[str, Shape]) -> bool:
+        return recognition.family_in_file(shapes) == self.name
+
+    def is_denoiser(self, shapes: Mapping[str, Shape]) -> bool:
+        return recognition.family_of_unet(shapes) == self.name
+
+    def check_file(self, file: TensorFile) -> None:
+        encoders = [(encoder.prefix, encoder.sgm or encoder.prefix) for encoder in self.encoder_names.values()]
+        for spelled in ((VAE,), *encoders):
+            if not any(name.startswith(spelled) for name in file.shapes):
+                message = f"{file.path.name} is {self.title} and holds no tensors {spelled[0]}*."
+                raise InputError(message, field="model", remedy="Use a file that has all parts: UNet, VAE and text encoders.")
+
+    def prediction_of(self, file: TensorFile) -> tuple[PredictionType, str]:
+        return prediction_in(file, probed=not self.velocity_is_marked)
+
+    def published(self) -> dict[str, Any]:
+        return configurations.published(self.name)
+
+    def configurations(self, file: TensorFile) -> dict[str, Any]:
+        """Return the published configurations with what is this file's own: channels, prediction, noise and size."""
+        configs = self.published()
+        unet, scheduler = configs["unet/config.json"], configs["scheduler/scheduler_config.json"]
+        configurations.check_architecture(file, self.title, unet)
+        unet["in_channels"] = file.shapes[FIRST_LAYER][1]
+        scheduler["prediction_type"], _ = self.prediction_of(file)
+        if not self.velocity_is_marked and scheduler["prediction_type"] == "v_prediction":
+            unet["sample_size"] = 96  # 768 pixels; the model of 512 predicts noise
+        if "ztsnr" in file.shapes:
+            scheduler |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+        return configs
+
+    def vocabulary(self) -> dict[str, str]:
+        return tokenizer_files()
+
+    def tensor_names(self, names: Iterable[str]) -> LdmNames:
+        known = list(names)
+        return LdmNames(self.encoder_names, self.label_embedding, unet_shape(known, UNET), vae_blocks(known))
+
+    def moving_average(self, name: str) -> str:
+        return moving_average_name(name) if name.startswith(UNET) else ""
+
+    def extra_tensors(self, names: Collection[str]) -> dict[str, Extra]:
+        """Return positions of CLIP's encoders; temperature, projection and last layer of OpenCLIP's."""
+        extra: dict[str, Extra] = {}
+        for encoder in self.encoder_names.values():
+            prefix = encoder.prefix
+            if not encoder.open_clip:
+                embeddings = f"{prefix}text_model.embeddings."
+                extra[f"{embeddings}position_ids"] = Extra("positions", f"{embeddings}position_embedding.weight")
+                continue
+            extra[f"{prefix}logit_scale"] = Extra("logit scale", f"{prefix}ln_final.weight")
+            if f"{prefix}text_projection" not in names:
+                extra[f"{prefix}text_projection"] = Extra("identity", f"{prefix}ln_final.weight")
+            used, unused = (f"{prefix}transformer.resblocks.{number}." for number in self.unused_layer or (-1, -1))
+            if not any(name.startswith(unused) for name in names):
+                extra |= {name.replace(used, unused): Extra("copy", name) for name in names if name.startswith(used)}
+        return extra
+
+    def marks(self, predicts: PredictionType, *, zero_snr: bool, present: Container[str]) -> list[str]:
+        """Return `v_pred` for velocity, which SD2's files never had, and `ztsnr` for noise without signal."""
+        velocity = predicts == "v_prediction" and (self.velocity_is_marked or "v_pred" in present)
+        return [name for name, wanted in (("v_pred", velocity), ("ztsnr", zero_snr)) if wanted]

@@ -1,0 +1,13 @@
+"""Stable Diffusion 2.x (Rombach et al. 2022), with the text encoder of OpenCLIP."""
+
+from nodes.diffusion.families.stable_diffusion.facts.family import StableDiffusionFamily
+from nodes.diffusion.families.stable_diffusion.facts.parts import EncoderNames, parts_with
+
+SD2 = StableDiffusionFamily(
+    name="sd2",
+    title="SD 2.x",
+    parts=parts_with(1),
+    encoder_names={"text_encoder": EncoderNames("cond_stage_model.model.", open_clip=True, sgm="conditioner.embedders.0.model.")},
+    velocity_is_marked=False,
+    unused_layer=(22, 23),
+)

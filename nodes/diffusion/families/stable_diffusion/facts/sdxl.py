@@ -1,0 +1,15 @@
+"""SDXL (Podell et al. 2023): two text encoders, and sizes and pooled text beside the timestep."""
+
+from nodes.diffusion.families.stable_diffusion.facts.family import StableDiffusionFamily
+from nodes.diffusion.families.stable_diffusion.facts.parts import EncoderNames, parts_with
+
+SDXL = StableDiffusionFamily(
+    name="sdxl",
+    title="SDXL",
+    parts=parts_with(2),
+    encoder_names={
+        "text_encoder": EncoderNames("conditioner.embedders.0.transformer."),
+        "text_encoder_2": EncoderNames("conditioner.embedders.1.model.", open_clip=True),
+    },
+    label_embedding="add_embedding",
+)
