@@ -17,6 +17,7 @@ from graph_runtime.arguments import parse_arguments
 from graph_runtime.cache import Cache
 from graph_runtime.discovery import load_palette
 from graph_runtime.errors import DamagedCache, Problem, WorkflowError
+from graph_runtime.migrate import migrated
 from graph_runtime.overrides import apply_overrides
 from graph_runtime.reports import cache_report, inspect_report, nodes_report
 from graph_runtime.session import Prepared, cache_limit, default_cache_folder, prepare, run
@@ -82,7 +83,7 @@ def _prepared(options: argparse.Namespace) -> Generator[tuple[Prepared, Cache]]:
     workspace_root = Path(options.workspace)
     if not workspace_root.is_dir():
         raise WorkflowError(Problem(f"The workspace {workspace_root} is not a folder."))
-    workflow = read_workflow(Path(options.file))
+    workflow = migrated(read_workflow(Path(options.file)), palette.types)
     workflow, trusted = apply_overrides(workflow, options.set, palette, workspace_root)
     workspace = Workspace(workspace_root, packages=palette.folders, trusted=tuple(trusted), remedy=REACH)
     with _cache(options) as cache:

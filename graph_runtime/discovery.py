@@ -51,6 +51,9 @@ def add_type(types: dict[str, NodeType], node_type: NodeType) -> None:
     known = types.setdefault(node_type.name, node_type)
     if known is not node_type:
         raise ValueError(f"node {node_type.name} exists already in package {known.package}")
+    for other in types.values():
+        if other is not node_type and (both := set(other.cls.former_names) & set(node_type.cls.former_names)):
+            raise ValueError(f"nodes {other.name} and {node_type.name} both had the name {min(both)}")
 
 
 def package_types(package: ModuleType, name: str) -> Iterator[NodeType]:

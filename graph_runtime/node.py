@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from graph_runtime.context import Artifact, RunContext
+from graph_runtime.migration import Migration
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -99,7 +100,11 @@ class Node(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
     version: ClassVar[int] = 1
-    """Raised when `run` changes its results, so that older cached results are not used."""
+    """Raised when `run` changes its results, so that older cached results are not used; see `migrations` for changed names."""
+    migrations: ClassVar[Mapping[int, Migration]] = {}
+    """By schema version, the change of names to the next one: 1 is the first, 0 takes files from before versions were stored."""
+    former_names: ClassVar[tuple[str, ...]] = ()
+    """Names that the class had in earlier releases."""
     side_effects: ClassVar[bool] = False
     """True for a node that saves or shows something: a run's default target, and its files carry the whole workflow."""
     resumable: ClassVar[bool] = False
@@ -160,6 +165,11 @@ class NodeType:
         return {*self.cls.not_in_key, *self.path_fields}
 
     @property
+    def schema_version(self) -> int:
+        """The version of the class's names that documents store; 1 until a release has renamed some."""
+        return max(self.cls.migrations, default=0) + 1
+
+    @property
     def title(self) -> str:
         return self.cls.display_name or spelled_out(self.name)
 
@@ -174,6 +184,7 @@ class NodeType:
             "category": self.category,
             "package": self.package,
             "version": self.cls.version,
+            "schema_version": self.schema_version,
             "description": self.description,
             "synonyms": list(self.cls.synonyms),
             "side_effects": self.cls.side_effects,
@@ -221,6 +232,8 @@ def describe(cls: type[Node], category: str = "", package: str = "") -> NodeType
     for name in chain.from_iterable(cls.one_of):
         if name not in inputs or inputs[name].required or inputs[name].is_field:
             raise TypeError(f"{cls.__name__}: {name}, of which one_of speaks, is no optional input.")
+    if set(cls.migrations) - {0} != set(range(1, max(cls.migrations, default=0) + 1)):
+        raise TypeError(f"{cls.__name__}: migrations are numbered without gaps by the version that they start from.")
     if "return" not in hints:
         raise TypeError(f"{cls.__name__}.run has no return type.")
     return NodeType(

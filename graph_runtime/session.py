@@ -16,6 +16,7 @@ from graph_runtime.emitter import Emitter, Listener
 from graph_runtime.errors import Problem, WorkflowError
 from graph_runtime.executor import Plan, Surroundings, execute, make_plan
 from graph_runtime.graph import Graph, build_graph, compute_keys, digest_json
+from graph_runtime.migrate import migrated
 from graph_runtime.provenance import carried_document, library_versions
 from graph_runtime.runs import RunFolder
 from graph_runtime.subgraphs import expanded, expanded_ids
@@ -46,7 +47,7 @@ class Prepared:
     """A workflow that can run: its graph with keys, and where its outside files lie."""
 
     workflow: Workflow
-    """The document as it was given; the graph's is that without subgraphs, and with what is swept."""
+    """The document as it was given, with the names of today; the graph's is that without subgraphs, and with what is swept."""
     graph: Graph
     targets: list[str]
     files: OutsideReader
@@ -57,7 +58,8 @@ class Prepared:
 
 
 def prepare(workflow: Workflow, palette: Palette, workspace: Workspace, cache: Cache, targets: list[str]) -> Prepared:
-    """Validate, order and key a workflow; raise WorkflowError naming everything that is wrong."""
+    """Migrate, validate, order and key a workflow; raise WorkflowError naming everything that is wrong."""
+    workflow = migrated(workflow, palette.types)
     if problems := validate(workflow, palette, workspace):
         raise WorkflowError(*problems)
     flat = expanded(workflow)

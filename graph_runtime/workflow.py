@@ -37,6 +37,8 @@ class NodeEntry(_Part):
 
     type: str
     """Class name of the node."""
+    schema_version: Annotated[int, Field(ge=1)] = 1
+    """Which names of the class its fields and wires use; raised with each of the class's migrations."""
     fields: dict[str, JsonValue] = {}
     mode: Literal["active", "muted", "bypassed"] = "active"
     """`muted` does not run, nor does what needs it; `bypassed` hands its inputs on unchanged."""

@@ -1,5 +1,6 @@
 """LoadEmbedding."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Annotated, ClassVar
@@ -7,6 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from graph_runtime.context import RunContext
+from graph_runtime.migration import Migration
 from graph_runtime.node import Json, Node, OutsideFiles, WorkspaceFile
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
@@ -21,6 +23,7 @@ class LoadEmbedding(Node):
     """Let prompts use a word that was trained before, by this program or another one."""
 
     synonyms: ClassVar[tuple[str, ...]] = ("textual inversion", "load TI", "embedding file")
+    migrations: ClassVar[Mapping[int, Migration]] = {0: Migration(inputs={"placeholder": "placeholder_token"})}
 
     file: WorkspaceFile
     """A textual-inversion file: .safetensors, .pt or .bin of AUTOMATIC1111, ComfyUI, kohya, OneTrainer or diffusers."""

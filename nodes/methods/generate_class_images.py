@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -9,6 +10,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
+from graph_runtime.migration import Migration
 from graph_runtime.node import Node
 from nodes import diffusion
 from nodes.diffusion.handles.datasets import CaptionedDataset, Picture, View
@@ -30,6 +32,7 @@ class GenerateClassImages(Node):
     """
 
     synonyms: ClassVar[tuple[str, ...]] = ("regularization images", "reg images", "prior preservation", "DreamBooth")
+    migrations: ClassVar[Mapping[int, Migration]] = {0: Migration(inputs={"prompt": "class_prompt", "count": "num_class_images"})}
 
     class_prompt: Annotated[str, AfterValidator(_not_blank), AfterValidator(without_networks)] = "a photo of a dog"
     """What the class looks like, without the subject's rare word; several prompts, one per line, take turns."""

@@ -1,6 +1,6 @@
 """TrainCLIP."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, ClassVar
@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from graph_runtime.context import RunContext
+from graph_runtime.migration import Migration
 from graph_runtime.node import Node
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
@@ -15,6 +16,7 @@ from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.handles.datasets import CaptionedDataset
 from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.handles.settings import TrainingSettings
+from nodes.methods.earlier_fields import DENOISING_FIELDS
 from nodes.methods.more_steps import checkpoint_of
 from nodes.methods.reports import tell_step
 from nodes.methods.shown_pictures import read_views, repeated
@@ -35,6 +37,7 @@ class TrainCLIP(TrainingSettings, Node):
     resumable: ClassVar[bool] = True
     version: ClassVar[int] = TrainingSettings.version + 1
     not_in_key: ClassVar[frozenset[str]] = frozenset({"checkpoint_every", "validation_every"})
+    migrations: ClassVar[Mapping[int, Migration]] = {0: DENOISING_FIELDS}
 
     batch_size: Annotated[int, Field(ge=2, le=65536)] = 128
     """Pictures and captions among which each is to find its own: the more, the finer the distinctions that are learned."""

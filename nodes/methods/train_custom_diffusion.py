@@ -1,11 +1,13 @@
 """TrainCustomDiffusion."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from graph_runtime.context import RunContext
+from graph_runtime.migration import Migration
 from graph_runtime.node import Node, Wired
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
@@ -36,6 +38,9 @@ class TrainCustomDiffusion(DenoisingSettings, Node):
     synonyms: ClassVar[tuple[str, ...]] = ("cross-attention", "multi-concept", "modifier token", "delta")
     resumable: ClassVar[bool] = True
     not_in_key: ClassVar[frozenset[str]] = WATCHING
+    migrations: ClassVar[Mapping[int, Migration]] = {
+        0: Migration(inputs={"placeholder": "placeholder_token", "initializer": "initializer_token"})
+    }
 
     placeholder_token: Placeholder = "<new1>"
     """The new word, as captions and prompts write it, usually before the word of the class."""

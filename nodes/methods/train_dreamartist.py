@@ -1,11 +1,13 @@
 """TrainDreamArtist."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from graph_runtime.context import RunContext
+from graph_runtime.migration import Migration
 from graph_runtime.node import Node, Wired
 from nodes import diffusion
 from nodes.diffusion.handles.adapters import TokenEmbedding
@@ -27,6 +29,16 @@ class TrainDreamArtist(DenoisingSettings, Node):
     synonyms: ClassVar[tuple[str, ...]] = ("one shot", "negative embedding", "contrastive prompt tuning", "single image")
     resumable: ClassVar[bool] = True
     not_in_key: ClassVar[frozenset[str]] = WATCHING
+    migrations: ClassVar[Mapping[int, Migration]] = {
+        0: Migration(
+            inputs={
+                "placeholder": "placeholder_token",
+                "initializer": "initializer_token",
+                "vectors": "num_vectors",
+                "negative_vectors": "num_negative_vectors",
+            }
+        )
+    }
 
     placeholder_token: Placeholder = "<new>"
     """The new word, as captions and prompts write it; its opposite is called the same with `-neg` at the end."""

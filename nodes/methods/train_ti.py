@@ -1,11 +1,13 @@
 """TrainTI."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from graph_runtime.context import RunContext
+from graph_runtime.migration import Migration
 from graph_runtime.node import Node, Wired
 from nodes import diffusion
 from nodes.diffusion.handles.adapters import TokenEmbedding
@@ -28,6 +30,9 @@ class TrainTI(DenoisingSettings, Node):
     synonyms: ClassVar[tuple[str, ...]] = ("textual inversion", "embedding", "TI", "new token", "concept")
     resumable: ClassVar[bool] = True
     not_in_key: ClassVar[frozenset[str]] = WATCHING
+    migrations: ClassVar[Mapping[int, Migration]] = {
+        0: Migration(inputs={"placeholder": "placeholder_token", "initializer": "initializer_token", "vectors": "num_vectors"})
+    }
 
     placeholder_token: Placeholder = "<new>"
     """The new word, as captions and prompts write it."""

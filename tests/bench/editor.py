@@ -13,6 +13,7 @@ from pathlib import Path
 from playwright.sync_api import Page, sync_playwright
 
 from tests.bench.canvas import thousand_nodes
+from tests.bench.figures import record
 from tests.browser.machines import Server, free_port, launch
 from tests.shell import ROOT
 
@@ -48,7 +49,7 @@ def start_ratio(folder: Path) -> None:
     bare = [sys.executable, "-c", BARE, str(bare_port), page]
     pairs = [(first_answer(ours, port), first_answer(bare, bare_port)) for _ in range(5)]
     a, b = (statistics.median(column) for column in zip(*pairs, strict=True))
-    print(f"first page after the start: {a:.2f} s, bare aiohttp {b:.2f} s: ratio {a / b:.2f} (target 1.5)")
+    record("first page after the start (target 1.5)", a / b, "x bare aiohttp")
 
 
 def answers_while_training(server: Server) -> None:
@@ -69,9 +70,8 @@ def answers_while_training(server: Server) -> None:
     assert server.get(f"/api/runs/{run}")["run"]["state"] == "running"
     urllib.request.urlopen(urllib.request.Request(f"{server.url}/api/runs/{run}/cancel", b"{}", headers)).read()
     p99 = statistics.quantiles(times, n=100)[98]
-    print(
-        f"an API read while a training runs: median {1e3 * statistics.median(times):.1f} ms, p99 {1e3 * p99:.1f} ms (target 20)"
-    )
+    record("an API read while a training runs, median", 1e3 * statistics.median(times), "ms")
+    record("an API read while a training runs, 99 of 100 (target 20)", 1e3 * p99, "ms")
 
 
 def first_load(server: Server, page: Page) -> None:
@@ -81,7 +81,7 @@ def first_load(server: Server, page: Page) -> None:
     page.goto(server.url)
     page.wait_for_selector(".app")
     page.wait_for_load_state("networkidle")
-    print(f"first load: {sum(sizes.values()) / 1e3:.0f} kB gzipped in {len(sizes)} requests (target 400)")
+    record("first load, gzipped (target 400)", sum(sizes.values()) / 1e3, "kB")
 
 
 def packed(content: bytes) -> int:

@@ -21,6 +21,7 @@ from graph_runtime.runs import RunFolder
 from graph_runtime.validation import validate
 from graph_runtime.workflow import Workflow, workflow_from_json
 from graph_runtime.workspace import OutsideReader, Workspace
+from tests.bench.figures import record
 from tests.graph_runtime.toys import CALLS, PALETTE
 
 Edges = list[tuple[int, int]]
@@ -118,14 +119,14 @@ def measure(count: int, edges: Edges) -> tuple[float, ...]:
     return bare, cached.check, cached.keys, min(firsts), cached.execute, disk
 
 
+PARTS = ("bare networkx loop", "check", "keys", "first execution", "cached in memory", "cached on disk")
+
+
 def main() -> None:
-    print(
-        "CPU microseconds per node   bare networkx loop   check    keys | execution: first run   cached (memory)   cached (disk)"
-    )
     for count in (1000, 10_000):
         for name, edges in (("layered", layered(count)), ("chain", chain(count))):
-            bare, check, keys, first, warm, disk = measure(count, edges)
-            print(f"{name:8} {count:6} nodes {bare:23.1f} {check:9.1f} {keys:7.1f} {first:23.1f} {warm:17.1f} {disk:15.1f}")
+            for part, value in zip(PARTS, measure(count, edges), strict=True):
+                record(f"one of {count} nodes, {name}: {part}", value, "µs of CPU")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from tests.bench.figures import record
+
 ROOT = Path(__file__).parent.parent.parent
 SCRIPT = "import resource, sys; from graph_runtime.__main__ import main; main(sys.argv[1:]); " + (
     "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
@@ -46,7 +48,8 @@ def peak_mib(count: int) -> float:
 
 def main() -> None:
     few, many = peak_mib(60), peak_mib(600)
-    print(f"peak memory: {few:.0f} MiB with 60 pictures, {many:.0f} MiB with 600: {many - few:+.0f} MiB")
+    record("peak memory with 60 pictures", few, "MiB")
+    record("peak memory with 600 pictures", many, "MiB")
 
 
 if __name__ == "__main__":

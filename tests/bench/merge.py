@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tests.bench.figures import record
+
 METHODS = {"weighted": 2, "add difference": 3, "slerp": 2, "model stock": 3, "dare": 3, "ties": 3}
 """Number of inputs by method."""
 ROUNDS = 3
@@ -122,7 +124,6 @@ def main(share: float) -> None:
             write_random(folder / f"{letter}.safetensors", shapes, seed)
         size = (folder / "a.safetensors").stat().st_size
         print(f"{size / 1e9:.2f} GB each; x cp: CPU time as a multiple of that of cp, the least of {ROUNDS}")
-        print(f"{'':24}{'CPU s':>7}{'x cp':>7}{'merge alone s':>15}{'x cp':>7}{'wall s':>8}{'anonymous MiB':>15}")
         first = run_workflow(folder, 0)
         copies = [
             cost_of(["cp", str(folder / "a.safetensors"), str(folder / "out.safetensors")], folder)[0] for _ in range(ROUNDS)
@@ -140,8 +141,12 @@ def main(share: float) -> None:
 
 
 def show(name: str, cost: Cost, base: float, alone: float | None = None) -> None:
-    inner = f"{alone:15.2f}{alone / base:7.1f}" if alone is not None else " " * 22
-    print(f"{name:24}{cost.cpu:7.2f}{cost.cpu / base:7.1f}{inner}{cost.wall:8.2f}{cost.anonymous:15.0f}", flush=True)
+    record(f"merge, {name}", cost.cpu, "s of CPU")
+    record(f"merge, {name}: beside cp", cost.cpu / base, "x")
+    if alone is not None:
+        record(f"merge, {name}: the merge alone beside cp", alone / base, "x")
+    record(f"merge, {name}: wall", cost.wall, "s")
+    record(f"merge, {name}: anonymous memory", cost.anonymous, "MiB")
 
 
 if __name__ == "__main__":

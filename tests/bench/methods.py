@@ -34,6 +34,7 @@ from nodes.methods.train_dreamartist import TrainDreamArtist
 from nodes.methods.train_dreambooth import TrainDreamBooth
 from nodes.methods.train_ti import TrainTI
 from nodes.models.load_model import BUNDLED, LoadModel
+from tests.bench.figures import record
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = BUNDLED["loom-emoji"]
@@ -178,7 +179,8 @@ def main() -> None:
             turns.began = time.process_time()
             node.run(model=model, latents=latents, context=replace(context, reporter=turns), **inputs)
             ours, bare = (1000 * statistics.median(times[WARM:]) for times in (turns.ours, turns.theirs))
-            print(f"{name:22} {ours:6.0f} ms of CPU a step, bare loop {bare:6.0f} ms: {bare / ours:.3f} of the bare loop's speed")
+            record(f"{name}, a step", ours, "ms of CPU")
+            record(f"{name}, of the bare loop's speed", bare / ours, "x")
         cache.close()
 
 

@@ -19,6 +19,7 @@ from nodes.diffusion.sampling.ddim import ddim_schedule, invert
 from nodes.diffusion.sampling.null_text import NullTextTask, first_null_text, optimize_null_text
 from nodes.diffusion.text.encoding import encode_prompts
 from nodes.models.load_model import BUNDLED
+from tests.bench.figures import record
 
 STEPS, INNER, WARM = 30, 10, 3
 GUIDANCE = 7.5
@@ -94,10 +95,8 @@ def main() -> None:
     print(f"OptimizeNullText: {INNER} inner steps, {torch.get_num_threads()} threads, fp32")
     for name, clock in (("wall", 0), ("CPU", 1)):
         ours, bare = (statistics.median(t[clock] for t in times[WARM:]) / INNER for times in (turns.ours, turns.theirs))
-        print(
-            f"{name:5} {1000 * ours:7.1f} ms an inner step, bare loop {1000 * bare:7.1f} ms: "
-            f"{bare / ours:.3f} of the bare loop's speed"
-        )
+        record(f"OptimizeNullText, an inner step ({name} time)", 1000 * ours, "ms")
+        record(f"OptimizeNullText, of the bare loop's speed ({name} time)", bare / ours, "x")
 
 
 if __name__ == "__main__":

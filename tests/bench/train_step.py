@@ -31,6 +31,7 @@ from graph_runtime.workspace import Workspace
 from nodes.diffusion.devices import training_precision
 from nodes.methods.train_lora import TrainLoRA
 from nodes.models.load_model import BUNDLED
+from tests.bench.figures import record
 
 ROOT = Path(__file__).parent.parent.parent
 STEPS, WARM = 60, 10
@@ -141,7 +142,8 @@ def main() -> None:
         f"{TrainLoRA.__name__}: batch {BATCH}, rank {RANK}, {torch.get_num_threads()} threads, {training_precision(CPU, 'auto')}"
     )
     for clock, (ours, bare) in summary(turns).items():
-        print(f"{clock:5} {ours:7.1f} ms a step, bare loop {bare:7.1f} ms: {bare / ours:.3f} of the bare loop's speed")
+        record(f"TrainLoRA, a step ({clock} time)", ours, "ms")
+        record(f"TrainLoRA, of the bare loop's speed ({clock} time)", bare / ours, "x")
 
 
 if __name__ == "__main__":

@@ -199,3 +199,44 @@ def test_what_a_muted_node_stops_is_told_before_the_run(serve: Any) -> None:
         assert (plan["nodes"], plan["warnings"]) == ({"model": "skipped", "drawn": "skipped"}, wanted)
 
     serve(check)
+
+
+def test_documents_of_earlier_releases_are_shown_with_the_names_of_today(serve: Any) -> None:
+    old = document("Old", a="TrainTI")
+    old["nodes"]["a"]["fields"] = {"placeholder": "<owl>"}
+    today = {"placeholder_token": "<owl>"}
+
+    async def check(editor: Editor) -> None:
+        (editor.root / "workflows").mkdir()
+        (editor.root / "workflows" / "old.json").write_text(json.dumps(old))
+        assert (await editor.get("/api/workflows/old.json")).json["document"]["nodes"]["a"]["fields"] == today
+        draft = {"document": old, "path": "", "saved_revision": "", "dirty": True}
+        await editor.send("PUT", "/api/drafts/d", {"draft": draft, "revision": None})
+        (kept,) = (await editor.get("/api/drafts")).json["drafts"]
+        assert kept["draft"]["document"]["nodes"]["a"]["fields"] == today
+        opened = (await editor.send("POST", "/api/open", {"document": old})).json
+        assert (opened["document"]["nodes"]["a"]["fields"], opened["problems"]) == (today, [])
+
+    serve(check)
+
+
+def test_a_document_of_a_newer_program_says_so_and_a_draft_of_it_stays(serve: Any) -> None:
+    new = document("New", a="TrainTI")
+    new["nodes"]["a"]["schema_version"] = 99
+
+    async def check(editor: Editor) -> None:
+        opened = (await editor.send("POST", "/api/open", {"document": new})).json
+        assert opened["document"] is None
+        assert "saved with schema version 99" in opened["problems"][0]["message"]
+        assert "Update the program" in opened["problems"][0]["remedy"]
+        (editor.root / "workflows").mkdir()
+        (editor.root / "workflows" / "new.json").write_text(json.dumps(new))
+        assert "saved with schema version 99" in (await editor.get("/api/workflows/new.json")).problem
+        draft = {"document": new, "path": "", "saved_revision": "", "dirty": True}
+        await editor.send("PUT", "/api/drafts/d", {"draft": draft, "revision": None})
+        (kept,) = (await editor.get("/api/drafts")).json["drafts"]
+        assert kept["draft"]["document"]["nodes"]["a"]["schema_version"] == 99
+        problems = (await editor.send("POST", "/api/validate", {"document": new})).json["problems"]
+        assert problems[0]["node"] == "a"
+
+    serve(check)

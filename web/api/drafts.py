@@ -1,10 +1,13 @@
 """Drafts: editor tabs as they were left, kept by the server so that closing the browser loses nothing."""
 
 import re
+from contextlib import suppress
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from graph_runtime.errors import WorkflowError
+from graph_runtime.migrate import migrated
 from web.api.models import Draft, DraftList, DraftRequest, FileChanged, Saved, SavedDraft
 from web.api.refusal import refused
 from web.api.services import Services
@@ -15,7 +18,7 @@ ID = re.compile(r"[a-z0-9-]{1,64}")
 
 async def list_drafts(services: Services, request: web.Request) -> DraftList:
     """Return all drafts that can be read, oldest first."""
-    found = [draft for draft in await services.drafts.read_all(_draft) if draft]
+    found = [draft for draft in await services.drafts.read_all(lambda content: _draft(content, services)) if draft]
     return DraftList(drafts=sorted(found, key=lambda draft: draft.modified))
 
 
@@ -49,9 +52,11 @@ def _id(request: web.Request) -> str:
     return id
 
 
-def _draft(content: Content) -> SavedDraft | None:
+def _draft(content: Content, services: Services) -> SavedDraft | None:
     try:
         draft = Draft.model_validate_json(content.content)
     except ValidationError:
         return None
+    with suppress(WorkflowError):  # of a newer program: the tab stays as it is, and validation says why it does not run
+        draft = draft.model_copy(update={"document": migrated(draft.document, services.palette.types)})
     return SavedDraft(id=content.name.removesuffix(".json"), draft=draft, revision=content.revision, modified=content.modified)

@@ -93,6 +93,8 @@ class NodeDescription(_Message):
     category: str
     package: str
     version: int
+    schema_version: int
+    """What a node of this class stores in documents about the names that it uses."""
     description: str
     synonyms: list[str]
     side_effects: bool
@@ -190,6 +192,13 @@ class ValidateRequest(_Message):
     """A document to be checked."""
 
     document: Any
+
+
+class OpenReply(_Message):
+    """A document as this release writes it, or why it cannot be opened."""
+
+    document: Workflow | None
+    problems: list[ProblemReport]
 
 
 class PlanRequest(_Message):

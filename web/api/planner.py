@@ -11,6 +11,7 @@ from typing import TypeVar
 from graph_runtime.cache import Cache
 from graph_runtime.discovery import Palette
 from graph_runtime.errors import DamagedCache, Problem, WorkflowError
+from graph_runtime.migrate import migrated
 from graph_runtime.session import cache_limit, prepare
 from graph_runtime.validation import validate, warnings
 from graph_runtime.workflow import Workflow, workflow_from_json
@@ -65,15 +66,22 @@ class Planner:
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
+    async def open(self, document: object) -> Workflow:
+        """Return a document of any release as this one writes it; raise WorkflowError naming every problem of its form."""
+        return await asyncio.to_thread(self._opened, document)
+
+    def _opened(self, document: object) -> Workflow:
+        return migrated(workflow_from_json(document), self._load_palette().types)
+
     def _problems(self, document: object) -> list[Problem]:
         try:
-            return validate(workflow_from_json(document), self._load_palette(), self._workspace)
+            return validate(self._opened(document), self._load_palette(), self._workspace)
         except WorkflowError as error:
             return list(error.problems)
 
     def _checked(self, document: object) -> ValidationReply:
         try:
-            workflow = workflow_from_json(document)
+            workflow = self._opened(document)
         except WorkflowError as error:
             return ValidationReply(problems=[report(problem) for problem in error.problems], warnings=[])
         problems = validate(workflow, self._load_palette(), self._workspace)
@@ -82,7 +90,7 @@ class Planner:
 
     def _planned(self, workflow: Workflow, targets: list[str]) -> PlanReply:
         try:
-            cache = self._opened()
+            cache = self._open_cache()
             prepared = prepare(workflow, self._load_palette(), self._workspace, cache, targets)
             plan = prepared.plan(cache)
             cache.flush()
@@ -96,7 +104,7 @@ class Planner:
         content = {"targets": prepared.targets, "nodes": states, "problems": [], "warnings": left_out}
         return PlanReply.model_validate(content)
 
-    def _opened(self) -> Cache:
+    def _open_cache(self) -> Cache:
         self._used = time.monotonic()
         self._cache = self._cache or Cache(self._folder, cache_limit())
         return self._cache

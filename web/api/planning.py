@@ -2,13 +2,23 @@
 
 from aiohttp import web
 
-from web.api.models import PlanReply, PlanRequest, ValidateRequest, ValidationReply
+from graph_runtime.errors import WorkflowError
+from web.api.models import OpenReply, PlanReply, PlanRequest, ValidateRequest, ValidationReply
+from web.api.refusal import report
 from web.api.services import Services
 
 
 async def validate_workflow(services: Services, request: web.Request, body: ValidateRequest) -> ValidationReply:
     """Name every problem of a document, of whatever form."""
     return await services.planner.check(body.document)
+
+
+async def open_workflow(services: Services, request: web.Request, body: ValidateRequest) -> OpenReply:
+    """Return a document of any release as this one writes it; it may have problems, but not of its form."""
+    try:
+        return OpenReply(document=await services.planner.open(body.document), problems=[])
+    except WorkflowError as error:
+        return OpenReply(document=None, problems=[report(problem) for problem in error.problems])
 
 
 async def plan_workflow(services: Services, request: web.Request, body: PlanRequest) -> PlanReply:

@@ -9,6 +9,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from graph_runtime.errors import Problem
+from graph_runtime.migrate import migrated
 from graph_runtime.queue import Run, RunStateError
 from graph_runtime.subgraphs import expanded, expanded_ids
 from web.api.models import MAX_NUMBER, MoveRequest, RunDetails, RunList, RunRequest, RunSummary
@@ -60,7 +61,8 @@ async def read_run(services: Services, request: web.Request) -> RunDetails:
     """Return a run with its document."""
     with _expected():
         id = _id(request)
-        return RunDetails(run=summary(services.supervisor.get(id)), document=services.supervisor.document(id))
+        document = migrated(services.supervisor.document(id), services.palette.types)
+        return RunDetails(run=summary(services.supervisor.get(id)), document=document)
 
 
 async def read_events(services: Services, request: web.Request, query: After) -> web.Response:

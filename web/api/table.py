@@ -69,6 +69,14 @@ ROUTES = (
     ),
     Route(
         "POST",
+        "/api/open",
+        planning.open_workflow,
+        "A document of any release, as this one writes it.",
+        body=models.ValidateRequest,
+        reply=models.OpenReply,
+    ),
+    Route(
+        "POST",
         "/api/plan",
         planning.plan_workflow,
         "Say what would run and what is cached.",

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from graph_runtime.discovery import TEMPLATES
 from graph_runtime.errors import WorkflowError
+from graph_runtime.migrate import migrated
 from graph_runtime.reading import open_regular
 from graph_runtime.workflow import parse_workflow, workflow_bytes
 from web.api.models import FileChanged, Saved, SavedWorkflow, SaveRequest, WorkflowList, WorkflowSummary
@@ -29,7 +30,7 @@ async def list_workflows(services: Services, request: web.Request) -> WorkflowLi
 
 async def read_workflow(services: Services, request: web.Request) -> SavedWorkflow:
     """Return a saved workflow."""
-    return _saved(await services.workflows.read(_file_name(request.match_info["path"])))
+    return _saved(await services.workflows.read(_file_name(request.match_info["path"])), services)
 
 
 async def save_workflow(services: Services, request: web.Request, body: SaveRequest) -> Saved:
@@ -56,7 +57,7 @@ async def list_templates(services: Services, request: web.Request) -> WorkflowLi
 
 async def read_template(services: Services, request: web.Request) -> SavedWorkflow:
     """Return a template."""
-    return _saved(await _templates().read(_file_name(request.match_info["name"])))
+    return _saved(await _templates().read(_file_name(request.match_info["name"])), services)
 
 
 async def template_picture(services: Services, request: web.Request, query: Thumbnail) -> web.StreamResponse:
@@ -111,5 +112,6 @@ def _said(content: Content) -> tuple[str | None, str, int]:
     return found
 
 
-def _saved(content: Content) -> SavedWorkflow:
-    return SavedWorkflow(document=parse_workflow(content.content, content.name), revision=content.revision)
+def _saved(content: Content, services: Services) -> SavedWorkflow:
+    document = migrated(parse_workflow(content.content, content.name), services.palette.types)
+    return SavedWorkflow(document=document, revision=content.revision)

@@ -1,7 +1,7 @@
 import { ReactFlowProvider } from "@xyflow/react";
 import { useEffect } from "react";
-import { Part } from "./Boundary";
 import { Canvas } from "./canvas/Canvas";
+import { Part } from "./components/Boundary";
 import { Dialogs } from "./dialogs/Dialogs";
 import { Breadcrumbs } from "./panels/Breadcrumbs";
 import { Rail } from "./panels/Rail";

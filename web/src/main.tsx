@@ -8,7 +8,7 @@ import "./style/canvas.css";
 import "./style/panels.css";
 import "./style/dialogs.css";
 import { App } from "./App";
-import { Boundary } from "./Boundary";
+import { Boundary } from "./components/Boundary";
 import { start } from "./state/sync";
 import { text } from "./text/en";
 

@@ -13,6 +13,7 @@ const BLANK: NodeDescription = {
   category: "toys",
   package: "toys",
   version: 1,
+  schema_version: 1,
   description: "",
   synonyms: [],
   side_effects: false,

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { PublishedArtifact } from "../src/api/types";
-import { comparedWith, pictureOf } from "../src/panels/pictures";
+import { comparedWith, pictureOf } from "../src/components/resultPictures";
 
 const file = (number: number, caption = "", group = ""): PublishedArtifact => ({
   path: `/out/image-${number}.png`,

@@ -33,7 +33,11 @@ test("by its own class nothing changes", () => {
   fc.assert(
     fc.property(documents, (document) => {
       const [id, entry] = Object.entries(nodesOf(document))[0] ?? ["", { type: "" }];
-      expect(replaceNode(document, palette, id, entry.type)).toEqual({ document, lost: [] });
+      const nodes = { ...nodesOf(document), ...(id && { [id]: { ...nodesOf(document)[id], schema_version: 1 } }) };
+      expect(replaceNode(document, palette, id, entry.type)).toEqual({
+        document: id ? { ...document, nodes } : document,
+        lost: [],
+      });
     }),
   );
 });

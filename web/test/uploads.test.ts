@@ -60,7 +60,12 @@ test("without a node that reads pictures there is one; another tab that is shown
   openEmpty();
   await made;
   const [first, second] = useEditor.getState().tabs.map(({ history }) => nodesOf(history.present));
-  expect(first?.load_images).toEqual({ type: "LoadImages", fields: { folder: "datasets/cats" }, position: [8, 16] });
+  expect(first?.load_images).toEqual({
+    type: "LoadImages",
+    schema_version: 1,
+    fields: { folder: "datasets/cats" },
+    position: [8, 16],
+  });
   expect(second).toEqual({});
 });
 

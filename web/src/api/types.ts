@@ -230,6 +230,10 @@ export interface NodeEntry {
    * Class name of the node.
    */
   type: string;
+  /**
+   * Which names of the class its fields and wires use; raised with each of the class's migrations.
+   */
+  schema_version?: number;
   fields?: {
     [k: string]: JsonValue;
   };
@@ -643,6 +647,10 @@ export interface NodeDescription {
   category: string;
   package: string;
   version: number;
+  /**
+   * What a node of this class stores in documents about the names that it uses.
+   */
+  schema_version: number;
   description: string;
   synonyms: string[];
   side_effects: boolean;
@@ -671,13 +679,13 @@ export interface OutputSocket {
   type: string;
 }
 /**
- * All nodes, and the packages that did not load.
+ * A document as this release writes it, or why it cannot be opened.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
- * via the `definition` "PaletteReply".
+ * via the `definition` "OpenReply".
  */
-export interface PaletteReply {
-  nodes: NodeDescription[];
+export interface OpenReply {
+  document: Workflow | null;
   problems: ProblemReport[];
 }
 /**
@@ -691,6 +699,16 @@ export interface ProblemReport {
   node: string;
   field: string;
   remedy: string;
+}
+/**
+ * All nodes, and the packages that did not load.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "PaletteReply".
+ */
+export interface PaletteReply {
+  nodes: NodeDescription[];
+  problems: ProblemReport[];
 }
 /**
  * What a run would do with each node; with problems, `nodes` is empty.

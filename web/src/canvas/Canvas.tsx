@@ -24,8 +24,6 @@ import { openDialog, setWiring, useUi } from "../state/ui";
 import { setView, view } from "../state/view";
 import { text } from "../text/en";
 import { Empty } from "./Empty";
-import { FarView } from "./FarView";
-import { FAR_ZOOM, FarContext } from "./far";
 import { type FlowNode, flowEdges, flowNodes, groupNodes, shownNodes, sizeOf, type WireEdge } from "./flow";
 import { GroupFrame } from "./GroupFrame";
 import { NodeCard } from "./NodeCard";
@@ -33,6 +31,8 @@ import { NoteCard } from "./NoteCard";
 import { useNodesFirst } from "./tabOrder";
 import { Wire } from "./Wire";
 import { WiringHint } from "./WiringHint";
+import { ZoomedOut } from "./ZoomedOut";
+import { ZOOMED_OUT_BELOW, ZoomedOutContext } from "./zoomedOutContext";
 
 const NODE_TYPES = { card: NodeCard, note: NoteCard, group: GroupFrame };
 const EDGE_TYPES = { wire: Wire };
@@ -47,7 +47,7 @@ export function Canvas() {
   const place = useEditor((state) => [state.current, ...(currentTab(state)?.inside ?? [])].join(" "));
   const selected = useEditor((state) => currentTab(state)?.selected ?? NONE);
   const selectedWires = useEditor((state) => currentTab(state)?.selectedWires ?? NONE);
-  const isFar = useStore((state) => state.transform[2] < FAR_ZOOM);
+  const isZoomedOut = useStore((state) => state.transform[2] < ZOOMED_OUT_BELOW);
   const minimap = useUi((state) => state.minimap && state.wiring === null); // it would swallow a wire that is dropped on it
   const [nodes, setNodes] = useState<FlowNode[]>([]);
   const flow = useReactFlow<FlowNode, WireEdge>();
@@ -76,11 +76,11 @@ export function Canvas() {
   const wiring = useWiring(flow.screenToFlowPosition);
 
   return (
-    <FarContext value={isFar}>
+    <ZoomedOutContext value={isZoomedOut}>
       <ReactFlow<FlowNode, WireEdge>
         id="canvas"
         nodes={all}
-        edges={isFar ? NO_EDGES : edges}
+        edges={isZoomedOut ? NO_EDGES : edges}
         nodeTypes={NODE_TYPES}
         edgeTypes={EDGE_TYPES}
         onNodesChange={onNodesChange}
@@ -94,7 +94,7 @@ export function Canvas() {
         onNodeDoubleClick={(_, node) => {
           if (node.type === "card" && node.data.entry.type === SUBGRAPH) enter(node.id);
         }}
-        onlyRenderVisibleElements={!isFar}
+        onlyRenderVisibleElements={!isZoomedOut}
         deleteKeyCode={null}
         panActivationKeyCode={null}
         selectionKeyCode="Shift"
@@ -113,12 +113,12 @@ export function Canvas() {
         disableKeyboardA11y={false}
       >
         <Background variant={BackgroundVariant.Dots} gap={24} size={1.5} />
-        {isFar && <FarView edges={edges} nodes={shown} />}
+        {isZoomedOut && <ZoomedOut edges={edges} nodes={shown} />}
         {minimap && nodes.length > 0 && <MiniMap pannable zoomable ariaLabel={text.minimap} nodeBorderRadius={6} />}
         <WiringHint />
       </ReactFlow>
       {Object.keys(nodesOf(document)).length === 0 && <Empty />}
-    </FarContext>
+    </ZoomedOutContext>
   );
 }
 

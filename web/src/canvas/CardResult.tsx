@@ -1,15 +1,15 @@
 import { lazy, memo, Suspense, useState } from "react";
 import { address } from "../api/client";
 import type { PublishedArtifact } from "../api/types";
+import { isPicture, pictureOf } from "../components/resultPictures";
+import { baseName } from "../components/times";
 import type { NodeView } from "../graph/runView";
-import { isPicture, pictureOf } from "../panels/pictures";
-import { baseName } from "../panels/times";
 import { currentTab, useEditor } from "../state/editor";
 import { useRuns } from "../state/runs";
 import { openDialog } from "../state/ui";
 import { text } from "../text/en";
 
-const Chart = lazy(() => import("../panels/Chart"));
+const Chart = lazy(() => import("../components/Chart"));
 
 /** What a node has made: its curve, its pictures through the steps, its files. */
 export const CardResult = memo(function CardResult({ id, view }: { id: string; view: NodeView | undefined }) {

@@ -1,6 +1,7 @@
 import { type NodeProps, NodeResizeControl, useUpdateNodeInternals } from "@xyflow/react";
 import { memo, useEffect, useRef } from "react";
 import type { ProblemReport } from "../api/types";
+import { Socket } from "../components/Socket";
 import { FieldRow } from "../fields/FieldRow";
 import type { NodeView } from "../graph/runView";
 import { said } from "../graph/sentences";
@@ -11,14 +12,13 @@ import { text } from "../text/en";
 import { CardHeader } from "./CardHeader";
 import { CardResult } from "./CardResult";
 import { Folds } from "./Folds";
-import { useFar } from "./far";
 import type { CardNode } from "./flow";
-import { Socket } from "./Socket";
+import { useZoomedOut } from "./zoomedOutContext";
 
 /** A node on the canvas: header, sockets, fields, progress, result. */
 export const NodeCard = memo(function NodeCard({ id, data, selected, height }: NodeProps<CardNode>) {
   const { entry, description } = data;
-  const isFar = useFar();
+  const isZoomedOut = useZoomedOut();
   const known = useEditor((state) => runId(currentTab(state), id));
   const view = useNodeView(known);
   const planned = useEditor((state) => plannedState(currentTab(state)?.plan, known));
@@ -26,13 +26,13 @@ export const NodeCard = memo(function NodeCard({ id, data, selected, height }: N
   const reason = useEditor((state) => reasonNotToRun(currentTab(state)?.warnings, known));
   const state = reason && view?.state !== "failed" ? "skipped" : shownState(view, planned);
   const update = useUpdateNodeInternals();
-  const measured = useRef({ description, isFar });
+  const measured = useRef({ description, isZoomedOut });
   useEffect(() => {
     const before = measured.current;
     // other sockets, or sockets again, perhaps in a card of the same size
-    if (before.description !== description || (before.isFar && !isFar)) update(id);
-    measured.current = { description, isFar };
-  }, [id, update, description, isFar]);
+    if (before.description !== description || (before.isZoomedOut && !isZoomedOut)) update(id);
+    measured.current = { description, isZoomedOut };
+  }, [id, update, description, isZoomedOut]);
   const classes = [
     "card",
     `state-${state}`,
@@ -43,7 +43,7 @@ export const NodeCard = memo(function NodeCard({ id, data, selected, height }: N
   ];
   const title = entry.title || description?.title || entry.type;
 
-  if (isFar) {
+  if (isZoomedOut) {
     return (
       <div
         className="far-card"

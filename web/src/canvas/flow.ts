@@ -4,10 +4,10 @@ import { type Edge, type Node, type NodeHandle, Position } from "@xyflow/react";
 import { describe } from "../graph/describe";
 import type { Group, NodeEntry, Note, Wire } from "../graph/document";
 import { type Document, groupsOf, NODE_WIDTH, nodesOf, notesOf, wireOrders, wiresOf } from "../graph/document";
-import { lookOf } from "../graph/looks";
 import { type NodeDescription, outputOf, type Palette } from "../graph/palette";
 import { pushed } from "../graph/push";
 import { estimatedHeight, estimatedSockets, type Spot } from "../graph/size";
+import { styleOf } from "../graph/socketStyle";
 import { SUBGRAPH } from "../graph/subgraph";
 import { wireId } from "../state/graphActions";
 
@@ -148,7 +148,7 @@ export function flowEdges(document: Document, palette: Palette, selected: Readon
     const [source, sourceHandle] = split(wire.from);
     const [target, targetHandle] = split(wire.to);
     const description = describe(document, palette, source);
-    const hue = lookOf((description && outputOf(description, sourceHandle)?.type) ?? "").hue;
+    const hue = styleOf((description && outputOf(description, sourceHandle)?.type) ?? "").hue;
     const isSelected = selected.has(id);
     const previous = edges.get(wire);
     if (previous && previous.selected === isSelected && previous.data?.hue === hue && previous.data.order === order)

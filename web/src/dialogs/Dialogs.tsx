@@ -1,4 +1,4 @@
-import { Boundary } from "../Boundary";
+import { Boundary } from "../components/Boundary";
 import { type Dialog, openDialog, useUi } from "../state/ui";
 import { text } from "../text/en";
 import { CommandPalette, FindInGraph, Shortcuts } from "./Commands";

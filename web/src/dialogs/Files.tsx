@@ -2,6 +2,7 @@ import { Box, File as FileIcon, Folder, FolderUp, Image } from "lucide-react";
 import { useCallback, useEffect, useState } from "react";
 import { address, api } from "../api/client";
 import type { FileEntry, FileList } from "../api/types";
+import { UploadButton } from "../components/UploadButton";
 import { type Dropped, dataSetOf } from "../graph/dropped";
 import { attempt } from "../state/actions";
 import { askForDataSet, droppedFiles } from "../state/dropping";
@@ -10,7 +11,6 @@ import { type FilesRequest, openDialog } from "../state/ui";
 import { upload } from "../state/uploads";
 import { text } from "../text/en";
 import { Frame } from "./Frame";
-import { UploadButton } from "./UploadButton";
 
 const TITLES = {
   "workspace-folder": text.chooseFolder,

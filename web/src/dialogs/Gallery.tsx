@@ -2,7 +2,7 @@ import { Trash2 } from "lucide-react";
 import { useEffect, useState } from "react";
 import { api } from "../api/client";
 import type { WorkflowSummary } from "../api/types";
-import { ago } from "../panels/times";
+import { ago } from "../components/times";
 import { attempt, openFiles, openTemplate, openWorkflow } from "../state/actions";
 import { openDialog } from "../state/ui";
 import { text } from "../text/en";

@@ -1,6 +1,6 @@
 import { ChevronLeft, ChevronRight, Columns2 } from "lucide-react";
 import { type KeyboardEvent, useState } from "react";
-import { comparedWith } from "../panels/pictures";
+import { comparedWith } from "../components/resultPictures";
 import type { PictureRequest } from "../state/ui";
 import { text } from "../text/en";
 import { Frame } from "./Frame";

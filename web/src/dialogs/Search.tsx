@@ -1,10 +1,10 @@
+import { DocstringText } from "../components/DocstringText";
 import { describe } from "../graph/describe";
 import { endText, nodesOf } from "../graph/document";
-import { lookOf, nameWords, typeWords } from "../graph/looks";
 import type { NodeDescription } from "../graph/palette";
 import { searchNodes } from "../graph/search";
+import { nameWords, styleOf, typeWords } from "../graph/socketStyle";
 import { matchingSocket, verdict } from "../graph/verdicts";
-import { Words } from "../panels/Words";
 import { currentTab, shownDocument, useEditor } from "../state/editor";
 import { place, placeNote, replaceWith, wire } from "../state/graphActions";
 import { openDialog, type SearchRequest } from "../state/ui";
@@ -74,14 +74,14 @@ function Preview({ node }: { node: NodeDescription | undefined }) {
       <span className="category">{node.category}</span>
       <h3>{node.title}</h3>
       <p>
-        <Words of={node.description} />
+        <DocstringText of={node.description} />
       </p>
       <ul>
         {sockets.map((socket) => (
           <li key={`${socket.side}${socket.name}`} className={socket.side}>
             <i
-              className={`shape-${lookOf(socket.type).shape}`}
-              style={{ "--hue": `var(--hue-${lookOf(socket.type).hue})` } as React.CSSProperties}
+              className={`shape-${styleOf(socket.type).shape}`}
+              style={{ "--hue": `var(--hue-${styleOf(socket.type).hue})` } as React.CSSProperties}
             />
             {socket.side === "out" ? "→ " : ""}
             {nameWords(socket.name)} <small>{typeWords(socket.type)}</small>

@@ -1,11 +1,11 @@
 import { RotateCcw } from "lucide-react";
 import { memo } from "react";
-import { Plug, useIsWired } from "../canvas/Socket";
+import { DocstringText } from "../components/DocstringText";
+import { Plug, useIsWired } from "../components/Socket";
 import { nodesOf, setField } from "../graph/document";
-import { nameWords } from "../graph/looks";
 import { type FieldSpec, faultOf, fieldSocketOf, type NodeDescription, valueOf } from "../graph/palette";
 import { saidThere } from "../graph/sentences";
-import { Words } from "../panels/Words";
+import { nameWords } from "../graph/socketStyle";
 import { currentTab, edit, runId, shownDocument, useEditor } from "../state/editor";
 import { useUi } from "../state/ui";
 import { text } from "../text/en";
@@ -78,7 +78,7 @@ export const FieldRow = memo(function FieldRow({ node, field, description, place
       )}
       {place === "panel" && field.help && (
         <p className="help">
-          <Words of={field.help} />
+          <DocstringText of={field.help} />
         </p>
       )}
     </div>

@@ -1,6 +1,6 @@
 import { useRef, useState } from "react";
 import { numberOf } from "../graph/numbers";
-import type { WidgetProps } from "./Widget";
+import type { WidgetProps } from "./props";
 
 const DRAG_PIXELS = 4;
 

@@ -2,21 +2,13 @@ import { Dices, FolderOpen, Images, ImageUp } from "lucide-react";
 import { useEffect, useState } from "react";
 import { api } from "../api/client";
 import type { ModelEntry } from "../api/types";
-import { UploadButton } from "../dialogs/UploadButton";
-import { type FieldSpec, isPictureFolder } from "../graph/palette";
+import { UploadButton } from "../components/UploadButton";
+import { isPictureFolder } from "../graph/palette";
 import { askForDataSet } from "../state/dropping";
 import { openDialog } from "../state/ui";
 import { text } from "../text/en";
 import { NumberInput } from "./NumberInput";
-
-export interface WidgetProps {
-  id: string;
-  node: string;
-  field: FieldSpec;
-  value: unknown;
-  change: (value: unknown) => void;
-  describedBy: string | undefined;
-}
+import type { WidgetProps } from "./props";
 
 /** The control that fits a field. */
 export function Widget(props: WidgetProps) {

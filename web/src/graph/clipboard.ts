@@ -14,7 +14,7 @@ import {
 } from "./document";
 import { parsedDocument } from "./documentText";
 import { untaken } from "./freshIds";
-import { shifted, topLeft } from "./places";
+import { shifted, topLeft } from "./geometry";
 import { type Subgraphs, subgraphOf, usedSubgraphs } from "./subgraphUse";
 
 const SHIFT: Point = [40, 40];

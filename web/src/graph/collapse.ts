@@ -3,8 +3,8 @@
 import { describe } from "./describe";
 import { type Document, end, endText, freshId, groupsOf, type NodeEntry, nodesOf, type Wire, wiresOf } from "./document";
 import { untakenName } from "./freshIds";
+import { topLeft } from "./geometry";
 import type { Palette } from "./palette";
-import { topLeft } from "./places";
 import { SUBGRAPH } from "./subgraphUse";
 import { reaches } from "./verdicts";
 

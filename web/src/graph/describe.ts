@@ -56,6 +56,7 @@ function blank(title: string): NodeDescription {
     category: "",
     package: "",
     version: 0,
+    schema_version: 1,
     description: "",
     synonyms: [],
     side_effects: false,

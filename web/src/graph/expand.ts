@@ -2,7 +2,7 @@
 
 import { type Document, end, endText, groupsOf, nodesOf, notesOf, type Point, wiresOf } from "./document";
 import { untaken } from "./freshIds";
-import { shifted, topLeft } from "./places";
+import { shifted, topLeft } from "./geometry";
 import { subgraphOf, usedSubgraphs } from "./subgraphUse";
 
 /** The document with the nodes inside a Subgraph node in its place, and their ids; a definition that nothing uses any more goes. */

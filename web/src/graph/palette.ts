@@ -42,6 +42,10 @@ export function makePalette(nodes: NodeDescription[]): Palette {
   return new Map(nodes.map((node) => [node.name, { ...node, description: paragraphs(node.description) }]));
 }
 
+/** What a document stores with a new node of a class, so that later releases know which names it uses. */
+export const versionOf = (node: NodeDescription | undefined): { schema_version?: number } =>
+  node ? { schema_version: node.schema_version } : {};
+
 const known = new WeakMap<NodeDescription, FieldSpec[]>();
 
 /** The fields of a class, in the order in which it declares them. */

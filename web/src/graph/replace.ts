@@ -11,6 +11,7 @@ import {
   type NodeDescription,
   outputOf,
   type Palette,
+  versionOf,
 } from "./palette";
 
 interface Socket {
@@ -34,7 +35,10 @@ export function replaceNode(
 ): { document: Document; lost: Wire[] } {
   const [entry, described] = [nodesOf(document)[id], palette.get(newType)];
   if (!entry || !described) return { document, lost: [] };
-  const nodes = { ...nodesOf(document), [id]: { ...entry, type: newType, fields: kept(entry.fields ?? {}, described) } };
+  const nodes = {
+    ...nodesOf(document),
+    [id]: { ...entry, type: newType, ...versionOf(described), fields: kept(entry.fields ?? {}, described) },
+  };
   const incoming = wiresOf(document).filter((wire) => end(wire.to).node === id);
   const places: Places = { named: new Set(incoming.map((wire) => end(wire.to).name)), taken: new Set() };
   const moved = wiresOf(document).map((wire) => {

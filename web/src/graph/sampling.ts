@@ -4,7 +4,7 @@ import { addNote, type Document, end, type NodeEntry, nodesOf, wiresOf } from ".
 import { expand } from "./expand";
 import { expandedIds } from "./expandedIds";
 import { drawingDocument } from "./loaders";
-import { fieldsOf, type Palette, valueOf } from "./palette";
+import { fieldsOf, type Palette, valueOf, versionOf } from "./palette";
 import { innerDocument, subgraphOf } from "./subgraphUse";
 
 /** A finished file: the node that saved it, as runs name it, and its path in the workspace beside those that came with it. */
@@ -38,10 +38,15 @@ export function samplingDocument(
     words: wordsOf(document, palette, order),
     used: (type) => used(document, order, wire.from, saver, type),
   });
-  const named = made && { ...made, name: `${document.name ?? "workflow"} samples` };
+  const named = made && { ...withVersions(made, palette), name: `${document.name ?? "workflow"} samples` };
   const trainings = chain.filter((each) => isTraining(palette, nodesOf(document)[each]));
   const isWhole = Object.values(named?.nodes ?? {}).some((each) => each.fields?.model === path);
   return named && trainings.length > 1 && !isWhole ? addNote(named, { text: note, position: [0, 480], size: [272, 160] }) : named;
+}
+
+function withVersions(document: Document, palette: Palette): Document {
+  const nodes = Object.entries(nodesOf(document)).map(([id, node]) => [id, { ...node, ...versionOf(palette.get(node.type)) }]);
+  return { ...document, nodes: Object.fromEntries(nodes) };
 }
 
 /** The node, and those before it through which its model comes. */

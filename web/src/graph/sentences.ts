@@ -1,7 +1,7 @@
 /** Problems as whole sentences, wherever they are shown. */
 
 import type { ProblemReport } from "../api/types";
-import { nameWords } from "./looks";
+import { nameWords } from "./socketStyle";
 
 type Said = Pick<ProblemReport, "field" | "message" | "remedy">;
 

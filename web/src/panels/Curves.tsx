@@ -2,6 +2,8 @@ import { X } from "lucide-react";
 import { lazy, Suspense, useCallback, useEffect, useMemo, useState } from "react";
 import { api } from "../api/client";
 import type { ComparableRun } from "../api/types";
+import type { Curve } from "../components/Chart";
+import { ago } from "../components/times";
 import { counterpart, invitation, legend, measured, type Training } from "../graph/comparing";
 import type { Document } from "../graph/document";
 import type { RunView } from "../graph/runView";
@@ -9,10 +11,8 @@ import { attempt } from "../state/actions";
 import { useRuns } from "../state/runs";
 import { follow } from "../state/sync";
 import { text } from "../text/en";
-import type { Curve } from "./Chart";
-import { ago } from "./times";
 
-const Chart = lazy(() => import("./Chart"));
+const Chart = lazy(() => import("../components/Chart"));
 const HUES = 8;
 
 type Shown = "loss" | "learning_rate";

@@ -1,10 +1,10 @@
 import { useEffect, useRef, useState } from "react";
+import { ago, duration } from "../components/times";
 import { paceOf, runLeft, type Sample, sampled, shareOf } from "../graph/pace";
 import { cancel, retry } from "../state/actions";
 import { goTo } from "../state/graphActions";
 import { isOpen, useRuns, useShownRun, useShownView } from "../state/runs";
 import { text } from "../text/en";
-import { ago, duration } from "./times";
 
 /** When a run began, how far it is, how fast it goes, and what is left. */
 export function Facts() {

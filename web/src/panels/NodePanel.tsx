@@ -1,17 +1,17 @@
 import type { ProblemReport } from "../api/types";
+import { DocstringText } from "../components/DocstringText";
 import { FieldRow } from "../fields/FieldRow";
 import { describe } from "../graph/describe";
 import { changeNode, end, endText, type NodeEntry, nodesOf, renameNode, wireOrders, wiresOf } from "../graph/document";
-import { typeWords } from "../graph/looks";
 import { type FieldSpec, fieldsOf, type NodeDescription } from "../graph/palette";
 import { saidThere } from "../graph/sentences";
+import { typeWords } from "../graph/socketStyle";
 import { concerns, currentTab, edit, runId, select, shownDocument, useDocument, useEditor } from "../state/editor";
 import { goTo, setMode } from "../state/graphActions";
 import { useShownView } from "../state/runs";
 import { toast } from "../state/ui";
 import { text } from "../text/en";
 import { Log } from "./Log";
-import { Words } from "./Words";
 
 /** Everything about the selected node; without one, about the whole workflow. */
 export function NodePanel() {
@@ -35,7 +35,7 @@ function NodeFacts({ id }: { id: string }) {
     <div className="node-panel">
       <h2>{description?.title ?? entry.type}</h2>
       <p className="lead">
-        <Words of={description?.description ?? ""} />
+        <DocstringText of={description?.description ?? ""} />
       </p>
       <Identity id={id} entry={entry} description={description} />
       {description &&

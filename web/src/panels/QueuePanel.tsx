@@ -2,12 +2,12 @@ import { ArrowDown, ArrowUp, RotateCcw, Trash2, X } from "lucide-react";
 import { useState } from "react";
 import { RUNS_AT_ONCE } from "../api/client";
 import type { RunSummary } from "../api/types";
+import { ago, duration } from "../components/times";
 import { said } from "../graph/sentences";
 import { cancel, forget, loadEarlier, move, reopenRun, retry } from "../state/actions";
 import { inOrder, isOpen, useRuns } from "../state/runs";
 import { text } from "../text/en";
 import { NotRun } from "./NotRun";
-import { ago, duration } from "./times";
 
 /** What runs, what waits, and what has been. */
 export function QueuePanel() {

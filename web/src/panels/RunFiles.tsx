@@ -1,10 +1,10 @@
 import { address } from "../api/client";
+import { isPicture, pictureOf } from "../components/resultPictures";
+import { baseName } from "../components/times";
 import type { RunView } from "../graph/runView";
 import { openFiles, sampleFile } from "../state/actions";
 import { openDialog } from "../state/ui";
 import { text } from "../text/en";
-import { isPicture, pictureOf } from "./pictures";
-import { baseName } from "./times";
 
 /** What a run has saved, each with the ways to go on from it. */
 export function RunFiles({ run, view }: { run: string; view: RunView }) {

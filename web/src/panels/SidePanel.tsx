@@ -1,5 +1,5 @@
 import { PanelRightClose } from "lucide-react";
-import { Part } from "../Boundary";
+import { Part } from "../components/Boundary";
 import { prefer, type Side, useUi } from "../state/ui";
 import { text } from "../text/en";
 import { NodePanel } from "./NodePanel";

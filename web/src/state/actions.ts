@@ -2,9 +2,8 @@
 
 import { api, Refused } from "../api/client";
 import type { PublishedArtifact, RunSummary } from "../api/types";
-import { carriedWorkflow } from "../graph/carried";
 import { type Document, nodesOf } from "../graph/document";
-import { parsedDocument } from "../graph/documentText";
+import { embeddedWorkflow } from "../graph/embeddedWorkflow";
 import { record } from "../graph/history";
 import { roundedNumbers } from "../graph/numbers";
 import { samplingDocument } from "../graph/sampling";
@@ -205,7 +204,7 @@ export function closeWithUndo(id: string): void {
 export async function openFiles(files: File[]): Promise<void> {
   const without: string[] = [];
   for (const file of files) {
-    const carried = await carriedWorkflow(file, file.name).catch(() => null);
+    const carried = await embeddedWorkflow(file, file.name).catch(() => null);
     if (carried === null) without.push(file.name);
     else await openForeign(carried, file.name);
   }
@@ -214,11 +213,10 @@ export async function openFiles(files: File[]): Promise<void> {
 
 /** Open a document from outside if the server can read its form; problems inside it are shown on its nodes. */
 export async function openForeign(carried: unknown, name: string): Promise<void> {
-  const reply = await attempt(api.validate(carried));
-  const document = parsedDocument(JSON.stringify(carried));
-  if (reply && !document) return void toast(text.notAWorkflow(name, reply.problems[0]?.message ?? ""), "error");
-  if (!reply || !document) return;
-  openDocument(document);
+  const reply = await attempt(api.open(carried));
+  if (!reply) return;
+  if (!reply.document) return void toast(text.notAWorkflow(name, reply.problems[0]?.message ?? ""), "error");
+  openDocument(reply.document);
   toast(text.opened(name));
 }
 

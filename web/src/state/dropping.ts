@@ -1,8 +1,8 @@
 /** What happens with files that are dropped on the page: graphs are opened, pictures become a data set. */
 
-import { carriedWorkflow } from "../graph/carried";
 import { nodesOf, type Point } from "../graph/document";
 import { type Dropped, isPicture } from "../graph/dropped";
+import { embeddedWorkflow } from "../graph/embeddedWorkflow";
 import { pictureFolderOf } from "../graph/palette";
 import { openFiles } from "./actions";
 import { currentTab, shownDocument, useEditor } from "./editor";
@@ -64,6 +64,6 @@ export function pictureNodes(): string[] {
 async function makesDataSet(files: Dropped[]): Promise<boolean> {
   const pictures = files.filter((each) => isPicture(each, kinds()));
   if (pictures.some(({ path }) => path.includes("/"))) return true;
-  for (const { path, file } of pictures) if (!(await carriedWorkflow(file, path).catch(() => null))) return true;
+  for (const { path, file } of pictures) if (!(await embeddedWorkflow(file, path).catch(() => null))) return true;
   return false;
 }

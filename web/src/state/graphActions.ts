@@ -1,5 +1,6 @@
 /** Edits of the document on the canvas that need the selection, sizes on the screen, or the palette. */
 
+import { api } from "../api/client";
 import { type Alignment, align, type Box, clearOf, distribute } from "../graph/arrange";
 import { copyOf, duplicate, paste } from "../graph/clipboard";
 import { describe } from "../graph/describe";
@@ -23,7 +24,10 @@ import {
   removeWires,
   wiresOf,
 } from "../graph/document";
+import { parsedDocument } from "../graph/documentText";
+import { mayBeEarlier } from "../graph/earlier";
 import { expandedIds } from "../graph/expandedIds";
+import { versionOf } from "../graph/palette";
 import { replaceNode } from "../graph/replace";
 import { estimatedHeight } from "../graph/size";
 import { collapse, expand, SUBGRAPH } from "../graph/subgraph";
@@ -73,7 +77,7 @@ export function place(type: string, at: Point, from?: End & { isOutput: boolean 
   const isBefore = from && !from.isOutput; // what feeds an input lies to its left, its outputs at the place
   const corner: Point = isBefore ? [at[0] - NODE_WIDTH, at[1]] : at;
   const position = freePlace(before, corner, estimatedHeight(palette.get(type), { type }));
-  const [added, id] = addNode(before, { type, position });
+  const [added, id] = addNode(before, { type, position, ...versionOf(palette.get(type)) });
   const socket = from && matchingSocket(before, palette, from, from.isOutput, type);
   const own = socket && { node: id, name: socket.name };
   const wired = own && (from.isOutput ? connect(added, from, own, socket.many) : connect(added, own, from, socket.many));
@@ -140,8 +144,17 @@ export async function pasteFromClipboard(): Promise<void> {
   else pasteText(content);
 }
 
-/** Paste a graph that was copied here, in another tab, or as JSON text from anywhere. */
+/** Paste a graph that was copied here, in another tab, or as JSON text from anywhere; one of an earlier release after a moment. */
 export function pasteText(content: string, at?: Point): boolean {
+  const pasted = parsedDocument(content);
+  if (!pasted || !shown()) return false;
+  if (!mayBeEarlier(pasted, useEditor.getState().palette)) return pasteCurrent(content, at);
+  const current = api.open(pasted).catch(() => ({ document: null }));
+  void current.then(({ document }) => pasteCurrent(document ? JSON.stringify(document) : content, at));
+  return true;
+}
+
+function pasteCurrent(content: string, at?: Point): boolean {
   const document = shown();
   const result = document && paste(document, content, at ?? view.center());
   if (!result) return false;

@@ -3,6 +3,7 @@
 import { api, Refused } from "../api/client";
 import { addNode, setField } from "../graph/document";
 import { type Dropped, dataSetOf } from "../graph/dropped";
+import { versionOf } from "../graph/palette";
 import { text } from "../text/en";
 import { edit, select, useEditor } from "./editor";
 import { kinds } from "./facts";
@@ -10,6 +11,7 @@ import { checkCurrent } from "./sync";
 import { type DataSetUse, dismiss, retell, toast } from "./ui";
 import { view } from "./view";
 
+const LOADER = "LoadImages";
 const MAX_BYTES = 2 * 2 ** 30;
 /** The folder of the workspace in which data sets are made. */
 export const DATA_SETS = "datasets";
@@ -27,10 +29,11 @@ export async function makeDataSet(name: string, all: Dropped[], { tab, node, at 
   const folder = `${DATA_SETS}/${name}`;
   if ((await upload(files, folder, left)) === 0) return;
   let id = node ?? "";
+  const loader = useEditor.getState().palette.get(LOADER);
   edit(
     (document) => {
       if (node !== null) return setField(document, node, "folder", folder);
-      const [added, made] = addNode(document, { type: "LoadImages", fields: { folder }, position: at });
+      const [added, made] = addNode(document, { type: LOADER, ...versionOf(loader), fields: { folder }, position: at });
       id = made;
       return added;
     },

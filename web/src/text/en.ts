@@ -1,7 +1,7 @@
 /** Every word on the screen, in one place, so that it can be translated; words about nodes come from their Python docstrings. */
 
-import { oneOf } from "../graph/looks";
 import type { FieldFault } from "../graph/palette";
+import { oneOf } from "../graph/socketStyle";
 import type { Refusal } from "../graph/verdicts";
 
 /** The first of them, and how many more there are. */

@@ -1,16 +1,17 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { addTag, removeTag, replaceText } from "../src/graph/captions";
-import { lookOf, nameWords, oneOf, typeWords } from "../src/graph/looks";
 import { fieldsOf } from "../src/graph/palette";
 import { estimatedHeight, foldedFields, mainFields } from "../src/graph/size";
 import { smoothed } from "../src/graph/smoothing";
+import { nameWords, oneOf, styleOf, typeWords } from "../src/graph/socketStyle";
 import { own } from "./graphs";
 
 test("every type has a look, always the same, and its own words", () => {
-  for (const type of own.flatMap((node) => node.outputs.map((output) => output.type))) expect(lookOf(type)).toEqual(lookOf(type));
-  expect(lookOf("Tomorrow").shape).toBeTruthy();
-  expect(lookOf("Checkpoint or Tomorrow")).toEqual(lookOf("Checkpoint"));
+  for (const type of own.flatMap((node) => node.outputs.map((output) => output.type)))
+    expect(styleOf(type)).toEqual(styleOf(type));
+  expect(styleOf("Tomorrow").shape).toBeTruthy();
+  expect(styleOf("Checkpoint or Tomorrow")).toEqual(styleOf("Checkpoint"));
   expect([typeWords("LatentDataset"), oneOf("ImageDataset"), typeWords("int"), nameWords("learning_rate")]).toEqual([
     "latent dataset",
     "an image dataset",

@@ -3,8 +3,8 @@ import { memo, useEffect, useRef } from "react";
 import { currentTab, useEditor } from "../state/editor";
 import { useShownView } from "../state/runs";
 import { useUi } from "../state/ui";
-import { type Colors, drawNodes } from "./farNodes";
 import { type FlowNode, sizeOf, type WireEdge } from "./flow";
+import { type Colors, drawNodes } from "./zoomedOutNodes";
 
 const SOCKET_Y = 26;
 
@@ -14,7 +14,7 @@ interface Props {
 }
 
 /** Everything as one picture, for when nodes are too small to be read: a thousand painted elements would cost more than they show. */
-export const FarView = memo(function FarView({ edges, nodes }: Props) {
+export const ZoomedOut = memo(function ZoomedOut({ edges, nodes }: Props) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const [x, y, zoom] = useStore((state) => state.transform);
   const [width, height] = [useStore((state) => state.width), useStore((state) => state.height)];

@@ -1,8 +1,8 @@
 /** Nodes as a person sees them from afar: a band in the color of the category, the title, and a band that says the state. */
 
 import type { ProblemReport } from "../api/types";
-import { categoryHue } from "../graph/looks";
 import type { NodeView } from "../graph/runView";
+import { categoryHue } from "../graph/socketStyle";
 import { SUBGRAPH } from "../graph/subgraph";
 import { concerns, runId, type Tab } from "../state/editor";
 import { viewInside } from "../state/runs";

@@ -2,7 +2,7 @@ import { Handle, Position } from "@xyflow/react";
 import { memo } from "react";
 import type { InputSocket, OutputSocket } from "../api/types";
 import { endText, wiresOf } from "../graph/document";
-import { lookOf, nameWords, typeWords } from "../graph/looks";
+import { nameWords, styleOf, typeWords } from "../graph/socketStyle";
 import { verdict } from "../graph/verdicts";
 import { currentTab, outerName, shownDocument, useEditor } from "../state/editor";
 import { openDialog, useUi } from "../state/ui";
@@ -66,7 +66,7 @@ interface PlugProps {
 
 /** The handle itself; while a wire is drawn it says by its look whether the wire fits. Enter opens a list of what fits. */
 export function Plug({ node, name, type, side, isWired }: PlugProps) {
-  const { hue, shape } = lookOf(type);
+  const { hue, shape } = styleOf(type);
   const fit = useUi((state) => {
     const from = state.wiring;
     const tab = from && currentTab();

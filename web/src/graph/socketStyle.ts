@@ -2,13 +2,13 @@
 
 export type Shape = "circle" | "square" | "diamond" | "triangle" | "hexagon" | "pentagon" | "bar" | "ring";
 
-export interface Look {
+export interface SocketStyle {
   /** Number of the hue in the style sheet, `--hue-N`. */
   hue: number;
   shape: Shape;
 }
 
-const KNOWN: Record<string, Look> = {
+const KNOWN: Record<string, SocketStyle> = {
   DiffusionModel: { hue: 0, shape: "circle" },
   ImageDataset: { hue: 1, shape: "square" },
   CaptionedDataset: { hue: 2, shape: "diamond" },
@@ -23,7 +23,7 @@ const KNOWN: Record<string, Look> = {
 const SHAPES: Shape[] = ["circle", "square", "diamond", "triangle", "hexagon", "pentagon"];
 
 /** A type of another package gets a look made from its name; where several types fit, the first counts. */
-export function lookOf(types: string): Look {
+export function styleOf(types: string): SocketStyle {
   const type = types.split(" or ")[0] ?? types;
   const known = KNOWN[type];
   if (known) return known;
@@ -44,7 +44,7 @@ const CATEGORY_HUES: Record<string, number> = {
 };
 
 /** The hue of a category of nodes; one of another package gets one made from its name. */
-export const categoryHue = (category: string): number => CATEGORY_HUES[category] ?? lookOf(category).hue;
+export const categoryHue = (category: string): number => CATEGORY_HUES[category] ?? styleOf(category).hue;
 
 /** `LatentDataset` becomes `latent dataset`. */
 export function typeWords(type: string): string {

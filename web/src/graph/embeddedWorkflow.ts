@@ -7,14 +7,14 @@ const PNG = "\x89PNG\r\n\x1a\n";
 const TEXTS = ["tEXt", "zTXt", "iTXt"];
 
 /** The workflow in a JSON file, or the one that made a PNG or a safetensors file; null when there is none that can be read. */
-export async function carriedWorkflow(file: Blob, name: string): Promise<unknown | null> {
-  const text = await carriedText(file, name);
+export async function embeddedWorkflow(file: Blob, name: string): Promise<unknown | null> {
+  const text = await embeddedText(file, name);
   const value = text === null ? null : parsed(text);
   if (typeof value !== "object" || value === null) return null;
   return "workflow" in value && !("format" in value) ? value.workflow : value;
 }
 
-async function carriedText(file: Blob, name: string): Promise<string | null> {
+async function embeddedText(file: Blob, name: string): Promise<string | null> {
   if (latin(await bytes(file, 0, 8)) === PNG) return pngText(file);
   if (/\.safetensors$/i.test(name)) return safetensorsText(file);
   return file.size <= MAX_DOCUMENT ? file.text() : null;

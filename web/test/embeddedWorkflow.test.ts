@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { carriedWorkflow } from "../src/graph/carried";
+import { embeddedWorkflow } from "../src/graph/embeddedWorkflow";
 
 const WORKFLOW = { format: "latentloom/1", name: "größer ✓", nodes: {} };
 const CARRIED = JSON.stringify({ workflow: WORKFLOW, inputs: {}, versions: {} });
@@ -34,8 +34,8 @@ function safetensors(header: string, length = utf8(header).length): Blob {
 
 describe("the workflow is found", () => {
   test("in its own file, and in what an artifact carries as text", async () => {
-    expect(await carriedWorkflow(new Blob([JSON.stringify(WORKFLOW)]), "w.json")).toEqual(WORKFLOW);
-    expect(await carriedWorkflow(new Blob([CARRIED]), "w.json")).toEqual(WORKFLOW);
+    expect(await embeddedWorkflow(new Blob([JSON.stringify(WORKFLOW)]), "w.json")).toEqual(WORKFLOW);
+    expect(await embeddedWorkflow(new Blob([CARRIED]), "w.json")).toEqual(WORKFLOW);
   });
 
   test.each(["tEXt", "zTXt", "iTXt", "compressed iTXt", "translated iTXt"])("in a PNG's %s chunk", async (kind) => {
@@ -48,12 +48,12 @@ describe("the workflow is found", () => {
     };
     const found = await content[kind]?.();
     const picture = png(chunk("tEXt", utf8("prompt\0a cat")), chunk("IDAT", new Uint8Array(99)), found ?? new Blob());
-    expect(await carriedWorkflow(picture, "dropped")).toEqual(WORKFLOW);
+    expect(await embeddedWorkflow(picture, "dropped")).toEqual(WORKFLOW);
   });
 
   test("in the header of a safetensors file", async () => {
     const file = safetensors(JSON.stringify({ __metadata__: { format: "pt", latentloom: CARRIED } }));
-    expect(await carriedWorkflow(file, "x.safetensors")).toEqual(WORKFLOW);
+    expect(await embeddedWorkflow(file, "x.safetensors")).toEqual(WORKFLOW);
   });
 });
 
@@ -73,12 +73,12 @@ describe("nothing is found", () => {
     ["a picture with half a text", png(chunk("iTXt", utf8("latentloom\0\0"))), "x.png"],
     ["half a picture", png(chunk("IDAT", new Uint8Array(99))).slice(0, 60), "x.png"],
   ])("in %s", async (_, file, name) => {
-    expect(await carriedWorkflow(file, name)).toBeNull();
+    expect(await embeddedWorkflow(file, name)).toBeNull();
   });
 
   test("in a text that unpacks to more than a header may hold", async () => {
     const bomb = await deflated(new Uint8Array(101 * 2 ** 20));
-    expect(await carriedWorkflow(png(chunk("zTXt", utf8("latentloom\0\0"), bomb)), "x.png")).toBeNull();
+    expect(await embeddedWorkflow(png(chunk("zTXt", utf8("latentloom\0\0"), bomb)), "x.png")).toBeNull();
   });
 });
 
@@ -95,6 +95,6 @@ test("of a large file only the header is read", async () => {
       };
     },
   });
-  expect(await carriedWorkflow(watched, "x.safetensors")).toEqual(WORKFLOW);
+  expect(await embeddedWorkflow(watched, "x.safetensors")).toEqual(WORKFLOW);
   expect(read.reduce((sum, count) => sum + count, 0)).toBeLessThan(2000);
 });
