@@ -70,12 +70,14 @@ class SaveCheckpoint(Node):
 
     def _metadata(self, model: DiffusionModel, place: Path, context: RunContext) -> dict[str, str]:
         texts = {name: content.decode() for name, content in diffusion.models.description_files(model, place).items()}
-        own = diffusion.formats.own_descriptions(texts, diffusion.families.facts(model.family))
+        family = diffusion.families.facts(model.family)
+        own = diffusion.formats.own_descriptions(texts, family)
         architecture = diffusion.adapters.architecture_of(model, place)
-        inpainting = architecture == "stable-diffusion-v1" and inspect_folder(place, weights=False).purpose == "inpainting"
+        if not architecture.startswith("custom-") and inspect_folder(place, weights=False).purpose == "inpainting":
+            architecture = family.inpainting_architecture or architecture
         spec = {
             "sai_model_spec": "1.0.1",
-            "architecture": f"{architecture}-inpainting" if inpainting else architecture,
+            "architecture": architecture,
             "implementation": "sgm",
             "title": self.title or model.name,
             "resolution": f"{model.resolution}x{model.resolution}",

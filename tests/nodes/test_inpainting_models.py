@@ -10,7 +10,6 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from graph_runtime.context import RunContext
-from nodes.diffusion.adapters import modelspec
 from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.families.stable_diffusion.facts.parts import UNET
 from nodes.diffusion.formats.model_folders import inspect_folder
@@ -21,7 +20,7 @@ from nodes.output.save_checkpoint import SaveCheckpoint
 from nodes.output.save_pipeline import SavePipeline
 from nodes.sampling.sample_images import SampleImages
 from tests.diffusion.test_lora import forward
-from tests.models import WIDTH, make_model_folder
+from tests.models import make_model_folder
 from tests.nodes.desk import Desk
 from tests.nodes.test_methods import Method, Setting, each_method, fine_tune, trained_files, weights
 from tests.nodes.test_save_pipeline import published
@@ -109,7 +108,7 @@ def test_trained_input_channels_are_written(desk: Desk, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("channels", "architecture"), [(9, "stable-diffusion-v1-inpainting"), (8, "stable-diffusion-v1")])
 def test_metadata_name_the_architecture(desk: Desk, monkeypatch: pytest.MonkeyPatch, channels: int, architecture: str) -> None:
     make_model_folder(desk.root / "m", "sd1", in_channels=channels)
-    monkeypatch.setitem(modelspec.PUBLISHED, "sd1", ((16, 32), WIDTH))
+    read_as_published(desk.root / "m", monkeypatch)
     (artifact,) = desk.run(SaveCheckpoint(), model=desk.run(LoadModel(model="m")))
     assert said(artifact.file)["modelspec.architecture"] == architecture
 

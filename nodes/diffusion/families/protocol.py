@@ -1,6 +1,6 @@
 """What a family of models says of itself without torch: its light side, which readers of files, merges and nodes ask."""
 
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -92,6 +92,44 @@ class Facts(Protocol):
     @property
     def file_prefixes(self) -> Mapping[Component, tuple[str, ...]]:
         """How the names of a component's tensors begin in single files."""
+        ...
+
+    @property
+    def latent_channels(self) -> int: ...
+    @property
+    def resolution(self) -> int:
+        """Its native picture side in pixels; 0 where its models differ."""
+        ...
+
+    @property
+    def input_layers(self) -> tuple[str, ...]:
+        """How the name of the denoiser's weight ends that takes the latents, in every layout."""
+        ...
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """Blocks of the denoiser in the order in which lists of weights for merging name them, BASE first; () for none."""
+        ...
+
+    def block_finder(self, names: Iterable[str]) -> Callable[[str], str]:
+        """Return the function from a tensor's name to its block, empty for none, of a model that has these tensors."""
+        ...
+
+    def architecture(self, config: Mapping[str, Any], predicts: PredictionType) -> str:
+        """Return the ModelSpec id of a model with this denoiser's configuration, one of its own unless it is published."""
+        ...
+
+    def architecture_by_input(self, width: int, channels: int) -> str:
+        """Return the ModelSpec id by the channels that the input layer gives and takes; empty unless it is published."""
+        ...
+
+    @property
+    def inpainting_architecture(self) -> str:
+        """The ModelSpec id of its models for inpainting; empty for none."""
+        ...
+
+    def kohya_metadata(self, predicts: PredictionType) -> dict[str, str]:
+        """Return what kohya's trainer writes of the base model."""
         ...
 
     @property

@@ -78,3 +78,8 @@ def is_moving_average(name: str) -> bool:
 def moving_average(name: str) -> str:
     """Return the name of the moving average of a denoiser's tensor in a single file; empty for tensors that have none."""
     return next((average for facts in families() if (average := facts.moving_average(name))), "")
+
+
+def latent_channels_at(name: str) -> int | None:
+    """Return the channels of the latents when a tensor is the input layer of a denoiser, in any layout; None otherwise."""
+    return next((facts.latent_channels for facts in families() if name.endswith(facts.input_layers)), None)

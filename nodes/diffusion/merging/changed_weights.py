@@ -21,7 +21,6 @@ from nodes.diffusion.formats.model_folders import inspect_folder, read_config
 from nodes.diffusion.formats.single_file.configurations import described
 from nodes.diffusion.formats.single_file.tensors import shape_in_folder, to_folder
 from nodes.diffusion.handles.adapters import ENCODERS
-from nodes.diffusion.merging.blocks import layers_per_block
 from nodes.diffusion.merging.evaluate import values_of
 from nodes.diffusion.merging.plan import Plan
 from nodes.diffusion.merging.read_tensors import reading
@@ -74,9 +73,8 @@ def weights_of(
     plan: Plan, wanted: dict[str, tuple[str, Counterpart]], progress: Callable[[int, int], None]
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield the wanted weights of the result, float32, one at a time; raise InputError where one is not finite."""
-    layers = layers_per_block(plan.tensors)
     with reading() as reader:
         for done, (weight, (name, own)) in enumerate(sorted(wanted.items())):
             progress(done, len(wanted))
-            values = written_as(torch.float32, values_of(plan, reader, name, layers), name, plan, reader)
+            values = written_as(torch.float32, values_of(plan, reader, name), name, plan, reader)
             yield weight, to_folder(values, own.conversion)

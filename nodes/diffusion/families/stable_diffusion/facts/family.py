@@ -1,13 +1,13 @@
 """What SD 1.x, SD 2.x and SDXL have in common, given what differs."""
 
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, ClassVar
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.protocol import Component, Extra, Part, Shape, TensorFile
-from nodes.diffusion.families.stable_diffusion.facts import configurations, recognition
+from nodes.diffusion.families.stable_diffusion.facts import blocks, configurations, recognition
 from nodes.diffusion.families.stable_diffusion.facts.parts import AVERAGE, FIRST_LAYER, UNET, VAE, EncoderNames
 from nodes.diffusion.families.stable_diffusion.facts.prediction import prediction_in
 from nodes.diffusion.families.stable_diffusion.facts.tensor_names import LdmNames, moving_average_name
@@ -24,6 +24,17 @@ class StableDiffusionFamily:
     name: str
     title: str
     parts: tuple[Part, ...]
+    resolution: int
+    input_blocks: int
+    """Blocks of the UNet before the middle one, which merges give ratios."""
+    architecture_id: str
+    """The ModelSpec id."""
+    velocity_architecture: str = ""
+    """The ModelSpec id of models that predict velocity, where it is another."""
+    inpainting_architecture: str = ""
+    kohya_version: str
+    """kohya's name of the base model."""
+    kohya_marks_velocity: bool = True
     encoder_names: Mapping[str, EncoderNames]
     """Text encoders in single files, by folder."""
     label_embedding: str = "class_embedding"
@@ -33,6 +44,9 @@ class StableDiffusionFamily:
     """Whether files say by an empty tensor that they predict velocity; otherwise their weights tell."""
     unused_layer: tuple[int, int] | None = None
     """OpenCLIP's last layer, which is not used and left out of folders, behind the one that is written in its place."""
+
+    latent_channels: ClassVar[int] = 4
+    input_layers: ClassVar[tuple[str, ...]] = ("diffusion_model.input_blocks.0.0.weight", "unet.conv_in.weight")
 
     @cached_property
     def file_prefixes(self) -> dict[Component, tuple[str, ...]]:
@@ -108,3 +122,28 @@ class StableDiffusionFamily:
         """Return `v_pred` for velocity, which SD2's files never had, and `ztsnr` for noise without signal."""
         velocity = predicts == "v_prediction" and (self.velocity_is_marked or "v_pred" in present)
         return [name for name, wanted in (("v_pred", velocity), ("ztsnr", zero_snr)) if wanted]
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        return blocks.block_names(self.input_blocks)
+
+    def block_finder(self, names: Iterable[str]) -> Callable[[str], str]:
+        return partial(blocks.block_of, layers=blocks.layers_per_block(names))
+
+    def architecture(self, config: Mapping[str, Any], predicts: PredictionType) -> str:
+        published, compared = self.published()["unet/config.json"], ("block_out_channels", "cross_attention_dim")
+        if any(config[name] != published[name] for name in compared):
+            return f"custom-{self.name}-{'-'.join(map(str, config['block_out_channels']))}"
+        return (self.velocity_architecture if predicts == "v_prediction" else "") or self.architecture_id
+
+    def architecture_by_input(self, width: int, channels: int) -> str:
+        if width != self.published()["unet/config.json"]["block_out_channels"][0]:
+            return ""
+        known = {self.latent_channels: self.architecture_id, 2 * self.latent_channels + 1: self.inpainting_architecture}
+        return known.get(channels, "")
+
+    def kohya_metadata(self, predicts: PredictionType) -> dict[str, str]:
+        """Return the version, of which kohya marks v-prediction for SD1 and SD2 alone."""
+        marked = self.kohya_marks_velocity and predicts == "v_prediction"
+        version = self.kohya_version + ("_v" if marked else "")
+        return {"ss_v2": str(version.startswith("sd_v2")), "ss_base_model_version": version}
