@@ -15,6 +15,21 @@ COMPONENT_KINDS: dict[Component, PartKind] = {"unet": "denoiser", "vae": "VAE", 
 Conversion = Literal["", "conv", "transposed", "q", "k", "v"]
 """How a folder's tensor is stored in a single file: as it is, [a, b] as [a, b, 1, 1], transposed, or as a third of the rows."""
 
+Method = Literal[
+    "LoRA", "DreamBooth", "fine-tuning", "textual inversion", "DreamArtist", "custom diffusion", "hypernetwork",
+    "DDIM inversion", "null-text inversion", "aesthetic gradient", "CLIP training", "image variation",
+    "A1111 embedding", "custom diffusion file",
+]  # fmt: skip
+"""What a family may refuse: methods of training and inversion, and layouts of files."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a method makes no sense for a family, and what to do instead: two whole sentences."""
+
+    message: str
+    remedy: str
+
 
 @dataclass(frozen=True)
 class Part:
@@ -130,6 +145,24 @@ class Facts(Protocol):
 
     def kohya_metadata(self, predicts: PredictionType) -> dict[str, str]:
         """Return what kohya's trainer writes of the base model."""
+        ...
+
+    @property
+    def refusals(self) -> Mapping[Method, Refusal]:
+        """The methods that make no sense for it."""
+        ...
+
+    @property
+    def embedding_names(self) -> tuple[str, ...]:
+        """Names of a trained word's tensors in files, one for each text encoder."""
+        ...
+
+    def lora_layer_finder(self, layers: Iterable[str]) -> Callable[[str], str | None]:
+        """Return the function from a name in a LoRA file to the layer that it spells, None for none of `layers`."""
+        ...
+
+    def kohya_namer(self, denoiser_layers: Collection[str]) -> Callable[[str], str]:
+        """Return the function from a layer to its name in kohya's LoRA files; it may depend on all layers of the denoiser."""
         ...
 
     @property

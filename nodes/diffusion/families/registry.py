@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.protocol import COMPONENT_KINDS, Component, Facts, Shape
+from nodes.diffusion.families.protocol import COMPONENT_KINDS, Component, Facts, Method, Shape
 
 
 @cache
@@ -32,6 +32,12 @@ def facts(name: str) -> Facts:
     except KeyError:
         remedy = "Update Latent Loom, or load the model again."
         raise InputError(f"no model family is called {name!r}.", field="model", remedy=remedy) from None
+
+
+def check_method(family: str, method: Method, field: str = "model") -> None:
+    """Raise InputError, with the family's own reason, when a method makes no sense for it."""
+    if refusal := facts(family).refusals.get(method):
+        raise InputError(refusal.message, field=field, remedy=refusal.remedy)
 
 
 def family_of_file(shapes: Mapping[str, Shape]) -> Facts | None:

@@ -1,13 +1,13 @@
 """What SD 1.x, SD 2.x and SDXL have in common, given what differs."""
 
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, ClassVar
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.protocol import Component, Extra, Part, Shape, TensorFile
-from nodes.diffusion.families.stable_diffusion.facts import blocks, configurations, recognition
+from nodes.diffusion.families.protocol import Component, Extra, Method, Part, Refusal, Shape, TensorFile
+from nodes.diffusion.families.stable_diffusion.facts import blocks, configurations, lora_names, recognition
 from nodes.diffusion.families.stable_diffusion.facts.parts import AVERAGE, FIRST_LAYER, UNET, VAE, EncoderNames
 from nodes.diffusion.families.stable_diffusion.facts.prediction import prediction_in
 from nodes.diffusion.families.stable_diffusion.facts.tensor_names import LdmNames, moving_average_name
@@ -35,6 +35,8 @@ class StableDiffusionFamily:
     kohya_version: str
     """kohya's name of the base model."""
     kohya_marks_velocity: bool = True
+    refusals: Mapping[Method, Refusal] = field(default_factory=dict[Method, Refusal])
+    embedding_names: tuple[str, ...] = ("emb_params",)
     encoder_names: Mapping[str, EncoderNames]
     """Text encoders in single files, by folder."""
     label_embedding: str = "class_embedding"
@@ -147,3 +149,9 @@ class StableDiffusionFamily:
         marked = self.kohya_marks_velocity and predicts == "v_prediction"
         version = self.kohya_version + ("_v" if marked else "")
         return {"ss_v2": str(version.startswith("sd_v2")), "ss_base_model_version": version}
+
+    def lora_layer_finder(self, layers: Iterable[str]) -> Callable[[str], str | None]:
+        return lora_names.finder(layers)
+
+    def kohya_namer(self, denoiser_layers: Collection[str]) -> Callable[[str], str]:
+        return lora_names.kohya_namer(denoiser_layers, sdxl=len(self.encoder_names) > 1)
