@@ -1,4 +1,4 @@
-"""The stored events of a run, as the server reads, tells and, for a dead worker, ends them."""
+"""The stored events of a run: the server reads and delivers them, and ends the log of a worker that died."""
 
 import contextlib
 from collections.abc import Callable, Iterable
@@ -11,28 +11,28 @@ from graph_runtime.runs import EVENTS, LOCK, filled_lines
 
 
 class EventLog:
-    """A run's log that grows; every event is told once and in order, whether it is heard of or only found in the file."""
+    """A run's log that grows; every event is delivered once and in order, whether the worker sends it or only the file has it."""
 
-    def __init__(self, folder: Path, tell: Callable[[ev.AnyEvent], None], told: int = 0) -> None:
+    def __init__(self, folder: Path, deliver: Callable[[ev.AnyEvent], None], next_seq: int = 0) -> None:
         self.folder = folder
-        self.told = told
-        """`seq` of the next event to be told."""
-        self._tell = tell
+        self.next_seq = next_seq
+        """`seq` of the next event to deliver."""
+        self._deliver = deliver
 
-    def hear(self, event: ev.AnyEvent) -> None:
-        """Tell an event that the worker has sent, after those that went astray before it."""
-        if event.seq > self.told:
+    def receive(self, event: ev.AnyEvent) -> None:
+        """Deliver an event that the worker has sent, after those before it that did not arrive."""
+        if event.seq > self.next_seq:
             self.catch_up(event.seq)
-        if event.seq >= self.told:
-            self.told = event.seq + 1
-            self._tell(event)
+        if event.seq >= self.next_seq:
+            self.next_seq = event.seq + 1
+            self._deliver(event)
 
     def catch_up(self, end: int | None = None) -> None:
-        """Tell what the file has before `seq` `end` and nobody has heard of."""
-        for line in stored_events(self.folder)[self.told : end]:
-            self.told += 1
+        """Deliver logged events before `seq` `end` that no listener has received."""
+        for line in stored_events(self.folder)[self.next_seq : end]:
+            self.next_seq += 1
             with contextlib.suppress(ValueError):
-                self._tell(ev.EVENT.validate_json(line))
+                self._deliver(ev.EVENT.validate_json(line))
 
 
 def stored_events(folder: Path) -> list[str]:

@@ -31,7 +31,7 @@ class Publisher(Protocol):
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class RunEnvironment:
     """All that a run needs besides its graph."""
 
     cache: Cache
@@ -74,31 +74,31 @@ def make_plan(graph: Graph, targets: list[str], cache: Cache) -> Plan:
     return Plan(targets, graph.with_upstream(targets), at_hand, to_run)
 
 
-def execute(graph: Graph, targets: list[str], around: Surroundings, run_name: str = "") -> ev.RunFinished:
+def execute(graph: Graph, targets: list[str], environment: RunEnvironment, run_name: str = "") -> ev.RunFinished:
     """Run what the targets need; return the last event, which says how every node ended."""
-    plan = make_plan(graph, targets, around.cache)
-    around.cache.flush()  # from now on other processes know what this run uses, and leave it
-    run = _Run(graph, plan, around, run_name)
-    around.emitter.emit(ev.RunStarted(run=run_name, workflow=graph.workflow.name, targets=targets, nodes=plan.needed))
+    plan = make_plan(graph, targets, environment.cache)
+    environment.cache.flush()  # from now on other processes know what this run uses, and leave it
+    run = _Run(graph, plan, environment, run_name)
+    environment.emitter.emit(ev.RunStarted(run=run_name, workflow=graph.workflow.name, targets=targets, nodes=plan.needed))
     for warning in graph.left_out.warnings():
         text = f"{warning.field}: {warning.message}" if warning.field else warning.message
-        around.emitter.emit(ev.NodeMessage(node=warning.node, level="warning", text=text))
+        environment.emitter.emit(ev.NodeMessage(node=warning.node, level="warning", text=text))
     finished = run.finish(run.walk())
     try:
-        around.cache.flush()
+        environment.cache.flush()
     finally:
-        around.emitter.emit(finished)
+        environment.emitter.emit(finished)
     return finished
 
 
 class _Run:
     """The state of one execution."""
 
-    def __init__(self, graph: Graph, plan: Plan, around: Surroundings, name: str) -> None:
+    def __init__(self, graph: Graph, plan: Plan, environment: RunEnvironment, name: str) -> None:
         self.name = name
         self.graph = graph
         self.plan = plan
-        self.around = around
+        self.environment = environment
         self.values = dict(plan.at_hand)
         self.outcomes = {id: _skipped(reason) for id, reason in graph.left_out.dropped.items()}
         self.artifacts: list[ev.PublishedArtifact] = []
@@ -135,7 +135,7 @@ class _Run:
             self._warn(self.graph.steps[id])
             self._tell_of(self.graph.steps[id])
             self.outcomes[id] = FROM_CACHE
-            self.around.emitter.emit(ev.NodeFinished(node=id, state="cached", seconds=0.0))
+            self.environment.emitter.emit(ev.NodeFinished(node=id, state="cached", seconds=0.0))
         except OSError as error:
             self._failed(self.graph.steps[id], error, 0.0)
         self._free_if_unused(id)
@@ -145,7 +145,7 @@ class _Run:
             self.outcomes[step.id] = _skipped(self.outcomes[lacking].reason or f"{lacking} failed")
         else:
             started = time.perf_counter()
-            self.around.emitter.emit(ev.NodeStarted(node=step.id, node_type=step.type.name))
+            self.environment.emitter.emit(ev.NodeStarted(node=step.id, node_type=step.type.name))
             self._warn(step)
             try:
                 self.values[step.id] = self._result(step)
@@ -164,7 +164,7 @@ class _Run:
 
     def _result(self, step: Step) -> Any:
         """Return the node's result; what an equal node, or of a resumable one another process, has just made is taken."""
-        cache = self.around.cache
+        cache = self.environment.cache
         with self._progress_folder(step) as folder:
             found = cache.get(step.key, step.type.result) if folder or step.key in self.made else MISS
             if found is not MISS:
@@ -190,18 +190,18 @@ class _Run:
         if not step.type.cls.resumable:
             yield None
             return
-        with self.around.cache.progress_folder(step.key, self._stop_if_asked) as folder:
+        with self.environment.cache.progress_folder(step.key, self._stop_if_asked) as folder:
             yield folder
 
     def _stop_if_asked(self) -> None:
-        if self.around.stop_requested():
+        if self.environment.stop_requested():
             raise Interrupted
 
     def _call(self, step: Step, progress_folder: Path | None) -> Any:
         self._stop_if_asked()
         arguments = {name: self._argument(step, name, sources) for name, sources in step.inputs.items()}
         wired = {name: value for name, value in arguments.items() if step.type.inputs[name].is_field}
-        node, watch = step.make_node(wired), Watch(self.around.contents)
+        node, watch = step.make_node(wired), Watch(self.environment.contents)
         if step.type.context_parameter:
             arguments[step.type.context_parameter] = self._context(step, progress_folder, watch)
         try:
@@ -219,7 +219,7 @@ class _Run:
         return value if list(outputs) == ["output"] else getattr(value, source.output)
 
     def _reporter(self, step: Step) -> NodeReporter:
-        return NodeReporter(self.around.emitter, step.id, self.around.publisher.keep_preview)
+        return NodeReporter(self.environment.emitter, step.id, self.environment.publisher.keep_preview)
 
     def _warn(self, step: Step) -> None:
         for text in step.told:
@@ -227,27 +227,27 @@ class _Run:
 
     def _tell_of(self, step: Step) -> None:
         """Show the curve and the pictures of a node whose result is at hand; a run that goes on has shown them already."""
-        if step.type.cls.resumable and not self.around.emitter.goes_on:
-            history.tell_of(step.key, self.around.cache, self._reporter(step))
+        if step.type.cls.resumable and not self.environment.emitter.goes_on:
+            history.tell_of(step.key, self.environment.cache, self._reporter(step))
 
     def _context(self, step: Step, progress_folder: Path | None, watch: Watch) -> RunContext:
-        around, reporter = self.around, self._reporter(step)
+        environment, reporter = self.environment, self._reporter(step)
         return RunContext(
-            device=around.device,
+            device=environment.device,
             reporter=history.History(reporter, progress_folder, self.name) if progress_folder else reporter,
-            store=around.cache,
-            located=around.located,
+            store=environment.cache,
+            located=environment.located,
             provenance=self._provenance(step),
             fingerprint=step.fingerprint,
             stem=step.stem,
             progress_folder=progress_folder,
-            stop_requested=around.stop_requested,
+            stop_requested=environment.stop_requested,
             watch=watch,
         )
 
     def _provenance(self, step: Step) -> Provenance:
         """The run's provenance, with the inputs of this node alone."""
-        made_by = self.around.provenance
+        made_by = self.environment.provenance
         if not step.type.cls.side_effects:
             return made_by
         upstream = self.graph.with_upstream([step.id])
@@ -257,17 +257,19 @@ class _Run:
         value = self.values[id]
         for artifact in value if isinstance(value, tuple) else (value,):
             if isinstance(artifact, Artifact):
-                self.artifacts.append(self.around.publisher.publish(artifact, id, self.around.cache.digest_of))
+                self.artifacts.append(self.environment.publisher.publish(artifact, id, self.environment.cache.digest_of))
 
     def _executed(self, id: str, seconds: float) -> None:
         self.outcomes[id] = ev.NodeOutcome(state="executed", seconds=round(seconds, 4))
-        self.around.emitter.emit(ev.NodeFinished(node=id, state="executed", seconds=round(seconds, 4)))
+        self.environment.emitter.emit(ev.NodeFinished(node=id, state="executed", seconds=round(seconds, 4)))
 
     def _failed(self, step: Step, error: Exception, seconds: float) -> None:
         self.outcomes[step.id] = ev.NodeOutcome(state="failed", seconds=round(seconds, 4))
         problem = explained(error, step)
-        self.around.publisher.keep_traceback(step.id, "".join(traceback.format_exception(error)))
-        self.around.emitter.emit(ev.NodeFailed(node=step.id, field=problem.field, message=problem.message, remedy=problem.remedy))
+        self.environment.publisher.keep_traceback(step.id, "".join(traceback.format_exception(error)))
+        self.environment.emitter.emit(
+            ev.NodeFailed(node=step.id, field=problem.field, message=problem.message, remedy=problem.remedy)
+        )
 
     def _free_if_unused(self, id: str) -> None:
         if self.uses[id] <= 0:

@@ -21,7 +21,7 @@ STATES: dict[str, RunState] = {"succeeded": "succeeded", "failed": "failed"}
 
 
 @dataclass(frozen=True)
-class Desk:
+class LaneContext:
     """What all lanes of a server share."""
 
     queue: RunQueue
@@ -60,10 +60,10 @@ class _Ending:
 class Lane:
     """Takes runs that fit its device until it is stopped."""
 
-    def __init__(self, device: str, command: Sequence[str], desk: Desk, grace_seconds: float) -> None:
+    def __init__(self, device: str, command: Sequence[str], context: LaneContext, grace_seconds: float) -> None:
         self.device = device
         self._command = [*command, "--device", device]
-        self._desk = desk
+        self._lane_context = context
         self._grace = grace_seconds
         self._worker: WorkerProcess | None = None
         self._current: _Current | None = None
@@ -100,7 +100,7 @@ class Lane:
         self._stopping = True
         self.wake()
         if self._worker:
-            self._worker.hang_up()
+            self._worker.close_stdin()
         _, late = await asyncio.wait([self._task], timeout=self._grace)
         if late:
             self._kill()
@@ -114,7 +114,7 @@ class Lane:
         while not self._stopping:
             self._work.clear()
             try:
-                run = self._desk.queue.take(self.device)
+                run = self._lane_context.queue.take(self.device)
                 await (self._carry_out(run) if run else self._work.wait())
             except Exception as error:  # whatever one run met, the next is taken
                 if not isinstance(error, OSError):  # a full disk may be emptied
@@ -137,11 +137,11 @@ class Lane:
 
     async def _outcome(self, run: Run) -> _Ending:
         try:
-            document = self._desk.queue.document(run.id)
+            document = self._lane_context.queue.document(run.id)
         except WorkflowError as error:  # written by another version of the program
             return _Ending("failed", error.problems)
         self._current = _Current(run, list(document.nodes))
-        self._desk.announce(run.id)
+        self._lane_context.announce(run.id)
         return await self._attempt(self._current, document.to_json())
 
     async def _attempt(self, current: _Current, document: dict[str, Any]) -> _Ending:
@@ -155,17 +155,17 @@ class Lane:
         if current.cancelled:
             return _Ending("cancelled")
         worker.forget_errors()
-        log = self._desk.logs.get(run.id)
+        log = self._lane_context.logs.get(run.id)
         order = {"id": run.id, "document": document, "targets": run.targets, "folder": run.folder}
-        worker.send(run={**order, "seq": log.told if log else 0})
+        worker.send(run={**order, "seq": log.next_seq if log else 0})
         if self._stopping:
-            worker.hang_up()
+            worker.close_stdin()
         async for message in worker.messages():
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 self._hear(current, message)
             if "done" in message:
                 return await self._orderly(current, str(message["done"]))
-        return await self._bereaved(current, worker)
+        return await self._worker_died(current, worker)
 
     def _hear(self, current: _Current, message: dict[str, Any]) -> None:
         id = current.run.id
@@ -175,7 +175,7 @@ class Lane:
                 current.finished = event
             if isinstance(event, ev.NodeFailed):
                 current.problems.append(Problem(event.message, event.node, event.field, event.remedy))
-            self._desk.logs[id].hear(event)
+            self._lane_context.logs[id].receive(event)
         elif "folder" in message:
             self._opened(id, str(message["folder"]), int(message["seq"]))
         elif "problems" in message:
@@ -183,14 +183,14 @@ class Lane:
 
     def _opened(self, id: str, name: str, seq: int) -> None:
         """The worker has the run folder, and the next event will have this `seq`."""
-        log, folder = self._desk.logs.get(id), self._desk.runs / name
+        log, folder = self._lane_context.logs.get(id), self._lane_context.runs / name
         if log is None or log.folder != folder:
-            log = self._desk.logs[id] = EventLog(folder, lambda event: self._desk.tell(id, event))
+            log = self._lane_context.logs[id] = EventLog(folder, lambda event: self._lane_context.tell(id, event))
         log.catch_up(seq)
-        log.told = seq
+        log.next_seq = seq
         with contextlib.suppress(OSError):
-            self._desk.queue.set_folder(id, name)
-            self._desk.announce(id)
+            self._lane_context.queue.set_folder(id, name)
+            self._lane_context.announce(id)
 
     async def _orderly(self, current: _Current, status: str) -> _Ending:
         artifacts = current.finished.artifacts if current.finished else []
@@ -202,17 +202,17 @@ class Lane:
         await self._dismiss()  # somebody told it to end
         return _Ending(None)
 
-    async def _bereaved(self, current: _Current, worker: WorkerProcess) -> _Ending:
+    async def _worker_died(self, current: _Current, worker: WorkerProcess) -> _Ending:
         """The worker died: end the log in its place and say what became of the run."""
         status = await worker.ended()
-        log = self._desk.logs.get(current.run.id)
+        log = self._lane_context.logs.get(current.run.id)
         if log:
             log.catch_up()
         if current.finished:
             return await self._orderly(current, current.finished.status)
         asked = current.cancelled or self._stopping
         failure = None if asked else worker_ended(status)
-        node = end_log(log.folder, current.nodes, failure, log.told) if log else ""
+        node = end_log(log.folder, current.nodes, failure, log.next_seq) if log else ""
         if log:
             log.catch_up()
         if failure is None:
@@ -227,22 +227,22 @@ class Lane:
         while True:
             try:
                 if ending.state is None:
-                    self._desk.queue.requeue(id, orderly=True)
+                    self._lane_context.queue.requeue(id, orderly=True)
                 else:
-                    self._desk.queue.finish(id, ending.state, ending.problems, ending.artifacts, ending.not_run)
-                    self._desk.logs.pop(id, None)
+                    self._lane_context.queue.finish(id, ending.state, ending.problems, ending.artifacts, ending.not_run)
+                    self._lane_context.logs.pop(id, None)
             except OSError:
                 if self._stopping:
                     return
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 break
-        self._desk.announce(id)
+        self._lane_context.announce(id)
 
     async def _dismiss(self) -> None:
         """Let the worker end, and wait for it."""
         if self._worker:
-            self._worker.hang_up()
+            self._worker.close_stdin()
             await self._worker.ended()
             self._worker = None
 

@@ -14,7 +14,7 @@ from graph_runtime.context import Provenance
 from graph_runtime.discovery import Palette
 from graph_runtime.emitter import Emitter, Listener
 from graph_runtime.errors import Problem, WorkflowError
-from graph_runtime.executor import Plan, Surroundings, execute, make_plan
+from graph_runtime.executor import Plan, RunEnvironment, execute, make_plan
 from graph_runtime.graph import Graph, build_graph, compute_keys, digest_json
 from graph_runtime.migrate import migrated
 from graph_runtime.provenance import carried_document, library_versions
@@ -128,7 +128,7 @@ def run_in(
 ) -> ev.RunFinished:
     """Execute a prepared workflow, log it in `folder`, and close that."""
     try:
-        around = Surroundings(
+        environment = RunEnvironment(
             cache=cache,
             emitter=Emitter(folder.listen, listener, first=folder.next_seq),
             publisher=folder,
@@ -138,7 +138,7 @@ def run_in(
             stop_requested=stop_requested,
             contents=prepared.files.contents,
         )
-        return execute(prepared.graph, prepared.targets, around, folder.name)
+        return execute(prepared.graph, prepared.targets, environment, folder.name)
     finally:
         folder.close()
 

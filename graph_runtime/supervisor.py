@@ -11,7 +11,7 @@ from pathlib import Path
 from graph_runtime import events as ev
 from graph_runtime.errors import Problem, WorkflowError
 from graph_runtime.eventlog import EventLog, end_log, stored_events
-from graph_runtime.lane import Desk, Lane
+from graph_runtime.lane import Lane, LaneContext
 from graph_runtime.locks import FileLock
 from graph_runtime.queue import Run, RunQueue, RunStateError
 from graph_runtime.staging import sweep
@@ -80,7 +80,7 @@ class Supervisor:
         # -P: files of the folder in which the server was started are no modules
         module = [sys.executable, "-P", "-m", "graph_runtime.worker"]
         self._command = [*module, "--workspace", str(workspace_root), "--output", str(output), "--cache", str(cache)]
-        self._desk = Desk(self._queue, output / "runs", {}, self._announce, self._tell)
+        self._lane_context = LaneContext(self._queue, output / "runs", {}, self._announce, self._tell)
         self._lanes: list[Lane] = []
         self._listeners: list[Callable[[Change], None]] = []
         self._positions: dict[str, int | None] = {}
@@ -102,9 +102,9 @@ class Supervisor:
                 problem = Problem(f"there is no device {run.device} any more.", remedy="Choose another device.")
                 self._queue.finish(run.id, "failed", [problem], was="queued")
             elif run.folder:
-                self._desk.logs[run.id] = self._log_of(run.id, self._desk.runs / run.folder)
+                self._lane_context.logs[run.id] = self._log_of(run.id, self._lane_context.runs / run.folder)
         self._positions = {run.id: run.position for run in self._queue.waiting()}
-        self._lanes = [Lane(device, self._command, self._desk, self._grace) for device in self._devices]
+        self._lanes = [Lane(device, self._command, self._lane_context, self._grace) for device in self._devices]
 
     async def stop(self) -> None:
         """Ask workers to stop, then kill them; their runs are queued again and go on at the next start."""
@@ -128,7 +128,7 @@ class Supervisor:
             lane.cancel()
             return self._queue.get(id)
         self._queue.cancel(id)
-        self._desk.logs.pop(id, None)
+        self._lane_context.logs.pop(id, None)
         return self._announced(id)
 
     def retry(self, id: str) -> Run:
@@ -144,7 +144,7 @@ class Supervisor:
     def remove(self, id: str) -> None:
         """Forget a run that does not run; its files stay."""
         self._queue.remove(id)
-        self._desk.logs.pop(id, None)
+        self._lane_context.logs.pop(id, None)
         self._publish(RunRemoved(id))
         self._announce_moved()
 
@@ -167,13 +167,13 @@ class Supervisor:
         """
         folder = self.folder(id)
         stored = await asyncio.to_thread(stored_events, folder) if folder else []
-        log = self._desk.logs.get(id)
-        return stored[after + 1 : log.told if log else None]
+        log = self._lane_context.logs.get(id)
+        return stored[after + 1 : log.next_seq if log else None]
 
     def folder(self, id: str) -> Path | None:
         """Return a run's folder; None before there is one."""
         name = self._queue.get(id).folder
-        return self._desk.runs / name if name else None
+        return self._lane_context.runs / name if name else None
 
     def listen(self, callback: Callable[[Change], None]) -> Callable[[], None]:
         """Call back on the event loop for every change; return what ends that."""
@@ -200,11 +200,11 @@ class Supervisor:
         problem = Problem(f"the server ended {run.attempts} times during this run.", remedy=remedy)
         if run.folder:
             with contextlib.suppress(WorkflowError):
-                end_log(self._desk.runs / run.folder, self._queue.document(run.id).nodes, problem)
+                end_log(self._lane_context.runs / run.folder, self._queue.document(run.id).nodes, problem)
         self._queue.finish(run.id, "failed", [problem])
 
     def _log_of(self, id: str, folder: Path) -> EventLog:
-        return EventLog(folder, lambda event: self._tell(id, event), told=len(stored_events(folder)))
+        return EventLog(folder, lambda event: self._tell(id, event), next_seq=len(stored_events(folder)))
 
     def _announced(self, id: str) -> Run:
         self._announce(id)

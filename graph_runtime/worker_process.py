@@ -42,7 +42,7 @@ class WorkerProcess:
         self._orders, self._answers, self._stderr = process.stdin, process.stdout, process.stderr
         self._errors = b""
         self._drain = asyncio.create_task(self._keep_errors())
-        self._burial = asyncio.create_task(self._bury(transport, watch))
+        self._reaping = asyncio.create_task(self._reap(transport, watch))
 
     @classmethod
     async def start(cls, command: Sequence[str]) -> "WorkerProcess":
@@ -85,7 +85,7 @@ class WorkerProcess:
                 if isinstance(message, dict):
                     yield message
 
-    def hang_up(self) -> None:
+    def close_stdin(self) -> None:
         """Ask the worker to stop what it does, keeping its progress, and to end."""
         self._orders.close()
 
@@ -99,7 +99,7 @@ class WorkerProcess:
         async for _ in self.messages():
             pass
         await self._drain
-        return await self._burial
+        return await self._reaping
 
     def _kill_all(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -108,7 +108,7 @@ class WorkerProcess:
             else:
                 os.killpg(self.pid, signal.SIGKILL)
 
-    async def _bury(self, transport: asyncio.SubprocessTransport, watch: _Watch) -> int:
+    async def _reap(self, transport: asyncio.SubprocessTransport, watch: _Watch) -> int:
         """Wait for the end of the process; end its children, and stop listening to any that got away."""
         await watch.gone.wait()
         self._kill_all()

@@ -12,10 +12,13 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.adapters.lora.targets import text_encoder_targets, unet_targets
-from nodes.diffusion.formats.model_folders import inspect_folder
+from nodes.diffusion.devices import Precision
+from nodes.diffusion.formats.model_folders import info_of, inspect_folder
 from nodes.diffusion.handles.adapters import LowRankAdapter
 from nodes.diffusion.handles.models import DiffusionModel, Family
-from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.active import ActiveModel
+from nodes.diffusion.models.parts import ModelParts
+from nodes.diffusion.models.residency import RESIDENT, PartKey, Residency
 
 BUNDLED = Path(__file__).parent.parent / "nodes" / "models" / "loom_emoji"
 WIDTH = 32
@@ -137,19 +140,57 @@ def handle(folder: Path, **changes: Any) -> DiffusionModel:
     return replace(model, **changes)
 
 
+def shared_model(model: DiffusionModel, place: Path, precision: Precision = "fp32") -> ActiveModel:
+    """A model with the parts that nodes use too, and no adapters applied."""
+    return _active(model, place, precision, RESIDENT)
+
+
+def fresh_model(place: Path, precision: Precision = "fp32", **changes: Any) -> ActiveModel:
+    """A model of a folder or file with parts that nobody else has."""
+    return _active(handle(place, **changes), place, precision, Residency())
+
+
+def _active(model: DiffusionModel, place: Path, precision: Precision, residency: Residency) -> ActiveModel:
+    seed, average = model.initial_seed, model.moving_average
+    parts = ModelParts(
+        place,
+        torch.device("cpu"),
+        precision,
+        info_of(model, place),
+        digest=model.digest,
+        initial_seed=seed,
+        moving_average=average,
+        residency=residency,
+    )
+    return ActiveModel(model, parts)
+
+
+def another_use(model: ActiveModel, **changes: Any) -> ActiveModel:
+    """The same parts used by another handle."""
+    return ActiveModel(replace(model.handle, **changes), model.parts)
+
+
+def set_handle(model: ActiveModel, **changes: Any) -> None:
+    """Change what the handle of a model in use says."""
+    model.handle = replace(model.handle, **changes)
+
+
+def resident_parts() -> dict[PartKey, Any]:
+    """The parts that are in memory for all nodes, by identity of the model and name of the part."""
+    return RESIDENT.parts()
+
+
 def random_adapter(folder: Path, file: Path, *, rank: int = 2, alpha: float = 1.0, text_encoder: bool = True) -> LowRankAdapter:
     """An adapter over every attention and feed-forward layer whose weights are random, as if it had been trained."""
     adapter = LowRankAdapter(
         rank=rank,
         alpha=alpha,
         unet_targets=unet_targets(folder, "attention and feed-forward"),
-        text_encoder_targets=text_encoder_targets(folder, inspect_folder(folder), "attention and feed-forward")
-        if text_encoder
-        else (),
+        text_encoder_targets=text_encoder_targets(handle(folder), folder, "attention and feed-forward") if text_encoder else (),
         training=(("ss_steps", "7"),),
     )
     generator = torch.Generator().manual_seed(5)
-    with applied([adapter], StableDiffusion(folder, torch.device("cpu"), "fp32")) as laid:
+    with applied([adapter], fresh_model(folder)) as laid:
         tensors = {name: torch.randn(tensor.shape, generator=generator) * 0.3 for name, tensor in laid[0].items()}
     save_file(tensors, file)
     return replace(adapter, weights=file)

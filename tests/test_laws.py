@@ -11,21 +11,19 @@ import torch
 
 from graph_runtime import executor
 from graph_runtime.codec import encode
-from nodes.diffusion.models import parts
+from nodes.diffusion.models.residency import RESIDENT
+from tests.models import resident_parts
 from tests.shell import run_small
 
 
 def weights() -> dict[str, str]:
     """A hash of every tensor of every model in memory, and whether it is frozen."""
     found: dict[str, str] = {}
-    for key, model in parts._resident.items():
-        modules = {name: part for name, part in vars(model).items() if isinstance(part, torch.nn.Module | list)}
-        for name, part in modules.items():
-            for number, module in enumerate(part if isinstance(part, list) else [part]):
-                if isinstance(module, torch.nn.Module):
-                    for tensor_name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-                        digest = hashlib.sha256(tensor.detach().flatten().contiguous().view(torch.uint8).numpy()).hexdigest()
-                        found[f"{key} {name} {number} {tensor_name}"] = f"{digest} {tensor.requires_grad} {module.training}"
+    for key, part in resident_parts().items():
+        if isinstance(part, torch.nn.Module):
+            for name, tensor in [*part.named_parameters(), *part.named_buffers()]:
+                digest = hashlib.sha256(tensor.detach().flatten().contiguous().view(torch.uint8).numpy()).hexdigest()
+                found[f"{key} {name}"] = f"{digest} {tensor.requires_grad} {part.training}"
     return found
 
 
@@ -104,9 +102,9 @@ RICH = {
 
 @pytest.mark.parametrize("changes", [PLAIN, RICH], ids=["plain", "rich"])
 def test_every_node_of_the_demo_keeps_the_laws(witness: dict[str, list[str]], tmp_path: Path, changes: dict[str, Any]) -> None:
-    parts._resident.clear()
+    RESIDENT.clear()
     assert run_small(tmp_path / "one", **changes).status == 0
-    parts._resident.clear()
+    RESIDENT.clear()
     assert run_small(tmp_path / "two", **changes).status == 0
     assert len(witness) == 11
     for node, texts in witness.items():

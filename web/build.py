@@ -108,7 +108,7 @@ def check(web: Path = WEB) -> None:
 
 
 def _write_palette(web: Path) -> None:
-    """Write the palette of our own nodes, on which the editor's tests work: it follows from the nodes, so git does not keep it."""
+    """Write the palette of our own nodes for the editor's tests; it follows from the nodes, so git does not keep it."""
     made = subprocess.run([sys.executable, "-m", "tests.web.palette"], cwd=web.parent, capture_output=True, text=True, check=True)
     (web / "test" / "palette.json").write_text(made.stdout, encoding="utf-8")
 

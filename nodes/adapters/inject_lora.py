@@ -58,9 +58,7 @@ class InjectLoRA(Node):
         custom = [ending.strip() for ending in self.custom_targets.split(",") if ending.strip()]
         text_targets: tuple[tuple[str, ...], ...] = ()
         if self.text_encoder:
-            text_targets = diffusion.adapters.text_encoder_targets(
-                folder, diffusion.formats.inspect_folder(folder, weights=False), self.targets, model.clip_skip
-            )
+            text_targets = diffusion.adapters.text_encoder_targets(model, folder, self.targets)
         adapter = LowRankAdapter(
             algorithm=self.algorithm,
             rank=self.rank,

@@ -60,7 +60,7 @@ class LoadLoRA(Node):
     def run(self, model: DiffusionModel, context: RunContext) -> DiffusionModel:
         check_method(model.family, "LoRA")
         folder, config = context.locate(model.digest), context.fingerprint["config"]
-        facts = diffusion.formats.inspect_folder(folder, weights=False)
+        facts = diffusion.formats.info_of(model, folder)
         path = context.locate(context.fingerprint["file"])
         read = diffusion.adapters.read_lora(
             path, diffusion.adapters.layer_shapes(folder, facts), model.family, context.locate(config) if config else None

@@ -57,11 +57,11 @@ class EncodeCaptions(Node):
         import torch
         from safetensors.torch import save_file
 
-        loaded = diffusion.models.load(model, context.locate(model.digest), device=diffusion.choose_device(context.device))
-        with torch.no_grad(), diffusion.adapters.applied(model.adapters, loaded):
+        device = diffusion.choose_device(context.device)
+        with torch.no_grad(), diffusion.adapters.model_in_use(model, context.locate, device=device) as loaded:
             # one fixed batch shape: matrix products of another height differ in their last bits
             padded = texts + [""] * (BATCH - len(texts))
-            encoded = diffusion.text.encode_prompts(loaded, padded, clip_skip=model.clip_skip, emphasis=emphasis)
+            encoded = diffusion.text.encode_prompts(loaded, padded, emphasis=emphasis)
             cut = diffusion.text.cut_prompts(loaded, texts, emphasis)
         kept: dict[str, Any] = {}
         for number, text in enumerate(texts):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -64,16 +64,15 @@ class EncodeLatents(Node):
         import torch
         from safetensors.torch import save_file
 
-        loaded = diffusion.models.load(
-            model, context.locate(model.digest), device=diffusion.choose_device(context.device), precision=precision
-        )
         shown = [
             diffusion.pictures.render(diffusion.pictures.picture_of(p, context.open, images.background), view, images.background)
             for _, p, view in group
         ]
         pictures = torch.stack([diffusion.pictures.as_tensor(picture) for picture in shown])
         changes = [adapter for adapter in model.adapters if isinstance(adapter, WeightChange) and adapter.vae]
-        with diffusion.adapters.applied(changes, loaded):
+        used = replace(model, adapters=tuple(changes))
+        device = diffusion.choose_device(context.device)
+        with diffusion.adapters.model_in_use(used, context.locate, device=device, precision=precision) as loaded:
             means, stds = diffusion.models.encode_pictures(loaded.vae, pictures, [p.name for _, p, _ in group])
         kept: dict[str, Any] = {}
         for (key, _, _), mean, std in zip(group, means, stds, strict=True):

@@ -10,7 +10,7 @@ from graph_runtime.node import Node, Wired
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.datasets import CaptionedDataset, LatentDataset
-from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.models import DiffusionModel, identifying_fields
 from nodes.diffusion.handles.results import ScoreRow, Scores
 from nodes.diffusion.handles.settings import DenoisingSettings
 from nodes.diffusion.handles.wired_models import refuse_untrained
@@ -50,7 +50,7 @@ class MeasureLoss(Node):
         rows: list[ScoreRow] = []
         for number, model in enumerate(models):
             label = " + ".join([model.name, *(adapter.label for adapter in model.adapters)])
-            facts = [self.version, self.seed, *map(asdict, (model, latents, captions))]
+            facts = [self.version, self.seed, identifying_fields(model), asdict(latents), asdict(captions)]
             place = (number, len(models))
             found = remembered(facts, label, lambda m=model, p=place: self._measured(m, latents, captions, p, context), context)
             rows.append(found)
@@ -69,11 +69,10 @@ class MeasureLoss(Node):
     ) -> dict[str, float]:
         """Mean over pictures; `place` is the model's number and how many there are."""
 
-        loaded = diffusion.models.load(model, context.locate(model.digest), device=diffusion.choose_device(context.device))
-        count, losses = len(latents.items), list[float]()
-        with diffusion.adapters.applied(model.adapters, loaded):
+        device, count, losses = diffusion.choose_device(context.device), len(latents.items), list[float]()
+        with diffusion.adapters.model_in_use(model, context.locate, device=device) as loaded:
             settings = DenoisingSettings(seed=self.seed, zero_terminal_snr=model.zero_terminal_snr)
-            task = diffusion.training.DenoisingTask(loaded, settings, latents, captions, model.clip_skip)
+            task = diffusion.training.DenoisingTask(loaded, settings, latents, captions)
             for index in range(count):
                 losses.append(task.picture_loss(index))
                 context.progress(place[0] * count + index + 1, place[1] * count)

@@ -64,6 +64,6 @@ class FineTune(DenoisingSettings, Node):
             replace(model, adapters=(*model.adapters, change)),
             texts,
             context,
-            lambda loaded, settings: diffusion.training.DenoisingTask(loaded, settings, latents, texts, model.clip_skip),
+            lambda loaded, settings: diffusion.training.DenoisingTask(loaded, settings, latents, texts),
         )
         return trained

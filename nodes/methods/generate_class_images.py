@@ -74,16 +74,14 @@ class GenerateClassImages(Node):
         return "class:" + hashlib.sha256(json.dumps([identity, settings]).encode()).hexdigest()
 
     def _draw(self, model: DiffusionModel, batch: list[tuple[str, int]], context: RunContext) -> list[Any]:
-        loaded = diffusion.models.load(model, context.locate(model.digest), device=diffusion.choose_device(context.device))
-        with diffusion.adapters.applied(model.adapters, loaded):
+        device = diffusion.choose_device(context.device)
+        with diffusion.adapters.model_in_use(model, context.locate, device=device) as loaded:
             drawn = diffusion.sampling.sample(
                 loaded,
                 [prompt for prompt, _ in batch],
                 seeds=[seed for _, seed in batch],
                 num_inference_steps=self.num_inference_steps,
                 guidance_scale=self.guidance_scale,
-                clip_skip=model.clip_skip,
-                zero_terminal_snr=model.zero_terminal_snr,
                 on_step=lambda step: context.stop_if_asked(),
             )
         return [context.add_file(".png", lambda path, p=picture: diffusion.pictures.save_png(p, path)) for picture in drawn]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
@@ -18,6 +18,9 @@ from nodes.methods.more_steps import checkpoint_of
 from nodes.methods.reports import tell_step
 from nodes.methods.shown_pictures import embed_views, encode_views
 from nodes.methods.training import settings_for
+
+if TYPE_CHECKING:
+    from nodes.diffusion.devices import Precision
 
 
 class InvertedEmbedding(NamedTuple):
@@ -58,12 +61,17 @@ class InvertCLIP(DenoisingSettings, Node):
 
         device = diffusion.choose_device(context.device)
         precision = diffusion.training_precision(device, self.precision)
-        exact = diffusion.families.load_variation(model, context.locate, device=device)
-        files = embed_views(images, model.clip_digest, lambda: exact.embed, context)
-        latents = encode_views(images, model.vae_digest, lambda: exact, context)
+        with diffusion.families.variation_in_use(model, context.locate, device=device) as exact:
+            files = embed_views(images, model.clip_digest, lambda: exact.embed, context)
+            latents = encode_views(images, model.vae_digest, lambda: exact.model, context)
         arithmetic = "fp32" if device.type == "cpu" else precision
-        loaded = diffusion.families.load_variation(model, context.locate, device=device, precision=arithmetic)
-        mean, task = self._task(loaded, settings_for(self, model), latents, files)
+        with diffusion.families.variation_in_use(model, context.locate, device=device, precision=arithmetic) as base:
+            mean, task = self._task(base, settings_for(self, model), latents, files)
+            trained = self._trained(task, precision, context)
+        return InvertedEmbedding(trained=_kept(trained, "trained", context), mean=_kept(mean[None], "mean", context))
+
+    def _trained(self, task: Any, precision: "Precision", context: RunContext) -> Any:
+        """The trained vectors [k, d]; how much they gained is told."""
         before = task.loss_at_start(context.stop_if_asked)
         checkpoint = checkpoint_of(self, context, precision)
         if checkpoint is None or checkpoint.is_new():  # a step before those that were told of would take their place
@@ -75,24 +83,22 @@ class InvertCLIP(DenoisingSettings, Node):
         after = task.validation_loss(context.stop_if_asked)
         context.metric(self.max_steps, fixed_noise_loss=after)
         context.message(f"loss at fixed noise: {before:.4f} with the mean embedding, {after:.4f} with the trained one.")
-        return InvertedEmbedding(
-            trained=_kept(trained["image_embeds"], "trained", context), mean=_kept(mean[None], "mean", context)
-        )
+        return trained["image_embeds"]
 
     def _task(
-        self, loaded: Any, settings: DenoisingSettings, latents: LatentDataset, files: list[tuple[Path, ...]]
+        self, base: Any, settings: DenoisingSettings, latents: LatentDataset, files: list[tuple[Path, ...]]
     ) -> tuple[Any, Any]:
         """The mean embedding [d] of all views, and the loss of vectors that begin there."""
         import torch
         from safetensors.torch import load_file
 
         mean = torch.stack([load_file(file)["hidden"][0] for own in files for file in own]).mean(dim=0)
-        start = diffusion.training.first_vectors(mean, self.vectors, self.seed).to(loaded.device)
+        start = diffusion.training.first_vectors(mean, self.vectors, self.seed).to(base.model.device)
         own = tuple(CaptionItem(item.name, ("",), f[:1]) for item, f in zip(latents.items, files, strict=True))
         texts = EmbeddingDataset(own, empty=files[0][0], caption_dropout=0.0, text_digest="")
         vectors = torch.nn.Parameter(start.clone())
         return mean, diffusion.training.InversionTask(
-            loaded, settings, latents, texts, vectors=vectors, start=start, pull=self.pull
+            base.model, settings, latents, texts, base=base, vectors=vectors, start=start, pull=self.pull
         )
 
 

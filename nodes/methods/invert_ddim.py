@@ -1,6 +1,7 @@
 """InvertDDIM."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -54,8 +55,7 @@ class InvertDDIM(Node):
         shown = diffusion.pictures.render(
             diffusion.pictures.picture_of(picture, context.open, images.background), picture.views[0]
         )
-        loaded = diffusion.models.load(model, context.locate(model.digest), device=diffusion.choose_device(context.device))
-        path = self._path(loaded, model, shown, picture.name, prompt, context).cpu()
+        path, scheduler = self._path(model, shown, picture.name, prompt, context)
         tensors = {"ddim_latents": path, "latent": path[-1:].clone()}
         return Inversion(
             file=context.add_file(".safetensors", lambda file: save_file(tensors, file)),
@@ -67,22 +67,25 @@ class InvertDDIM(Node):
             conditions=inversion_conditions(model),
             zero_terminal_snr=model.zero_terminal_snr,
             prediction_type=model.prediction_type,
-            scheduler=json.dumps(loaded.scheduler_config, sort_keys=True),
+            scheduler=json.dumps(scheduler, sort_keys=True),
         )
 
-    def _path(self, loaded: Any, model: DiffusionModel, shown: Any, name: str, prompt: str, context: RunContext) -> Any:
-        """The latents from the picture to noise."""
+    def _path(self, model: DiffusionModel, shown: Any, name: str, prompt: str, context: RunContext) -> tuple[Any, dict[str, Any]]:
+        """The latents from the picture, as the model's own VAE encodes it, to noise; and the scheduler's settings."""
         import torch
 
-        latents, _ = diffusion.models.encode_pictures(loaded.vae, diffusion.pictures.as_tensor(shown)[None], [name])
-        schedule = diffusion.sampling.ddim_schedule(loaded, self.num_inference_steps, zero_terminal_snr=model.zero_terminal_snr)
-        with diffusion.adapters.applied(model.adapters, loaded), torch.no_grad():
+        device, plain = diffusion.choose_device(context.device), replace(model, adapters=())
+        with diffusion.adapters.model_in_use(plain, context.locate, device=device) as loaded:
+            latents, _ = diffusion.models.encode_pictures(loaded.vae, diffusion.pictures.as_tensor(shown)[None], [name])
+        with diffusion.adapters.model_in_use(model, context.locate, device=device) as loaded, torch.no_grad():
+            schedule = diffusion.sampling.ddim_schedule(loaded, self.num_inference_steps)
             if cut := diffusion.text.cut_prompts(loaded, [prompt]):
                 context.message(diffusion.text.cut_told("prompts", cut, model.max_token_length), "warning")
-            text = diffusion.text.encode_prompts(loaded, [prompt], clip_skip=model.clip_skip)
-            return diffusion.sampling.invert(
+            text = diffusion.text.encode_prompts(loaded, [prompt])
+            path = diffusion.sampling.invert(
                 loaded, latents, text, schedule, on_step=lambda step: context.progress(step, self.num_inference_steps)
             )
+            return path.cpu(), loaded.scheduler_config
 
 
 def _named(images: ImageDataset, name: str) -> Picture:

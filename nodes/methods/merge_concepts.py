@@ -69,21 +69,20 @@ class MergeConcepts(Node):
         import torch
         from safetensors.torch import save_file
 
-        loaded = diffusion.models.load(base, context.locate(base.digest), device=diffusion.choose_device(context.device))
+        device = diffusion.choose_device(context.device)
         kept = [variants[0] for variants in captions.captions]
-        with torch.no_grad(), diffusion.adapters.applied([word for _, word in parts], loaded):
-            features = diffusion.text.word_features(loaded, kept, clip_skip=base.clip_skip)
+        speaking = replace(base, adapters=tuple(word for _, word in parts))
+        with torch.no_grad(), diffusion.adapters.model_in_use(speaking, context.locate, device=device) as loaded:
+            features = diffusion.text.word_features(loaded, kept)
             targets = [
-                diffusion.text.word_features(
-                    loaded, self._prompts_of(word), from_word=word.placeholder_token, clip_skip=base.clip_skip
-                )
+                diffusion.text.word_features(loaded, self._prompts_of(word), from_word=word.placeholder_token)
                 for _, word in parts
             ]
-        concepts = [
-            diffusion.adapters.Concept(diffusion.adapters.tensors_of(change), target)
-            for (change, _), target in zip(parts, targets, strict=True)
-        ]
-        own = {name: loaded.unet.get_parameter(name.removeprefix("unet.")) for name in concepts[0].weights}
+            concepts = [
+                diffusion.adapters.Concept(diffusion.adapters.tensors_of(change), target)
+                for (change, _), target in zip(parts, targets, strict=True)
+            ]
+            own = {name: loaded.unet.get_parameter(name.removeprefix("unet.")) for name in concepts[0].weights}
         merged = diffusion.adapters.merge_concepts(
             {name: tensor.detach().float().cpu() for name, tensor in own.items()}, concepts, features
         )

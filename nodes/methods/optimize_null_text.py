@@ -1,6 +1,6 @@
 """OptimizeNullText."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -39,30 +39,29 @@ class OptimizeNullText(Node):
         if warning := diffusion.sampling.check_model(inversion, model):
             context.message(warning, "warning")
         path = diffusion.sampling.read_path(inversion)
-        loaded = diffusion.models.load(model, context.locate(model.digest), device=diffusion.choose_device(context.device))
+        used = replace(model, zero_terminal_snr=inversion.zero_terminal_snr)
+        device = diffusion.choose_device(context.device)
         checkpoint = diffusion.optimization.Checkpoint(context.progress_folder) if context.progress_folder else None
 
         def report(step: int, loss: float) -> None:
             context.metric(step, loss=loss)
             context.progress(step, inversion.num_inference_steps)
 
-        with diffusion.adapters.applied(model.adapters, loaded):
+        with diffusion.adapters.model_in_use(used, context.locate, device=device) as loaded:
             with torch.no_grad():
-                task = self._task(loaded, model, inversion, path)
+                task = self._task(loaded, inversion, path)
             found = diffusion.sampling.optimize_null_text(task, report=report, checkpoint=checkpoint)
         uncond = context.add_file(".safetensors", lambda file: save_file({"uncond": found.cpu().contiguous()}, file))
         known = {name: value for name, value in asdict(inversion).items() if name not in ("uncond", "guidance_scale")}
         return NullTextInversion(**known, uncond=uncond, guidance_scale=self.guidance_scale)
 
-    def _task(self, loaded: Any, model: DiffusionModel, inversion: Inversion, path: Any) -> Any:
+    def _task(self, loaded: Any, inversion: Inversion, path: Any) -> Any:
         return diffusion.sampling.NullTextTask(
             loaded,
-            diffusion.sampling.ddim_schedule(
-                loaded, inversion.num_inference_steps, zero_terminal_snr=inversion.zero_terminal_snr
-            ),
+            diffusion.sampling.ddim_schedule(loaded, inversion.num_inference_steps),
             path.to(loaded.device),
-            diffusion.text.encode_prompts(loaded, [inversion.prompt], clip_skip=model.clip_skip),
-            diffusion.sampling.first_null_text(loaded, clip_skip=model.clip_skip),
+            diffusion.text.encode_prompts(loaded, [inversion.prompt]),
+            diffusion.sampling.first_null_text(loaded),
             guidance_scale=self.guidance_scale,
             inner_steps=self.inner_steps,
             learning_rate=self.learning_rate,

@@ -55,7 +55,8 @@ def without_word(placeholder: str, model: DiffusionModel) -> tuple[DiffusionMode
 def check_word(placeholder: str, initializer: str, model: DiffusionModel, context: RunContext) -> None:
     """Raise InputError when the placeholder is a known word, or the initializer is not one token; loads tokenizers alone."""
 
-    loaded = diffusion.models.load(model, context.locate(model.digest), device=diffusion.choose_device(context.device))
-    diffusion.text.check_new(placeholder, loaded)
-    for tokenizer in loaded.tokenizers:
-        diffusion.text.initial_token(initializer, tokenizer)
+    plain, device = replace(model, adapters=()), diffusion.choose_device(context.device)
+    with diffusion.adapters.model_in_use(plain, context.locate, device=device) as loaded:
+        diffusion.text.check_new(placeholder, loaded)
+        for tokenizer in loaded.tokenizers:
+            diffusion.text.initial_token(initializer, tokenizer)

@@ -55,9 +55,9 @@ class TrainCLIP(TrainingSettings, Node):
         check_method(model.family, "CLIP training")
         device = diffusion.choose_device(context.device)
         precision = diffusion.training_precision(device, self.precision)
-        loaded = diffusion.models.load(model, context.locate(model.digest), device=device)
         earlier = [adapter for adapter in model.adapters if isinstance(adapter, WeightChange) and adapter.text_encoder]
-        with diffusion.adapters.applied(earlier, loaded):
+        used = replace(model, adapters=tuple(earlier))
+        with diffusion.adapters.model_in_use(used, context.locate, device=device) as loaded:
             clip = diffusion.training.TrainedCLIP(loaded, next((a.weights for a in reversed(earlier) if a.image_encoder), None))
         pictures = read_views(captions, context)
         held = diffusion.training.held_out(len(pictures), self)

@@ -79,11 +79,11 @@ class TrainCustomDiffusion(DenoisingSettings, Node):
         check_word(self.placeholder_token, self.initializer_token, model, context)
 
         def make_task(loaded: Any, settings: DenoisingSettings) -> Any:
-            concept = diffusion.training.DenoisingTask(loaded, settings, latents, captions, model.clip_skip, smaller="very small")
+            concept = diffusion.training.DenoisingTask(loaded, settings, latents, captions, smaller="very small")
             if prior is None:
                 return concept
             return diffusion.training.PriorPreservation(
-                concept, diffusion.training.class_task(loaded, settings, *prior, model.clip_skip), self.prior_loss_weight
+                concept, diffusion.training.class_task(loaded, settings, *prior), self.prior_loss_weight
             )
 
         change = WeightChange(name="custom diffusion", endings=KEYS_AND_VALUES, detach_start=True)

@@ -78,7 +78,7 @@ class TrainDreamArtist(DenoisingSettings, Node):
                 "negative": negative,
                 "guidance_scale": self.guidance_scale,
             }
-            return diffusion.training.GuidedTask(loaded, settings, latents, captions, model.clip_skip, **words)
+            return diffusion.training.GuidedTask(loaded, settings, latents, captions, **words)
 
         words = self._words(negative)
         untrained = replace(model, adapters=(*model.adapters, *words))

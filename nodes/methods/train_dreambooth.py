@@ -113,9 +113,9 @@ class TrainDreamBooth(DenoisingSettings, Node):
         texts: Texts,
         prior: tuple[LatentDataset, Texts] | None,
     ) -> Any:
-        instance = diffusion.training.DenoisingTask(loaded, settings, latents, texts, model.clip_skip)
+        instance = diffusion.training.DenoisingTask(loaded, settings, latents, texts)
         if prior is None:
             return instance
         return diffusion.training.PriorPreservation(
-            instance, diffusion.training.class_task(loaded, settings, *prior, model.clip_skip), self.prior_loss_weight
+            instance, diffusion.training.class_task(loaded, settings, *prior), self.prior_loss_weight
         )

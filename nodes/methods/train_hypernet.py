@@ -83,7 +83,7 @@ class TrainHypernet(DenoisingSettings, Node):
             replace(model, adapters=(*others, hypernetwork)),
             texts,
             context,
-            lambda loaded, settings: diffusion.training.DenoisingTask(loaded, settings, latents, texts, model.clip_skip),
+            lambda loaded, settings: diffusion.training.DenoisingTask(loaded, settings, latents, texts),
         )
         return trained
 

@@ -63,7 +63,7 @@ class TrainLoRA(DenoisingSettings, Node):
             model,
             texts,
             context,
-            lambda loaded, settings: diffusion.training.DenoisingTask(loaded, settings, latents, texts, model.clip_skip),
+            lambda loaded, settings: diffusion.training.DenoisingTask(loaded, settings, latents, texts),
         )
         finished = replace(trained.adapters[-1], training=kohya_facts(self, model, latents, texts, precision))
         return replace(trained, adapters=(*trained.adapters[:-1], finished))

@@ -64,7 +64,7 @@ class TrainTI(DenoisingSettings, Node):
             replace(model, adapters=(*model.adapters, word)),
             captions,
             context,
-            lambda loaded, settings: diffusion.training.DenoisingTask(loaded, settings, latents, captions, model.clip_skip),
+            lambda loaded, settings: diffusion.training.DenoisingTask(loaded, settings, latents, captions),
         )
         return trained
 

@@ -56,15 +56,15 @@ class TrainVAE(TrainingSettings, Node):
 
         device = diffusion.choose_device(context.device)
         precision = diffusion.training_precision(device, self.precision)
-        loaded = diffusion.models.load(model, context.locate(model.digest), device=device)
         change = WeightChange(name="trained VAE", unet=False, vae=True)
         is_new = model.initial_seed is not None and all(isinstance(a, WeightChange) and not a.unet for a in model.adapters)
         earlier = [adapter for adapter in model.adapters if isinstance(adapter, WeightChange) and adapter.vae]
         self._check_sizes(images)
         pictures = read_views(images, context)
         held = diffusion.training.held_out(len(pictures), self)
-        with diffusion.adapters.applied([*earlier, change], loaded) as laid:
-            everything = laid[-1]
+        used = replace(model, adapters=(*earlier, change))
+        with diffusion.adapters.model_in_use(used, context.locate, device=device) as loaded:
+            everything = loaded.applied[-1]
             parameters = everything if is_new else diffusion.training.decoder_only(everything)
             training = repeated(images, held)
             task = diffusion.training.VAETask(loaded.vae, self, pictures, training, self.crop, self.edge_weight, self.kl_weight)

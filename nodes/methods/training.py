@@ -59,17 +59,17 @@ def train_untrained(
 
     device = diffusion.choose_device(context.device)
     precision = diffusion.training_precision(device, settings.precision)
-    loaded = diffusion.models.load(
-        model, context.locate(model.digest), device=device, precision=diffusion.resident_precision(device, precision)
-    )
-    with diffusion.adapters.applied(model.adapters, loaded) as laid:
+    model = replace(model, zero_terminal_snr=model.zero_terminal_snr or settings.zero_terminal_snr)
+    with diffusion.adapters.model_in_use(
+        model, context.locate, device=device, precision=diffusion.resident_precision(device, precision)
+    ) as loaded:
         _check_cuts(texts, loaded, model.max_token_length, context)
         task = make_task(loaded, settings_for(settings, model))
         new = [number for number, adapter in enumerate(model.adapters) if adapter.weights is None]
         parameters = {
             f"{number}.{name}": tensor
             for number in new
-            for name, tensor in _reached(model.adapters[number], laid[number], loaded, model.clip_skip, context).items()
+            for name, tensor in _reached(model.adapters[number], loaded.applied[number], loaded, context).items()
         }
         costs = Costs(type(settings).__name__, settings.max_steps, context.progress_folder, device)
         prompts = preview_prompts(settings, texts)
@@ -83,23 +83,22 @@ def train_untrained(
         own = {name.removeprefix(f"{number}."): tensor for name, tensor in trained.items() if name.startswith(f"{number}.")}
         adapters[number] = _finished(adapters[number], own, context)
     costs.keep([adapters[number].weights for number in new], context)
-    zero_terminal_snr = model.zero_terminal_snr or settings.zero_terminal_snr
-    return replace(model, adapters=tuple(adapters), zero_terminal_snr=zero_terminal_snr), precision
+    return replace(model, adapters=tuple(adapters)), precision
 
 
-def _reached(adapter: Adapter, laid: dict[str, Any], loaded: Any, clip_skip: int, context: RunContext) -> dict[str, Any]:
+def _reached(adapter: Adapter, applied: dict[str, Any], loaded: Any, context: RunContext) -> dict[str, Any]:
     """An adapter's tensors but for those in layers of text encoders whose output nothing uses; files of others have such."""
     if not isinstance(adapter, LowRankAdapter) or adapter.start is None:
-        return laid
+        return applied
 
-    parts = {name: name.partition(".") for name in laid}
-    unused = [name for name, (part, _, inner) in parts.items() if diffusion.adapters.is_unused(inner, part, loaded, clip_skip)]
+    parts = {name: name.partition(".") for name in applied}
+    unused = [name for name, (part, _, inner) in parts.items() if diffusion.adapters.is_unused(inner, part, loaded)]
     if unused:
         message = (
             f"{len(unused)} tensors stay as they are, such as {unused[0]}: the model does not use the output of their layers."
         )
         context.message(message)
-    return {name: tensor for name, tensor in laid.items() if name not in unused}
+    return {name: tensor for name, tensor in applied.items() if name not in unused}
 
 
 def _finished(adapter: Adapter, tensors: dict[str, Any], context: RunContext) -> Adapter:
@@ -186,9 +185,7 @@ def _preview(
             task.model,
             prompts.texts,
             seeds=[settings.seed] * len(prompts.texts),
-            clip_skip=model.clip_skip,
             emphasis=prompts.emphasis,
-            zero_terminal_snr=model.zero_terminal_snr or settings.zero_terminal_snr,
             on_step=lambda step: context.stop_if_asked(),
         )
     except InputError as error:

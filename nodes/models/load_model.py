@@ -12,12 +12,12 @@ from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.registry import facts as family_facts
-from nodes.diffusion.formats.model_folders import ModelFacts, Purpose, inspect_folder
+from nodes.diffusion.formats.model_folders import inspect_folder
 from nodes.diffusion.formats.opening import open_regular
 from nodes.diffusion.formats.single_file.header import PICKLES, SingleFile, is_single_file, read_single_file
 from nodes.diffusion.formats.vae_identity import vae_identity
 from nodes.diffusion.formats.weight_files import identifying
-from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.models import DiffusionModel, ModelInfo, Purpose
 
 BUNDLED = {"loom-emoji": Path(__file__).parent / "loom_emoji"}
 PARAMETERIZATION = re.compile(r"^\s*parameterization:\s*[\"']?(v|eps)\b", re.MULTILINE)
@@ -86,7 +86,7 @@ class LoadModel(Node):
             "text": [files.digest_folder(f"{place}/{part}", identifying(place / part)) for part in texts],
         }
 
-    def _checked(self, place: Path) -> ModelFacts:
+    def _checked(self, place: Path) -> ModelInfo:
         """Facts of a model that the fields fit to."""
         facts = inspect_folder(place)
         if self.clip_skip > facts.max_clip_skip:
@@ -133,7 +133,7 @@ def _said_beside(config: Path | None) -> str | None:
     return {"v": "v_prediction", "eps": "epsilon"}[found[1]] if found else None
 
 
-def _found(file: SingleFile, facts: ModelFacts, said_beside: str) -> str:
+def _found(file: SingleFile, facts: ModelInfo, said_beside: str) -> str:
     """What a single file turned out to be."""
     numbers = " and ".join(kind for kind, _ in Counter(file.dtypes.values()).most_common(2)).lower()
     numbers += ", fp8 weights with scales" if file.scales else ""

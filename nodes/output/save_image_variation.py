@@ -27,8 +27,9 @@ class SaveImageVariation(Node):
     def run(self, model: ImageVariationModel, context: RunContext) -> tuple[Artifact, ...]:
         import torch
 
-        unet = diffusion.families.load_variation(model, context.locate, device=torch.device("cpu")).unet
-        tensors = {name: tensor.to(diffusion.DTYPES[self.precision]).contiguous() for name, tensor in unet.state_dict().items()}
+        dtype = diffusion.DTYPES[self.precision]
+        with diffusion.families.variation_in_use(model, context.locate, device=torch.device("cpu")) as base:
+            tensors = {name: tensor.to(dtype).contiguous() for name, tensor in base.model.unet.state_dict().items()}
         _check_finite(tensors)
         facts = {"zero_terminal_snr": str(model.zero_terminal_snr).lower()}
         metadata = {"format": "pt", **facts, METADATA_KEY: context.provenance.text()}

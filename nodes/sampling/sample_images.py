@@ -84,10 +84,9 @@ class SampleImages(Node):
         batches = [jobs[start : start + self.batch_size] for start in range(0, len(jobs), self.batch_size)]
         device = diffusion.choose_device(context.device)
         precision = diffusion.drawing_precision(device, self.precision)
-        loaded = diffusion.models.load(model, context.locate(model.digest), device=device, precision=precision)
         total = place[1] * len(batches) * self.num_inference_steps
         images: list[GeneratedImage] = []
-        with diffusion.adapters.applied(model.adapters, loaded):
+        with diffusion.adapters.model_in_use(model, context.locate, device=device, precision=precision) as loaded:
             cut = diffusion.text.cut_prompts(loaded, [self.negative_prompt, *(prompt for prompt, _ in jobs)], self.prompt_weights)
             if cut and model.max_token_length not in warned:
                 context.message(diffusion.text.cut_told("prompts", cut, model.max_token_length), "warning")
@@ -110,9 +109,7 @@ class SampleImages(Node):
             guidance_scale=self.guidance_scale,
             size=(self.width or model.resolution, self.height or model.resolution),
             sampler=self.sampler,
-            clip_skip=model.clip_skip,
             emphasis=self.prompt_weights,
-            zero_terminal_snr=model.zero_terminal_snr,
             on_step=on_step,
         )
 

@@ -49,29 +49,31 @@ class SampleVariation(Node):
         _check(model, embeddings, images)
 
         device = diffusion.choose_device(context.device)
-        loaded = diffusion.families.load_variation(
-            model, context.locate, device=device, precision=diffusion.drawing_precision(device, self.precision)
-        )
-        rows = [*_given(embeddings), *(_seen(images, loaded, context) if images else [])]
+        precision = diffusion.drawing_precision(device, self.precision)
+        with diffusion.families.variation_in_use(model, context.locate, device=device, precision=precision) as base:
+            rows = [*_given(embeddings), *(_seen(images, base, context) if images else [])]
+            return self._rows(base, rows, context)
+
+    def _rows(self, base: Any, rows: list[Row], context: RunContext) -> ImageSet:
         seeds = [self.seed + n for n in range(self.images_per_row)]
         batches = [(row, seeds[n : n + self.batch_size]) for row in rows for n in range(0, len(seeds), self.batch_size)]
         total = len(batches) * self.num_inference_steps
         drawn: list[GeneratedImage] = []
         for number, ((label, embeds), own) in enumerate(batches):
             done = number * self.num_inference_steps
-            pictures = self._draw(loaded, model, embeds, own, lambda step, done=done: context.progress(done + step, total))
+            pictures = self._draw(base, embeds, own, lambda step, done=done: context.progress(done + step, total))
             drawn += [_kept(picture, label, seed, context) for picture, seed in zip(pictures, own, strict=True)]
         return ImageSet(tuple(drawn), columns=len(seeds))
 
-    def _draw(self, loaded: Any, model: ImageVariationModel, embeds: Any, seeds: list[int], on_step: Any) -> Any:
+    def _draw(self, base: Any, embeds: Any, seeds: list[int], on_step: Any) -> Any:
         return diffusion.sampling.sample_variations(
-            loaded,
+            base,
             embeds,
             seeds=seeds,
             noise_level=self.noise_level,
             num_inference_steps=self.num_inference_steps,
             guidance_scale=self.guidance_scale,
-            scheduler=diffusion.sampling.make_scheduler(loaded, self.sampler, zero_terminal_snr=model.zero_terminal_snr),
+            scheduler=diffusion.sampling.make_scheduler(base.model, self.sampler),
             on_step=on_step,
         )
 
@@ -95,13 +97,13 @@ def _given(embeddings: list[ImageEmbedding]) -> list[Row]:
     return [(embedding.label, load_file(embedding.file)["image_embeds"]) for embedding in embeddings]
 
 
-def _seen(images: ImageDataset, loaded: Any, context: RunContext) -> list[Row]:
+def _seen(images: ImageDataset, base: Any, context: RunContext) -> list[Row]:
     """Each picture's own embedding [1, d], of its first view."""
 
     rows: list[Row] = []
     for picture in images.pictures:
         opened = diffusion.pictures.picture_of(picture, context.open, images.background)
-        rows.append((picture.name, loaded.embed(diffusion.pictures.render(opened, picture.views[0]))[None]))
+        rows.append((picture.name, base.embed(diffusion.pictures.render(opened, picture.views[0]))[None]))
         context.stop_if_asked()
     return rows
 

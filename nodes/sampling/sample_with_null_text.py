@@ -1,5 +1,6 @@
 """SampleWithNullText."""
 
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
@@ -62,10 +63,10 @@ class SampleWithNullText(Node):
     ) -> tuple[dict[str, Any], list[Any]]:
         """Return the picture and the VAE's round trip, as far as they are known, by caption; and the replay with the edits."""
 
-        loaded = diffusion.models.load(model, context.locate(model.digest), device=diffusion.choose_device(context.device))
+        used, device = replace(model, zero_terminal_snr=inversion.zero_terminal_snr), diffusion.choose_device(context.device)
         known = {"picture": diffusion.pictures.open_picture(inversion.picture)} if inversion.picture else {}
         total = (1 + len(edits)) * inversion.num_inference_steps
-        with diffusion.adapters.applied(model.adapters, loaded):
+        with diffusion.adapters.model_in_use(used, context.locate, device=device) as loaded:
             if cut := diffusion.text.cut_prompts(loaded, [inversion.prompt, *edits]):
                 context.message(diffusion.text.cut_told("prompts", cut, model.max_token_length), "warning")
             latents = diffusion.sampling.read_picture(inversion)
@@ -78,7 +79,6 @@ class SampleWithNullText(Node):
                 guidance_scale=self.guidance_scale or getattr(inversion, "guidance_scale", 7.5),
                 cross_replace_steps=self.cross_replace_steps,
                 self_replace_steps=self.self_replace_steps,
-                clip_skip=model.clip_skip,
                 on_step=lambda step: context.progress(step, total),
             )
 

@@ -14,7 +14,7 @@ import networkx as nx
 
 from graph_runtime.cache import Cache
 from graph_runtime.emitter import Emitter
-from graph_runtime.executor import Surroundings, execute
+from graph_runtime.executor import RunEnvironment, execute
 from graph_runtime.graph import build_graph, compute_keys
 from graph_runtime.provenance import carried_document
 from graph_runtime.runs import RunFolder
@@ -87,7 +87,7 @@ class Meter:
         marks.append(time.process_time())
         compute_keys(graph, OutsideReader(workspace, cache.digest), carried_document(self.workflow, PALETTE.types))
         record = RunFolder(self.folder / "out", self.workflow, {})
-        around = Surroundings(cache, Emitter(record.listen), record)
+        around = RunEnvironment(cache, Emitter(record.listen), record)
         marks.append(time.process_time())
         execute(graph, graph.default_targets(), around)
         marks.append(time.process_time())

@@ -14,12 +14,12 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 
-from nodes.diffusion.models.parts import StableDiffusion
 from nodes.diffusion.sampling.ddim import ddim_schedule, invert
 from nodes.diffusion.sampling.null_text import NullTextTask, first_null_text, optimize_null_text
 from nodes.diffusion.text.encoding import encode_prompts
 from nodes.models.load_model import BUNDLED
 from tests.bench.figures import record
+from tests.models import fresh_model
 
 STEPS, INNER, WARM = 30, 10, 3
 GUIDANCE = 7.5
@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 
 
 def our_task() -> NullTextTask:
-    model = StableDiffusion(BUNDLED["loom-emoji"], CPU, "fp32")
+    model = fresh_model(BUNDLED["loom-emoji"])
     schedule = ddim_schedule(model, STEPS)
     latents = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0)) / 2
     with torch.no_grad():

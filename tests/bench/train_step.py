@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from graph_runtime.cache import Cache
 from graph_runtime.discovery import load_palette
 from graph_runtime.emitter import Emitter
-from graph_runtime.executor import Surroundings, execute
+from graph_runtime.executor import RunEnvironment, execute
 from graph_runtime.graph import Graph
 from graph_runtime.overrides import apply_overrides
 from graph_runtime.runs import RunFolder
@@ -106,12 +106,12 @@ def run_demo(folder: Path, turns: Turns) -> None:
     cache = Cache(folder / "cache")
     inputs = prepare(workflow, palette, Workspace(ROOT, packages=palette.folders), cache, ["latents", "embeddings"])
     record = RunFolder(folder / "out", workflow, {})
-    around = Surroundings(cache, Emitter(record.listen), record, "cpu", inputs.files.located, inputs.provenance)
+    around = RunEnvironment(cache, Emitter(record.listen), record, "cpu", inputs.files.located, inputs.provenance)
     execute(inputs.graph, inputs.targets, around)
     turns.bare = bare_step(_value(inputs.graph, cache, "latents"), _value(inputs.graph, cache, "embeddings"))
     turns.listener = record.listen
     prepared = prepare(workflow, palette, Workspace(ROOT, packages=palette.folders), cache, ["train"])
-    around = Surroundings(cache, Emitter(turns.listen), record, "cpu", prepared.files.located, prepared.provenance)
+    around = RunEnvironment(cache, Emitter(turns.listen), record, "cpu", prepared.files.located, prepared.provenance)
     finished = execute(prepared.graph, prepared.targets, around)
     assert finished.status == "succeeded"
     record.close()

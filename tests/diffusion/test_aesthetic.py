@@ -14,12 +14,12 @@ from nodes.diffusion.adapters.aesthetic_gradient import tuned_hidden
 from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import AestheticGradient, TokenEmbedding
-from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.sampling import sampler
 from nodes.diffusion.sampling.sampler import denoise, make_scheduler
 from nodes.diffusion.text.encoding import encode_prompts
 from nodes.diffusion.text.prompt_syntax import Emphasis
-from tests.models import WIDTH, make_model_folder, random_adapter
+from tests.models import WIDTH, fresh_model, make_model_folder, random_adapter, set_handle
 
 CPU = torch.device("cpu")
 PROMPTS = ["red apple", "a house"]
@@ -31,8 +31,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def model(folder: Path) -> StableDiffusion:
-    return StableDiffusion(folder, CPU, "fp32")
+def model(folder: Path) -> ActiveModel:
+    return fresh_model(folder)
 
 
 @pytest.fixture
@@ -48,23 +48,23 @@ def look(tmp_path: Path) -> Callable[..., AestheticGradient]:
     return lambda **changes: AestheticGradient(**{**options, **changes})
 
 
-def hidden(model: StableDiffusion, prompts: list[str], clip_skip: int = 0, emphasis: Emphasis = "none") -> Tensor:
+def hidden(model: ActiveModel, prompts: list[str], emphasis: Emphasis = "none") -> Tensor:
     assert model.aesthetic is not None
     with torch.no_grad():
-        before = encode_prompts(model, prompts, clip_skip=clip_skip, emphasis=emphasis).hidden
-        return tuned_hidden(model, model.aesthetic, prompts, before, clip_skip, lambda: None, emphasis)
+        before = encode_prompts(model, prompts, emphasis=emphasis).hidden
+        return tuned_hidden(model, model.aesthetic, prompts, before, lambda: None, emphasis)
 
 
-def weights(model: StableDiffusion) -> dict[str, Tensor]:
+def weights(model: ActiveModel) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in model.text_encoders[0].state_dict().items()}
 
 
-def draw(model: StableDiffusion, **changes: Any) -> Tensor:
+def draw(model: ActiveModel, **changes: Any) -> Tensor:
     options: dict[str, Any] = {"negative_prompt": "blurry", "num_inference_steps": 2, "guidance_scale": 5.0, "size": (16, 16)}
     return denoise(model, PROMPTS, seeds=[1, 2], scheduler=make_scheduler(model, "ddim"), **{**options, **changes})
 
 
-def test_the_cosine_rises_with_every_step_and_the_encoder_is_left_alone(model: StableDiffusion, look: Any) -> None:
+def test_the_cosine_rises_with_every_step_and_the_encoder_is_left_alone(model: ActiveModel, look: Any) -> None:
     before, own = weights(model), list(model.text_encoders[0].parameters())
     plain = encode_prompts(model, PROMPTS).hidden
     found: list[tuple[float, float]] = []
@@ -82,18 +82,18 @@ def test_the_cosine_rises_with_every_step_and_the_encoder_is_left_alone(model: S
     assert torch.equal(encode_prompts(model, PROMPTS).hidden, plain)
 
 
-def test_a_long_prompt_is_tuned_by_its_beginning_and_changed_as_a_whole(model: StableDiffusion, look: Any) -> None:
+def test_a_long_prompt_is_tuned_by_its_beginning_and_changed_as_a_whole(model: ActiveModel, look: Any) -> None:
     long = "x" * 75 + " behind"
     with applied([look()], model):
         before = hidden(model, [long])
-        model.max_token_length = 150
+        set_handle(model, max_token_length=150)
         found, plain = hidden(model, [long]), encode_prompts(model, [long]).hidden
     assert torch.allclose(found[:, :77], before, atol=1e-5)
     assert found.shape == plain.shape
     assert not torch.allclose(found[:, 77:], plain[:, 77:], atol=1e-3)
 
 
-def test_a_prompt_is_tuned_alike_whoever_is_there(model: StableDiffusion, look: Any) -> None:
+def test_a_prompt_is_tuned_alike_whoever_is_there(model: ActiveModel, look: Any) -> None:
     with applied([look()], model):
         together = hidden(model, [*PROMPTS, PROMPTS[0]])
         alone = [hidden(model, [prompt]) for prompt in reversed(PROMPTS)]
@@ -103,10 +103,11 @@ def test_a_prompt_is_tuned_alike_whoever_is_there(model: StableDiffusion, look: 
 
 
 @pytest.mark.parametrize("clip_skip", [0, 1])
-def test_one_step_equals_plain_lines(model: StableDiffusion, look: Any, clip_skip: int) -> None:
+def test_one_step_equals_plain_lines(model: ActiveModel, look: Any, clip_skip: int) -> None:
     gradient = look(steps=1)
+    set_handle(model, clip_skip=clip_skip)
     tokenizer = model.tokenizers[0]
-    other = StableDiffusion(model.folder, CPU, "fp32").text_encoders[0].requires_grad_(True)
+    other = fresh_model(model.parts.folder).text_encoders[0].requires_grad_(True)
     tokens = tokenizer(PROMPTS[:1], padding="max_length", return_tensors="pt").input_ids
     tensors = load_file(gradient.weights)
     at = int((tokens[0] == tokenizer.eos_token_id).int().argmax())
@@ -120,15 +121,15 @@ def test_one_step_equals_plain_lines(model: StableDiffusion, look: Any, clip_ski
         output = other(tokens, output_hidden_states=True)
         wanted = other.final_layer_norm(output.hidden_states[-1 - clip_skip])
     with applied([gradient], model):
-        found = hidden(model, PROMPTS[:1], clip_skip)
+        found = hidden(model, PROMPTS[:1])
         assert model.aesthetic is not None
         assert model.aesthetic.cosines["red apple"][0] == pytest.approx(float(cosine.detach()), abs=1e-5)
     assert torch.allclose(found, wanted, atol=1e-4)
-    assert not torch.allclose(found, encode_prompts(model, PROMPTS[:1], clip_skip=clip_skip).hidden, atol=1e-3)
+    assert not torch.allclose(found, encode_prompts(model, PROMPTS[:1]).hidden, atol=1e-3)
 
 
 def test_sampling_gives_the_unet_tuned_positives_and_the_same_negatives(
-    model: StableDiffusion, look: Any, monkeypatch: pytest.MonkeyPatch
+    model: ActiveModel, look: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Tensor] = []
     original = sampler.denoise_from
@@ -152,7 +153,7 @@ def test_sampling_gives_the_unet_tuned_positives_and_the_same_negatives(
     assert torch.equal(draw(model), plain)
 
 
-def test_blend_lies_between(model: StableDiffusion, look: Any) -> None:
+def test_blend_lies_between(model: ActiveModel, look: Any) -> None:
     plain = encode_prompts(model, PROMPTS).hidden
     with applied([look()], model):
         whole = hidden(model, PROMPTS)
@@ -161,7 +162,7 @@ def test_blend_lies_between(model: StableDiffusion, look: Any) -> None:
     assert torch.allclose(part, 0.75 * plain + 0.25 * whole, atol=1e-6)
 
 
-def test_weights_act_on_what_was_tuned(model: StableDiffusion, look: Any) -> None:
+def test_weights_act_on_what_was_tuned(model: ActiveModel, look: Any) -> None:
     with applied([look()], model):
         plain, weighted = hidden(model, ["red apple"]), hidden(model, ["(red:1.5) apple"], emphasis="kohya")
     changed = (plain != weighted).any(dim=-1)[0].nonzero().flatten().tolist()
@@ -169,7 +170,7 @@ def test_weights_act_on_what_was_tuned(model: StableDiffusion, look: Any) -> Non
     assert torch.allclose(weighted[0, changed], 1.5 * plain[0, changed])
 
 
-def test_a_stop_in_the_middle_leaves_the_model_as_it_was(model: StableDiffusion, look: Any) -> None:
+def test_a_stop_in_the_middle_leaves_the_model_as_it_was(model: ActiveModel, look: Any) -> None:
     before = weights(model)
 
     def stop(step: int) -> None:
@@ -182,7 +183,7 @@ def test_a_stop_in_the_middle_leaves_the_model_as_it_was(model: StableDiffusion,
 
 
 def test_it_works_with_new_words_and_a_lora_and_trains_neither(
-    model: StableDiffusion, look: Any, folder: Path, tmp_path: Path
+    model: ActiveModel, look: Any, folder: Path, tmp_path: Path
 ) -> None:
     save_file({"text_encoder_0": torch.randn(2, WIDTH)}, tmp_path / "word.safetensors")
     word = TokenEmbedding(placeholder_token="<new>", num_vectors=2, weights=tmp_path / "word.safetensors")
@@ -202,8 +203,8 @@ def test_it_works_with_new_words_and_a_lora_and_trains_neither(
         assert not torch.allclose(hidden(model, ["a <new> house"]), first, atol=1e-3)
 
 
-def test_half_precision_is_tuned_in_full(folder: Path, model: StableDiffusion, look: Any) -> None:
-    half = StableDiffusion(folder, CPU, "bf16")
+def test_half_precision_is_tuned_in_full(folder: Path, model: ActiveModel, look: Any) -> None:
+    half = fresh_model(folder, "bf16")
     with applied([look()], half):
         found = hidden(half, PROMPTS)
     with applied([look()], model):
@@ -215,18 +216,18 @@ def test_half_precision_is_tuned_in_full(folder: Path, model: StableDiffusion, l
 
 def test_an_encoder_with_a_projection_needs_no_other(tmp_path: Path, look: Any) -> None:
     folder = make_model_folder(tmp_path / "own", "sd1")
-    config = StableDiffusion(folder, CPU, "fp32").text_encoders[0].config
+    config = fresh_model(folder).text_encoders[0].config
     torch.manual_seed(0)
     CLIPTextModelWithProjection(config).save_pretrained(folder / "text_encoder")
     save_file({"aesthetic_embedding": torch.randn(1, WIDTH)}, tmp_path / "bare.safetensors")
-    model = StableDiffusion(folder, CPU, "fp32")
+    model = fresh_model(folder)
     with applied([look(weights=tmp_path / "bare.safetensors")], model):
         hidden(model, PROMPTS)
         assert model.aesthetic is not None
         assert all(after > before for before, after in model.aesthetic.cosines.values())
 
 
-def test_two_looks_are_refused(model: StableDiffusion, look: Any) -> None:
+def test_two_looks_are_refused(model: ActiveModel, look: Any) -> None:
     with pytest.raises(InputError, match="two aesthetic"), applied([look(), look()], model):
         pass
     assert model.aesthetic is None

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.handles.adapters import TokenEmbedding
-from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.text.chunks import cut_told, in_chunks
 from nodes.diffusion.text.encoding import cut_prompts, cut_words, encode_prompts, word_features
 from nodes.diffusion.text.placeholder_tokens import table_of, token_ids
-from tests.models import make_model_folder
+from tests.models import fresh_model, make_model_folder, set_handle
 
 FAMILIES = ["sd1", "sd2", "sdxl"]
 LONG = "abcdefghij" * 10
@@ -21,13 +21,13 @@ WORD = TokenEmbedding(placeholder_token="<new>", num_vectors=4, initializer_toke
 PROMPTS = [LONG, "", "short", "x" * 75, "y" * 151, "z" * 300]
 
 
-def opened(folder: Path, family: Any, max_token_length: int) -> StableDiffusion:
-    model = StableDiffusion(make_model_folder(folder, family), torch.device("cpu"), "fp32")
-    model.max_token_length = max_token_length
+def opened(folder: Path, family: Any, max_token_length: int) -> ActiveModel:
+    model = fresh_model(make_model_folder(folder, family))
+    set_handle(model, max_token_length=max_token_length)
     return model
 
 
-def plainly(model: StableDiffusion, prompt: str, chunks: int, clip_skip: int) -> tuple[Tensor, Tensor | None]:
+def plainly(model: ActiveModel, prompt: str, chunks: int, clip_skip: int) -> tuple[Tensor, Tensor | None]:
     """The prompt through each encoder, chunk after chunk by itself, with nothing of ours but the parts."""
     wide, pooled = [], None
     encoder: Any
@@ -38,7 +38,7 @@ def plainly(model: StableDiffusion, prompt: str, chunks: int, clip_skip: int) ->
             tokens = torch.tensor([own + [tokenizer.pad_token_id] * (77 - len(own))])
             output = encoder(tokens, output_hidden_states=True)
             inner = getattr(encoder, "text_model", encoder)
-            if model.facts.family == "sdxl":
+            if model.info.family == "sdxl":
                 states.append(output.hidden_states[-2 - clip_skip][0])
                 if start == 0 and hasattr(encoder, "text_projection"):
                     pooled = encoder.text_projection(inner.final_layer_norm(output.hidden_states[-1])[0, len(own) - 1])
@@ -53,8 +53,9 @@ def plainly(model: StableDiffusion, prompt: str, chunks: int, clip_skip: int) ->
 @pytest.mark.parametrize("family", FAMILIES)
 def test_chunks_equal_plain_transformers(tmp_path: Path, family: str, max_token_length: int, clip_skip: int) -> None:
     model, chunks = opened(tmp_path / "m", family, max_token_length), max_token_length // 75
+    set_handle(model, clip_skip=clip_skip)
     with torch.no_grad():
-        found = encode_prompts(model, PROMPTS, clip_skip=clip_skip)
+        found = encode_prompts(model, PROMPTS)
         assert found.hidden.shape == (len(PROMPTS), 77 * chunks, 32), "short and long ones, so that they can guide each other"
         for number, prompt in enumerate(PROMPTS):
             hidden, pooled = plainly(model, prompt, chunks, clip_skip)
@@ -72,7 +73,7 @@ def test_short_prompts_begin_as_they_would_alone_and_end_empty(tmp_path: Path, f
     model = opened(tmp_path / "m", family, 225)
     with torch.no_grad():
         found = encode_prompts(model, ["short", "other"])
-        model.max_token_length = 75
+        set_handle(model, max_token_length=75)
         alone, empty = encode_prompts(model, ["short", "other"]), encode_prompts(model, [""])
     assert torch.allclose(found.hidden[:, :77], alone.hidden, atol=1e-6)
     for start in (77, 154):
@@ -88,10 +89,10 @@ def test_a_word_of_several_vectors_is_not_split_over_the_border(tmp_path: Path, 
     text = "a" * 73 + " <new> c"
     with torch.no_grad(), applied([WORD], model):
         found = encode_prompts(model, [text])
-        model.max_token_length = 75
+        set_handle(model, max_token_length=75)
         first, second = encode_prompts(model, ["a" * 73]), encode_prompts(model, ["<new> c"])
         assert cut_words(model, text) == "<new>"
-        model.max_token_length = 150
+        set_handle(model, max_token_length=150)
         assert cut_words(model, text) == ""
         assert cut_prompts(model, [text]) == {}
     assert torch.allclose(found.hidden[:, :77], first.hidden, atol=1e-6)
@@ -114,9 +115,9 @@ def test_features_of_words_are_those_of_their_places(tmp_path: Path) -> None:
     text = "a" * 73 + " <new> c"
     with torch.no_grad(), applied([WORD], model):
         hidden = encode_prompts(model, [text]).hidden[0]
-        assert torch.equal(word_features(model, [text], clip_skip=0, from_word="<new>"), hidden[78:84])
-        whole = word_features(model, [text], clip_skip=0)
-        assert len(whole) == len(token_ids(text, model.tokenizers[0], model.words)) + 1
+        assert torch.equal(word_features(model, [text], from_word="<new>"), hidden[78:84])
+        whole = word_features(model, [text])
+        assert len(whole) == len(token_ids(text, model.tokenizers[0], model.placeholders)) + 1
         assert torch.equal(whole[:73], hidden[1:74])
 
 

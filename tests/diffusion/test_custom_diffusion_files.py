@@ -12,15 +12,15 @@ from nodes.diffusion.adapters.changed_weights import attention_layers, check_pla
 from nodes.diffusion.adapters.custom_diffusion_files import processor_bytes, read_processors, token_bytes
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import WeightChange
-from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.active import ActiveModel
 from tests.diffusion.test_lora import forward
 from tests.diffusion.test_sampling import pipeline
-from tests.models import make_model_folder
+from tests.models import fresh_model, make_model_folder
 
 CPU = torch.device("cpu")
 
 
-def random_weights(model: StableDiffusion) -> dict[str, torch.Tensor]:
+def random_weights(model: ActiveModel) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     endings = ("attn2.to_k.weight", "attn2.to_v.weight")
     return {
@@ -32,28 +32,28 @@ def random_weights(model: StableDiffusion) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("family", ["sd1", "sd2"])
 def test_written_and_read_back_they_are_the_same(tmp_path: Path, family: Any) -> None:
-    model = StableDiffusion(make_model_folder(tmp_path / "m", family), CPU, "fp32")
+    model = fresh_model(make_model_folder(tmp_path / "m", family))
     weights = random_weights(model)
-    (tmp_path / "w.bin").write_bytes(processor_bytes(weights, attention_layers(model.folder)))
+    (tmp_path / "w.bin").write_bytes(processor_bytes(weights, attention_layers(model.parts.folder)))
     read = read_processors(tmp_path / "w.bin")
     assert read.keys() == weights.keys()
     assert all(torch.equal(tensor, weights[name]) for name, tensor in read.items())
-    check_places(read, model.folder)
+    check_places(read, model.parts.folder)
 
 
 def test_diffusers_draws_the_same_with_the_file(tmp_path: Path) -> None:
-    model = StableDiffusion(make_model_folder(tmp_path / "m", "sd1"), CPU, "fp32")
+    model = fresh_model(make_model_folder(tmp_path / "m", "sd1"))
     weights = random_weights(model)
-    (tmp_path / "w.bin").write_bytes(processor_bytes(weights, attention_layers(model.folder)))
+    (tmp_path / "w.bin").write_bytes(processor_bytes(weights, attention_layers(model.parts.folder)))
     save_file(weights, tmp_path / "w.safetensors")
     with applied([WeightChange(name="x", weights=tmp_path / "w.safetensors")], model):
         ours = forward(model)
-    pipe: Any = pipeline(StableDiffusion(model.folder, CPU, "fp32"), "ddim")
+    pipe: Any = pipeline(fresh_model(model.parts.folder), "ddim")
     # without the pipeline diffusers 0.42 sets nothing and says nothing
     pipe.unet.load_attn_procs(str(tmp_path), weight_name="w.bin", _pipeline=pipe, use_safetensors=False)
     model.__dict__["unet"] = pipe.unet
     assert torch.allclose(forward(model), ours, atol=1e-5)
-    assert not torch.allclose(forward(StableDiffusion(model.folder, CPU, "fp32")), ours, atol=1e-2)
+    assert not torch.allclose(forward(fresh_model(model.parts.folder)), ours, atol=1e-2)
 
 
 def test_the_words_file_is_what_diffusers_writes(tmp_path: Path) -> None:

@@ -12,8 +12,7 @@ from safetensors.torch import save_file
 from nodes.diffusion.adapters.textual_inversion_files import a1111_embedding, check_widths, file_tensors, read_vectors
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import TokenEmbedding
-from nodes.diffusion.models.parts import StableDiffusion
-from tests.models import handle, make_model_folder
+from tests.models import fresh_model, handle, make_model_folder
 
 VECTORS = torch.randn(3, 32, generator=torch.Generator().manual_seed(1))
 SECOND = torch.randn(3, 16, generator=torch.Generator().manual_seed(2))
@@ -92,7 +91,7 @@ def test_diffusers_reads_its_layout(tmp_path: Path) -> None:
 
     word = trained(tmp_path, VECTORS)
     save_file({name: t.clone() for name, t in file_tensors(word, "sd1", token="<new>").items()}, tmp_path / "x.safetensors")
-    pipe: Any = pipeline(StableDiffusion(make_model_folder(tmp_path / "m", "sd1"), torch.device("cpu"), "fp32"), "ddim")
+    pipe: Any = pipeline(fresh_model(make_model_folder(tmp_path / "m", "sd1")), "ddim")
     assert isinstance(pipe, StableDiffusionPipeline)
     pipe.load_textual_inversion(str(tmp_path / "x.safetensors"))
     ids = pipe.tokenizer.convert_tokens_to_ids(["<new>", "<new>_1", "<new>_2"])

@@ -8,11 +8,11 @@ import torch
 
 from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.handles.adapters import TokenEmbedding
-from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.text.emphasis import emphasized
 from nodes.diffusion.text.encoding import cut_prompts, encode_prompts
 from nodes.diffusion.text.prompt_syntax import Emphasis
-from tests.models import make_model_folder
+from tests.models import fresh_model, make_model_folder, set_handle
 
 STATES = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]], [[1.0, 1.0], [1.0, 1.0]]]])
 WEIGHTS = torch.tensor([[[1.0, 2.0], [1.0, 1.0]]])
@@ -38,9 +38,9 @@ def test_without_weights_the_states_are_the_same(emphasis: Emphasis) -> None:
     assert emphasized(STATES, torch.ones(1, 2, 2), emphasis, never) is STATES
 
 
-def opened(folder: Path, family: Any, max_token_length: int = 75) -> StableDiffusion:
-    model = StableDiffusion(make_model_folder(folder, family), torch.device("cpu"), "fp32")
-    model.max_token_length = max_token_length
+def opened(folder: Path, family: Any, max_token_length: int = 75) -> ActiveModel:
+    model = fresh_model(make_model_folder(folder, family))
+    set_handle(model, max_token_length=max_token_length)
     return model
 
 
@@ -74,7 +74,7 @@ def test_break_begins_the_second_chunk_and_without_one_cuts(tmp_path: Path) -> N
     broken = encode_prompts(model, ["a BREAK b"], emphasis="a1111").hidden[0]
     first, second = encode_prompts(model, ["a", "b"]).hidden
     assert torch.allclose(broken, torch.cat([first[:77], second[:77]]), atol=1e-6)
-    model.max_token_length = 75
+    set_handle(model, max_token_length=75)
     assert cut_prompts(model, ["a BREAK b"], "a1111") == {"a BREAK b": 1}
     assert torch.allclose(encode_prompts(model, ["a BREAK b"], emphasis="a1111").hidden[0], first[:77], atol=1e-6)
 

@@ -14,14 +14,14 @@ from torch import Tensor
 
 from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.handles.adapters import WeightChange
+from nodes.diffusion.models.active import ActiveModel, held
 from nodes.diffusion.models.extra_unet_channels import _HiddenPicture
-from nodes.diffusion.models.parts import StableDiffusion
 from nodes.diffusion.models.saved_folders import PIPELINES
 from nodes.diffusion.models.vae_encoding import encode_pictures
 from nodes.diffusion.sampling.sampler import denoise, make_scheduler
 from nodes.diffusion.text.encoding import encode_prompts
 from nodes.diffusion.training.objectives import denoising_loss
-from tests.models import make_model_folder
+from tests.models import fresh_model, make_model_folder
 
 CPU = torch.device("cpu")
 PROMPTS = ["red apple", "a house"]
@@ -30,35 +30,35 @@ each_family = pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
 each_purpose = pytest.mark.parametrize("channels", [9, 8], ids=["inpainting", "instruct-pix2pix"])
 
 
-def opened(folder: Path, family: Any, channels: int) -> StableDiffusion:
+def opened(folder: Path, family: Any, channels: int) -> ActiveModel:
     """A model whose VAE is sure of its latents: diffusers' pipelines draw from the posterior of the masked picture."""
     make_model_folder(folder, family, in_channels=channels)
     file = folder / "vae" / "diffusion_pytorch_model.safetensors"
     tensors = {name: tensor.clone() for name, tensor in load_file(file).items()}
     tensors["quant_conv.weight"][4:], tensors["quant_conv.bias"][4:] = 0, -60
     save_file(tensors, file, {"format": "pt"})
-    return StableDiffusion(folder, CPU, "fp32")
+    return fresh_model(folder)
 
 
-def plain_unet(model: StableDiffusion) -> Any:
-    return UNet2DConditionModel.from_pretrained(model.folder / "unet", local_files_only=True)
+def plain_unet(model: ActiveModel) -> Any:
+    return UNet2DConditionModel.from_pretrained(model.parts.folder / "unet", local_files_only=True)
 
 
-def pipeline(model: StableDiffusion) -> Any:
+def pipeline(model: ActiveModel) -> Any:
     """diffusers' own for such a model, with a UNet that fills no channels."""
     parts = {"vae": model.vae, "unet": plain_unet(model), "scheduler": make_scheduler(model, "ddim")}
     parts |= {"text_encoder": model.text_encoders[0], "tokenizer": model.tokenizers[0]}
-    sdxl = model.facts.family == "sdxl"
+    sdxl = model.info.family == "sdxl"
     if sdxl:
         parts |= {"text_encoder_2": model.text_encoders[1], "tokenizer_2": model.tokenizers[1], "add_watermarker": False}
     else:
         parts |= {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-    made = getattr(diffusers, PIPELINES[model.facts.purpose][sdxl])(**parts)
+    made = getattr(diffusers, PIPELINES[model.info.purpose][sdxl])(**parts)
     made.set_progress_bar_config(disable=True)
     return made
 
 
-def ours(model: StableDiffusion) -> Tensor:
+def ours(model: ActiveModel) -> Tensor:
     scheduler = make_scheduler(model, "ddim")
     options: dict[str, Any] = {"num_inference_steps": 4, "guidance_scale": 3.0, "size": SIZE, "scheduler": scheduler}
     return denoise(model, PROMPTS, seeds=[3, 4], negative_prompt="blurry", **options)
@@ -121,7 +121,7 @@ def test_training_sees_what_drawing_sees(tmp_path: Path, channels: int) -> None:
     torch.testing.assert_close(loss, (predicted - noise).square().mean(), rtol=1e-5, atol=1e-6)
 
 
-def predicted(model: StableDiffusion, side: int = 8) -> Tensor:
+def predicted(model: ActiveModel, side: int = 8) -> Tensor:
     text = torch.ones(1, 77, 32)
     with torch.no_grad():
         return model.unet(torch.ones(1, 4, side, side), 500, text).sample
@@ -157,9 +157,9 @@ def test_autocast_leaves_the_hidden_picture_as_it_is(tmp_path: Path) -> None:
 def test_a_model_that_fills_channels_is_freed_at_once(tmp_path: Path) -> None:
     gc.disable()
     try:
-        model = opened(tmp_path, "sd1", 9)
-        predicted(model)
-        unet = weakref.ref(model.unet)
+        with held(opened(tmp_path, "sd1", 9)) as model:
+            predicted(model)
+            unet = weakref.ref(model.unet)
         del model
         assert unet() is None
     finally:
@@ -173,8 +173,8 @@ def test_the_grey_picture_of_a_half_precision_vae_does_not_overflow(tmp_path: Pa
     first = model.vae.encoder.down_blocks[0].resnets[0]
     first.conv2.weight.fill_(0)
     first.conv2.bias.fill_(60_000)
-    model.vae.save_pretrained(model.folder / "vae")
-    half = StableDiffusion(model.folder, CPU, "fp16")
-    channels = [_HiddenPicture(one).channels(torch.zeros(1, 4, 8, 8)) for one in (model, half)]
+    model.vae.save_pretrained(model.parts.folder / "vae")
+    half = fresh_model(model.parts.folder, "fp16")
+    channels = [_HiddenPicture(lambda one=one: one.vae).channels(torch.zeros(1, 4, 8, 8)) for one in (model, half)]
     torch.testing.assert_close(*channels, rtol=1e-2, atol=1e-2)
     assert half.vae.dtype == torch.float16

@@ -6,21 +6,21 @@ import pytest
 import torch
 
 from nodes.diffusion.models import memory_fit
-from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.models.vae_encoding import encode_pictures
 from nodes.diffusion.sampling.sampler import denoise, make_scheduler
-from tests.models import make_model_folder
+from tests.models import fresh_model, make_model_folder
 
 CPU = torch.device("cpu")
 SIZE = (32, 32)
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> StableDiffusion:
-    return StableDiffusion(make_model_folder(tmp_path_factory.mktemp("fitting") / "m", "sdxl"), CPU, "fp32")
+def model(tmp_path_factory: pytest.TempPathFactory) -> ActiveModel:
+    return fresh_model(make_model_folder(tmp_path_factory.mktemp("fitting") / "m", "sdxl"))
 
 
-def drawn(model: StableDiffusion, guidance_scale: float, steps: list[int]) -> torch.Tensor:
+def drawn(model: ActiveModel, guidance_scale: float, steps: list[int]) -> torch.Tensor:
     return denoise(
         model,
         ["a", "b", "c", "d", "e"],
@@ -35,9 +35,7 @@ def drawn(model: StableDiffusion, guidance_scale: float, steps: list[int]) -> to
 
 
 @pytest.mark.parametrize("guidance_scale", [1, 5])
-def test_what_does_not_fit_is_drawn_in_parts(
-    model: StableDiffusion, monkeypatch: pytest.MonkeyPatch, guidance_scale: int
-) -> None:
+def test_what_does_not_fit_is_drawn_in_parts(model: ActiveModel, monkeypatch: pytest.MonkeyPatch, guidance_scale: int) -> None:
     steps: list[int] = []
     whole = drawn(model, guidance_scale, steps)
     sizes: list[int] = []
@@ -52,7 +50,7 @@ def test_what_does_not_fit_is_drawn_in_parts(
     assert steps[-1] == 3
 
 
-def test_the_share_follows_the_free_memory(model: StableDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_share_follows_the_free_memory(model: ActiveModel, monkeypatch: pytest.MonkeyPatch) -> None:
     assert memory_fit.denoised_at_once(model.unet, 2, SIZE, 8, guided=True) == 8, "nobody knows what a CPU has left"
     found: list[tuple[int, int, int]] = []
     for free in (1, 1 << 22, 1 << 40):
@@ -64,7 +62,7 @@ def test_the_share_follows_the_free_memory(model: StableDiffusion, monkeypatch: 
     assert found[2] == (8, 8, 8)
 
 
-def test_latents_encoded_in_parts_are_those_of_the_whole(model: StableDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_latents_encoded_in_parts_are_those_of_the_whole(model: ActiveModel, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     whole = encode_pictures(model.vae, pictures, "abcde")
     monkeypatch.setattr("nodes.diffusion.models.vae_encoding.encoded_at_once", lambda *args: 2)

@@ -18,10 +18,10 @@ from nodes.diffusion.adapters.hypernetwork.modules import ACTIVATIONS
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import Hypernetwork
 from nodes.diffusion.handles.settings import DenoisingSettings
-from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.training.denoising_task import DenoisingTask, train
 from tests.diffusion.test_train import Bench, make_bench
-from tests.models import WIDTH, handle, make_model_folder, random_adapter
+from tests.models import WIDTH, fresh_model, handle, make_model_folder, random_adapter
 
 FAMILIES = ["sd1", "sd2", "sdxl"]
 COMFY = {
@@ -36,11 +36,11 @@ def bench(request, tmp_path: Path) -> Bench:
     return make_bench(tmp_path, request.param)
 
 
-def predict(model: StableDiffusion) -> Tensor:
+def predict(model: ActiveModel) -> Tensor:
     """What the UNet says to fixed noise and text."""
     generator = torch.Generator().manual_seed(1)
     latents, hidden = (torch.randn(shape, generator=generator) for shape in ((2, 4, 8, 8), (2, 7, WIDTH)))
-    added = {"text_embeds": hidden[:, 0], "time_ids": torch.ones(2, 6)} if model.facts.family == "sdxl" else None
+    added = {"text_embeds": hidden[:, 0], "time_ids": torch.ones(2, 6)} if model.info.family == "sdxl" else None
     with torch.no_grad():
         return model.unet(latents, 10, encoder_hidden_states=hidden, added_cond_kwargs=added).sample
 
@@ -82,7 +82,7 @@ def test_text_and_self_attention_of_one_width_have_their_own_nets(tmp_path: Path
     """The small models' text is as wide as their inner UNet, as the bundled model's is."""
     folder = make_model_folder(tmp_path / "m", "sd1")
     assert attention_names(folder) == ["self_32", "text_32"]
-    places = attention_layers(StableDiffusion(folder, torch.device("cpu"), "fp32").unet)
+    places = attention_layers(fresh_model(folder).unet)
     assert {name.rpartition(".")[2] for name in places["self_32"]} == {"attn1"}
     assert {name.rpartition(".")[2] for name in places["text_32"]} == {"attn2"}
 
@@ -165,7 +165,7 @@ def test_first_values_are_the_seed_s_and_disturb_no_other_draw(tmp_path: Path) -
     assert values[0]["unet.text_32.k.linear.0.weight"].std() == pytest.approx(0.01, rel=0.1)
 
 
-def hooks(model: StableDiffusion) -> int:
+def hooks(model: ActiveModel) -> int:
     return sum(len(module._forward_pre_hooks) for module in model.unet.modules())
 
 

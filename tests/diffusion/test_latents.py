@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.models.parts import StableDiffusion
 from nodes.diffusion.models.vae_encoding import encode_pictures
-from tests.models import BUNDLED, make_model_folder
+from tests.models import BUNDLED, fresh_model, make_model_folder
 
 CPU = torch.device("cpu")
 
@@ -21,7 +20,7 @@ def pictures(count: int, side: int) -> Tensor:
 
 @pytest.mark.parametrize("shift", [None, 0.5])
 def test_mean_and_deviation_equal_diffusers(tmp_path: Path, shift: float | None) -> None:
-    model = StableDiffusion(make_model_folder(tmp_path / "m", "sd1"), CPU, "fp32")
+    model = fresh_model(make_model_folder(tmp_path / "m", "sd1"))
     model.vae.register_to_config(scaling_factor=0.25, shift_factor=shift)
     shown = pictures(3, 32)
     before = shown.clone()
@@ -40,7 +39,7 @@ def test_mean_and_deviation_equal_diffusers(tmp_path: Path, shift: float | None)
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_picture_s_latents_do_not_depend_on_its_company(precision: Any) -> None:
-    model = StableDiffusion(BUNDLED, CPU, precision)
+    model = fresh_model(BUNDLED, precision)
     shown = pictures(5, 64)
     together, _ = encode_pictures(model.vae, shown, list("abcde"))
     assert together.dtype == torch.float32
@@ -52,7 +51,7 @@ def test_a_picture_s_latents_do_not_depend_on_its_company(precision: Any) -> Non
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_what_is_not_finite_is_named(tmp_path: Path, count: int) -> None:
-    model = StableDiffusion(make_model_folder(tmp_path / "m", "sd1"), CPU, "fp32")
+    model = fresh_model(make_model_folder(tmp_path / "m", "sd1"))
     shown = pictures(count, 32)
     shown[-1, 0, 0, 0] = float("nan")
     with pytest.raises(InputError, match=r"latents of odd\.png are not finite") as caught:

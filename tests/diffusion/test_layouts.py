@@ -23,8 +23,7 @@ from nodes.diffusion.families.vocabularies.clip import tokenizer_files
 from nodes.diffusion.formats.single_file.checkpoint_tensors import of_folder
 from nodes.diffusion.formats.single_file.configurations import own_descriptions
 from nodes.diffusion.formats.single_file.header import read_single_file
-from nodes.diffusion.models.parts import StableDiffusion
-from tests.models import make_model_folder
+from tests.models import fresh_model, make_model_folder
 from tests.published import empty_parts, single_file
 
 FAMILIES = ["sd1", "sd2", "sdxl"]
@@ -100,7 +99,7 @@ def test_diffusers_own_converter_reads_full_size_names(family: Any) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_diffusers_own_converter_reads_the_same_numbers(tmp_path: Path, family: Any) -> None:
-    model = StableDiffusion(make_model_folder(tmp_path / "m", family), torch.device("cpu"), "fp32")
+    model = fresh_model(make_model_folder(tmp_path / "m", family))
     parts = {"unet": model.unet, "vae": model.vae}
     parts |= dict(zip(ENCODERS[family], model.text_encoders, strict=True))
     tensors = {f"{part}.{name}": tensor for part, module in parts.items() for name, tensor in module.state_dict().items()}

@@ -12,9 +12,7 @@ from safetensors.torch import load_file, save_file
 from nodes.diffusion.devices import choose_device, training_precision
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.formats.model_folders import inspect_folder
-from nodes.diffusion.models import parts
-from nodes.diffusion.models.parts import StableDiffusion, load
-from tests.models import BUNDLED, handle, make_model_folder
+from tests.models import BUNDLED, fresh_model, handle, make_model_folder, shared_model
 
 CPU = torch.device("cpu")
 
@@ -140,7 +138,7 @@ def test_what_does_not_fit_is_never_filled_with_random_numbers(tmp_path: Path, k
     folder = make_model_folder(tmp_path / "m", "sd1")
     damage(folder)
     with pytest.raises(InputError, match=expected) as caught:
-        getattr(StableDiffusion(folder, CPU, "fp32"), part)
+        getattr(fresh_model(folder), part)
     assert caught.value.field == "model"
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", ""), "the error says it all"
@@ -149,14 +147,14 @@ def test_what_does_not_fit_is_never_filled_with_random_numbers(tmp_path: Path, k
 @pytest.mark.parametrize("name", ["{stem}.fp16.safetensors", "{stem}.fp16-00001-of-00001.safetensors"])
 def test_folders_that_hold_only_a_variant_load(tmp_path: Path, name: str) -> None:
     folder = make_model_folder(tmp_path / "m", "sd1")
-    whole = StableDiffusion(folder, CPU, "fp32").unet.state_dict()
+    whole = fresh_model(folder).unet.state_dict()
     for file in list(folder.rglob("*.safetensors")):
         renamed = file.rename(file.with_name(name.format(stem=file.stem)))
         if "-" in name:
             index = {"metadata": {}, "weight_map": dict.fromkeys(load_file(renamed), renamed.name)}
             file.with_name(f"{file.name}.index.fp16.json").write_text(json.dumps(index))
     assert inspect_folder(folder).family == "sd1"
-    model = StableDiffusion(folder, CPU, "fp32")
+    model = fresh_model(folder)
     assert all(torch.equal(tensor, whole[name]) for name, tensor in model.unet.state_dict().items())
     assert not model.vae.training
     assert len(model.text_encoders) == 1
@@ -165,7 +163,7 @@ def test_folders_that_hold_only_a_variant_load(tmp_path: Path, name: str) -> Non
 def test_a_plain_file_goes_before_its_variant(tmp_path: Path) -> None:
     folder = make_model_folder(tmp_path / "m", "sd1")
     save_file({"x": torch.zeros(1)}, folder / "unet" / "diffusion_pytorch_model.fp16.safetensors", {"format": "pt"})
-    assert StableDiffusion(folder, CPU, "fp32").unet is not None
+    assert fresh_model(folder).unet is not None
 
 
 def test_the_older_names_of_the_vae_s_attention_load(tmp_path: Path) -> None:
@@ -177,66 +175,55 @@ def test_the_older_names_of_the_vae_s_attention_load(tmp_path: Path) -> None:
         names = [name for name in tensors if new in name]
         assert names
         tensors |= {name.replace(new, old): tensors.pop(name) for name in names}
-    expected = StableDiffusion(folder, CPU, "fp32").vae.state_dict()
+    expected = fresh_model(folder).vae.state_dict()
     save_file(tensors, file, {"format": "pt"})
-    found = StableDiffusion(folder, CPU, "fp32").vae.state_dict()
+    found = fresh_model(folder).vae.state_dict()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_a_model_that_has_moved_is_read_where_it_lies_now(tmp_path: Path) -> None:
     before = make_model_folder(tmp_path / "before", "sd1")
     model = handle(before)
-    assert load(model, before, device=CPU).unet is not None
+    assert shared_model(model, before).unet is not None
     after = before.rename(tmp_path / "after")
-    assert load(model, after, device=CPU).vae is not None
+    assert shared_model(model, after).vae is not None
 
 
 def test_the_same_weights_are_shared_and_frozen(tmp_path: Path) -> None:
     folder = make_model_folder(tmp_path / "m", "sd1")
-    one, two = (load(handle(folder), folder, device=CPU) for _ in range(2))
-    assert one is two
+    one, two = (shared_model(handle(folder), folder) for _ in range(2))
+    assert one.unet is two.unet
+    assert one.text_encoders[0] is two.text_encoders[0]
     assert not any(p.requires_grad for p in one.unet.parameters())
     assert not one.unet.training
-    assert load(handle(folder), folder, device=CPU, precision="bf16").unet.dtype == torch.bfloat16
+    assert shared_model(handle(folder), folder, "bf16").unet.dtype == torch.bfloat16
 
 
 def test_a_model_in_memory_is_that_of_the_files_that_lie_there(tmp_path: Path) -> None:
     """Weights in memory are mapped from files: one that was written over and put back by another copy is read again."""
     folder = make_model_folder(tmp_path / "m", "sd1")
     file = folder / "unet" / "diffusion_pytorch_model.safetensors"
-    content, one = file.read_bytes(), load(handle(folder), folder, device=CPU)
+    content, one = file.read_bytes(), shared_model(handle(folder), folder)
     expected = {name: tensor.clone() for name, tensor in one.unet.state_dict().items()}
     file.write_bytes(content[:-400] + bytes(400))
     copy = tmp_path / "copy"
     copy.write_bytes(content)
     copy.replace(file)
-    two = load(handle(folder), folder, device=CPU)
-    assert two is not one
+    two = shared_model(handle(folder), folder)
+    assert two.unet is not one.unet
     assert all(torch.equal(tensor, expected[name]) for name, tensor in two.unet.state_dict().items())
 
 
 def test_a_model_whose_files_were_swapped_while_it_was_loaded_is_forgotten(tmp_path: Path) -> None:
     folder, other = (make_model_folder(tmp_path / name, "sd1") for name in ("m", "other"))
-    one = load(handle(folder), folder, device=CPU)
+    one = shared_model(handle(folder), folder)
     folder.rename(tmp_path / "kept")
     other.rename(folder)
-    assert one.unet is not None, "the run that has it finds out by itself"
+    held = one.unet
+    assert one.unet is held, "the run that has it finds out by itself"
     folder.rename(other)
     (tmp_path / "kept").rename(folder)
-    assert load(handle(folder), folder, device=CPU) is not one
-
-
-def test_the_model_used_longest_ago_is_evicted(tmp_path: Path, monkeypatch) -> None:
-    parts._resident.clear()
-    folders = [make_model_folder(tmp_path / str(n), "sd1") for n in range(3)]
-    models = [load(handle(folder), folder, device=CPU) for folder in folders[:2]]
-    for model in models:
-        assert model.unet is not None
-    load(handle(folders[0]), folders[0], device=CPU)
-    monkeypatch.setattr(parts, "memory_of", lambda device: 2 * sum(m.loaded_bytes() for m in models) - 2)
-    newest = load(handle(folders[2]), folders[2], device=CPU)
-    assert newest.vae is not None
-    assert [key[0].split()[0] for key in parts._resident] == [str(folders[0]), str(folders[2])]
+    assert shared_model(handle(folder), folder).unet is not held
 
 
 def test_devices_and_precisions(monkeypatch) -> None:

@@ -11,31 +11,30 @@ from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.adapters.lora.apply import adapter_tensors
 from nodes.diffusion.adapters.lora.targets import text_encoder_targets, unet_targets
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.formats.model_folders import inspect_folder
 from nodes.diffusion.handles.adapters import LowRankAdapter
-from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.text.encoding import encode_prompts
-from tests.models import BUNDLED, WIDTH, make_model_folder, random_adapter
+from tests.models import BUNDLED, WIDTH, fresh_model, handle, make_model_folder, random_adapter
 
 FAMILIES = ["sd1", "sd2", "sdxl"]
 CPU = torch.device("cpu")
 
 
-def open_model(folder: Path) -> StableDiffusion:
-    return StableDiffusion(folder, CPU, "fp32")
+def open_model(folder: Path) -> ActiveModel:
+    return fresh_model(folder)
 
 
-def forward(model: StableDiffusion) -> torch.Tensor:
+def forward(model: ActiveModel) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     sample, text = torch.randn(2, 4, 8, 8, generator=generator), torch.randn(2, 7, WIDTH, generator=generator)
     added = None
-    if model.facts.family == "sdxl":
+    if model.info.family == "sdxl":
         added = {"text_embeds": torch.ones(2, WIDTH), "time_ids": torch.ones(2, 6)}
     with torch.no_grad():
         return model.unet(sample, torch.tensor([5, 600]), text, added_cond_kwargs=added).sample
 
 
-def identities(model: StableDiffusion) -> list[tuple[str, int]]:
+def identities(model: ActiveModel) -> list[tuple[str, int]]:
     return [(name, id(module)) for part in (model.unet, *model.text_encoders) for name, module in part.named_modules()]
 
 
@@ -62,9 +61,9 @@ def test_a_lora_of_the_unet_leaves_text_encoders_on_the_disk(tmp_path: Path) -> 
     model = open_model(folder)
     with applied([untrained], model) as (tensors,):
         assert tensors
-        assert "text_encoders" not in vars(model)
+        assert list(model.parts.residency.parts()) == [model.parts.key("unet")]
     with applied([random_adapter(folder, tmp_path / "a.safetensors")], model):
-        assert "text_encoders" in vars(model)
+        assert {"unet", "text_encoder", "text_encoder_2"} == {name for _, name in model.parts.residency.parts()}
 
 
 def test_an_error_inside_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -130,7 +129,7 @@ def test_two_adapters_add_up_in_either_order(tmp_path: Path) -> None:
 def test_only_a_training_makes_tensors_trainable_and_those_are_fp32(tmp_path: Path) -> None:
     folder = make_model_folder(tmp_path / "m", "sd1")
     trained = random_adapter(folder, tmp_path / "a", text_encoder=False)
-    model = StableDiffusion(folder, CPU, "bf16")
+    model = fresh_model(folder, "bf16")
     with applied([trained, replace(trained, weights=None)], model) as (first, second):
         assert not any(tensor.requires_grad for tensor in [*first.values(), *second.values()])
         assert {tensor.dtype for tensor in first.values()} == {torch.bfloat16}
@@ -143,14 +142,14 @@ def test_targets_are_the_layers_of_the_published_counts() -> None:
     assert len(attention) == 56
     assert set(attention) < set(more)
     assert all(name.rsplit("attn", 1)[1][2:] in ("to_q", "to_k", "to_v", "to_out.0") for name in attention)
-    assert len(text_encoder_targets(BUNDLED, inspect_folder(BUNDLED), "attention")[0]) == 4 * 4
-    assert len(text_encoder_targets(BUNDLED, inspect_folder(BUNDLED), "attention and feed-forward")[0]) == 4 * 6
+    assert len(text_encoder_targets(handle(BUNDLED), BUNDLED, "attention")[0]) == 4 * 4
+    assert len(text_encoder_targets(handle(BUNDLED), BUNDLED, "attention and feed-forward")[0]) == 4 * 6
 
 
 @pytest.mark.parametrize(("family", "layers"), [("sd1", [2]), ("sd2", [2]), ("sdxl", [1, 3])])
 def test_layers_that_nothing_uses_are_left_out(tmp_path: Path, family, layers: list[int]) -> None:
     folder = make_model_folder(tmp_path / "m", family)
-    found = text_encoder_targets(folder, inspect_folder(folder), "attention", clip_skip=1)
+    found = text_encoder_targets(handle(folder, clip_skip=1), folder, "attention")
     assert [len({name.split(".")[2] for name in names}) for names in found] == layers
 
 

@@ -14,11 +14,10 @@ from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.adapters.lora.algorithms import begin, empty_leaves, split, weight_change
 from nodes.diffusion.adapters.lora.apply import adapter_tensors, by_layer
 from nodes.diffusion.adapters.lora.targets import text_encoder_targets, unet_targets
-from nodes.diffusion.formats.model_folders import inspect_folder
 from nodes.diffusion.handles.adapters import LowRankAdapter
 from nodes.diffusion.text.encoding import encode_prompts
 from tests.diffusion.test_lora import FAMILIES, forward, identities, open_model
-from tests.models import make_model_folder, random_adapter
+from tests.models import handle, make_model_folder, random_adapter
 
 ALGORITHMS = ["lora", "locon", "loha", "lokr", "dora", "rslora"]
 SHAPES = [(24, 40), (24, 40, 1, 1), (24, 40, 3, 3)]
@@ -136,7 +135,7 @@ def family_adapter(folder: Path, algorithm: Any, file: Path | None, **fields: An
         rank=2,
         alpha=3.0,
         unet_targets=unet_targets(folder, "attention and feed-forward", convolutions=convolutions),
-        text_encoder_targets=text_encoder_targets(folder, inspect_folder(folder), "attention"),
+        text_encoder_targets=text_encoder_targets(handle(folder), folder, "attention"),
         **fields,
     )
     if file is None:

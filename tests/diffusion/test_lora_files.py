@@ -15,11 +15,11 @@ from nodes.diffusion.adapters.lora.targets import unet_layers
 from nodes.diffusion.adapters.lora.write import diffusers_config, diffusers_tensors, kohya_tensors
 from nodes.diffusion.formats.safetensors_writer import safetensors_bytes, tensor_bytes
 from nodes.diffusion.handles.adapters import LowRankAdapter
-from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.sampling.sampler import denoise, make_scheduler
 from tests.diffusion.test_lora_deltas import family_adapter
-from tests.diffusion.test_sampling import CPU, each_family, pipeline
-from tests.models import make_model_folder, random_adapter
+from tests.diffusion.test_sampling import each_family, pipeline
+from tests.models import fresh_model, make_model_folder, random_adapter
 
 ATTENTIONS = ("down_blocks_1_attentions_0", "mid_block_attentions_0", "up_blocks_0_attentions_0", "up_blocks_0_attentions_1")
 STABILITY = ("input_blocks_3_1", "middle_block_1", "output_blocks_0_1", "output_blocks_1_1")
@@ -89,7 +89,7 @@ def write(adapter: LowRankAdapter, folder: Path, family: str, layout: str, path:
     path.write_bytes(safetensors_bytes(written, metadata, tensor_bytes(written)))
 
 
-def drawn(model: StableDiffusion) -> torch.Tensor:
+def drawn(model: ActiveModel) -> torch.Tensor:
     return denoise(
         model,
         ["red apple"],
@@ -112,7 +112,7 @@ def test_diffusers_draws_the_same_from_the_file(tmp_path: Path, family: str, lay
     else:
         adapter = replace(random_adapter(folder, tmp_path / "w.safetensors", rank=4, alpha=2.0), algorithm=algorithm)
     adapter = replace(adapter, unet_strength=0.5, text_encoder_strength=0.25)
-    model = StableDiffusion(folder, CPU, "fp32")
+    model = fresh_model(folder)
     before = drawn(model)
     with applied([adapter], model):
         ours = drawn(model)

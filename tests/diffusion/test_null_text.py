@@ -10,7 +10,7 @@ import torch
 from diffusers import DDIMInverseScheduler, DDIMScheduler
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.optimization.training_state import Checkpoint
 from nodes.diffusion.pictures.pictures import psnr
 from nodes.diffusion.sampling.ddim import ddim_schedule, ddim_step, invert, unconditional_text
@@ -20,7 +20,7 @@ from nodes.diffusion.sampling.sampler import decode
 from nodes.diffusion.text.chunks import Chunks, in_chunks
 from nodes.diffusion.text.encoding import TextEmbeddings, encode_prompts
 from nodes.diffusion.text.token_alignment import align_tokens
-from tests.models import BUNDLED, make_model_folder
+from tests.models import BUNDLED, another_use, fresh_model, make_model_folder
 
 CPU = torch.device("cpu")
 STEPS = 5
@@ -28,12 +28,12 @@ each_family = pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StableDiffusion]:
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ActiveModel]:
     root = tmp_path_factory.mktemp("models")
-    return {f: StableDiffusion(make_model_folder(root / f, f), CPU, "fp32") for f in ("sd1", "sd2", "sdxl")}
+    return {f: fresh_model(make_model_folder(root / f, f)) for f in ("sd1", "sd2", "sdxl")}
 
 
-def task_for(model: StableDiffusion, **changes: Any) -> NullTextTask:
+def task_for(model: ActiveModel, **changes: Any) -> NullTextTask:
     schedule = ddim_schedule(model, STEPS)
     with torch.no_grad():
         text, first = encode_prompts(model, ["a cat"]), first_null_text(model)
@@ -44,7 +44,7 @@ def task_for(model: StableDiffusion, **changes: Any) -> NullTextTask:
     )
 
 
-def asked(model: StableDiffusion, latents: Any, timestep: Any, text: TextEmbeddings, hidden: Any = None) -> torch.Tensor:
+def asked(model: ActiveModel, latents: Any, timestep: Any, text: TextEmbeddings, hidden: Any = None) -> torch.Tensor:
     """The UNet as diffusers' pipelines call it."""
     side = 2 * latents.shape[-1]
     added = {"text_embeds": text.pooled, "time_ids": torch.tensor([[side, side, 0, 0, side, side]]).float()}
@@ -54,7 +54,7 @@ def asked(model: StableDiffusion, latents: Any, timestep: Any, text: TextEmbeddi
 
 
 @each_family
-def test_inversion_is_that_of_diffusers(models: dict[str, StableDiffusion], family: str) -> None:
+def test_inversion_is_that_of_diffusers(models: dict[str, ActiveModel], family: str) -> None:
     model = models[family]
     task = task_for(model)
     scheduler: Any = DDIMInverseScheduler.from_config(model.scheduler_config)
@@ -68,7 +68,7 @@ def test_inversion_is_that_of_diffusers(models: dict[str, StableDiffusion], fami
 
 
 @each_family
-def test_optimization_and_replay_are_the_paper_s(models: dict[str, StableDiffusion], family: str) -> None:
+def test_optimization_and_replay_are_the_paper_s(models: dict[str, ActiveModel], family: str) -> None:
     """Algorithm 1 with diffusers' scheduler and torch's Adam."""
     model = models[family]
     task = task_for(model)
@@ -100,7 +100,7 @@ def test_optimization_and_replay_are_the_paper_s(models: dict[str, StableDiffusi
 
 
 @each_family
-def test_each_timestep_comes_nearer_than_without(models: dict[str, StableDiffusion], family: str) -> None:
+def test_each_timestep_comes_nearer_than_without(models: dict[str, ActiveModel], family: str) -> None:
     task = task_for(models[family], inner_steps=10, learning_rate=5e-2)
     losses: list[float] = []
     found = optimize_null_text(task, report=lambda step, loss: losses.append(loss))
@@ -115,7 +115,7 @@ def test_each_timestep_comes_nearer_than_without(models: dict[str, StableDiffusi
     assert distance(found) == pytest.approx(losses[-1], rel=1e-3)
 
 
-def test_the_conditional_prediction_is_made_once_per_timestep_without_gradient(models: dict[str, StableDiffusion]) -> None:
+def test_the_conditional_prediction_is_made_once_per_timestep_without_gradient(models: dict[str, ActiveModel]) -> None:
     task, seen = task_for(models["sd1"]), list[tuple[bool, bool]]()
 
     def note(_: Any, __: Any, given: dict[str, Any]) -> None:
@@ -130,16 +130,14 @@ def test_the_conditional_prediction_is_made_once_per_timestep_without_gradient(m
 
 
 @each_family
-def test_every_token_of_the_embedding_moves_and_no_weight_gets_a_gradient(
-    models: dict[str, StableDiffusion], family: str
-) -> None:
+def test_every_token_of_the_embedding_moves_and_no_weight_gets_a_gradient(models: dict[str, ActiveModel], family: str) -> None:
     task = task_for(models[family])
     found = optimize_null_text(task)
     assert (found[:1] != task.unconditional.hidden).any(dim=-1).all()
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in task.model.unet.parameters())
 
 
-def test_a_good_enough_timestep_is_left_at_once(models: dict[str, StableDiffusion]) -> None:
+def test_a_good_enough_timestep_is_left_at_once(models: dict[str, ActiveModel]) -> None:
     task, calls = task_for(models["sd1"], early_stop=1.0), list[int]()
     hook = task.model.unet.register_forward_pre_hook(lambda *_: calls.append(1))
     losses: list[float] = []
@@ -150,14 +148,14 @@ def test_a_good_enough_timestep_is_left_at_once(models: dict[str, StableDiffusio
     assert torch.equal(found, task.unconditional.hidden.expand_as(found))
 
 
-def test_more_guidance_than_numbers_hold_is_an_error(models: dict[str, StableDiffusion]) -> None:
+def test_more_guidance_than_numbers_hold_is_an_error(models: dict[str, ActiveModel]) -> None:
     with pytest.raises(InputError) as caught:
         optimize_null_text(task_for(models["sd1"], guidance_scale=1e30))
     assert caught.value.field == "learning_rate"
 
 
 @pytest.mark.parametrize("stop", [1, 3])
-def test_a_stopped_optimization_goes_on_to_the_same_bytes(models: dict[str, StableDiffusion], tmp_path: Path, stop: int) -> None:
+def test_a_stopped_optimization_goes_on_to_the_same_bytes(models: dict[str, ActiveModel], tmp_path: Path, stop: int) -> None:
     task, steps = task_for(models["sd2"]), list[int]()
     whole = optimize_null_text(task)
 
@@ -172,11 +170,11 @@ def test_a_stopped_optimization_goes_on_to_the_same_bytes(models: dict[str, Stab
     assert steps == list(range(stop + 1, STEPS + 1))
 
 
-def state_of(model: StableDiffusion) -> dict[str, torch.Tensor]:
+def state_of(model: ActiveModel) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in model.unet.state_dict().items()}
 
 
-def test_the_model_is_left_as_it_was_even_after_an_exception(models: dict[str, StableDiffusion]) -> None:
+def test_the_model_is_left_as_it_was_even_after_an_exception(models: dict[str, ActiveModel]) -> None:
     task = task_for(models["sd1"])
     before, processors = state_of(task.model), task.model.unet.attn_processors
 
@@ -197,7 +195,7 @@ def test_the_model_is_left_as_it_was_even_after_an_exception(models: dict[str, S
 
 
 @each_family
-def test_an_edit_to_the_same_prompt_is_the_replay(models: dict[str, StableDiffusion], family: str) -> None:
+def test_an_edit_to_the_same_prompt_is_the_replay(models: dict[str, ActiveModel], family: str) -> None:
     task = task_for(models[family])
     given = (task.model, task.schedule, task.path[-1:], task.text, task.unconditional)
     plain = replay(*given, guidance_scale=4.0)
@@ -206,7 +204,7 @@ def test_an_edit_to_the_same_prompt_is_the_replay(models: dict[str, StableDiffus
 
 
 @each_family
-def test_an_edit_without_control_is_a_plain_sampling_of_its_prompt(models: dict[str, StableDiffusion], family: str) -> None:
+def test_an_edit_without_control_is_a_plain_sampling_of_its_prompt(models: dict[str, ActiveModel], family: str) -> None:
     task = task_for(models[family])
     with torch.no_grad():
         other = encode_prompts(task.model, ["a red dog"])
@@ -239,7 +237,7 @@ def test_control_takes_the_original_s_attention_for_a_share_of_the_steps() -> No
     assert not control.acts_on(64**2, cross=False)
 
 
-def test_controlled_attention_without_a_change_is_the_model_s_own(models: dict[str, StableDiffusion]) -> None:
+def test_controlled_attention_without_a_change_is_the_model_s_own(models: dict[str, ActiveModel]) -> None:
     model = models["sd2"]
     latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1)).repeat(4, 1, 1, 1)
     hidden = encode_prompts(model, ["a cat"]).hidden.detach().repeat(4, 1, 1)
@@ -283,15 +281,15 @@ def laid(tokens: Sequence[int], room: int = 75, count: int = 1) -> Chunks:
     return in_chunks([[token] for token in tokens], room, count)
 
 
-def test_a_step_to_a_level_and_back_is_none(models: dict[str, StableDiffusion]) -> None:
+def test_a_step_to_a_level_and_back_is_none(models: dict[str, ActiveModel]) -> None:
     for model in (models["sd1"], models["sd2"]):
         schedule = ddim_schedule(model, STEPS)
         latents, output = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(2))
         assert torch.allclose(ddim_step(output, latents, schedule, 2, 2), latents, atol=1e-5)
 
 
-def test_zero_terminal_snr_begins_at_the_last_timestep(models: dict[str, StableDiffusion]) -> None:
-    schedule = ddim_schedule(models["sd2"], STEPS, zero_terminal_snr=True)
+def test_zero_terminal_snr_begins_at_the_last_timestep(models: dict[str, ActiveModel]) -> None:
+    schedule = ddim_schedule(another_use(models["sd2"], zero_terminal_snr=True), STEPS)
     assert schedule.timesteps[0] == 999
     assert schedule.alphas[0] < 1e-6
     task = replace(task_for(models["sd2"]), schedule=schedule)
@@ -299,7 +297,7 @@ def test_zero_terminal_snr_begins_at_the_last_timestep(models: dict[str, StableD
     assert path.isfinite().all()
 
 
-def test_sdxl_s_embedding_does_not_begin_at_zeros(models: dict[str, StableDiffusion]) -> None:
+def test_sdxl_s_embedding_does_not_begin_at_zeros(models: dict[str, ActiveModel]) -> None:
     with torch.no_grad():
         first, plain = first_null_text(models["sdxl"]), unconditional_text(models["sdxl"])
     assert first.pooled is not None
@@ -314,7 +312,7 @@ def test_the_bundled_model_meets_a_real_picture() -> None:
     from nodes.diffusion.models.vae_encoding import encode_pictures
     from nodes.diffusion.pictures.pictures import as_tensor, open_picture
 
-    model = StableDiffusion(BUNDLED, CPU, "fp32")
+    model = fresh_model(BUNDLED)
     picture = open_picture(next((BUNDLED.parents[2] / "workflows" / "pictures" / "null_text").glob("*.webp")))
     with torch.no_grad():
         latents, _ = encode_pictures(model.vae, as_tensor(picture)[None], ["picture"])

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.models.parts import StableDiffusion
 from nodes.diffusion.models.vae_encoding import encode_pictures
 from nodes.diffusion.pictures.pictures import psnr
 from nodes.diffusion.sampling.sampler import decode
-from tests.models import make_model_folder
+from tests.models import fresh_model, make_model_folder
 
 CPU = torch.device("cpu")
 LATENTS = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -22,7 +21,7 @@ LATENTS = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model whose VAE computes with numbers of some hundred thousand, which group norms bring back to one."""
     folder = make_model_folder(tmp_path_factory.mktemp("overflow") / "m", "sdxl")
-    model: Any = StableDiffusion(folder, CPU, "fp32")
+    model: Any = fresh_model(folder)
     for layer in (model.vae.encoder.conv_in, model.vae.decoder.conv_in):
         largest = float(layer.weight.abs().max())
         layer.weight.mul_(60000 / largest)
@@ -37,17 +36,17 @@ def shown() -> Tensor:
 
 def test_latents_in_fp16_name_the_picture_and_the_remedy(folder: Path) -> None:
     with pytest.raises(InputError, match=r"latents of a\.png are not finite in fp16") as caught:
-        encode_pictures(StableDiffusion(folder, CPU, "fp16").vae, shown(), ["a.png", "b.png"])
+        encode_pictures(fresh_model(folder, "fp16").vae, shown(), ["a.png", "b.png"])
     assert (caught.value.field, caught.value.remedy) == ("precision", "Choose fp32 or bf16.")
-    exact, _ = encode_pictures(StableDiffusion(folder, CPU, "fp32").vae, shown(), ["a", "b"])
-    near, _ = encode_pictures(StableDiffusion(folder, CPU, "bf16").vae, shown(), ["a", "b"])
+    exact, _ = encode_pictures(fresh_model(folder).vae, shown(), ["a", "b"])
+    near, _ = encode_pictures(fresh_model(folder, "bf16").vae, shown(), ["a", "b"])
     assert exact.isfinite().all()
     assert torch.allclose(near, exact, atol=0.2 * float(exact.std()))
 
 
 def test_pictures_in_fp16_are_drawn_as_in_fp32(folder: Path) -> None:
-    half = StableDiffusion(folder, CPU, "fp16")
-    drawn, exact = decode(half, LATENTS), decode(StableDiffusion(folder, CPU, "fp32"), LATENTS)
+    half = fresh_model(folder, "fp16")
+    drawn, exact = decode(half, LATENTS), decode(fresh_model(folder), LATENTS)
     assert all(psnr(one, other) > 40 for one, other in zip(drawn, exact, strict=True))
     assert len(set(exact[0].tobytes())) > 20, "not one color"
     with torch.no_grad():
@@ -56,15 +55,15 @@ def test_pictures_in_fp16_are_drawn_as_in_fp32(folder: Path) -> None:
 
 @pytest.mark.parametrize("arithmetic", [torch.float16, torch.bfloat16])
 def test_a_preview_within_a_half_precision_training_is_decoded_in_fp32(folder: Path, arithmetic: torch.dtype) -> None:
-    exact = decode(StableDiffusion(folder, CPU, "fp32"), LATENTS)
+    exact = decode(fresh_model(folder), LATENTS)
     for precision in ("fp32", "fp16"):
         with torch.autocast("cpu", arithmetic):
-            drawn = decode(StableDiffusion(folder, CPU, precision), LATENTS)
+            drawn = decode(fresh_model(folder, precision), LATENTS)
         assert all(psnr(one, other) > 40 for one, other in zip(drawn, exact, strict=True))
 
 
 def test_broken_weights_of_the_vae_are_told_from_overflow(tmp_path: Path) -> None:
-    model: Any = StableDiffusion(make_model_folder(tmp_path / "m", "sd1"), CPU, "fp32")
+    model: Any = fresh_model(make_model_folder(tmp_path / "m", "sd1"))
     model.vae.decoder.conv_out.weight[0, 0, 0, 0] = torch.nan
     with pytest.raises(InputError, match="picture that the VAE draws is not finite") as caught:
         decode(model, LATENTS)

@@ -25,7 +25,7 @@ def by_hand(bench: Bench, settings: DenoisingSettings, seed: int) -> torch.Tenso
     schedule = bench.model.noise_scheduler
     alphas = schedule.alphas_cumprod[drawn.timesteps].reshape(-1, 1, 1, 1)
     noisy = alphas.sqrt() * latents + (1 - alphas).sqrt() * drawn.noise
-    v = bench.model.facts.prediction_type == "v_prediction"
+    v = bench.model.info.prediction_type == "v_prediction"
     target = alphas.sqrt() * drawn.noise - (1 - alphas).sqrt() * latents if v else drawn.noise
     added = None
     if text.pooled is not None:
@@ -35,7 +35,7 @@ def by_hand(bench: Bench, settings: DenoisingSettings, seed: int) -> torch.Tenso
     each = ((predicted - target) ** 2).mean(dim=(1, 2, 3))
     if settings.snr_gamma:
         snr = signal_to_noise(schedule, drawn.timesteps)
-        each = each * min_snr_weights(snr, settings.snr_gamma, bench.model.facts.prediction_type)
+        each = each * min_snr_weights(snr, settings.snr_gamma, bench.model.info.prediction_type)
     return each.mean()
 
 
@@ -48,7 +48,7 @@ def test_the_loss_is_the_instances_plus_the_weighted_classs(tmp_path: Path, fami
     for batch_size in (1, 3):
         settings = DenoisingSettings(batch_size=batch_size, sample_latents=False, snr_gamma=snr_gamma, seed=4)
         instance = DenoisingTask(bench.model, settings, bench.latents, bench.embeddings)
-        prior = class_task(bench.model, settings, bench.latents, bench.embeddings, 0)
+        prior = class_task(bench.model, settings, bench.latents, bench.embeddings)
         with torch.no_grad():
             found = PriorPreservation(instance, prior, weight).loss(0, 0)
             wanted = by_hand(bench, settings, 4) + weight * by_hand(bench, settings, seed_for(4, "class"))
@@ -58,7 +58,7 @@ def test_the_loss_is_the_instances_plus_the_weighted_classs(tmp_path: Path, fami
 def test_the_class_holds_nothing_out_and_draws_its_own_noise(tmp_path: Path) -> None:
     bench = make_bench(tmp_path, "sd1")
     settings = DenoisingSettings(batch_size=2, validation_fraction=0.4)
-    prior = class_task(bench.model, settings, bench.latents, bench.embeddings, 0)
+    prior = class_task(bench.model, settings, bench.latents, bench.embeddings)
     instance = DenoisingTask(bench.model, settings, bench.latents, bench.embeddings)
     assert not prior.validation
     assert len(instance.validation) == 2

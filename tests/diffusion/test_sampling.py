@@ -8,10 +8,10 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.sampling.sampler import Sampler, decode, denoise, make_scheduler, sample
 from nodes.diffusion.text.encoding import encode_prompts
-from tests.models import make_model_folder
+from tests.models import another_use, fresh_model, make_model_folder
 
 PROMPTS = ["red apple", "a house"]
 CPU = torch.device("cpu")
@@ -20,15 +20,15 @@ each_family = pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StableDiffusion]:
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ActiveModel]:
     root = tmp_path_factory.mktemp("models")
-    return {f: StableDiffusion(make_model_folder(root / f, f), CPU, "fp32") for f in ("sd1", "sd2", "sdxl")}
+    return {f: fresh_model(make_model_folder(root / f, f)) for f in ("sd1", "sd2", "sdxl")}
 
 
-def pipeline(model: StableDiffusion, sampler: Sampler) -> Any:
+def pipeline(model: ActiveModel, sampler: Sampler) -> Any:
     parts = {"vae": model.vae, "unet": model.unet, "scheduler": make_scheduler(model, sampler)}
     parts |= {"text_encoder": model.text_encoders[0], "tokenizer": model.tokenizers[0]}
-    if model.facts.family == "sdxl":
+    if model.info.family == "sdxl":
         parts |= {"text_encoder_2": model.text_encoders[1], "tokenizer_2": model.tokenizers[1]}
         made = StableDiffusionXLPipeline(**parts, add_watermarker=False)
     else:
@@ -37,7 +37,7 @@ def pipeline(model: StableDiffusion, sampler: Sampler) -> Any:
     return made
 
 
-def diffusers_latents(model: StableDiffusion, sampler: Sampler, negative: str, guidance: float) -> torch.Tensor:
+def diffusers_latents(model: ActiveModel, sampler: Sampler, negative: str, guidance: float) -> torch.Tensor:
     with torch.no_grad():
         text, unconditional = encode_prompts(model, PROMPTS), encode_prompts(model, [negative] * len(PROMPTS))
     given: dict[str, Any] = {"prompt_embeds": text.hidden, "negative_prompt_embeds": unconditional.hidden}
@@ -56,7 +56,7 @@ def diffusers_latents(model: StableDiffusion, sampler: Sampler, negative: str, g
 
 @each_family
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_latents_equal_those_of_diffusers(models: dict[str, StableDiffusion], family: str, sampler: Sampler) -> None:
+def test_latents_equal_those_of_diffusers(models: dict[str, ActiveModel], family: str, sampler: Sampler) -> None:
     model = models[family]
     ours = denoise(
         model,
@@ -73,7 +73,7 @@ def test_latents_equal_those_of_diffusers(models: dict[str, StableDiffusion], fa
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
 
 
-def test_without_a_negative_prompt_sdxl_is_given_zeros(models: dict[str, StableDiffusion]) -> None:
+def test_without_a_negative_prompt_sdxl_is_given_zeros(models: dict[str, ActiveModel]) -> None:
     model, seen = models["sdxl"], list[dict[str, Any]]()
     hook = model.unet.register_forward_pre_hook(lambda _, __, given: seen.append(given), with_kwargs=True)
     sample(model, PROMPTS, seeds=[0, 1], num_inference_steps=1)
@@ -84,7 +84,7 @@ def test_without_a_negative_prompt_sdxl_is_given_zeros(models: dict[str, StableD
     assert all((part[:2] != 0).any() for part in given)
 
 
-def test_a_seed_draws_the_same_picture_in_any_batch(models: dict[str, StableDiffusion]) -> None:
+def test_a_seed_draws_the_same_picture_in_any_batch(models: dict[str, ActiveModel]) -> None:
     together = sample(models["sd1"], PROMPTS, seeds=[1, 2], num_inference_steps=3, sampler="euler ancestral")
     alone = sample(models["sd1"], PROMPTS[1:], seeds=[2], num_inference_steps=3, sampler="euler ancestral")
     pairs = list(zip(together[1].tobytes(), alone[0].tobytes(), strict=True))
@@ -92,7 +92,7 @@ def test_a_seed_draws_the_same_picture_in_any_batch(models: dict[str, StableDiff
     assert together[0].tobytes() != together[1].tobytes()
 
 
-def test_guidance_one_spares_the_unconditional_pass(models: dict[str, StableDiffusion]) -> None:
+def test_guidance_one_spares_the_unconditional_pass(models: dict[str, ActiveModel]) -> None:
     seen: list[int] = []
     hook = models["sd1"].unet.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
     sample(models["sd1"], PROMPTS, seeds=[0, 1], num_inference_steps=2, guidance_scale=1)
@@ -101,7 +101,7 @@ def test_guidance_one_spares_the_unconditional_pass(models: dict[str, StableDiff
     assert seen == [2, 2, 4, 4]
 
 
-def test_the_negative_prompt_acts(models: dict[str, StableDiffusion]) -> None:
+def test_the_negative_prompt_acts(models: dict[str, ActiveModel]) -> None:
     plain, repelled = (
         sample(models["sd1"], ["apple"], seeds=[0], num_inference_steps=2, negative_prompt=negative)[0].tobytes()
         for negative in ("", "green")
@@ -109,7 +109,7 @@ def test_the_negative_prompt_acts(models: dict[str, StableDiffusion]) -> None:
     assert plain != repelled
 
 
-def test_steps_are_counted_and_may_stop(models: dict[str, StableDiffusion]) -> None:
+def test_steps_are_counted_and_may_stop(models: dict[str, ActiveModel]) -> None:
     seen: list[int] = []
     sample(models["sd1"], ["a"], seeds=[0], num_inference_steps=3, on_step=seen.append)
     assert seen == [1, 2, 3]
@@ -123,11 +123,11 @@ def test_steps_are_counted_and_may_stop(models: dict[str, StableDiffusion]) -> N
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_zero_terminal_snr_begins_at_the_last_timestep(
-    models: dict[str, StableDiffusion], sampler: Sampler, monkeypatch: pytest.MonkeyPatch
+    models: dict[str, ActiveModel], sampler: Sampler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = make_scheduler(models["sd2"], sampler, zero_terminal_snr=True)
+    asked = make_scheduler(another_use(models["sd2"], zero_terminal_snr=True), sampler)
     said = {**models["sd2"].scheduler_config, "rescale_betas_zero_snr": True}
-    monkeypatch.setattr(StableDiffusion, "scheduler_config", property(lambda self: said))
+    monkeypatch.setattr(ActiveModel, "scheduler_config", property(lambda self: said))
     for scheduler in (asked, make_scheduler(models["sd2"], sampler)):
         scheduler.set_timesteps(4)
         assert scheduler.timesteps[0] == 999
@@ -135,19 +135,19 @@ def test_zero_terminal_snr_begins_at_the_last_timestep(
         assert scheduler.config["prediction_type"] == "v_prediction"
 
 
-def test_zero_terminal_snr_needs_v_prediction(models: dict[str, StableDiffusion]) -> None:
+def test_zero_terminal_snr_needs_v_prediction(models: dict[str, ActiveModel]) -> None:
     with pytest.raises(InputError, match="epsilon"):
-        make_scheduler(models["sd1"], "ddim", zero_terminal_snr=True)
+        make_scheduler(another_use(models["sd1"], zero_terminal_snr=True), "ddim")
 
 
-def test_ddim_does_not_clip_latents(models: dict[str, StableDiffusion], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ddim_does_not_clip_latents(models: dict[str, ActiveModel], monkeypatch: pytest.MonkeyPatch) -> None:
     silent = {name: value for name, value in models["sd1"].scheduler_config.items() if name != "clip_sample"}
-    monkeypatch.setattr(StableDiffusion, "scheduler_config", property(lambda self: silent))
+    monkeypatch.setattr(ActiveModel, "scheduler_config", property(lambda self: silent))
     assert make_scheduler(models["sd1"], "ddim").config["clip_sample"] is False
 
 
 def test_an_fp16_vae_decodes_in_fp32_and_is_left_as_it_was(tmp_path: Path) -> None:
-    model, seen = StableDiffusion(make_model_folder(tmp_path, "sdxl"), CPU, "fp16"), list[torch.dtype]()
+    model, seen = fresh_model(make_model_folder(tmp_path, "sdxl"), "fp16"), list[torch.dtype]()
     before = {name: tensor.clone() for name, tensor in model.vae.state_dict().items()}
     hook = model.vae.decoder.register_forward_pre_hook(lambda _, given: seen.append(given[0].dtype))
     pictures = decode(model, torch.randn((2, 4, 8, 8), generator=torch.Generator().manual_seed(0)))
@@ -157,11 +157,11 @@ def test_an_fp16_vae_decodes_in_fp32_and_is_left_as_it_was(tmp_path: Path) -> No
     assert all(tensor.dtype == torch.float16 and torch.equal(tensor, before[n]) for n, tensor in model.vae.state_dict().items())
 
 
-def test_what_is_not_finite_is_an_error(models: dict[str, StableDiffusion]) -> None:
+def test_what_is_not_finite_is_an_error(models: dict[str, ActiveModel]) -> None:
     with pytest.raises(InputError, match="not finite"):
         decode(models["sd1"], torch.full((1, 4, 8, 8), torch.nan))
 
 
-def test_an_impossible_size_is_refused(models: dict[str, StableDiffusion]) -> None:
+def test_an_impossible_size_is_refused(models: dict[str, ActiveModel]) -> None:
     with pytest.raises(InputError, match="multiple of 2"):
         sample(models["sd1"], ["a"], seeds=[0], size=(17, 16))

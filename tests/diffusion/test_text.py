@@ -8,9 +8,8 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors.torch import load_file, save_file
 
-from nodes.diffusion.models.parts import StableDiffusion
 from nodes.diffusion.text.encoding import cut_prompts, encode_prompts
-from tests.models import make_model_folder
+from tests.models import fresh_model, make_model_folder, set_handle
 
 CPU = torch.device("cpu")
 PROMPTS = ["a red apple", "", "two words and some more"]
@@ -34,13 +33,13 @@ def test_sd1_and_sd2_equal_diffusers(tmp_path: Path, family, layout: str) -> Non
     plain = reference(folder, family)
     pipe = StableDiffusionPipeline(**plain, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
     expected, _ = pipe.encode_prompt(PROMPTS, "cpu", 1, False)
-    model = StableDiffusion(nested(folder) if layout == "nested" else folder, CPU, "fp32")
+    model = fresh_model(nested(folder) if layout == "nested" else folder)
     with torch.no_grad():
         assert torch.allclose(encode_prompts(model, PROMPTS).hidden, expected, atol=1e-5)
 
 
 def reference(folder: Path, family: str) -> dict[str, object]:
-    model = StableDiffusion(folder, CPU, "fp32")
+    model = fresh_model(folder)
     parts = {"unet": model.unet, "vae": model.vae, "scheduler": model.noise_scheduler}
     names = ["", "_2"] if family == "sdxl" else [""]
     parts |= {f"text_encoder{n}": encoder for n, encoder in zip(names, model.text_encoders, strict=True)}
@@ -52,7 +51,7 @@ def test_sdxl_equals_diffusers(tmp_path: Path, layout: str) -> None:
     folder = make_model_folder(tmp_path / "m", "sdxl")
     pipe = StableDiffusionXLPipeline(**reference(folder, "sdxl"))
     hidden, _, pooled, _ = pipe.encode_prompt(PROMPTS, device="cpu", do_classifier_free_guidance=False)
-    model = StableDiffusion(nested(folder) if layout == "nested" else folder, CPU, "fp32")
+    model = fresh_model(nested(folder) if layout == "nested" else folder)
     with torch.no_grad():
         ours = encode_prompts(model, PROMPTS)
     assert ours.pooled is not None
@@ -61,18 +60,21 @@ def test_sdxl_equals_diffusers(tmp_path: Path, layout: str) -> None:
 
 
 def test_clip_skip_takes_an_earlier_layer_after_the_final_norm(tmp_path: Path) -> None:
-    model = StableDiffusion(make_model_folder(tmp_path / "m", "sd1"), CPU, "fp32")
+    model = fresh_model(make_model_folder(tmp_path / "m", "sd1"))
     tokens = model.tokenizers[0](PROMPTS, padding="max_length", max_length=77, return_tensors="pt").input_ids
     encoder = model.text_encoders[0]
     with torch.no_grad():
         states = encoder(tokens, output_hidden_states=True).hidden_states
         inner = getattr(encoder, "text_model", encoder)
-        assert torch.equal(encode_prompts(model, PROMPTS, clip_skip=1).hidden, inner.final_layer_norm(states[-2]))
-        assert not torch.equal(encode_prompts(model, PROMPTS).hidden, encode_prompts(model, PROMPTS, clip_skip=1).hidden)
+        whole = encode_prompts(model, PROMPTS).hidden
+        set_handle(model, clip_skip=1)
+        skipping = encode_prompts(model, PROMPTS).hidden
+    assert torch.equal(skipping, inner.final_layer_norm(states[-2]).detach())
+    assert not torch.equal(whole, skipping)
 
 
 def test_the_pool_stays_at_end_of_text_when_words_are_added(tmp_path: Path) -> None:
-    model = StableDiffusion(make_model_folder(tmp_path / "m", "sdxl"), CPU, "fp32")
+    model = fresh_model(make_model_folder(tmp_path / "m", "sdxl"))
     tokenizer, encoder = model.tokenizers[1], model.text_encoders[1]
     assert encoder.config.eos_token_id == 2, "the trap is set"
     tokenizer.add_tokens("<new>")
@@ -92,7 +94,7 @@ def test_the_pool_stays_at_end_of_text_when_words_are_added(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("family", "pads"), [("sd1", ["<|endoftext|>"]), ("sd2", ["!"]), ("sdxl", ["<|endoftext|>", "!"])])
 def test_each_tokenizer_pads_with_its_own_token(tmp_path: Path, family, pads: list[str]) -> None:
-    model = StableDiffusion(make_model_folder(tmp_path / "m", family), CPU, "fp32")
+    model = fresh_model(make_model_folder(tmp_path / "m", family))
     for tokenizer, pad in zip(model.tokenizers, pads, strict=True):
         ids = tokenizer(["a"], padding="max_length", max_length=77)["input_ids"][0]
         assert ids[-1] == tokenizer.convert_tokens_to_ids(pad)
@@ -106,7 +108,7 @@ def test_a_tokenizer_as_sd2_ships_it(tmp_path: Path) -> None:
     config = {**added, "do_lower_case": True, "pad_token": "<|endoftext|>", "tokenizer_class": "CLIPTokenizer"}
     (folder / "tokenizer" / "tokenizer_config.json").write_text(json.dumps(config))
     (folder / "tokenizer" / "special_tokens_map.json").write_text(json.dumps({**ends, "pad_token": "!"}))
-    model = StableDiffusion(folder, CPU, "fp32")
+    model = fresh_model(folder)
     tokenizer = model.tokenizers[0]
     assert tokenizer.pad_token == "!", "the map goes before the configuration"
     assert tokenizer.model_max_length == 77, "which the configuration does not state"
@@ -116,7 +118,7 @@ def test_a_tokenizer_as_sd2_ships_it(tmp_path: Path) -> None:
 
 
 def test_long_prompts_are_cut_named_and_keep_their_end(tmp_path: Path) -> None:
-    model = StableDiffusion(make_model_folder(tmp_path / "m", "sd1"), CPU, "fp32")
+    model = fresh_model(make_model_folder(tmp_path / "m", "sd1"))
     long = "x" * 100
     with torch.no_grad():
         found = encode_prompts(model, ["short", long])
@@ -127,7 +129,7 @@ def test_long_prompts_are_cut_named_and_keep_their_end(tmp_path: Path) -> None:
 
 
 def test_gradients_reach_the_text_encoder(tmp_path: Path) -> None:
-    model = StableDiffusion(make_model_folder(tmp_path / "m", "sdxl"), CPU, "fp32")
+    model = fresh_model(make_model_folder(tmp_path / "m", "sdxl"))
     for encoder in model.text_encoders:
         encoder.requires_grad_(True)
     found = encode_prompts(model, ["a"])

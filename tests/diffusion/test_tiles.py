@@ -7,19 +7,19 @@ import torch
 from torch import Tensor, nn
 
 from nodes.diffusion.models import vae_tiling
-from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.models.vae_encoding import encode_pictures
 from nodes.diffusion.models.vae_tiling import LARGE, TILE, in_tiles, is_large
 from nodes.diffusion.pictures.pictures import as_picture, psnr
 from nodes.diffusion.sampling.sampler import decode
-from tests.models import make_model_folder
+from tests.models import fresh_model, make_model_folder
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> StableDiffusion:
-    return StableDiffusion(make_model_folder(tmp_path_factory.mktemp("tiles") / "m", "sd1"), CPU, "fp32")
+def model(tmp_path_factory: pytest.TempPathFactory) -> ActiveModel:
+    return fresh_model(make_model_folder(tmp_path_factory.mktemp("tiles") / "m", "sd1"))
 
 
 @pytest.fixture
@@ -75,9 +75,7 @@ def sizes_seen(part: nn.Module, seen: list[tuple[int, ...]]) -> Any:
 
 
 @pytest.mark.usefixtures("small")
-def test_a_large_picture_is_encoded_tile_by_tile_and_nearly_the_same(
-    model: StableDiffusion, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_picture_is_encoded_tile_by_tile_and_nearly_the_same(model: ActiveModel, monkeypatch: pytest.MonkeyPatch) -> None:
     shown, seen = smooth(1, 160, 192), list[tuple[int, ...]]()
     hook = sizes_seen(model.vae.encoder, seen)
     mean, std = encode_pictures(model.vae, shown, ["a"])
@@ -92,7 +90,7 @@ def test_a_large_picture_is_encoded_tile_by_tile_and_nearly_the_same(
 
 
 @pytest.mark.usefixtures("small")
-def test_large_latents_do_not_depend_on_their_company(model: StableDiffusion) -> None:
+def test_large_latents_do_not_depend_on_their_company(model: ActiveModel) -> None:
     shown = smooth(2, 160, 192)
     together, _ = encode_pictures(model.vae, shown, ["a", "b"])
     alone, _ = encode_pictures(model.vae, shown[1:], ["b"])
@@ -101,9 +99,7 @@ def test_large_latents_do_not_depend_on_their_company(model: StableDiffusion) ->
 
 
 @pytest.mark.usefixtures("small")
-def test_a_large_picture_is_drawn_tile_by_tile_and_nearly_the_same(
-    model: StableDiffusion, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_picture_is_drawn_tile_by_tile_and_nearly_the_same(model: ActiveModel, monkeypatch: pytest.MonkeyPatch) -> None:
     latents, seen = smooth(1, 160, 192)[:, :1, ::2, ::2].repeat(1, 4, 1, 1), list[tuple[int, ...]]()
     hook = sizes_seen(model.vae.decoder, seen)
     (found,) = decode(model, latents)

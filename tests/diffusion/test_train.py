@@ -11,7 +11,6 @@ from safetensors.torch import save_file
 from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.adapters.lora.targets import text_encoder_targets, unet_targets
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.formats.model_folders import inspect_folder
 from nodes.diffusion.handles.adapters import LowRankAdapter
 from nodes.diffusion.handles.datasets import (
     CaptionedDataset,
@@ -23,12 +22,12 @@ from nodes.diffusion.handles.datasets import (
     Picture,
 )
 from nodes.diffusion.handles.settings import DenoisingSettings
-from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.optimization.loop import StepDone
 from nodes.diffusion.text.encoding import encode_prompts
 from nodes.diffusion.training.batches import Draw
 from nodes.diffusion.training.denoising_task import DenoisingTask, train
-from tests.models import WIDTH, make_model_folder
+from tests.models import WIDTH, fresh_model, handle, make_model_folder
 
 CPU = torch.device("cpu")
 FAMILIES = ["sd1", "sd2", "sdxl"]
@@ -39,7 +38,7 @@ class Bench:
     """A small random model, with a dataset of five items, that can be trained."""
 
     folder: Path
-    model: StableDiffusion
+    model: ActiveModel
     latents: LatentDataset
     embeddings: EmbeddingDataset
     captions: CaptionedDataset
@@ -48,7 +47,7 @@ class Bench:
         self, *, text_encoder: bool = False, precision: Any = "fp32", **changes: Any
     ) -> tuple[dict[str, torch.Tensor], list[StepDone]]:
         settings = DenoisingSettings(**{"max_steps": 4, "batch_size": 2, "learning_rate": 1e-2, **changes})
-        targets = text_encoder_targets(self.folder, inspect_folder(self.folder), "attention") if text_encoder else ()
+        targets = text_encoder_targets(handle(self.folder), self.folder, "attention") if text_encoder else ()
         adapter = LowRankAdapter(
             rank=2, alpha=2, unet_targets=unet_targets(self.folder, "attention"), text_encoder_targets=targets
         )
@@ -75,7 +74,7 @@ def make_bench(folder: Path, family: Any, *, in_channels: int = 4) -> Bench:
         pictures.append(Picture("", str(number), 20, 16, ()))
     return Bench(
         model_folder,
-        StableDiffusion(model_folder, CPU, "fp32"),
+        fresh_model(model_folder),
         LatentDataset(tuple(latents), ""),
         EmbeddingDataset(tuple(items), items[0].files[0], 0.2, ""),
         CaptionedDataset(tuple(pictures), captions=tuple(item.captions for item in items), caption_dropout=0.2),
@@ -137,7 +136,7 @@ def test_bf16_trains(bench: Bench) -> None:
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_a_model_in_half_precision_trains_fp32_weights(bench: Bench, precision: Any) -> None:
     _, exact_seen = bench.train()
-    bench.model = StableDiffusion(bench.folder, CPU, precision)
+    bench.model = fresh_model(bench.folder, precision)
     trained, seen = bench.train(precision=precision)
     assert all(tensor.dtype == torch.float32 for tensor in trained.values())
     assert any(not torch.equal(tensor, tensor.to(bench.model.dtype).float()) for tensor in trained.values())

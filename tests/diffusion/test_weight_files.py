@@ -19,11 +19,12 @@ from nodes.diffusion.formats.checkpoint_headers import read_header
 from nodes.diffusion.formats.model_folders import inspect_folder
 from nodes.diffusion.formats.weight_files import identifying
 from nodes.diffusion.handles.adapters import WeightChange
-from nodes.diffusion.models.parts import StableDiffusion, load_part, stamps_of
+from nodes.diffusion.models.loading import load_part
+from nodes.diffusion.models.parts import stamps_of
 from nodes.diffusion.models.saved_folders import part_tensors
 from nodes.evaluation.method_facts import saved_bytes
 from nodes.models.load_model import LoadModel
-from tests.models import handle, make_model_folder
+from tests.models import fresh_model, handle, make_model_folder
 
 CPU = torch.device("cpu")
 UNET = "unet/diffusion_pytorch_model"
@@ -62,7 +63,7 @@ def pickled(original: Path, folder: Path, write: Callable[[dict[str, Any], Path]
 
 
 def states(folder: Path, precision: Any = "fp32") -> dict[str, torch.Tensor]:
-    model = StableDiffusion(folder, CPU, precision)
+    model = fresh_model(folder, precision)
     parts = {"unet": model.unet, "vae": model.vae} | {f"text{n}": one for n, one in enumerate(model.text_encoders)}
     return {f"{part}.{name}": tensor for part, module in parts.items() for name, tensor in module.state_dict().items()}
 
@@ -175,7 +176,7 @@ def test_pickles_that_lack_weights_are_refused(original: Path, tmp_path: Path) -
     tensors = torch.load(folder / f"{UNET}.bin", weights_only=True)
     plain({name: tensors[name] for name in sorted(tensors)[1:]} | {"conv_in.bias": torch.zeros(3)}, folder / UNET)
     with pytest.raises(InputError, match="unet lacks 2 weights of the shapes"):
-        assert StableDiffusion(folder, CPU, "fp32").unet
+        assert fresh_model(folder).unet
 
 
 def test_a_merge_of_pickles_is_refused_with_a_remedy(original: Path, tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from safetensors.torch import save_file
 from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import TokenEmbedding
-from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.text.encoding import cut_prompts, encode_prompts
 from nodes.diffusion.text.placeholder_tokens import replaced_word, table_of, token_ids
-from tests.models import BUNDLED, make_model_folder
+from tests.models import BUNDLED, fresh_model, make_model_folder
 
 CPU = torch.device("cpu")
 FAMILIES = ["sd1", "sd2", "sdxl"]
@@ -24,14 +24,14 @@ def word(**changes: Any) -> TokenEmbedding:
 
 
 @pytest.fixture
-def bundled() -> StableDiffusion:
-    return StableDiffusion(BUNDLED, CPU, "fp32")
+def bundled() -> ActiveModel:
+    return fresh_model(BUNDLED)
 
 
 @pytest.mark.parametrize(
     "prompt", ["flat style red apple, on a Blue background", "weird   spaces\tand wörds", "", "a <new> thing"]
 )
-def test_without_new_words_tokens_are_the_tokenizers_own(bundled: StableDiffusion, prompt: str) -> None:
+def test_without_new_words_tokens_are_the_tokenizers_own(bundled: ActiveModel, prompt: str) -> None:
     tokenizer = bundled.tokenizers[0]
     assert token_ids(prompt, tokenizer, {}) == tokenizer(prompt, add_special_tokens=False)["input_ids"]
 
@@ -40,7 +40,7 @@ def test_without_new_words_tokens_are_the_tokenizers_own(bundled: StableDiffusio
     ("prompt", "count"),
     [("a <NEW> on <new>.", 2), ("<new>", 1), ("<new>s", 0), ("<new>-neg", 0), ("x<new>", 0), ("(<new>:1.2)", 1)],
 )
-def test_a_placeholder_stands_alone_and_becomes_all_its_vectors(bundled: StableDiffusion, prompt: str, count: int) -> None:
+def test_a_placeholder_stands_alone_and_becomes_all_its_vectors(bundled: ActiveModel, prompt: str, count: int) -> None:
     ids = token_ids(prompt, bundled.tokenizers[0], {"<new>": [torch.zeros(3, 192)]})
     assert sum(number >= 4096 for number in ids) == 3 * count
     if count:
@@ -48,7 +48,7 @@ def test_a_placeholder_stands_alone_and_becomes_all_its_vectors(bundled: StableD
         assert ids[start : start + 3] == [4096, 4097, 4098]
 
 
-def test_two_words_get_ids_of_their_own(bundled: StableDiffusion) -> None:
+def test_two_words_get_ids_of_their_own(bundled: ActiveModel) -> None:
     words = {"<a>": [torch.zeros(2, 192)], "<a>-neg": [torch.zeros(1, 192)]}
     assert token_ids("<a>-neg <a>", bundled.tokenizers[0], words) == [4098, 4096, 4097]
     assert replaced_word("a <A>, <a>-neg", "<a>", "x") == "a x, <a>-neg"
@@ -56,7 +56,7 @@ def test_two_words_get_ids_of_their_own(bundled: StableDiffusion) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_untrained_word_reads_as_its_initializer(tmp_path: Path, family: Any) -> None:
-    model = StableDiffusion(make_model_folder(tmp_path / "m", family), CPU, "fp32")
+    model = fresh_model(make_model_folder(tmp_path / "m", family))
     plain = encode_prompts(model, ["a b b b c"])
     with applied([word()], model):
         new = encode_prompts(model, ["a <new> c"])
@@ -69,7 +69,7 @@ def test_an_untrained_word_reads_as_its_initializer(tmp_path: Path, family: Any)
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_gradients_reach_the_vectors_and_nothing_else(tmp_path: Path, family: Any) -> None:
-    model = StableDiffusion(make_model_folder(tmp_path / "m", family), CPU, "fp32")
+    model = fresh_model(make_model_folder(tmp_path / "m", family))
     tables = [table_of(encoder) for encoder in model.text_encoders]
     before = [table.weight.clone() for table in tables]
     with applied([word()], model) as laid:
@@ -83,11 +83,11 @@ def test_gradients_reach_the_vectors_and_nothing_else(tmp_path: Path, family: An
     assert all(table.weight.grad is None for table in tables)
     assert [table_of(encoder) for encoder in model.text_encoders] == tables
     assert all(torch.equal(table.weight, kept) for table, kept in zip(tables, before, strict=True))
-    assert not model.words
+    assert not model.placeholders
 
 
 def test_a_cut_prompt_keeps_its_end(tmp_path: Path) -> None:
-    model = StableDiffusion(make_model_folder(tmp_path / "m", "sd1"), CPU, "fp32")
+    model = fresh_model(make_model_folder(tmp_path / "m", "sd1"))
     with applied([word(num_vectors=40)], model):
         long = "<new> x <new>"
         assert cut_prompts(model, [long, "<new>"]) == {long: 6}
@@ -95,18 +95,18 @@ def test_a_cut_prompt_keeps_its_end(tmp_path: Path) -> None:
 
 
 def test_a_word_of_another_width_is_refused(tmp_path: Path) -> None:
-    model = StableDiffusion(make_model_folder(tmp_path / "m", "sdxl"), CPU, "fp32")
+    model = fresh_model(make_model_folder(tmp_path / "m", "sdxl"))
     save_file({"text_encoder_0": torch.zeros(3, 99)}, tmp_path / "w.safetensors")
     with (
         pytest.raises(InputError, match="99 wide; this model takes 16 and 16"),
         applied([word(weights=tmp_path / "w.safetensors")], model),
     ):
         pass
-    assert not model.words
+    assert not model.placeholders
 
 
 def test_the_same_word_twice_is_refused_and_nothing_stays(tmp_path: Path) -> None:
-    model = StableDiffusion(make_model_folder(tmp_path / "m", "sd1"), CPU, "fp32")
+    model = fresh_model(make_model_folder(tmp_path / "m", "sd1"))
     with pytest.raises(InputError, match="two embeddings"), applied([word(), word(placeholder_token="<NEW>")], model):
         pass
-    assert not model.words
+    assert not model.placeholders

@@ -49,7 +49,7 @@ class Worker:
     def errors(self) -> str:
         return self._errors.read_text()
 
-    def hang_up(self) -> None:
+    def close_stdin(self) -> None:
         assert self.process.stdin
         self.process.stdin.close()
         self.process.stdin = None
@@ -92,7 +92,7 @@ def test_nothing_heavy_is_loaded_for_light_nodes(worker: Worker, tmp_path: Path)
 def test_prints_do_not_reach_the_protocol(worker: Worker, tmp_path: Path) -> None:
     worker.run(workflow(say=("Say", {}), print=("Print", {}), keep=("Keep", {})))
     assert worker.until("done") == {"done": "succeeded"}
-    worker.hang_up()
+    worker.close_stdin()
     assert worker.process.wait(HANGING) == 0
     assert '{"event": 1}' in worker.errors()
 
@@ -133,7 +133,7 @@ def test_a_worker_that_is_to_end_stops_politely(worker: Worker, tmp_path: Path, 
         worker.until("node_metric")
         worker.until("node_metric")
     if "hang up" in how:
-        worker.hang_up()
+        worker.close_stdin()
     else:
         worker.process.terminate()
     assert worker.until("run_finished")["event"]["status"] == "interrupted"

@@ -23,7 +23,7 @@ from nodes.diffusion.merging import evaluate
 from nodes.diffusion.merging.lora_layers import layers_in, parameters_in
 from nodes.diffusion.merging.plan import planned
 from nodes.diffusion.merging.read_tensors import Reader
-from nodes.diffusion.models import parts
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.text.encoding import encode_prompts
 from nodes.merging.as_model import AsModel
 from nodes.merging.bake_lora import BakeLoRA
@@ -35,7 +35,7 @@ from nodes.output.save_checkpoint import SaveCheckpoint
 from nodes.output.save_safetensors import SaveSafetensors
 from tests.diffusion.test_lora import forward
 from tests.diffusion.test_lora_deltas import each_algorithm, family_adapter
-from tests.models import make_model_folder
+from tests.models import make_model_folder, shared_model
 from tests.nodes.desk import Desk
 from tests.nodes.test_single_files import saved as save_single_file
 
@@ -69,8 +69,8 @@ class Place:
     def locate(self, digest: str) -> Path:
         return self.desk.located[digest]
 
-    def opened(self, model: Any) -> parts.StableDiffusion:
-        return parts.load(model, self.desk.located[model.digest], device=CPU)
+    def opened(self, model: Any) -> ActiveModel:
+        return shared_model(model, self.desk.located[model.digest])
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -25,7 +25,6 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.handles.datasets import CaptionedDataset
 from nodes.diffusion.handles.models import DiffusionModel
-from nodes.diffusion.models.parts import load
 from nodes.diffusion.pictures.pictures import open_cutout
 from nodes.diffusion.pictures.scenes import Cutout, draw_scene
 from nodes.diffusion.training import vae
@@ -38,6 +37,7 @@ from nodes.methods.train_vae import TrainVAE
 from nodes.models.load_model import LoadModel
 from nodes.models.new_model import NewModel
 from nodes.output.save_pipeline import SavePipeline
+from tests.models import shared_model
 from tests.nodes.desk import Desk
 from tests.variations import make_variation_folder
 
@@ -222,7 +222,7 @@ def test_the_deviation_is_that_of_all_pictures_not_of_the_first(bench: Bench, mo
 
 
 def test_near_captions_are_told_apart_in_half_precision(bench: Bench) -> None:
-    model = load(bench.new(), bench.located[bench.new().digest], device=torch.device("cpu"))
+    model = shared_model(bench.new(), bench.located[bench.new().digest])
     clip = TrainedCLIP(model, None)
     pictures = [torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(n)) for n in range(6)]
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):

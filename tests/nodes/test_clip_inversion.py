@@ -14,11 +14,11 @@ from transformers import CLIPVisionModelWithProjection
 from graph_runtime.context import RunContext, SilentReporter
 from graph_runtime.errors import Interrupted
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.image_variation.model import load_variation
+from nodes.diffusion.families.image_variation.model import ImageVariation, variation_in_use
 from nodes.diffusion.handles.adapters import LowRankAdapter
 from nodes.diffusion.handles.models import ImageVariationModel
 from nodes.diffusion.handles.results import ImageEmbedding
-from nodes.diffusion.models import parts
+from nodes.diffusion.models.residency import RESIDENT
 from nodes.diffusion.training.batches import draw_noise, read_latents
 from nodes.methods.invert_clip import InvertCLIP
 from nodes.methods.train_image_variation import TrainImageVariation
@@ -60,7 +60,7 @@ def tidied() -> Iterator[None]:
     for table in Table.made:
         table.cache.close()
     Table.made.clear()
-    parts._resident.clear()
+    RESIDENT.clear()
 
 
 def embeds(embedding: ImageEmbedding) -> torch.Tensor:
@@ -80,10 +80,13 @@ def test_the_vectors_move_and_the_base_does_not(tmp_path: Path, kind: str) -> No
     assert embeds(table.invert(max_steps=1).trained).equal(embeds(inverted.trained))
 
 
-def base(table: Table) -> Any:
-    from nodes.diffusion.families.image_variation.model import load_variation
+def opened(model: Any, table: Table) -> ImageVariation:
+    with variation_in_use(model, table.located.__getitem__, device=torch.device("cpu")) as base:
+        return base
 
-    return load_variation(table.model, lambda digest: table.located[digest], device=torch.device("cpu"))
+
+def base(table: Table) -> Any:
+    return opened(table.model, table).model
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -275,9 +278,10 @@ def test_bases_of_the_same_folders_in_other_roles_are_apart(tmp_path: Path) -> N
         replace(table.model, parts=tuple((name, digests[(name == "vae") ^ swapped][name]) for name, _ in table.model.parts))
         for swapped in (0, 1)
     ]
-    first, second = (load_variation(model, table.located.__getitem__, device=torch.device("cpu")) for model in mixed)
-    assert first is not second
-    assert first.parts["vae"].parent.name == second.parts["unet"].parent.name == "other"
+    first, second = (opened(model, table).model.parts for model in mixed)
+    assert first.identity != second.identity
+    assert first.part("unet") is not second.part("unet")
+    assert first.folder_of("vae").parent.name == second.folder_of("unet").parent.name == "other"
 
 
 def test_zero_terminal_snr_outlives_the_file(tmp_path: Path) -> None:

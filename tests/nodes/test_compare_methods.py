@@ -16,7 +16,7 @@ from nodes.diffusion.handles.results import ImageSet
 from nodes.evaluation.compare_methods import CompareMethods
 from nodes.evaluation.judge import Judge
 from nodes.sampling.sample_images import SampleImages
-from tests.models import BUNDLED
+from tests.models import BUNDLED, fresh_model
 from tests.nodes.desk import Desk, images
 from tests.nodes.test_methods import Setting, fine_tune, textual_inversion
 
@@ -75,9 +75,8 @@ def test_the_numbers_are_those_of_the_methods(case: Case) -> None:
     assert [row["method"] for row in (base, word, whole)] == ["untrained", "textual inversion", "fine-tuning"]
     assert (base["parameters"], base["steps"], base["drift"]) == ("", "", "0.000")
     assert (word["trained"], word["parameters"], word["file"], word["steps"]) == ("word vectors", str(4 * 32), "0.5 KB", "3")
-    from nodes.diffusion.models.parts import StableDiffusion
 
-    unet = StableDiffusion(case.setting.bench.folder, torch.device("cpu"), "fp32").unet
+    unet = fresh_model(case.setting.bench.folder).unet
     assert whole["parameters"] == f"{sum(p.numel() for p in unet.parameters()):,}"
     assert float(whole["drift"]) > 0
     judge = Judge(case.references, {"<new>": "owl"}, False, case.context)

@@ -14,21 +14,22 @@ from nodes.adapters.load_embedding import LoadEmbedding
 from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.models import DiffusionModel, text_identity
-from nodes.diffusion.models import parts
+from nodes.diffusion.models.residency import RESIDENT
 from nodes.diffusion.text.encoding import encode_prompts
 from nodes.methods.generate_class_images import GenerateClassImages
 from nodes.methods.merge_concepts import MergeConcepts
 from nodes.output.save_custom_diffusion import SaveCustomDiffusion
 from nodes.output.save_embedding import SaveEmbedding
 from tests.diffusion.test_lora import forward
+from tests.models import resident_parts, shared_model
 from tests.nodes.desk import Desk
 from tests.nodes.test_methods import Setting, custom_diffusion, dreamartist, fine_tune, textual_inversion, with_word
 
 
 def encoded(setting: Setting, model: DiffusionModel, prompt: str) -> torch.Tensor:
-    loaded = parts.load(model, setting.bench.folder, device=torch.device("cpu"))
+    loaded = shared_model(model, setting.bench.folder)
     with torch.no_grad(), applied(model.adapters, loaded):
-        return encode_prompts(loaded, [prompt], clip_skip=model.clip_skip).hidden
+        return encode_prompts(loaded, [prompt]).hidden
 
 
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
@@ -94,7 +95,7 @@ def test_merged_concepts_act_as_each_alone_on_their_prompts(tmp_path: Path, clip
     )
     merged = MergeConcepts(prompts="<new>\n<two>").run([one, other], setting.bench.captions, setting.context)
     assert [adapter.label for adapter in merged.adapters] == ["merged concepts", "<new>", "<two>"]
-    loaded = parts.load(setting.model, setting.bench.folder, device=torch.device("cpu"))
+    loaded = shared_model(setting.model, setting.bench.folder)
     name = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"
     for model, word in ((one, "<new>"), (other, "<two>")):
         text = encoded(setting, model, word)[0, 1:3]  # the word and the end of text
@@ -103,7 +104,7 @@ def test_merged_concepts_act_as_each_alone_on_their_prompts(tmp_path: Path, clip
         with applied(merged.adapters, loaded):
             together = text @ loaded.unet.get_parameter(name).T
         assert torch.allclose(alone, together, atol=1e-2)
-    assert not loaded.words
+    assert not loaded.placeholders
     assert torch.isfinite(forward(loaded)).all()
 
 
@@ -137,10 +138,10 @@ def test_class_pictures_come_captioned_and_are_drawn_once(tmp_path: Path) -> Non
     assert len({picture.digest for picture in drawn.pictures}) == 5
     assert all(file and file.exists() for file in files)
     assert all(picture.digest == digest_file(picture.file) for picture in drawn.pictures if picture.file)
-    parts._resident.clear()
+    RESIDENT.clear()
     again = node.run(setting.model, context)
     assert again == drawn
-    assert not parts._resident
+    assert not resident_parts()
     more = GenerateClassImages(class_prompt="a dog\na cat", num_class_images=6, num_inference_steps=2, batch_size=2).run(
         setting.model, context
     )

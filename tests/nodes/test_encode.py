@@ -15,11 +15,10 @@ from graph_runtime.errors import Interrupted
 from nodes.data.encode_captions import EncodeCaptions
 from nodes.data.encode_latents import EncodeLatents
 from nodes.diffusion.handles.datasets import CaptionedDataset, Picture, View
-from nodes.diffusion.models.parts import StableDiffusion
 from nodes.diffusion.models.vae_encoding import encode_pictures
 from nodes.diffusion.pictures.pictures import as_tensor, open_picture, render
 from nodes.diffusion.text.encoding import encode_prompts
-from tests.models import handle, make_model_folder
+from tests.models import fresh_model, handle, make_model_folder
 
 WHOLE = View(resized=(32, 32), crop=(0, 0), size=(32, 32))
 NARROW = View(resized=(16, 32), crop=(0, 0), size=(16, 32))
@@ -72,7 +71,7 @@ def test_latents_without_a_cache_are_those_of_each_view(bench: Bench) -> None:
     assert [item.name for item in made.items] == [f"{n}.png" for n in range(5)]
     assert made.vae_digest == bench.model.vae_digest
     assert reporter.seen[-1] == (5, 5), "the same content in the same view is encoded once"
-    model = StableDiffusion(bench.folder, torch.device("cpu"), "fp32")
+    model = fresh_model(bench.folder)
     looked = 0
     for picture, item in zip(bench.dataset.pictures, made.items, strict=True):
         for view, latent in zip(picture.views, item.views, strict=True):
@@ -94,7 +93,7 @@ def test_captions_without_a_cache_are_encoded_once_each(tmp_path: Path, family: 
     assert made.items[0].files[0] == made.items[1].files[1]
     assert made.items[2].files[0] == made.empty
     assert made.caption_dropout == 0.2
-    model = StableDiffusion(bench.folder, torch.device("cpu"), "fp32")
+    model = fresh_model(bench.folder)
     with torch.no_grad():
         expected = encode_prompts(model, ["two"])
     tensors = load_file(made.items[4].files[0])

@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.handles.models import DiffusionModel, text_identity
-from nodes.diffusion.models import parts
 from nodes.models.load_model import LoadModel
 from nodes.output.save_checkpoint import SaveCheckpoint
 from nodes.output.save_pipeline import SavePipeline
+from tests.models import shared_model
 from tests.nodes.desk import Desk
 from tests.nodes.test_methods import Setting, dreambooth, fine_tune
 
@@ -61,7 +61,7 @@ def test_a_finished_fine_tune_goes_on_from_its_weights(
     assert len(second.adapters) == len(model.adapters) + 1
     (begun,) = [load_file(adapter.weights) for adapter in first.adapters if adapter.weights]
     ended = load_file(second.adapters[-1].weights)
-    loaded = parts.load(model, context.locate(model.digest), device=CPU)
+    loaded = shared_model(model, context.locate(model.digest))
     with applied([*model.adapters, WeightChange(name="untrained")], loaded) as laid:
         assert laid[-1].keys() == begun.keys() == ended.keys()
         assert all(torch.equal(laid[-1][name], tensor) for name, tensor in begun.items()), "it begins where the first ended"

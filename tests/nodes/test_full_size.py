@@ -11,10 +11,10 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from nodes.diffusion.formats.single_file.configurations import described
-from nodes.diffusion.models import parts
 from nodes.diffusion.text.encoding import encode_prompts
 from nodes.models.load_model import LoadModel
 from nodes.output.save_checkpoint import SaveCheckpoint
+from tests.models import shared_model
 from tests.nodes.desk import Desk
 from tests.published import write_random
 
@@ -24,13 +24,15 @@ FACTS = {"sd1": (512, 768), "sd2": (512, 1024), "sdxl": (1024, 2048)}
 LOADED = """
 import sys, torch
 from pathlib import Path
-from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.residency import bytes_of
+from tests.models import fresh_model
 def memory(name):
     return int([line for line in open("/proc/self/status") if line.startswith(name)][0].split()[1]) * 1024
 before, own = memory("VmRSS"), memory("RssAnon")
-model = StableDiffusion(Path(sys.argv[1]), torch.device("cpu"), sys.argv[2])
-total = sum(float(p.sum(dtype=torch.float32)) for m in (model.unet, model.vae, *model.text_encoders) for p in m.parameters())
-print(memory("VmHWM") - before, memory("RssAnon") - own, model.loaded_bytes())
+model = fresh_model(Path(sys.argv[1]), sys.argv[2])
+modules = model.unet, model.vae, *model.text_encoders
+total = sum(float(p.sum(dtype=torch.float32)) for m in modules for p in m.parameters())
+print(memory("VmHWM") - before, memory("RssAnon") - own, sum(map(bytes_of, modules)))
 """
 
 
@@ -55,7 +57,7 @@ def test_a_model_of_full_size(desk: Desk, tmp_path: Path, family: Any, channels:
 
     model = desk.run(LoadModel(model="m.safetensors"))
     assert (model.family, model.prediction_type, model.resolution) == (family, "epsilon", FACTS[family][0])
-    loaded = parts.load(model, file, device=CPU, precision="bf16")
+    loaded = shared_model(model, file, "bf16")
     text = encode_prompts(loaded, ["a photo of a cat"])
     assert text.hidden.shape == (1, 77, FACTS[family][1])
     assert (text.pooled is not None) is (family == "sdxl")

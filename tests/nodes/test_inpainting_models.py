@@ -13,14 +13,14 @@ from graph_runtime.context import RunContext
 from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.families.stable_diffusion.facts.parts import UNET
 from nodes.diffusion.formats.model_folders import inspect_folder
-from nodes.diffusion.models import parts
+from nodes.diffusion.models.residency import RESIDENT
 from nodes.diffusion.models.saved_folders import PIPELINES
 from nodes.models.load_model import LoadModel
 from nodes.output.save_checkpoint import SaveCheckpoint
 from nodes.output.save_pipeline import SavePipeline
 from nodes.sampling.sample_images import SampleImages
 from tests.diffusion.test_lora import forward
-from tests.models import make_model_folder
+from tests.models import fresh_model, make_model_folder, shared_model
 from tests.nodes.desk import Desk
 from tests.nodes.test_methods import Method, Setting, each_method, fine_tune, trained_files, weights
 from tests.nodes.test_save_pipeline import published
@@ -44,8 +44,8 @@ def test_one_file_is_opened_and_written_bit_by_bit(
     read_as_published(folder, monkeypatch)
     model, loaded = opened(desk, "m.safetensors")
     assert any(f"{channels} input channels" in text for text in desk.messages.texts)
-    assert loaded.facts.purpose == purpose
-    own = parts.StableDiffusion(folder, CPU, "fp32")
+    assert loaded.info.purpose == purpose
+    own = fresh_model(folder)
     assert torch.allclose(forward(own), forward(loaded), atol=0.02)
 
     (artifact,) = desk.run(SaveCheckpoint(), model=model)
@@ -79,10 +79,10 @@ def test_every_method_trains_them(tmp_path: Path, method: Method, channels: int,
     trained = method(setting, setting.context)
     after = weights(setting)
     assert all(torch.equal(before[name], after[name]) for name in before)
-    loaded = parts.load(setting.model, setting.bench.folder, device=CPU)
+    loaded = shared_model(setting.model, setting.bench.folder)
     drawn = forward(loaded)
     with applied(trained.adapters, loaded):
-        if not loaded.words:  # which act where captions use them
+        if not loaded.placeholders:  # which act where captions use them
             assert not torch.equal(forward(loaded), drawn)
 
 
@@ -90,8 +90,8 @@ def test_the_hidden_picture_does_not_depend_on_what_ran_before(tmp_path: Path) -
     """bf16 trains under autocast; drawing before it computes the same latents of grey without."""
     setting = Setting(tmp_path, "sd1", in_channels=9)
     first = trained_files(fine_tune(setting, setting.context, precision="bf16"))
-    parts._resident.clear()
-    forward(parts.load(setting.model, setting.bench.folder, device=CPU))
+    RESIDENT.clear()
+    forward(shared_model(setting.model, setting.bench.folder))
     assert trained_files(fine_tune(setting, setting.context, precision="bf16")) == first
 
 

@@ -14,11 +14,11 @@ from nodes.adapters.inject_lora import InjectLoRA
 from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import LowRankAdapter
-from nodes.diffusion.models import parts
 from nodes.methods.train_lora import TrainLoRA
 from nodes.output.save_safetensors import SaveSafetensors
 from tests.diffusion.test_lora import FAMILIES, forward, identities
 from tests.diffusion.test_lora_deltas import ALGORITHMS, each_algorithm
+from tests.models import fresh_model, shared_model
 from tests.nodes.test_train_lora import Setting, StoppingReporter
 
 CPU = torch.device("cpu")
@@ -42,11 +42,11 @@ def lora_of(model: Any) -> LowRankAdapter:
 @each_algorithm
 def test_every_tensor_learns_and_the_model_stays(tmp_path: Path, algorithm: str, family: str) -> None:
     setting = Setting(tmp_path, family)
-    loaded = parts.load(setting.model, setting.bench.folder, device=CPU)
+    loaded = shared_model(setting.model, setting.bench.folder)
     before, base = identities(loaded), forward(loaded)
     weights = {name: tensor.clone() for name, tensor in loaded.unet.state_dict().items()}
     adapter = lora_of(train(setting, algorithm, gradient_accumulation_steps=2, gradient_checkpointing=True))
-    assert parts.load(setting.model, setting.bench.folder, device=CPU) is loaded
+    assert shared_model(setting.model, setting.bench.folder) is loaded
     assert identities(loaded) == before
     assert torch.equal(forward(loaded), base)
     assert all(torch.equal(weights[name], tensor) for name, tensor in loaded.unet.state_dict().items())
@@ -74,7 +74,7 @@ def test_a_stopped_training_ends_with_the_same_bytes(tmp_path: Path, algorithm: 
 def test_half_precision_trains_and_acts(tmp_path: Path, algorithm: str) -> None:
     setting = Setting(tmp_path, "sd1")
     adapter = lora_of(train(setting, algorithm, precision="bf16"))
-    half = parts.StableDiffusion(setting.bench.folder, CPU, "bf16")
+    half = fresh_model(setting.bench.folder, "bf16")
     sample, text = torch.randn(1, 4, 8, 8).bfloat16(), torch.randn(1, 7, 32).bfloat16()
     with torch.no_grad(), applied([adapter], half):
         drawn = half.unet(sample, torch.tensor([5]), text).sample

@@ -20,14 +20,14 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import KEYS_AND_VALUES, WeightChange
 from nodes.diffusion.handles.datasets import CaptionedDataset
 from nodes.diffusion.handles.models import DiffusionModel, text_identity
-from nodes.diffusion.models import parts
+from nodes.diffusion.models.residency import RESIDENT
 from nodes.methods.fine_tune import FineTune
 from nodes.methods.train_custom_diffusion import TrainCustomDiffusion
 from nodes.methods.train_dreamartist import TrainDreamArtist
 from nodes.methods.train_dreambooth import TrainDreamBooth
 from nodes.methods.train_ti import TrainTI
 from tests.diffusion.test_train import Bench, make_bench
-from tests.models import handle
+from tests.models import handle, resident_parts, shared_model
 from tests.nodes.desk import Messages
 from tests.nodes.test_train_lora import StoppingReporter
 
@@ -103,7 +103,7 @@ each_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.ke
 
 def weights(setting: Setting) -> dict[str, torch.Tensor]:
     """Every tensor of the model in memory."""
-    loaded = parts.load(setting.model, setting.bench.folder, device=torch.device("cpu"))
+    loaded = shared_model(setting.model, setting.bench.folder)
     modules = [loaded.unet, loaded.vae, *loaded.text_encoders]
     return {f"{n} {name}": tensor.clone() for n, part in enumerate(modules) for name, tensor in part.state_dict().items()}
 
@@ -121,7 +121,7 @@ def test_every_trained_tensor_moves_and_the_model_stays(tmp_path: Path, method: 
     after = weights(setting)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    loaded = parts.load(setting.model, setting.bench.folder, device=torch.device("cpu"))
+    loaded = shared_model(setting.model, setting.bench.folder)
     untrained = [replace(adapter, weights=None) for adapter in trained.adapters]
     with applied(untrained, loaded) as first:
         for adapter, begun in zip(trained.adapters, first, strict=True):
@@ -130,7 +130,7 @@ def test_every_trained_tensor_moves_and_the_model_stays(tmp_path: Path, method: 
             assert ended.keys() == begun.keys()
             still = [name for name in ended if torch.equal(ended[name], begun[name].float())]
             assert not still
-    assert not loaded.words
+    assert not loaded.placeholders
 
 
 @each_method
@@ -194,10 +194,9 @@ def test_previews_work_over_half_precision_weights(tmp_path: Path, method: Metho
 
 def test_without_text_encoders_none_is_loaded(tmp_path: Path) -> None:
     setting = Setting(tmp_path, "sdxl")
-    parts._resident.clear()
+    RESIDENT.clear()
     fine_tune(setting, setting.context)
-    (loaded,) = parts._resident.values()
-    assert "text_encoders" not in vars(loaded)
+    assert {name for _, name in resident_parts()} == {"unet"}
 
 
 def test_a_model_without_signal_at_its_end_goes_on_being_trained_so(tmp_path: Path) -> None:
@@ -229,7 +228,7 @@ def test_cut_captions_are_told_of(tmp_path: Path) -> None:
 def test_the_start_token_trains_no_keys_and_values(tmp_path: Path, learned: bool) -> None:
     """Captions are equal in their first token; what it teaches keys and values would show in every picture."""
     setting = Setting(tmp_path, "sd1")
-    loaded = parts.load(setting.model, setting.bench.folder, device=torch.device("cpu"))
+    loaded = shared_model(setting.model, setting.bench.folder)
     text = torch.zeros(1, 3, 32)
     text[0, 1 if learned else 0] = 1.0  # only this token reaches keys and values
     change = WeightChange(name="x", endings=KEYS_AND_VALUES, detach_start=True)

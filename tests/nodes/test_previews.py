@@ -44,9 +44,9 @@ def test_a_prompt_that_cannot_be_drawn_ends_no_training(monkeypatch: pytest.Monk
         read.extend(span.text for prompt in prompts for span in read_prompt(prompt, emphasis))
         return [Image.new("RGB", (4, 4))]
 
-    monkeypatch.setattr("nodes.diffusion.sampling.sampler.sample", sample)
+    monkeypatch.setattr("nodes.diffusion.sampling.sample", sample)
     context: Any = Mock()
-    model: Any = Mock(clip_skip=0)
+    model: Any = Mock()
     letters = preview_prompts(EVERY, replace(DATASET, captions=(("a [cat|dog]",),)))
     for prompts in (letters, replace(letters, emphasis="a1111")):
         _preview(10, prompts, EVERY, model, model, context)

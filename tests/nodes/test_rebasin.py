@@ -22,8 +22,7 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.stable_diffusion.facts.tensor_names import moving_average_name
 from nodes.diffusion.handles.recipes import Checkpoint, Permuted
 from nodes.diffusion.merging import evaluate, git_rebasin
-from nodes.diffusion.models import parts
-from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.text.encoding import encode_prompts
 from nodes.merging.merge_weighted import MergeWeighted
 from nodes.merging.prune_checkpoint import PruneCheckpoint
@@ -32,7 +31,7 @@ from nodes.models.load_checkpoint import LoadCheckpoint
 from nodes.models.load_model import LoadModel
 from nodes.output.save_safetensors import SaveSafetensors
 from tests.diffusion.test_lora import forward
-from tests.models import make_model_folder, random_adapter
+from tests.models import fresh_model, make_model_folder, random_adapter, shared_model
 from tests.nodes.desk import Desk
 from tests.nodes.test_single_files import saved as save_single_file
 
@@ -93,7 +92,7 @@ def shuffle(module: Any, generator: torch.Generator) -> bool:
 def shuffled(folder: Path, into: Path) -> int:
     """Write a copy of a model whose hidden units are in a random order; return how many modules have some."""
     shutil.copytree(folder, into)
-    model, generator, count = StableDiffusion(folder, CPU, "fp32"), torch.Generator().manual_seed(7), 0
+    model, generator, count = fresh_model(folder), torch.Generator().manual_seed(7), 0
     encoders = zip(("text_encoder", "text_encoder_2"), model.text_encoders, strict=False)
     for part, network in {"unet": model.unet, "vae": model.vae, **dict(encoders)}.items():
         count += sum(shuffle(module, generator) for module in network.modules())
@@ -120,9 +119,9 @@ class Pair:
         shutil.copyfile(artifact.file, self.desk.root / f"{name}.safetensors")
         return load_file(artifact.file)
 
-    def opened(self, name: str) -> StableDiffusion:
+    def opened(self, name: str) -> ActiveModel:
         model = self.desk.run(LoadModel(model=name))
-        return parts.load(model, self.desk.located[model.digest], device=CPU)
+        return shared_model(model, self.desk.located[model.digest])
 
 
 def distance(ones: dict[str, Tensor], others: dict[str, Tensor]) -> float:

@@ -16,10 +16,9 @@ from graph_runtime.workflow import Workflow
 from nodes.adapters.inject_lora import InjectLoRA
 from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.models import parts
 from nodes.output.save_pipeline import SavePipeline
 from tests.diffusion.test_lora import forward
-from tests.models import BUNDLED, handle
+from tests.models import BUNDLED, fresh_model, handle, shared_model
 from tests.nodes.desk import Messages
 from tests.nodes.test_methods import Setting, custom_diffusion, fine_tune, fine_tune_with_text
 
@@ -42,11 +41,11 @@ def test_diffusers_opens_it_with_the_trained_weights(tmp_path: Path, family: str
     folder = published(SavePipeline(precision="fp32").run(trained, setting.context), tmp_path / "out")
     cls: Any = StableDiffusionXLPipeline if family == "sdxl" else StableDiffusionPipeline
     pipe = cls.from_pretrained(folder, local_files_only=True)
-    loaded = parts.load(setting.model, setting.bench.folder, device=CPU)
+    loaded = shared_model(setting.model, setting.bench.folder)
     with applied(trained.adapters, loaded):
         ours = forward(loaded)
         text = {name: tensor.clone() for name, tensor in loaded.text_encoders[0].state_dict().items()}
-    opened = parts.StableDiffusion(folder, CPU, "fp32")
+    opened = fresh_model(folder)
     assert torch.equal(forward(opened), ours)
     assert all(torch.equal(tensor, text[name]) for name, tensor in opened.text_encoders[0].state_dict().items())
     assert all(torch.equal(tensor, pipe.unet.state_dict()[name]) for name, tensor in opened.unet.state_dict().items())
@@ -77,7 +76,7 @@ def test_a_model_without_signal_at_the_end_says_so(tmp_path: Path) -> None:
     setting = Setting(tmp_path, "sd2")
     trained = replace(fine_tune(setting, setting.context), zero_terminal_snr=True)
     folder = published(SavePipeline().run(trained, setting.context), tmp_path / "out")
-    config = parts.StableDiffusion(folder, CPU, "fp32").scheduler_config
+    config = fresh_model(folder).scheduler_config
     assert config["rescale_betas_zero_snr"]
     assert config["prediction_type"] == "v_prediction"
 

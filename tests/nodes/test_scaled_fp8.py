@@ -17,7 +17,6 @@ from nodes.diffusion.families.stable_diffusion.facts.prediction import SD2_V_PRE
 from nodes.diffusion.families.stable_diffusion.facts.tensor_names import moving_average_name
 from nodes.diffusion.formats.single_file.header import _e4m3, read_single_file
 from nodes.diffusion.handles.adapters import WeightChange
-from nodes.diffusion.models import parts
 from nodes.merging.as_checkpoint import AsCheckpoint
 from nodes.merging.merge_weighted import MergeWeighted
 from nodes.models.load_checkpoint import LoadCheckpoint
@@ -25,7 +24,7 @@ from nodes.models.load_model import LoadModel
 from nodes.output.save_checkpoint import SaveCheckpoint
 from nodes.output.save_safetensors import SaveSafetensors
 from tests.diffusion.test_lora import forward
-from tests.models import make_model_folder
+from tests.models import fresh_model, make_model_folder
 from tests.nodes.desk import Desk
 from tests.nodes.test_single_files import opened, said, saved
 
@@ -84,7 +83,7 @@ def test_weights_are_multiplied_by_their_scales(desk: Desk, tmp_path: Path, fami
     _, plain = opened(desk, "plain.safetensors")
     ours, theirs = loaded.unet.state_dict(), plain.unet.state_dict()
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
-    original = parts.StableDiffusion(tmp_path / "folder", torch.device("cpu"), "fp32")
+    original = fresh_model(tmp_path / "folder")
     assert torch.allclose(forward(loaded), forward(original), atol=0.08)
 
 

@@ -18,7 +18,6 @@ from nodes.data.encode_latents import EncodeLatents
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.formats.model_folders import read_config
 from nodes.diffusion.handles.results import GeneratedImage, ImageSet
-from nodes.diffusion.models.parts import StableDiffusion
 from nodes.diffusion.pictures import clip_image_embeddings
 from nodes.diffusion.pictures.clip_image_embeddings import clip_pixels
 from nodes.diffusion.pictures.image_metrics import in_known_words, mean_psnr
@@ -28,7 +27,7 @@ from nodes.diffusion.text.encoding import encode_prompts
 from nodes.evaluation.measure_loss import MeasureLoss
 from nodes.evaluation.score_images import ScoreImages
 from nodes.models.load_model import LoadModel
-from tests.models import BUNDLED, make_model_folder, random_adapter
+from tests.models import BUNDLED, fresh_model, make_model_folder, random_adapter
 from tests.nodes.desk import Desk, captions, images
 
 
@@ -166,7 +165,7 @@ def prepared(desk: Desk, family: Any) -> tuple[Any, Any, Any]:
 def test_the_loss_is_that_of_plain_lines(desk: Desk, family: str) -> None:
     model, latents, texts = prepared(desk, family)
     (row,) = desk.run(MeasureLoss(seed=4), models=[model], latents=latents, captions=texts).rows
-    plain, total = StableDiffusion(desk.root / "model", torch.device("cpu"), "fp32"), 0.0
+    plain, total = fresh_model(desk.root / "model"), 0.0
     schedule = DDPMScheduler.from_pretrained(desk.root / "model" / "scheduler")
     for index, item in enumerate(latents.items):
         mean = load_file(item.views[0].file)["mean"]

@@ -25,7 +25,7 @@ from nodes.diffusion.formats.pickles import pickled_tensors
 from nodes.diffusion.formats.single_file.header import read_single_file
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.handles.models import DiffusionModel, PredictionType
-from nodes.diffusion.models import parts
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.text.encoding import encode_prompts
 from nodes.evaluation.method_facts import saved_bytes
 from nodes.merging.as_checkpoint import AsCheckpoint
@@ -36,7 +36,7 @@ from nodes.output.save_checkpoint import SaveCheckpoint
 from nodes.output.save_pipeline import SavePipeline
 from nodes.output.save_safetensors import SaveSafetensors
 from tests.diffusion.test_lora import forward
-from tests.models import BUNDLED, handle, make_model_folder
+from tests.models import BUNDLED, fresh_model, handle, make_model_folder, shared_model
 from tests.nodes.desk import Desk
 from tests.nodes.test_methods import Setting, fine_tune_with_text
 from tests.nodes.test_save_pipeline import published
@@ -68,9 +68,9 @@ def said(file: Path) -> dict[str, str]:
         return opened.metadata()
 
 
-def opened(desk: Desk, name: str, **fields: Any) -> tuple[DiffusionModel, parts.StableDiffusion]:
+def opened(desk: Desk, name: str, **fields: Any) -> tuple[DiffusionModel, ActiveModel]:
     model = desk.run(LoadModel(model=name, **fields))
-    return model, parts.load(model, desk.located[model.digest], device=CPU)
+    return model, shared_model(model, desk.located[model.digest])
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "bundled"])
@@ -78,9 +78,9 @@ def test_one_file_computes_what_the_folder_computes(desk: Desk, tmp_path: Path, 
     folder = BUNDLED if family == "bundled" else make_model_folder(tmp_path / "folder", family)
     saved(folder, desk.root / "m.safetensors")
     model, loaded = opened(desk, "m.safetensors")
-    own = parts.StableDiffusion(folder, CPU, "fp32")
+    own = fresh_model(folder)
     assert loaded.facts == own.facts
-    assert model.prediction_type == own.facts.prediction_type
+    assert model.prediction_type == own.info.prediction_type
     assert loaded.scheduler_config == own.scheduler_config
     for part in ("unet", "vae"):
         ours, theirs = getattr(own, part).state_dict(), getattr(loaded, part).state_dict()
@@ -113,7 +113,7 @@ def test_trained_weights_stand_in_their_places(desk: Desk, tmp_path: Path, famil
     (artifact,) = SaveCheckpoint().run(trained, setting.context)
     (desk.root / "t.safetensors").write_bytes(artifact.file.read_bytes())
     _, loaded = opened(desk, "t.safetensors")
-    own = parts.load(setting.model, setting.bench.folder, device=CPU)
+    own = shared_model(setting.model, setting.bench.folder)
     before = forward(own)
     with applied(trained.adapters, own):
         after, text = forward(own), encode_prompts(own, ["a cat"]).hidden
@@ -162,7 +162,7 @@ def test_what_it_predicts_comes_from_metadata_keys_and_the_field(desk: Desk, tmp
     file = saved(make_model_folder(tmp_path / "folder", "sd2"), desk.root / "m.safetensors")
     assert said(file)["modelspec.prediction_type"] == "v"
     model, loaded = opened(desk, "m.safetensors", prediction_type="epsilon")
-    assert model.prediction_type == loaded.facts.prediction_type == loaded.noise_scheduler.config["prediction_type"] == "epsilon"
+    assert model.prediction_type == loaded.info.prediction_type == loaded.noise_scheduler.config["prediction_type"] == "epsilon"
     (artifact,) = desk.run(SaveCheckpoint(), model=model)
     assert said(artifact.file)["modelspec.prediction_type"] == "epsilon"
 
@@ -240,7 +240,7 @@ def test_a_file_without_metadata_is_read_by_the_published_configurations(
     model, loaded = opened(desk, f"m.{kind}")
     assert model.family == family
     assert model.prediction_type == ("v_prediction" if family == "sdxl" else "epsilon")
-    own = parts.StableDiffusion(folder, CPU, "fp32")
+    own = fresh_model(folder)
     assert torch.equal(forward(own), forward(loaded))
     assert len(loaded.tokenizers[0]) == 49408
     assert desk.messages.texts[0].startswith(facts(family).title)
@@ -303,7 +303,7 @@ def test_a_text_encoder_without_its_shell_is_read_and_written_as_it_is(desk: Des
     tensors = {name.replace(".text_model.", "."): tensor for name, tensor in load_file(file).items()}
     save_file(tensors, file, said(file))
     model, loaded = opened(desk, "m.safetensors")
-    own = parts.StableDiffusion(folder, CPU, "fp32")
+    own = fresh_model(folder)
     assert torch.equal(encode_prompts(own, ["a cat"]).hidden, encode_prompts(loaded, ["a cat"]).hidden)
     (artifact,) = desk.run(SaveCheckpoint(), model=model)
     assert load_file(artifact.file).keys() == tensors.keys()
@@ -418,7 +418,7 @@ def test_sd2_s_text_encoder_may_lie_where_sdxl_s_first_one_does(desk: Desk, tmp_
     save_file(moved, file, said(file))
     model, loaded = opened(desk, "m.safetensors")
     assert model.family == "sd2"
-    assert torch.equal(forward(parts.StableDiffusion(folder, CPU, "fp32")), forward(loaded))
+    assert torch.equal(forward(fresh_model(folder)), forward(loaded))
     (artifact,) = desk.run(SaveCheckpoint(), model=model)
     assert load_file(artifact.file).keys() == moved.keys()
     moved[f"{SGM}ln_final.weight"] = torch.ones(1280)
@@ -432,7 +432,7 @@ def test_a_file_that_is_written_over_is_read_again(desk: Desk, tmp_path: Path) -
     model, before = opened(desk, "m.safetensors")
     first = before.unet.conv_in.weight.clone()
     saved(make_model_folder(tmp_path / "other", "sd1", seed=1), file)
-    assert not torch.equal(parts.load(model, file, device=CPU).unet.conv_in.weight, first)
+    assert not torch.equal(shared_model(model, file).unet.conv_in.weight, first)
 
 
 @pytest.mark.parametrize("name", ["time_embedding.cond_proj.weight", "add_embedding.image_proj.weight"])

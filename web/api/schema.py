@@ -25,8 +25,8 @@ class Sent(GenerateJsonSchema):
 
 def message_models() -> list[type[BaseModel]]:
     """Return all message classes, in the order in which they are declared."""
-    found = [value for value in vars(models).values() if isinstance(value, type) and issubclass(value, BaseModel)]
-    return [cls for cls in found if cls.__module__ == models.__name__ and not cls.__name__.startswith("_")]
+    found = [getattr(models, name) for name in models.__all__]
+    return [value for value in found if isinstance(value, type) and issubclass(value, BaseModel) and value is not models.Message]
 
 
 def exchanged_schema() -> dict[str, Any]:

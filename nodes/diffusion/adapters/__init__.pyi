@@ -28,6 +28,7 @@ from .lora.write import (
     diffusers_tensors as diffusers_tensors,
     kohya_tensors as kohya_tensors,
 )
+from .model_in_use import model_in_use as model_in_use
 from .modelspec import (
     architecture_of as architecture_of,
     kohya_metadata as kohya_metadata,

@@ -12,7 +12,7 @@ from nodes.diffusion.adapters.changed_weights import replaced
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import AestheticGradient
 from nodes.diffusion.handles.settings import TrainingSettings
-from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.optimization.loop import minimize
 from nodes.diffusion.text.encoding import at_end_of_text, chunked, conditioning, framed, weighed
 from nodes.diffusion.text.placeholder_tokens import longer_table
@@ -33,7 +33,7 @@ class Aesthetic:
 
 
 @contextmanager
-def aesthetic_followed(gradient: AestheticGradient, model: StableDiffusion) -> Generator[dict[str, nn.Parameter]]:
+def aesthetic_followed(gradient: AestheticGradient, model: ActiveModel) -> Generator[dict[str, nn.Parameter]]:
     """Let samplings tune their positive prompts; nothing of it can be trained. Afterwards they no longer do."""
     if model.aesthetic is not None:
         raise InputError("this model has two aesthetic gradients.", field="model", remedy="Give it one.")
@@ -47,11 +47,10 @@ def aesthetic_followed(gradient: AestheticGradient, model: StableDiffusion) -> G
 
 
 def tuned_hidden(
-    model: StableDiffusion,
+    model: ActiveModel,
     aesthetic: Aesthetic,
     prompts: Sequence[str],
     hidden: Tensor,
-    clip_skip: int,
     stop_if_asked: Callable[[], object],
     emphasis: Emphasis = "none",
 ) -> Tensor:
@@ -59,16 +58,15 @@ def tuned_hidden(
 
     Every prompt starts from the untouched encoder, so that it does not matter which others are there.
     """
-    tuned = {prompt: _tuned(model, aesthetic, prompt, clip_skip, emphasis, stop_if_asked) for prompt in dict.fromkeys(prompts)}
+    tuned = {prompt: _tuned(model, aesthetic, prompt, emphasis, stop_if_asked) for prompt in dict.fromkeys(prompts)}
     together = torch.cat([tuned[prompt] for prompt in prompts]).to(hidden.dtype)
     return torch.lerp(hidden, together, aesthetic.gradient.blend)
 
 
 def _tuned(
-    model: StableDiffusion,
+    model: ActiveModel,
     aesthetic: Aesthetic,
     prompt: str,
-    clip_skip: int,
     emphasis: Emphasis,
     stop_if_asked: Callable[[], object],
 ) -> Tensor:
@@ -77,7 +75,7 @@ def _tuned(
     with replaced(encoder, _copies(encoder)), torch.enable_grad():
         minimize(
             {name: parameter for name, parameter in encoder.named_parameters() if parameter.requires_grad},
-            lambda step, micro_step: 1 - _encoded(model, aesthetic, prompt, clip_skip, emphasis)[1],
+            lambda step, micro_step: 1 - _encoded(model, aesthetic, prompt, emphasis)[1],
             TrainingSettings(
                 max_steps=aesthetic.gradient.steps,
                 learning_rate=aesthetic.gradient.learning_rate,
@@ -88,7 +86,7 @@ def _tuned(
             report=lambda done: (losses.append(done.loss), stop_if_asked()),
         )
         with torch.no_grad():
-            hidden, cosine = _encoded(model, aesthetic, prompt, clip_skip, emphasis)
+            hidden, cosine = _encoded(model, aesthetic, prompt, emphasis)
     aesthetic.cosines[prompt] = (1 - losses[0], float(cosine))
     return hidden
 
@@ -104,18 +102,16 @@ def _copies(encoder: nn.Module) -> dict[str, nn.Parameter]:
     }
 
 
-def _encoded(
-    model: StableDiffusion, aesthetic: Aesthetic, prompt: str, clip_skip: int, emphasis: Emphasis
-) -> tuple[Tensor, Tensor]:
+def _encoded(model: ActiveModel, aesthetic: Aesthetic, prompt: str, emphasis: Emphasis) -> tuple[Tensor, Tensor]:
     """Conditioning [1, tokens, d] of a prompt, and the cosine of its first chunk's text embedding to the aesthetic."""
     tokenizer, encoder = model.tokenizers[0], model.text_encoders[0]
     chunks = chunked(model, prompt, tokenizer, emphasis)
     tokens = torch.tensor(framed(chunks, tokenizer), device=model.device)
-    words = [vectors[0].detach() for vectors in model.words.values()]
+    words = [vectors[0].detach() for vectors in model.placeholders.values()]
     with longer_table(encoder, words, len(tokenizer)):
         output = encoder(tokens, output_hidden_states=True)
     state = at_end_of_text(output.last_hidden_state, tokens, tokenizer)[0]
     weight = encoder.get_parameter("text_projection.weight") if aesthetic.projection is None else aesthetic.projection
     cosine = nn.functional.cosine_similarity(weight @ state, aesthetic.direction, dim=0)
-    states = conditioning(output, encoder, False, clip_skip)[None]
-    return weighed(model, states, [chunks], 0, emphasis, clip_skip).flatten(1, 2), cosine
+    states = conditioning(model, output, encoder)[None]
+    return weighed(model, states, [chunks], 0, emphasis).flatten(1, 2), cosine

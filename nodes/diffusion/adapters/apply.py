@@ -17,12 +17,12 @@ from nodes.diffusion.handles.adapters import (
     TokenEmbedding,
     WeightChange,
 )
-from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.text.placeholder_tokens import word_known
 
 
 @contextmanager
-def applied(adapters: Sequence[Adapter], model: StableDiffusion) -> Generator[list[dict[str, nn.Parameter]]]:
+def applied(adapters: Sequence[Adapter], model: ActiveModel) -> Generator[list[dict[str, nn.Parameter]]]:
     """Lay adapters over a model; yield each one's tensors by name. Afterwards the model holds its own layers again.
 
     Changed weights come first: what wraps layers then wraps the changed ones, so that only the order within a kind counts.

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import WeightChange
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.models.empty_unet import empty_unet
-from nodes.diffusion.models.parts import StableDiffusion
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def _set(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
 
 
 @contextmanager
-def weights_changed(change: WeightChange, model: StableDiffusion) -> Generator[dict[str, nn.Parameter]]:
+def weights_changed(change: WeightChange, model: ActiveModel) -> Generator[dict[str, nn.Parameter]]:
     """Put a change in place; yield its parameters by full name: those in its file, or fp32 copies that can be trained."""
     modules = _parts(change, model)
     tensors = _trained(change, modules) if change.weights else _copies(change, model, modules)
@@ -43,7 +43,7 @@ def weights_changed(change: WeightChange, model: StableDiffusion) -> Generator[d
 
 
 @contextmanager
-def _start_detached(change: WeightChange, model: StableDiffusion) -> Generator[None]:
+def _start_detached(change: WeightChange, model: ActiveModel) -> Generator[None]:
     """While keys and values are trained, let no gradient reach them through the first token (custom diffusion)."""
     with ExitStack() as hooks:
         if change.detach_start and change.weights is None:
@@ -68,7 +68,7 @@ def _all_replaced(modules: Mapping[str, nn.Module], tensors: Mapping[str, nn.Par
         yield
 
 
-def _parts(change: WeightChange, model: StableDiffusion) -> dict[str, nn.Module]:
+def _parts(change: WeightChange, model: ActiveModel) -> dict[str, nn.Module]:
     """The parts that it changes, text encoders without the shell that one layout has, by the names that files use."""
     parts: dict[str, nn.Module] = {"unet": model.unet} if change.unet else {}
     if change.vae:
@@ -111,13 +111,13 @@ def _own_parameter(module: nn.Module | None, name: str) -> nn.Parameter | None:
         return None
 
 
-def _copies(change: WeightChange, model: StableDiffusion, modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
+def _copies(change: WeightChange, model: ActiveModel, modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
     found: dict[str, nn.Parameter] = {}
     for part, module in modules.items():
         found |= {
             f"{part}.{name}": nn.Parameter(parameter.detach().to(torch.float32, copy=True), requires_grad=False)
             for name, parameter in module.named_parameters()
-            if (not change.endings or name.endswith(change.endings)) and not is_unused(name, part, model, change.clip_skip)
+            if (not change.endings or name.endswith(change.endings)) and not is_unused(name, part, model)
         }
     if not found:
         endings = ", ".join(change.endings)
@@ -125,16 +125,16 @@ def _copies(change: WeightChange, model: StableDiffusion, modules: Mapping[str, 
     return found
 
 
-def is_unused(name: str, part: str, model: StableDiffusion, clip_skip: int) -> bool:
+def is_unused(name: str, part: str, model: ActiveModel) -> bool:
     """Whether the conditioning of the UNet does not depend on what a name begins with, so that training cannot reach it."""
     if part in ("unet", "vae"):
         return False
-    sdxl = model.facts.family == "sdxl"
+    sdxl = model.info.family == "sdxl"
     if sdxl and part == "text_encoder_1":  # its pooled output uses all of it
         return False
     if name.startswith("encoder.layers."):
         encoder: Any = model.text_encoders[int(part[-1])]
-        return int(name.split(".")[2]) >= encoder.config.num_hidden_layers - clip_skip - sdxl
+        return int(name.split(".")[2]) >= encoder.config.num_hidden_layers - model.handle.clip_skip - sdxl
     return sdxl and name.startswith("final_layer_norm")
 
 

@@ -1,4 +1,4 @@
-from .model_folders import inspect_folder as inspect_folder
+from .model_folders import info_of as info_of, inspect_folder as inspect_folder
 from .pickles import pt_bytes as pt_bytes
 from .safetensors_writer import (
     safetensors_bytes as safetensors_bytes,

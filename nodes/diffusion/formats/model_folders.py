@@ -1,9 +1,9 @@
 """What a model folder or a single file holds, read from JSON files and weight headers alone; needs no torch."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -14,15 +14,13 @@ from nodes.diffusion.formats.safetensors_header import read_header
 from nodes.diffusion.formats.single_file.configurations import described, description_of
 from nodes.diffusion.formats.single_file.header import is_single_file
 from nodes.diffusion.formats.weight_files import check_pickle, weight_files
-from nodes.diffusion.handles.models import Family, PredictionType
+from nodes.diffusion.handles.models import DiffusionModel, ModelInfo, PredictionType, Purpose
 
 LAYOUT = "A diffusers folder has model_index.json and the folders unet, vae, text_encoder, tokenizer and scheduler."
 AGAIN = "Copy or download it again."
 READ = "Read are UNets of 4 input channels (text-to-image), 9 (inpainting) and 8 (InstructPix2Pix)."
 
 Count = Annotated[int, Field(gt=0, le=2**20)]
-Purpose = Literal["text-to-image", "inpainting", "instruct-pix2pix"]
-"""Told by what a UNet takes beside the noisy latents: nothing, a mask and the picture around it, or the picture to edit."""
 
 
 class UNetConfig(BaseModel):
@@ -51,23 +49,7 @@ class _Scheduler(BaseModel):
 Config = TypeVar("Config", bound=BaseModel)
 
 
-@dataclass(frozen=True)
-class ModelFacts:
-    """Family, prediction type and native resolution of a diffusers folder."""
-
-    family: Family
-    prediction_type: PredictionType
-    resolution: int
-    text_parts: tuple[str, ...]
-    """Folders of tokenizers and text encoders, in order of use."""
-    max_clip_skip: int
-    """Layers that can be dropped from every text encoder while one is left."""
-    zero_terminal_snr: bool
-    """Whether it was trained with no signal left at the last timestep."""
-    purpose: Purpose = "text-to-image"
-
-
-def inspect_folder(place: Path, *, weights: bool = True) -> ModelFacts:
+def inspect_folder(place: Path, *, weights: bool = True) -> ModelInfo:
     """Return the facts of a diffusers folder or a single file; raise InputError when a part is missing, damaged or a pickle.
 
     Without `weights`, a folder's descriptions are enough.
@@ -90,7 +72,7 @@ def inspect_folder(place: Path, *, weights: bool = True) -> ModelFacts:
     if unet.class_embed_type == "projection":
         remedy = "Open its diffusers folder with LoadImageVariation."
         raise InputError(f"{place.name} is an unCLIP model: it draws from an image embedding.", field="model", remedy=remedy)
-    return ModelFacts(
+    return ModelInfo(
         family="sdxl" if second else "sd2" if unet.use_linear_projection else "sd1",
         prediction_type=prediction_type_of(folder),
         zero_terminal_snr=read_as(folder / "scheduler" / "scheduler_config.json", _Scheduler).rescale_betas_zero_snr,
@@ -99,6 +81,11 @@ def inspect_folder(place: Path, *, weights: bool = True) -> ModelFacts:
         text_parts=("tokenizer", "text_encoder", *second),
         max_clip_skip=max(0, layers - (2 if second else 1)),  # SDXL leaves the last layer out even without clip skip
     )
+
+
+def info_of(model: DiffusionModel, folder: Path) -> ModelInfo:
+    """Return what a handle says of its model; for one that is silent, cached by an earlier version, the folder is inspected."""
+    return replace(model.info or inspect_folder(folder, weights=False), prediction_type=model.prediction_type)
 
 
 def _purpose(place: Path, channels: int, latents: int) -> Purpose:

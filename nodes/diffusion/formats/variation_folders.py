@@ -9,7 +9,6 @@ from pydantic import BaseModel
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.formats.model_folders import (
     Count,
-    ModelFacts,
     UNetConfig,
     VAEConfig,
     check_weights,
@@ -17,7 +16,7 @@ from nodes.diffusion.formats.model_folders import (
     read_as,
     side_of,
 )
-from nodes.diffusion.handles.models import ImageConditioning
+from nodes.diffusion.handles.models import ImageConditioning, ModelInfo
 
 VARIATION_PARTS = ("unet", "vae", "image_encoder", "feature_extractor", "scheduler")
 UNCLIP_PARTS = ("image_normalizer", "image_noising_scheduler", "tokenizer", "text_encoder")
@@ -41,7 +40,7 @@ class VariationFacts:
 
     conditioning: ImageConditioning
     embedding_width: int
-    model: ModelFacts
+    model: ModelInfo
 
 
 def inspect_variation(parts: Mapping[str, Path]) -> VariationFacts:
@@ -60,7 +59,7 @@ def inspect_variation(parts: Mapping[str, Path]) -> VariationFacts:
     if unet.in_channels != vae.latent_channels or unet.addition_embed_type:
         remedy = "Use an image variation or unCLIP model in the Stable Diffusion layout."
         raise InputError("this UNet needs more than an image embedding.", field="model", remedy=remedy)
-    facts = ModelFacts(
+    facts = ModelInfo(
         family="sd2" if unet.use_linear_projection else "sd1",
         prediction_type=prediction_type_of(parts["scheduler"].parent),
         resolution=side_of(unet) * 2 ** (len(vae.block_out_channels) - 1),

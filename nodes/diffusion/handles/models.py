@@ -6,17 +6,36 @@ its content, so that a handle means the same on every machine.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from nodes.diffusion.handles.adapters import Adapter
 
 Family: TypeAlias = str
 """The name of a family, as `families.registry` knows it."""
 PredictionType = Literal["epsilon", "v_prediction"]
+Purpose = Literal["text-to-image", "inpainting", "instruct-pix2pix"]
+"""What a UNet takes beside the noisy latents: nothing, a mask and the picture around it, or the picture to edit."""
 ImageConditioning = Literal["image variation", "unclip"]
 """How a CLIP image embedding reaches the UNet: as context of the cross-attention, or added to the timestep's embedding."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model's descriptions say of it; no weights are read for it."""
+
+    family: Family
+    prediction_type: PredictionType
+    resolution: int
+    """Native picture side in pixels."""
+    text_parts: tuple[str, ...]
+    """Folders of tokenizers and text encoders, in order of use."""
+    max_clip_skip: int
+    """Layers that can be dropped from every text encoder while one is left."""
+    zero_terminal_snr: bool
+    """Whether it was trained with no signal left at the last timestep."""
+    purpose: Purpose = "text-to-image"
 
 
 @dataclass(frozen=True)
@@ -46,6 +65,8 @@ class DiffusionModel:
     """Whether the moving average that a single file holds beside its UNet is used in its place."""
     adapters: tuple[Adapter, ...] = ()
     """What is laid over the weights, in order."""
+    info: ModelInfo | None = field(default=None, compare=False)
+    """What LoadModel read of the model; handles that were cached before there was this field have none: see `info_of`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +89,11 @@ class ImageVariationModel:
     """UNet weights that take the place of those in the folder: safetensors, with or without `unet.` before the names."""
     zero_terminal_snr: bool = False
     """Whether it was trained with no signal left at the last timestep."""
+
+
+def identifying_fields(model: DiffusionModel) -> dict[str, Any]:
+    """Return the fields of a handle that tell models apart, for keys: what was only read of the model is left out."""
+    return {name: value for name, value in asdict(model).items() if name != "info"}
 
 
 def text_identity(model: DiffusionModel) -> str:

@@ -1,4 +1,4 @@
-from .parts import load as load
+from .active import ActiveModel as ActiveModel
 from .saved_folders import (
     PARTS as PARTS,
     changed_tensors as changed_tensors,

@@ -9,22 +9,30 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from nodes.diffusion.models.vae_encoding import encode_pictures, without_overflow
 
 
-def fill_channels(unet: nn.Module, purpose: str, vae: Callable[[], nn.Module]) -> None:
-    """Let a UNet be called with the noisy latents [n, c, h, w] alone: the channels behind them are added on the way in."""
+def fill_channels(unet: Any, purpose: str, vae: Callable[[], nn.Module]) -> RemovableHandle | None:
+    """Let a UNet be called with the noisy latents [n, c, h, w] alone: the channels behind them are added on the way in.
+
+    Returns what ends it, None where there is nothing to add. Inputs that have all channels already are left as they are.
+    """
+    channels: int = unet.config["in_channels"]
     if purpose == "inpainting":
         hidden = _HiddenPicture(vae)
-        unet.register_forward_pre_hook(lambda _, inputs: _beside(inputs, hidden.channels(inputs[0])))
-    elif purpose == "instruct-pix2pix":
-        unet.register_forward_pre_hook(lambda _, inputs: _beside(inputs, torch.zeros_like(inputs[0])))
+        return unet.register_forward_pre_hook(lambda _, inputs: _beside(inputs, hidden.channels, channels))
+    if purpose == "instruct-pix2pix":
+        return unet.register_forward_pre_hook(lambda _, inputs: _beside(inputs, torch.zeros_like, channels))
+    return None
 
 
-def _beside(inputs: tuple[Any, ...], channels: Tensor) -> tuple[Any, ...]:
+def _beside(inputs: tuple[Any, ...], make: Callable[[Tensor], Tensor], channels: int) -> tuple[Any, ...]:
     noisy_latents, *others = inputs
-    return torch.cat([noisy_latents, channels], dim=1), *others
+    if noisy_latents.shape[1] == channels:
+        return inputs
+    return torch.cat([noisy_latents, make(noisy_latents)], dim=1), *others
 
 
 class _HiddenPicture:

@@ -13,15 +13,15 @@ from torch import Tensor
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.formats.clip_folders import has_text_projection
-from nodes.diffusion.formats.model_folders import Purpose, inspect_folder, read_config
+from nodes.diffusion.formats.model_folders import inspect_folder, read_config
 from nodes.diffusion.formats.opening import read_regular
 from nodes.diffusion.formats.pickled_parts import pickled_weights
 from nodes.diffusion.formats.single_file.configurations import described
 from nodes.diffusion.formats.single_file.header import is_single_file
 from nodes.diffusion.formats.weight_files import files_read, is_pickled
 from nodes.diffusion.handles.adapters import ENCODERS
-from nodes.diffusion.handles.models import DiffusionModel
-from nodes.diffusion.models.parts import load_part, part_from_file
+from nodes.diffusion.handles.models import DiffusionModel, Purpose
+from nodes.diffusion.models.loading import load_part, part_from_file
 
 PARTS = {
     "unet": ("diffusers", "UNet2DConditionModel", "diffusion_pytorch_model"),

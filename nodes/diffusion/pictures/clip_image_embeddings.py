@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
 from nodes.diffusion.formats.model_folders import read_config
-from nodes.diffusion.models.parts import load_part
+from nodes.diffusion.models.loading import load_part
 from nodes.diffusion.pictures.pictures import as_tensor
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
-from nodes.diffusion.models.parts import load_part
+from nodes.diffusion.models.loading import load_part
 from nodes.diffusion.pictures.clip_image_embeddings import load_image_embedder
 
 TEMPLATES = ("flat style {}", "3d style {}", "line style {}", "noto style {}")

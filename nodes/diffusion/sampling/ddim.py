@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nodes.diffusion.handles.models import PredictionType
-from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.sampling.sampler import added_conditions, make_scheduler
 from nodes.diffusion.text.encoding import TextEmbeddings, encode_prompts
 
@@ -21,13 +21,13 @@ class Schedule:
     prediction_type: PredictionType
 
 
-def ddim_schedule(model: StableDiffusion, num_inference_steps: int, *, zero_terminal_snr: bool = False) -> Schedule:
+def ddim_schedule(model: ActiveModel, num_inference_steps: int) -> Schedule:
     """Return the timesteps of the model's own DDIM scheduler, with its spacing and offset."""
-    scheduler = make_scheduler(model, "ddim", zero_terminal_snr=zero_terminal_snr)
+    scheduler = make_scheduler(model, "ddim")
     scheduler.set_timesteps(num_inference_steps)
     timesteps = [int(timestep) for timestep in scheduler.timesteps]
     alphas = [float(scheduler.alphas_cumprod[timestep]) for timestep in timesteps]
-    return Schedule(tuple(timesteps), (*alphas, float(scheduler.final_alpha_cumprod)), model.facts.prediction_type)
+    return Schedule(tuple(timesteps), (*alphas, float(scheduler.final_alpha_cumprod)), model.info.prediction_type)
 
 
 def ddim_step(output: Tensor, latents: Tensor, schedule: Schedule, level: int, to_level: int) -> Tensor:
@@ -44,7 +44,7 @@ def ddim_step(output: Tensor, latents: Tensor, schedule: Schedule, level: int, t
     return to_alpha**0.5 * picture + (1 - to_alpha) ** 0.5 * noise
 
 
-def predict(model: StableDiffusion, latents: Tensor, timestep: int, text: TextEmbeddings) -> Tensor:
+def predict(model: ActiveModel, latents: Tensor, timestep: int, text: TextEmbeddings) -> Tensor:
     """Return the UNet's output for latents [n, c, h, w] and n prompts, in float32."""
     factor = 2 ** (len(model.vae.config["block_out_channels"]) - 1)
     size = (latents.shape[3] * factor, latents.shape[2] * factor)
@@ -57,9 +57,9 @@ def predict(model: StableDiffusion, latents: Tensor, timestep: int, text: TextEm
     return output.sample.float()
 
 
-def unconditional_text(model: StableDiffusion, *, clip_skip: int = 0) -> TextEmbeddings:
+def unconditional_text(model: ActiveModel) -> TextEmbeddings:
     """Return the conditioning of guidance without a negative prompt, as SampleImages takes it: SDXL learned zeros."""
-    text = encode_prompts(model, [""], clip_skip=clip_skip)
+    text = encode_prompts(model, [""])
     if text.pooled is None:
         return text
     return TextEmbeddings(torch.zeros_like(text.hidden), torch.zeros_like(text.pooled))
@@ -67,7 +67,7 @@ def unconditional_text(model: StableDiffusion, *, clip_skip: int = 0) -> TextEmb
 
 @torch.no_grad()
 def invert(
-    model: StableDiffusion,
+    model: ActiveModel,
     latents: Tensor,
     text: TextEmbeddings,
     schedule: Schedule,

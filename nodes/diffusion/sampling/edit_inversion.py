@@ -7,7 +7,7 @@ from PIL import Image
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.results import Inversion, NullTextInversion
-from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.sampling.ddim import ddim_schedule, unconditional_text
 from nodes.diffusion.sampling.null_text import Edit, replay
 from nodes.diffusion.sampling.sampler import decode
@@ -18,20 +18,19 @@ from nodes.diffusion.text.token_alignment import align_tokens
 
 @torch.no_grad()
 def draw_replays(
-    model: StableDiffusion,
+    model: ActiveModel,
     inversion: Inversion,
     prompts: Sequence[str] = (),
     *,
     guidance_scale: float,
     cross_replace_steps: float = 0.8,
     self_replace_steps: float = 0.5,
-    clip_skip: int = 0,
     on_step: Callable[[int], object] = lambda step: None,
 ) -> list[Image.Image]:
     """Return the replay of an inverted picture, followed by an edit for each prompt; `on_step` counts all of their steps."""
-    schedule = ddim_schedule(model, inversion.num_inference_steps, zero_terminal_snr=inversion.zero_terminal_snr)
-    text = encode_prompts(model, [inversion.prompt], clip_skip=clip_skip)
-    unconditional = unconditional_text(model, clip_skip=clip_skip)
+    schedule = ddim_schedule(model, inversion.num_inference_steps)
+    text = encode_prompts(model, [inversion.prompt])
+    unconditional = unconditional_text(model)
     if isinstance(inversion, NullTextInversion):
         unconditional = TextEmbeddings(read_uncond(inversion).to(model.device), unconditional.pooled)
     if unconditional.hidden.shape[1] != text.hidden.shape[1]:
@@ -40,7 +39,7 @@ def draw_replays(
         raise InputError(message, field="inversion", remedy=remedy)
     edits: list[Edit | None] = [None]
     for prompt in prompts:
-        edited = encode_prompts(model, [prompt], clip_skip=clip_skip)
+        edited = encode_prompts(model, [prompt])
         alignment = _alignment(model, inversion.prompt, prompt)
         edits.append(Edit(edited, alignment, cross_replace_steps, self_replace_steps))
     pictures: list[Image.Image] = []
@@ -59,7 +58,7 @@ def draw_replays(
     return pictures
 
 
-def _alignment(model: StableDiffusion, source: str, target: str) -> torch.Tensor:
+def _alignment(model: ActiveModel, source: str, target: str) -> torch.Tensor:
     """The first tokenizer speaks for all: they cut words alike."""
     tokenizer = model.tokenizers[0]
     source_chunks, target_chunks = (chunked(model, prompt, tokenizer) for prompt in (source, target))

@@ -13,7 +13,7 @@ from nodes.diffusion.sampling.sampler import decode, denoise_from
 
 
 def sample_variations(
-    model: ImageVariation,
+    base: ImageVariation,
     image_embeds: Tensor,
     *,
     seeds: Sequence[int],
@@ -24,20 +24,21 @@ def sample_variations(
     on_step: Callable[[int], object] = lambda step: None,
 ) -> list[Image.Image]:
     """Draw one picture per seed from the same embeddings [k, d]."""
+    model = base.model
     embeds = image_embeds.to(model.device).expand(len(seeds), -1, -1)
     noise = None
     if noise_level:
         draws = [torch.randn(embeds.shape[-1], generator=generator_for(seed, "image embedding")) for seed in seeds]
         noise = torch.stack(draws).to(model.device)
     with torch.no_grad():
-        conditions = model.conditions(embeds, noise_level=noise_level, noise=noise)
+        conditions = base.conditions(embeds, noise_level=noise_level, noise=noise)
     latents = denoise_from(
         model,
         with_unconditional(conditions) if guidance_scale != 1 else conditions,
         seeds=seeds,
         num_inference_steps=num_inference_steps,
         guidance_scale=guidance_scale,
-        size=(model.facts.resolution, model.facts.resolution),
+        size=(model.info.resolution, model.info.resolution),
         scheduler=scheduler,
         on_step=on_step,
     )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nodes.diffusion.devices import eager_attention_pays
 from nodes.diffusion.handles.settings import TrainingSettings
-from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.optimization.loop import minimize
 from nodes.diffusion.optimization.training_state import Checkpoint
 from nodes.diffusion.sampling.ddim import Schedule, ddim_step, predict, unconditional_text
@@ -23,7 +23,7 @@ from nodes.diffusion.text.encoding import TextEmbeddings, encode_prompts
 class NullTextTask:
     """What is to be reached: the way `path` [T + 1, c, h, w] from picture to noise, walked back with guidance."""
 
-    model: StableDiffusion
+    model: ActiveModel
     schedule: Schedule
     path: Tensor
     text: TextEmbeddings
@@ -38,13 +38,13 @@ class NullTextTask:
     """Squared error at which the first timestep is left; it rises evenly to a hundredfold, as 1e-5 + 2e-5 i does over 50."""
 
 
-def first_null_text(model: StableDiffusion, *, clip_skip: int = 0) -> TextEmbeddings:
+def first_null_text(model: ActiveModel) -> TextEmbeddings:
     """Return the empty caption's embedding, with the pooled text of guidance, which for SDXL is zeros.
 
     The embedding itself may not begin at zeros: all tokens would get the same gradient and stay equal for ever.
     """
-    hidden = encode_prompts(model, [""], clip_skip=clip_skip).hidden
-    return TextEmbeddings(hidden, unconditional_text(model, clip_skip=clip_skip).pooled)
+    hidden = encode_prompts(model, [""]).hidden
+    return TextEmbeddings(hidden, unconditional_text(model).pooled)
 
 
 class _CloseEnough(Exception):
@@ -129,7 +129,7 @@ class Edit:
 
 @torch.no_grad()
 def replay(
-    model: StableDiffusion,
+    model: ActiveModel,
     schedule: Schedule,
     noise: Tensor,
     text: TextEmbeddings,

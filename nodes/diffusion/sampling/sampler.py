@@ -10,8 +10,8 @@ from torch import Tensor
 
 from nodes.diffusion.adapters.aesthetic_gradient import tuned_hidden
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.models.memory_fit import denoised_at_once
-from nodes.diffusion.models.parts import StableDiffusion
 from nodes.diffusion.models.vae_encoding import without_overflow
 from nodes.diffusion.models.vae_tiling import in_tiles, is_large
 from nodes.diffusion.pictures.pictures import as_picture
@@ -28,7 +28,7 @@ CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def sample(
-    model: StableDiffusion,
+    model: ActiveModel,
     prompts: Sequence[str],
     *,
     seeds: Sequence[int],
@@ -37,9 +37,7 @@ def sample(
     guidance_scale: float = 5.0,
     size: tuple[int, int] | None = None,
     sampler: Sampler = "dpm++ 2m",
-    clip_skip: int = 0,
     emphasis: Emphasis = "none",
-    zero_terminal_snr: bool = False,
     on_step: Callable[[int], object] = lambda step: None,
 ) -> list[Image.Image]:
     """Draw one picture of `size` (w, h) pixels per prompt and seed.
@@ -55,23 +53,22 @@ def sample(
         negative_prompt=negative_prompt,
         num_inference_steps=num_inference_steps,
         guidance_scale=guidance_scale,
-        size=size or (model.facts.resolution, model.facts.resolution),
-        scheduler=make_scheduler(model, sampler, zero_terminal_snr=zero_terminal_snr),
-        clip_skip=clip_skip,
+        size=size or (model.info.resolution, model.info.resolution),
+        scheduler=make_scheduler(model, sampler),
         emphasis=emphasis,
         on_step=on_step,
     )
     return decode(model, latents)
 
 
-def make_scheduler(model: StableDiffusion, sampler: Sampler, *, zero_terminal_snr: bool = False) -> Any:
+def make_scheduler(model: ActiveModel, sampler: Sampler) -> Any:
     """Return a fresh diffusers scheduler for the model's own noise schedule and prediction type.
 
     With no signal at the last timestep, sampling begins at just that one (Lin et al. 2024, section 3.3).
     """
     name, options = CLASSES[sampler]
-    if zero_terminal_snr or model.scheduler_config.get("rescale_betas_zero_snr"):
-        if model.facts.prediction_type == "epsilon":
+    if model.handle.zero_terminal_snr or model.scheduler_config.get("rescale_betas_zero_snr"):
+        if model.info.prediction_type == "epsilon":
             remedy = "Train with zero_terminal_snr off, or from a v-prediction model."
             raise InputError("where no signal is left, epsilon says nothing of the picture.", field="model", remedy=remedy)
         options = {**options, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
@@ -80,7 +77,7 @@ def make_scheduler(model: StableDiffusion, sampler: Sampler, *, zero_terminal_sn
 
 @torch.no_grad()
 def denoise(
-    model: StableDiffusion,
+    model: ActiveModel,
     prompts: Sequence[str],
     *,
     seeds: Sequence[int],
@@ -89,16 +86,15 @@ def denoise(
     guidance_scale: float,
     size: tuple[int, int],
     scheduler: Any,
-    clip_skip: int = 0,
     emphasis: Emphasis = "none",
     on_step: Callable[[int], object] = lambda step: None,
 ) -> Tensor:
     """Return the final latents [n, c, h, w] of one sampling."""
     count, guided = len(prompts), guidance_scale != 1
     texts = [*([negative_prompt] * count if guided else []), *prompts]
-    text = encode_prompts(model, texts, clip_skip=clip_skip, emphasis=emphasis)
+    text = encode_prompts(model, texts, emphasis=emphasis)
     if model.aesthetic:
-        positive = tuned_hidden(model, model.aesthetic, prompts, text.hidden[-count:], clip_skip, lambda: on_step(0), emphasis)
+        positive = tuned_hidden(model, model.aesthetic, prompts, text.hidden[-count:], lambda: on_step(0), emphasis)
         text.hidden[-count:] = positive
     if text.pooled is not None and guided and not negative_prompt:
         text.hidden[:count], text.pooled[:count] = 0, 0  # SDXL learned zeros, not the empty caption
@@ -116,7 +112,7 @@ def denoise(
 
 @torch.no_grad()
 def denoise_from(
-    model: StableDiffusion,
+    model: ActiveModel,
     text: TextEmbeddings,
     *,
     seeds: Sequence[int],
@@ -152,7 +148,7 @@ def denoise_from(
 
 
 def _denoise_part(
-    model: StableDiffusion,
+    model: ActiveModel,
     text: TextEmbeddings,
     *,
     seeds: Sequence[int],
@@ -185,7 +181,7 @@ def _denoise_part(
     return latents
 
 
-def _first_noise(model: StableDiffusion, size: tuple[int, int], generators: Sequence[torch.Generator]) -> Tensor:
+def _first_noise(model: ActiveModel, size: tuple[int, int], generators: Sequence[torch.Generator]) -> Tensor:
     factor = 2 ** (len(model.vae.config["block_out_channels"]) - 1)
     if size[0] % factor or size[1] % factor:
         raise InputError(f"{size[0]} x {size[1]} is not a multiple of {factor} pixels.", field="width", remedy="Round it.")
@@ -193,7 +189,7 @@ def _first_noise(model: StableDiffusion, size: tuple[int, int], generators: Sequ
     return torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(model.device)
 
 
-def added_conditions(text: TextEmbeddings, size: tuple[int, int], model: StableDiffusion) -> dict[str, Tensor] | None:
+def added_conditions(text: TextEmbeddings, size: tuple[int, int], model: ActiveModel) -> dict[str, Tensor] | None:
     """Return SDXL's pooled text and micro-conditioning for pictures of `size` (w, h) shown whole; None for the others."""
     if text.pooled is None:
         return None
@@ -202,7 +198,7 @@ def added_conditions(text: TextEmbeddings, size: tuple[int, int], model: StableD
 
 
 @torch.no_grad()
-def decode(model: StableDiffusion, latents: Tensor) -> list[Image.Image]:
+def decode(model: ActiveModel, latents: Tensor) -> list[Image.Image]:
     """Return the pictures of latents [n, c, h, w], large ones in tiles; raise InputError when they are not finite."""
     scaled = latents / model.vae.config["scaling_factor"] + (model.vae.config.get("shift_factor") or 0.0)
     pictures: list[Image.Image] = []

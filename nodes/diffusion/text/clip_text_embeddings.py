@@ -9,7 +9,7 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.formats.clip_folders import ClipFolders, has_text_projection
-from nodes.diffusion.models.parts import load_part
+from nodes.diffusion.models.loading import load_part
 
 
 def load_projected_encoder(clip: ClipFolders, device: torch.device) -> Any:

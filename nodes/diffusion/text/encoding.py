@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.text.chunks import CHUNK, Chunks, in_chunks
 from nodes.diffusion.text.emphasis import emphasized
 from nodes.diffusion.text.placeholder_tokens import longer_table, text_before, token_ids, token_pieces
@@ -34,16 +34,14 @@ class TextEmbeddings:
         return TextEmbeddings(rows(self.hidden), pooled, labels)
 
 
-def encode_prompts(
-    model: StableDiffusion, prompts: Sequence[str], *, clip_skip: int = 0, emphasis: Emphasis = "none"
-) -> TextEmbeddings:
+def encode_prompts(model: ActiveModel, prompts: Sequence[str], *, emphasis: Emphasis = "none") -> TextEmbeddings:
     """Encode prompts as the family was trained: SD1 and SD2 after the final norm, SDXL the layer before the last without it.
 
     Each tokenizer pads with its own token (SD1 with end-of-text, SD2 and SDXL's second with "!"). With a
-    `model.max_token_length` of n times 75, every prompt goes through the encoder as n chunks, framed and padded each, whose
+    `max_token_length` of n times 75, every prompt goes through the encoder as n chunks, framed and padded each, whose
     states follow one another: 77 n tokens. AUTOMATIC1111 and ComfyUI give the UNet the same of a text that fills all chunks,
     and fewer chunks of a shorter one; kohya's trainer always gives n, without the inner ends. What is longer is cut. SDXL's
-    pooled state is the first chunk's, in all of these programs. A placeholder of `model.words` becomes all of its vectors.
+    pooled state is the first chunk's, in all of these programs. A placeholder of `model.placeholders` becomes all of its vectors.
     `emphasis` says what brackets mean; weights act on the states and not on the pooled one, also there. The caller decides
     about gradients.
     """
@@ -52,20 +50,18 @@ def encode_prompts(
     for number, (tokenizer, encoder) in enumerate(zip(model.tokenizers, model.text_encoders, strict=True)):
         laid = [chunked(model, prompt, tokenizer, emphasis) for prompt in prompts]
         tokens = torch.tensor([framed(chunks, tokenizer) for chunks in laid], device=model.device)
-        with longer_table(encoder, [vectors[number] for vectors in model.words.values()], len(tokenizer)):
+        with longer_table(encoder, [vectors[number] for vectors in model.placeholders.values()], len(tokenizer)):
             output = encoder(tokens.flatten(0, 1), output_hidden_states=True)
-        states = conditioning(output, encoder, model.facts.family == "sdxl", clip_skip)
-        states = weighed(model, states.reshape(*tokens.shape, -1), laid, number, emphasis, clip_skip)
+        states = conditioning(model, output, encoder)
+        states = weighed(model, states.reshape(*tokens.shape, -1), laid, number, emphasis)
         hidden.append(states.flatten(1, 2))
-        if model.facts.family == "sdxl" and hasattr(encoder, "text_projection"):
+        if model.info.family == "sdxl" and hasattr(encoder, "text_projection"):
             last = _final_norm(encoder)(output.hidden_states[-1][:: tokens.shape[1]])
             pooled = encoder.text_projection(at_end_of_text(last, tokens[:, 0], tokenizer))
     return TextEmbeddings(torch.cat(hidden, dim=-1), pooled)
 
 
-def weighed(
-    model: StableDiffusion, states: Tensor, laid: Sequence[Chunks], number: int, emphasis: Emphasis, clip_skip: int
-) -> Tensor:
+def weighed(model: ActiveModel, states: Tensor, laid: Sequence[Chunks], number: int, emphasis: Emphasis) -> Tensor:
     """Return the states [n, chunks, tokens, d] that encoder `number` made of prompts, with the prompts' weights."""
     if not any(chunks.weights for chunks in laid):
         return states
@@ -75,12 +71,12 @@ def weighed(
     def encode_empty() -> Tensor:
         tokens = torch.tensor(framed(Chunks(((),), ()), tokenizer), device=model.device)
         output = encoder(tokens, output_hidden_states=True)
-        return conditioning(output, encoder, model.facts.family == "sdxl", clip_skip)[0]
+        return conditioning(model, output, encoder)[0]
 
     return emphasized(states, weights, emphasis, encode_empty)
 
 
-def word_features(model: StableDiffusion, prompts: Sequence[str], *, clip_skip: int, from_word: str = "") -> Tensor:
+def word_features(model: ActiveModel, prompts: Sequence[str], *, from_word: str = "") -> Tensor:
     """Return what cross-attention sees of the prompts' words [n, d] on the CPU: from the first token, or from a placeholder,
     to the end of text, one row per token.
     """
@@ -89,37 +85,37 @@ def word_features(model: StableDiffusion, prompts: Sequence[str], *, clip_skip: 
         tokenizer = model.tokenizers[0]
         before = text_before(prompt, from_word) if from_word else ""
         places = chunked(model, prompt, tokenizer).places(tokenizer.model_max_length)
-        seen = [*places[len(token_ids(before, tokenizer, model.words)) :], places[-1] + 1 if places else 1]
-        rows.append(encode_prompts(model, [prompt], clip_skip=clip_skip).hidden[0, seen].float().cpu())
+        seen = [*places[len(token_ids(before, tokenizer, model.placeholders)) :], places[-1] + 1 if places else 1]
+        rows.append(encode_prompts(model, [prompt]).hidden[0, seen].float().cpu())
     return torch.cat(rows)
 
 
-def cut_prompts(model: StableDiffusion, prompts: Sequence[str], emphasis: Emphasis = "none") -> dict[str, int]:
+def cut_prompts(model: ActiveModel, prompts: Sequence[str], emphasis: Emphasis = "none") -> dict[str, int]:
     """Return the prompts that are too long for the model, and how many tokens of each are cut."""
     cut = {prompt: len(chunked(model, prompt, model.tokenizers[0], emphasis).cut) for prompt in prompts}
     return {prompt: tokens for prompt, tokens in cut.items() if tokens}
 
 
-def cut_words(model: StableDiffusion, prompt: str, emphasis: Emphasis = "none") -> str:
+def cut_words(model: ActiveModel, prompt: str, emphasis: Emphasis = "none") -> str:
     """Return a new word of the prompt that is cut; empty when all fit."""
     tokenizer = model.tokenizers[0]
     lost = set(chunked(model, prompt, tokenizer, emphasis).cut)
     first = len(tokenizer)
-    for word, vectors in model.words.items():
+    for word, vectors in model.placeholders.items():
         if lost & set(range(first, first + len(vectors[0]))):
             return word
         first += len(vectors[0])
     return ""
 
 
-def chunked(model: StableDiffusion, prompt: str, tokenizer: Any, emphasis: Emphasis = "none") -> Chunks:
+def chunked(model: ActiveModel, prompt: str, tokenizer: Any, emphasis: Emphasis = "none") -> Chunks:
     """Return a prompt's tokens in as many chunks as the model's texts have, and their weights."""
     pieces, weights = list[Sequence[int]](), list[float]()
-    for span in read_prompt(prompt, emphasis, model.words):
-        own = token_pieces(span.text, tokenizer, model.words)
+    for span in read_prompt(prompt, emphasis, model.placeholders):
+        own = token_pieces(span.text, tokenizer, model.placeholders)
         pieces += [(), *own] if span.new_chunk else own
         weights += [span.weight] * sum(map(len, own))
-    chunks = in_chunks(pieces, tokenizer.model_max_length - 2, model.max_token_length // CHUNK)
+    chunks = in_chunks(pieces, tokenizer.model_max_length - 2, model.handle.max_token_length // CHUNK)
     return replace(chunks, weights=tuple(weights)) if set(weights) - {1.0} else chunks
 
 
@@ -129,9 +125,10 @@ def framed(chunks: Chunks, tokenizer: Any) -> list[list[int]]:
     return [ids + [tokenizer.pad_token_id] * (tokenizer.model_max_length - len(ids)) for ids in whole]
 
 
-def conditioning(output: Any, encoder: torch.nn.Module, sdxl: bool, clip_skip: int) -> Tensor:
-    """Return the states [n, tokens, d] that the UNet is given."""
-    if sdxl:
+def conditioning(model: ActiveModel, output: Any, encoder: torch.nn.Module) -> Tensor:
+    """Return the states [n, tokens, d] that the UNet is given: of the layer that the model's clip skip leaves last."""
+    clip_skip = model.handle.clip_skip
+    if model.info.family == "sdxl":
         return output.hidden_states[-2 - clip_skip]
     if clip_skip:
         return _final_norm(encoder)(output.hidden_states[-1 - clip_skip])

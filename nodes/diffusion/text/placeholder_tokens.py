@@ -11,25 +11,25 @@ from torch import Tensor, nn
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import TokenEmbedding
-from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.randomness import generator_for
 
 
 @contextmanager
-def word_known(word: TokenEmbedding, model: StableDiffusion) -> Generator[dict[str, nn.Parameter]]:
+def word_known(word: TokenEmbedding, model: ActiveModel) -> Generator[dict[str, nn.Parameter]]:
     """Let prompts use a word; yield its vectors by encoder, `text_encoder_0` [vectors, d]. Afterwards it is unknown again."""
-    if word.placeholder_token.lower() in model.words:
+    if word.placeholder_token.lower() in model.placeholders:
         message = f"two embeddings of this model are called {word.placeholder_token!r}."
         raise InputError(message, field="model", remedy="Give each its own placeholder.")
     vectors = _in_file(word, model) if word.weights or word.start else _first(word, model)
-    model.words[word.placeholder_token.lower()] = list(vectors.values())
+    model.placeholders[word.placeholder_token.lower()] = list(vectors.values())
     try:
         yield vectors
     finally:
-        del model.words[word.placeholder_token.lower()]
+        del model.placeholders[word.placeholder_token.lower()]
 
 
-def _in_file(word: TokenEmbedding, model: StableDiffusion) -> dict[str, nn.Parameter]:
+def _in_file(word: TokenEmbedding, model: ActiveModel) -> dict[str, nn.Parameter]:
     """A trained word's vectors in the model's arithmetic, or in fp32 those that its training goes on from."""
     path = word.weights or word.start
     assert path is not None
@@ -47,7 +47,7 @@ def _in_file(word: TokenEmbedding, model: StableDiffusion) -> dict[str, nn.Param
     return vectors
 
 
-def _first(word: TokenEmbedding, model: StableDiffusion) -> dict[str, nn.Parameter]:
+def _first(word: TokenEmbedding, model: ActiveModel) -> dict[str, nn.Parameter]:
     vectors: dict[str, nn.Parameter] = {}
     for number, (tokenizer, encoder) in enumerate(zip(model.tokenizers, model.text_encoders, strict=True)):
         row = table_of(encoder).weight.detach()[initial_token(word.initializer_token, tokenizer)].float()
@@ -72,7 +72,7 @@ def initial_token(word: str, tokenizer: Any) -> int:
     return int(ids[0])
 
 
-def check_new(placeholder: str, model: StableDiffusion) -> None:
+def check_new(placeholder: str, model: ActiveModel) -> None:
     """Raise InputError when the model would take a placeholder for a word that it knows."""
     for tokenizer in model.tokenizers:
         if len(tokenizer(placeholder, add_special_tokens=False)["input_ids"]) == 1:

@@ -15,7 +15,8 @@ from transformers import CLIPTextModelWithProjection, CLIPVisionModelWithProject
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.formats.model_folders import read_config
 from nodes.diffusion.handles.settings import TrainingSettings
-from nodes.diffusion.models.parts import StableDiffusion, load_part
+from nodes.diffusion.models.active import ActiveModel
+from nodes.diffusion.models.loading import load_part
 from nodes.diffusion.pictures.clip_image_embeddings import clip_pixels
 from nodes.diffusion.pictures.pictures import as_picture
 from nodes.diffusion.randomness import generator_for
@@ -27,20 +28,23 @@ FIRST_SCALE, LARGEST_SCALE = math.log(1 / 0.07), math.log(100)
 class TrainedCLIP(nn.Module):
     """Copies of a model's text encoder and image encoder that can be trained, both with their projections."""
 
-    def __init__(self, model: StableDiffusion, earlier: Path | None) -> None:
+    def __init__(self, model: ActiveModel, earlier: Path | None) -> None:
         super().__init__()
         encoder = model.text_encoders[0]
-        if not isinstance(encoder, CLIPTextModelWithProjection) or not model.part("image_encoder").is_dir():
+        if not isinstance(encoder, CLIPTextModelWithProjection) or not model.parts.folder_of("image_encoder").is_dir():
             remedy = "Use a folder that has an image_encoder, and a text_encoder with projection."
             raise InputError("this model is no whole CLIP.", field="model", remedy=remedy)
         vision = load_part(
-            CLIPVisionModelWithProjection, model.part("image_encoder"), model.device, initial_seed=model.initial_seed
+            CLIPVisionModelWithProjection,
+            model.parts.folder_of("image_encoder"),
+            model.device,
+            initial_seed=model.parts.initial_seed,
         )
         self.text_encoder_0 = copy.deepcopy(encoder).float()
         self.image_encoder = copy.deepcopy(vision).float()
         self.logit_scale = nn.Parameter(torch.tensor(FIRST_SCALE, device=model.device))
         self.tokenizer: Any = model.tokenizers[0]
-        self.processing = read_config(model.part("feature_extractor") / "preprocessor_config.json")
+        self.processing = read_config(model.parts.folder_of("feature_extractor") / "preprocessor_config.json")
         if earlier:
             given = load_file(earlier)
             self.image_encoder.load_state_dict(

@@ -15,7 +15,7 @@ from nodes.diffusion.devices import Precision, eager_attention_pays
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.datasets import CaptionedDataset, EmbeddingDataset, LatentDataset, LatentItem
 from nodes.diffusion.handles.settings import DenoisingSettings, TrainingSettings
-from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.optimization.loop import StepDone, minimize
 from nodes.diffusion.optimization.training_state import Checkpoint
 from nodes.diffusion.randomness import generator_for
@@ -31,12 +31,11 @@ VALIDATION_ITEMS = 64
 class DenoisingTask:
     """The loss of one model on one dataset, for every step: a pure function of the settings' seed and the step."""
 
-    model: StableDiffusion
+    model: ActiveModel
     settings: DenoisingSettings
     latents: LatentDataset
     texts: EmbeddingDataset | CaptionedDataset
     """Cached embeddings; or captions, encoded anew at each step because the text encoder is trained."""
-    clip_skip: int = 0
     smaller: str = ""
     """What the captions of pictures that are shown smaller begin with, such as `very small`."""
 
@@ -138,7 +137,7 @@ class DenoisingTask:
 
     def _text(self, draws: Sequence[Draw]) -> TextEmbeddings:
         if isinstance(self.texts, CaptionedDataset):
-            return encode_prompts(self.model, self._written(draws), clip_skip=self.clip_skip, emphasis=self.texts.emphasis)
+            return encode_prompts(self.model, self._written(draws), emphasis=self.texts.emphasis)
         texts = self.texts
         paths = [texts.empty if draw.caption is None else texts.items[draw.item].files[draw.caption] for draw in draws]
         read = [self.files.read(path) for path in paths]
@@ -184,7 +183,7 @@ def held_out(count: int, settings: TrainingSettings) -> set[int]:
 class Task(Protocol):
     """A loss of one model, for every step."""
 
-    model: StableDiffusion
+    model: ActiveModel
 
     def loss(self, step: int, micro_step: int) -> Tensor: ...
 
@@ -215,7 +214,7 @@ def train(
 
 
 @contextmanager
-def _fit_for_training(model: StableDiffusion, settings: DenoisingSettings) -> Generator[None]:
+def _fit_for_training(model: ActiveModel, settings: DenoisingSettings) -> Generator[None]:
     """Choose the attention that trains fastest and, if wanted, checkpoint activations; undo both afterwards."""
     unet: Any = model.unet
     before = unet.attn_processors

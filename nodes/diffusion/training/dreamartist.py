@@ -43,7 +43,7 @@ class GuidedTask(DenoisingTask):
         captions = self._written(draws)
         negative = [replaced_word(caption, self.placeholder_token, self.negative) for caption in captions]
         emphasis = self.texts.emphasis if isinstance(self.texts, CaptionedDataset) else "none"
-        return encode_prompts(self.model, [*negative, *captions], clip_skip=self.clip_skip, emphasis=emphasis)
+        return encode_prompts(self.model, [*negative, *captions], emphasis=emphasis)
 
 
 class GuidedUNet(nn.Module):

@@ -46,6 +46,7 @@ class VariationTask(DenoisingTask):
 class InversionTask(DenoisingTask):
     """Every picture with the same vectors [k, d], which are what is trained (Gal et al. 2022, eq. 2, with c(y) replaced)."""
 
+    base: ImageVariation
     vectors: nn.Parameter
     start: Tensor
     pull: float = 0.0
@@ -59,8 +60,7 @@ class InversionTask(DenoisingTask):
         return super().loss(step, micro_step) + self.pull * (self.vectors - self.start).square().mean()
 
     def _text(self, draws: Sequence[Draw]) -> TextEmbeddings:
-        assert isinstance(self.model, ImageVariation)
-        return self.model.conditions(self.vectors.expand(len(draws), -1, -1))
+        return self.base.conditions(self.vectors.expand(len(draws), -1, -1))
 
     def loss_at_start(self, stop_if_asked: Callable[[], object] = lambda: None) -> float:
         """Return the loss at fixed timesteps and noise of the vectors that the training began with."""

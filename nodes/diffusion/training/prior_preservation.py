@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nodes.diffusion.handles.datasets import CaptionedDataset, EmbeddingDataset, LatentDataset
 from nodes.diffusion.handles.settings import DenoisingSettings
-from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.randomness import seed_for
 from nodes.diffusion.training.denoising_task import DenoisingTask
 
@@ -24,7 +24,7 @@ class PriorPreservation:
     weight: float
 
     @property
-    def model(self) -> StableDiffusion:
+    def model(self) -> ActiveModel:
         return self.instance.model
 
     @property
@@ -41,12 +41,11 @@ class PriorPreservation:
 
 
 def class_task(
-    model: StableDiffusion,
+    model: ActiveModel,
     settings: DenoisingSettings,
     latents: LatentDataset,
     texts: EmbeddingDataset | CaptionedDataset,
-    clip_skip: int,
 ) -> DenoisingTask:
     """Return the loss on class pictures, with random draws of its own and nothing held out."""
     own = settings.model_copy(update={"seed": seed_for(settings.seed, "class"), "validation_fraction": 0.0})
-    return DenoisingTask(model, own, latents, texts, clip_skip)
+    return DenoisingTask(model, own, latents, texts)

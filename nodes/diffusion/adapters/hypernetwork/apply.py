@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from nodes.diffusion.adapters.hypernetwork.modules import ContextNet, Drop, begin, make_net
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import Hypernetwork
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.models.empty_unet import empty_unet
-from nodes.diffusion.models.parts import StableDiffusion
 from nodes.diffusion.randomness import generator_for
 
 
@@ -45,7 +45,7 @@ def width_of(net: str) -> int:
 
 
 @contextmanager
-def hypernetwork_laid(hypernetwork: Hypernetwork, model: StableDiffusion) -> Generator[dict[str, nn.Parameter]]:
+def hypernetwork_laid(hypernetwork: Hypernetwork, model: ActiveModel) -> Generator[dict[str, nn.Parameter]]:
     """Let a hypernetwork act on a model; yield its parameters by full name. Afterwards nothing of it is left.
 
     With strength 0 nothing is computed. Numbers are dropped only in training, each step's drawn from the seed and the step.
@@ -81,7 +81,7 @@ def _shifting(net: ContextNet, strength: float, drop: Callable[[], Drop | None])
     return shift
 
 
-def _dropping(hypernetwork: Hypernetwork, model: StableDiffusion, place: str) -> Callable[[], Drop | None]:
+def _dropping(hypernetwork: Hypernetwork, model: ActiveModel, place: str) -> Callable[[], Drop | None]:
     """What drops numbers at one place now; None when the hypernetwork is not being trained.
 
     The draw depends on place and step alone: checkpointed activations that are computed twice come out the same.
@@ -102,7 +102,7 @@ def _dropping(hypernetwork: Hypernetwork, model: StableDiffusion, place: str) ->
     return now
 
 
-def _first(form: Hypernetwork, model: StableDiffusion, names: Iterable[str]) -> dict[tuple[str, str], ContextNet]:
+def _first(form: Hypernetwork, model: ActiveModel, names: Iterable[str]) -> dict[tuple[str, str], ContextNet]:
     """Nets for all of a model's widths, in fp32: the half precision of a model would lose small updates."""
     nets: dict[tuple[str, str], ContextNet] = {}
     for name in sorted(names):
@@ -113,7 +113,7 @@ def _first(form: Hypernetwork, model: StableDiffusion, names: Iterable[str]) -> 
     return nets
 
 
-def _trained(form: Hypernetwork, model: StableDiffusion, names: Iterable[str]) -> dict[tuple[str, str], ContextNet]:
+def _trained(form: Hypernetwork, model: ActiveModel, names: Iterable[str]) -> dict[tuple[str, str], ContextNet]:
     """The nets in a trained hypernetwork's file, in the model's arithmetic; in fp32 those that its training goes on from."""
     nets: dict[tuple[str, str], ContextNet] = {}
     for (name, letter), tensors in tensors_of(form).items():

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from nodes.diffusion.adapters.lora.algorithms import begin, empty_leaves, is_plain, scale_of, weight_change
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import LowRankAdapter, leaf_of
-from nodes.diffusion.models.parts import StableDiffusion
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.randomness import generator_for
 
 Layers = dict[str, dict[str, Tensor]]
@@ -61,7 +61,7 @@ def innermost(layer: Any) -> Any:
 
 
 @contextmanager
-def low_rank(adapters: Sequence[LowRankAdapter], model: StableDiffusion) -> Generator[list[dict[str, nn.Parameter]]]:
+def low_rank(adapters: Sequence[LowRankAdapter], model: ActiveModel) -> Generator[list[dict[str, nn.Parameter]]]:
     """Lay low-rank adapters over a model; yield each one's tensors by name. Afterwards the model holds its own layers again."""
     known = [_known_values(adapter) for adapter in adapters]
     modules = _modules(model, _named_parts(adapters, known))
@@ -91,7 +91,7 @@ def _named_parts(adapters: Sequence[LowRankAdapter], known: Sequence[Mapping[str
     return wanted | {name.partition(".")[0] for tensors in known for name in tensors}
 
 
-def _modules(model: StableDiffusion, parts: set[str]) -> dict[str, Any]:
+def _modules(model: ActiveModel, parts: set[str]) -> dict[str, Any]:
     """Those parts of the model, text encoders without the shell that one layout has."""
     found: dict[str, Any] = {"unet": model.unet} if "unet" in parts else {}
     if parts - {"unet"}:

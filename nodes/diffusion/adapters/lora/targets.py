@@ -10,7 +10,8 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.formats.model_folders import ModelFacts, read_config
+from nodes.diffusion.formats.model_folders import info_of, read_config
+from nodes.diffusion.handles.models import DiffusionModel, ModelInfo
 from nodes.diffusion.models.empty_unet import empty_unet
 
 Targets = Literal["attention", "attention and feed-forward", "custom"]
@@ -34,24 +35,24 @@ def unet_targets(folder: Path, targets: Targets, custom: Sequence[str] = (), *, 
     return found
 
 
-def text_encoder_targets(folder: Path, facts: ModelFacts, targets: Targets, clip_skip: int = 0) -> tuple[tuple[str, ...], ...]:
+def text_encoder_targets(model: DiffusionModel, folder: Path, targets: Targets) -> tuple[tuple[str, ...], ...]:
     """Return the full names for each text encoder, in the flat layout (`encoder.layers.0...`).
 
     Layers whose output nothing uses are left out: those that clip skip drops, and the last of SDXL's first encoder.
     """
     endings = TEXT_FEED_FORWARD if targets == "attention and feed-forward" else TEXT_ATTENTION
-    found: list[tuple[str, ...]] = []
-    for part in _encoder_parts(facts):
+    info, found = info_of(model, folder), list[tuple[str, ...]]()
+    for part in _encoder_parts(info):
         encoder = _encoder(folder / part)
         names = [name.removeprefix("text_model.") for name in _named(encoder, endings)]
-        used = encoder.config.num_hidden_layers - _unused_layers(facts, part, clip_skip)
+        used = encoder.config.num_hidden_layers - _unused_layers(info, part, model.clip_skip)
         found.append(tuple(name for name in names if int(name.split(".")[2]) < used))
     return tuple(found)
 
 
-def layer_shapes(folder: Path, facts: ModelFacts) -> dict[str, torch.Size]:
+def layer_shapes(folder: Path, info: ModelInfo) -> dict[str, torch.Size]:
     """Return the shape of every linear, convolutional and norm's weight, by `unet.NAME` and `text_encoder_N.NAME`."""
-    parts = {"unet": empty_unet(folder / "unet"), **empty_text_encoders(folder, facts)}
+    parts = {"unet": empty_unet(folder / "unet"), **empty_text_encoders(folder, info)}
     return {
         f"{part}.{name.removeprefix('text_model.')}": layer.weight.shape
         for part, module in parts.items()
@@ -65,9 +66,9 @@ def unet_layers(folder: Path) -> list[str]:
     return [name for name, module in empty_unet(folder / "unet").named_modules() if getattr(module, "weight", None) is not None]
 
 
-def empty_text_encoders(folder: Path, facts: ModelFacts) -> dict[str, Any]:
+def empty_text_encoders(folder: Path, info: ModelInfo) -> dict[str, Any]:
     """Return the text encoders that a folder describes, on the meta device, as `text_encoder_0`, ...; no weights are read."""
-    return {f"text_encoder_{number}": _encoder(folder / part) for number, part in enumerate(_encoder_parts(facts))}
+    return {f"text_encoder_{number}": _encoder(folder / part) for number, part in enumerate(_encoder_parts(info))}
 
 
 def _encoder(folder: Path) -> Any:
@@ -75,12 +76,12 @@ def _encoder(folder: Path) -> Any:
         return CLIPTextModel(CLIPTextConfig(**read_config(folder / "config.json")))
 
 
-def _encoder_parts(facts: ModelFacts) -> list[str]:
-    return [part for part in facts.text_parts if part.startswith("text_encoder")]
+def _encoder_parts(info: ModelInfo) -> list[str]:
+    return [part for part in info.text_parts if part.startswith("text_encoder")]
 
 
-def _unused_layers(facts: ModelFacts, part: str, clip_skip: int) -> int:
-    if facts.family != "sdxl":
+def _unused_layers(info: ModelInfo, part: str, clip_skip: int) -> int:
+    if info.family != "sdxl":
         return clip_skip
     return 0 if part == "text_encoder_2" else clip_skip + 1  # the second's pooled output uses all of its layers
 

@@ -1,0 +1,97 @@
+"""Which parts of models stay in memory: one by one, the least recently used go first, and nothing goes that is in use."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from nodes.diffusion.adapters.model_in_use import model_in_use
+from nodes.diffusion.formats.model_folders import info_of
+from nodes.diffusion.handles.adapters import TokenEmbedding
+from nodes.diffusion.models import residency
+from nodes.diffusion.models.active import ActiveModel, held
+from nodes.diffusion.models.parts import ModelParts
+from nodes.diffusion.models.residency import RESIDENT, Residency, bytes_of
+from nodes.diffusion.text.encoding import encode_prompts
+from tests.models import handle, make_model_folder, resident_parts
+
+CPU = torch.device("cpu")
+
+
+class Memory:
+    """A device whose memory is as large as a test wants it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.bytes = 2**40
+        self.residency = Residency()
+        monkeypatch.setattr(residency, "memory_of", lambda device: self.bytes)
+
+    def use(self, folder: Path) -> ActiveModel:
+        model = handle(folder)
+        return ActiveModel(model, ModelParts(folder, CPU, "fp32", info_of(model, folder), residency=self.residency))
+
+    def names(self) -> list[str]:
+        return [name for _, name in self.residency.parts()]
+
+    def fill(self) -> None:
+        """Let what is there now be one byte more than may stay."""
+        self.bytes = 2 * sum(map(bytes_of, self.residency.parts().values())) - 2
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
+    return Memory(monkeypatch)
+
+
+def test_the_text_encoder_goes_and_the_denoiser_stays(memory: Memory, tmp_path: Path) -> None:
+    folder = make_model_folder(tmp_path / "m", "sd1")
+    with held(memory.use(folder)) as encoding:
+        encode_prompts(encoding, ["a"])
+    with held(memory.use(folder)) as training:
+        unet = training.unet
+    memory.fill()
+    with held(memory.use(folder)) as drawing:
+        assert drawing.vae is not None
+        assert drawing.unet is unet
+    assert "text_encoder" not in memory.names()
+    assert memory.names()[-1] == "unet"
+
+
+def test_parts_in_use_stay_however_short_memory_is(memory: Memory, tmp_path: Path) -> None:
+    folders = [make_model_folder(tmp_path / name, "sd1") for name in ("one", "two")]
+    with held(memory.use(folders[0])) as one:
+        unet = one.unet
+        memory.bytes = 0
+        with held(memory.use(folders[1])) as two:
+            assert two.unet is not unet
+            assert two.vae is not None
+            assert memory.names() == ["unet", "unet", "vae"]
+    with held(memory.use(folders[0])) as again:
+        assert again.vae is not None
+    assert memory.names() == ["vae"], "after their use they go"
+
+
+def test_only_as_much_goes_as_must(memory: Memory, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        with held(memory.use(make_model_folder(tmp_path / name, "sd1"))) as model:
+            assert model.unet is not None
+    memory.fill()
+    with held(memory.use(tmp_path / "one")) as one:
+        assert one.unet is not None
+        assert one.vae is not None
+    assert [identity == one.parts.identity for identity, _ in memory.residency.parts()] == [True, True]
+
+
+def test_a_use_leaves_nothing_behind(tmp_path: Path) -> None:
+    folder = make_model_folder(tmp_path / "m", "sd1")
+    word = TokenEmbedding(placeholder_token="<new>", initializer_token="a", num_vectors=1, seed=0)
+    plain, learned = handle(folder), handle(folder, adapters=(word,))
+    with model_in_use(learned, lambda digest: Path(digest), device=CPU) as one:
+        assert list(one.placeholders) == ["<new>"]
+        assert set(one.applied[0]) == {"text_encoder_0"}
+        with model_in_use(plain, lambda digest: Path(digest), device=CPU) as other:
+            assert not other.placeholders, "another use of the same parts does not see them"
+            assert other.text_encoders[0] is one.text_encoders[0]
+    assert not one.placeholders
+    assert {name for identity, name in resident_parts() if identity == one.parts.identity} == {"text_encoder", "tokenizer"}
+    RESIDENT.clear()

@@ -1,0 +1,70 @@
+"""Messages of the event socket."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from graph_runtime.events import AnyEvent
+from web.api.models.base import MAX_NUMBER, Message
+from web.api.models.runs import RunSummary
+
+
+class DeviceStatus(Message):
+    """How busy the machine is."""
+
+    device: str
+    cpu_percent: float
+    memory_used: int
+    """Bytes, as all sizes here."""
+    memory_total: int
+    worker_memory: int
+    gpu_used: int
+    gpu_total: int
+    """0 without a GPU."""
+
+
+class RunEvent(Message):
+    """On the socket: something happened in a run."""
+
+    type: Literal["event"] = "event"
+    run: str
+    event: AnyEvent
+
+
+class RunChanged(Message):
+    """On the socket: a run was queued, moved, started, ended, or changed in another way."""
+
+    type: Literal["run"] = "run"
+    run: RunSummary
+
+
+class RunRemoved(Message):
+    """On the socket: a run left the history."""
+
+    type: Literal["removed"] = "removed"
+    run: str
+
+
+class DeviceChanged(Message):
+    """On the socket: how busy the machine is now, every few seconds."""
+
+    type: Literal["device"] = "device"
+    device: DeviceStatus
+
+
+class FileChanged(Message):
+    """On the socket: a saved workflow or a draft has a new revision."""
+
+    type: Literal["workflow", "draft"]
+    path: str
+    revision: str
+
+
+ServerMessage = Annotated[RunEvent | RunChanged | RunRemoved | DeviceChanged | FileChanged, Field(discriminator="type")]
+
+
+class Follow(Message):
+    """What the page sends on the socket: send me this run's events after `seq` (-1: all), and those to come."""
+
+    follow: Annotated[str, Field(max_length=64)]
+    after: Annotated[int, Field(le=MAX_NUMBER)] = -1

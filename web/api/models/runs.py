@@ -1,0 +1,100 @@
+"""Messages about runs and their results."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from graph_runtime.events import AnyEvent, PublishedArtifact
+from graph_runtime.queue import RunState
+from graph_runtime.workflow import Workflow
+from web.api.models.base import MAX_NUMBER, Message, ProblemReport
+
+
+class RunRequest(Message):
+    """A run to be queued."""
+
+    document: Workflow
+    targets: list[str] = []  # noqa: RUF012 - pydantic copies it
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$")] = "auto"
+
+
+class RunSummary(Message):
+    """A run in the queue or in the history."""
+
+    id: str
+    workflow: str
+    """Name of the workflow."""
+    targets: list[str]
+    device: str
+    state: RunState
+    position: int | None
+    """Place in the queue, counted from 0; null when it is not queued."""
+    created: float
+    """Seconds since 1970, as all times here."""
+    started: float | None
+    finished: float | None
+    problems: list[ProblemReport]
+    """Why it failed, with the nodes that did."""
+    artifacts: list[PublishedArtifact]
+    not_run: dict[str, str]
+    """Nodes that were wanted and did not run, each with the reason."""
+
+
+class RunList(Message):
+    """Runs: the running, then the queue in order, then the history, newest first."""
+
+    runs: list[RunSummary]
+
+
+class RunDetails(Message):
+    """A run with the document it runs."""
+
+    run: RunSummary
+    document: Workflow
+
+
+class ComparableRun(Message):
+    """A run whose curves can be laid beside another's."""
+
+    run: str
+    workflow: str
+    created: float
+    differs: list[str]
+    """Fields that it sets otherwise, as `learning_rate 0.001`."""
+
+
+class ComparableRuns(Message):
+    """Runs with curves, newest first."""
+
+    runs: list[ComparableRun]
+
+
+class MoveRequest(Message):
+    """The wanted place in the queue, counted from 0."""
+
+    position: Annotated[int, Field(ge=0, le=MAX_NUMBER)]
+
+
+class EventList(Message):
+    """Events of a run, in order."""
+
+    events: list[AnyEvent]
+
+
+class ArtifactEntry(Message):
+    """A finished file of a run."""
+
+    run: str
+    workflow: str
+    node: str
+    name: str
+    url: str
+    bytes: int
+    sha256: str
+    made: float
+
+
+class ArtifactList(Message):
+    """Finished files, newest first."""
+
+    artifacts: list[ArtifactEntry]
