@@ -11,9 +11,9 @@ from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.image_variation.folders import VARIATION_PARTS, context_width, projection_width
 from nodes.diffusion.families.registry import check_method
 from nodes.diffusion.formats.single_file.header import is_single_file
-from nodes.diffusion.formats.variation_folders import VARIATION_PARTS, context_width, projection_width
 from nodes.diffusion.formats.weight_files import identifying
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.handles.datasets import CaptionItem, EmbeddingDataset, ImageDataset, LatentDataset

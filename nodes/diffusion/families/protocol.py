@@ -3,11 +3,16 @@
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
-from nodes.diffusion.handles.models import PredictionType
+from pydantic import BaseModel, Field
+
+from nodes.diffusion.handles.models import ModelInfo, PredictionType
 
 Shape = tuple[int, ...]
+Count = Annotated[int, Field(gt=0, le=2**20)]
+"""Layers, channels or pixels in a configuration."""
+Config = TypeVar("Config", bound=BaseModel)
 PartKind = Literal["denoiser", "VAE", "text encoder", "tokenizer", "scheduler"]
 Component = Literal["unet", "vae", "text_encoder"]
 """What merges keep or leave out as a whole: the denoiser, the VAE, all text encoders."""
@@ -38,6 +43,20 @@ class Part:
     name: str
     folder: str
     kind: PartKind
+
+
+@dataclass(frozen=True)
+class TextEncoder(Part):
+    """A text encoder, and how its states condition the denoiser."""
+
+    penultimate: bool = False
+    """Whether the states are those of the layer before the last, without the final norm."""
+    pooled: bool = False
+    """Whether its projected state at the end of the text conditions the denoiser too."""
+
+    def unused_layers(self, clip_skip: int) -> int:
+        """Return how many of its last layers nothing depends on, when clip skip drops so many."""
+        return 0 if self.pooled else clip_skip + self.penultimate
 
 
 @dataclass(frozen=True)
@@ -74,6 +93,24 @@ class TensorFile(Protocol):
     @property
     def metadata(self) -> Mapping[str, str]: ...
     def numbers(self, name: str) -> list[float]: ...
+
+
+class ModelFolder(Protocol):
+    """A diffusers folder, or one that describes a single file."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        ...
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """Names of the folders in it."""
+        ...
+
+    def read(self, path: str, kind: type[Config]) -> Config:
+        """Return what is needed of a JSON configuration; raise InputError, naming it, when it is missing or damaged."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -170,6 +207,14 @@ class Facts(Protocol):
         """Parts of tensor names that files spell in two ways: the rarer, and the usual one."""
         ...
 
+    def is_folder(self, folder: ModelFolder) -> bool:
+        """Whether a folder that has all of its parts is of this family."""
+        ...
+
+    def inspect(self, folder: ModelFolder) -> ModelInfo:
+        """Return what a folder of this family says of its model; raise InputError for one that cannot be used."""
+        ...
+
     def is_file(self, shapes: Mapping[str, Shape]) -> bool:
         """Whether a single file is of this family, be it whole or not, by its tensors' names and shapes."""
         ...
@@ -223,3 +268,13 @@ class Facts(Protocol):
 def weight_folders(family: Facts) -> list[str]:
     """Return the folders of the parts that have weights."""
     return [part.folder for part in family.parts if part.kind in COMPONENT_KINDS.values()]
+
+
+def text_encoders(family: Facts) -> list[TextEncoder]:
+    """Return the text encoders, in order of use."""
+    return [part for part in family.parts if isinstance(part, TextEncoder)]
+
+
+def missing_parts(family: Facts, folder: ModelFolder) -> list[str]:
+    """Return the folders of parts that a folder lacks."""
+    return [part.folder for part in family.parts if part.folder not in folder.parts]

@@ -1,6 +1,7 @@
 """The families that are known: one for each entry of `FAMILIES` in the `facts` of a folder beside this file."""
 
 import importlib
+import math
 import pkgutil
 from collections.abc import Mapping
 from functools import cache
@@ -8,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.protocol import COMPONENT_KINDS, Component, Facts, Method, Shape
+from nodes.diffusion.families.protocol import COMPONENT_KINDS, Component, Facts, Method, ModelFolder, Shape, missing_parts
 
 
 @cache
@@ -38,6 +39,13 @@ def check_method(family: str, method: Method, field: str = "model") -> None:
     """Raise InputError, with the family's own reason, when a method makes no sense for it."""
     if refusal := facts(family).refusals.get(method):
         raise InputError(refusal.message, field=field, remedy=refusal.remedy)
+
+
+def family_of_folder(folder: ModelFolder) -> Facts:
+    """Return the family of a diffusers folder; where parts are missing, the family that misses the fewest."""
+    missing = {facts.name: missing_parts(facts, folder) for facts in families()}
+    found = (facts for facts in families() if not missing[facts.name] and facts.is_folder(folder))
+    return next(found, None) or min(families(), key=lambda facts: len(missing[facts.name]) or math.inf)
 
 
 def family_of_file(shapes: Mapping[str, Shape]) -> Facts | None:

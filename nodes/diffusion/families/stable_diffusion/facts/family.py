@@ -6,15 +6,22 @@ from functools import cached_property, partial
 from typing import Any, ClassVar
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.protocol import Component, Extra, Method, Part, Refusal, Shape, TensorFile
+from nodes.diffusion.families.protocol import Component, Extra, Method, ModelFolder, Part, Refusal, Shape, TensorFile, TextEncoder
 from nodes.diffusion.families.stable_diffusion.facts import blocks, configurations, lora_names, recognition
+from nodes.diffusion.families.stable_diffusion.facts.folders import (
+    SchedulerConfig,
+    TextEncoderConfig,
+    UNetConfig,
+    VAEConfig,
+    purpose_of,
+)
 from nodes.diffusion.families.stable_diffusion.facts.parts import AVERAGE, FIRST_LAYER, UNET, VAE, EncoderNames
 from nodes.diffusion.families.stable_diffusion.facts.prediction import prediction_in
 from nodes.diffusion.families.stable_diffusion.facts.tensor_names import LdmNames, moving_average_name
 from nodes.diffusion.families.stable_diffusion.facts.unet_names import unet_shape
 from nodes.diffusion.families.tensor_names.autoencoder_kl import vae_blocks
 from nodes.diffusion.families.vocabularies.clip import tokenizer_files
-from nodes.diffusion.handles.models import PredictionType
+from nodes.diffusion.handles.models import ModelInfo, PredictionType
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +67,27 @@ class StableDiffusionFamily:
         """Older merges leave `text_model.` out; SD2's text encoder may be where SDXL's first one is."""
         moved = [(encoder.sgm, encoder.prefix) for encoder in self.encoder_names.values() if encoder.sgm]
         return ((".text_model.", "."), *moved)
+
+    def is_folder(self, folder: ModelFolder) -> bool:
+        return recognition.family_of_folder(folder) == self.name
+
+    def inspect(self, folder: ModelFolder) -> ModelInfo:
+        unet, vae = folder.read("unet/config.json", UNetConfig), folder.read("vae/config.json", VAEConfig)
+        encoders = {encoder.folder: encoder for encoder in self.parts if isinstance(encoder, TextEncoder)}
+        layers = [folder.read(f"{name}/config.json", TextEncoderConfig).num_hidden_layers for name in encoders]
+        if unet.class_embed_type == "projection":
+            message = f"{folder.name} is an unCLIP model: it draws from an image embedding."
+            raise InputError(message, field="model", remedy="Open its diffusers folder with LoadImageVariation.")
+        scheduler = folder.read("scheduler/scheduler_config.json", SchedulerConfig)
+        return ModelInfo(
+            family=self.name,
+            prediction_type=scheduler.predicts(),
+            zero_terminal_snr=scheduler.rescale_betas_zero_snr,
+            purpose=purpose_of(folder, unet.in_channels, vae.latent_channels),
+            resolution=unet.side * vae.factor,
+            text_parts=tuple(part for name in encoders for part in (name.replace("text_encoder", "tokenizer"), name)),
+            max_clip_skip=max(0, min(layers) - 1 - any(encoder.penultimate for encoder in encoders.values())),
+        )
 
     def is_file(self, shapes: Mapping[str, Shape]) -> bool:
         return recognition.family_in_file(shapes) == self.name

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from nodes.diffusion.families.protocol import Part
+from nodes.diffusion.families.protocol import Part, TextEncoder
 
 UNET = "model.diffusion_model."
 AVERAGE = "model_ema."
@@ -20,21 +20,19 @@ class EncoderNames:
     """How they begin in files of the code that trained SDXL, such as SD-Turbo's."""
 
 
-def parts_with(text_encoders: int) -> tuple[Part, ...]:
-    """Return the parts of a model with so many text encoders, in the order in which a folder is checked."""
-    endings = ["", "_2"][:text_encoders]
-    text = [
-        part
-        for number, ending in enumerate(endings)
-        for part in (
-            Part(f"text_encoder_{number}", f"text_encoder{ending}", "text encoder"),
-            Part(f"tokenizer_{number}", f"tokenizer{ending}", "tokenizer"),
-        )
-    ]
-    return (
-        Part("unet", "unet", "denoiser"),
-        Part("vae", "vae", "VAE"),
-        *text[:2],
-        Part("scheduler", "scheduler", "scheduler"),
-        *reversed(text[2:]),
-    )
+ONE_ENCODER = (
+    Part("unet", "unet", "denoiser"),
+    Part("vae", "vae", "VAE"),
+    TextEncoder("text_encoder_0", "text_encoder", "text encoder"),
+    Part("tokenizer_0", "tokenizer", "tokenizer"),
+    Part("scheduler", "scheduler", "scheduler"),
+)
+TWO_ENCODERS = (
+    Part("unet", "unet", "denoiser"),
+    Part("vae", "vae", "VAE"),
+    TextEncoder("text_encoder_0", "text_encoder", "text encoder", penultimate=True),
+    Part("tokenizer_0", "tokenizer", "tokenizer"),
+    Part("scheduler", "scheduler", "scheduler"),
+    Part("tokenizer_1", "tokenizer_2", "tokenizer"),
+    TextEncoder("text_encoder_1", "text_encoder_2", "text encoder", penultimate=True, pooled=True),
+)

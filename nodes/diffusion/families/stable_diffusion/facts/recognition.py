@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from nodes.diffusion.families.protocol import Shape
+from nodes.diffusion.families.protocol import ModelFolder, Shape
+from nodes.diffusion.families.stable_diffusion.facts.folders import is_linear
 from nodes.diffusion.families.stable_diffusion.facts.parts import UNET
 from nodes.diffusion.families.unsupported import unsupported
 
@@ -15,6 +16,11 @@ TEXT_ENCODERS = {
 """Families by how the names of their first text encoder begin in single files, the deciding one first."""
 UNCLIP_WIDTH = 1024
 """Width of the texts of SD2's unCLIP models, whose UNets take a pooled embedding as SDXL's do."""
+
+
+def family_of_folder(folder: ModelFolder) -> str:
+    """Return the family of a diffusers folder that has all parts, by its text encoders and its UNet."""
+    return "sdxl" if "text_encoder_2" in folder.parts else "sd2" if is_linear(folder) else "sd1"
 
 
 def family_in_file(shapes: Mapping[str, Shape]) -> str | None:

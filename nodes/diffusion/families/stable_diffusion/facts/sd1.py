@@ -1,12 +1,12 @@
 """Stable Diffusion 1.x (Rombach et al. 2022)."""
 
 from nodes.diffusion.families.stable_diffusion.facts.family import StableDiffusionFamily
-from nodes.diffusion.families.stable_diffusion.facts.parts import EncoderNames, parts_with
+from nodes.diffusion.families.stable_diffusion.facts.parts import ONE_ENCODER, EncoderNames
 
 SD1 = StableDiffusionFamily(
     name="sd1",
     title="SD 1.x",
-    parts=parts_with(1),
+    parts=ONE_ENCODER,
     resolution=512,
     input_blocks=12,
     architecture_id="stable-diffusion-v1",

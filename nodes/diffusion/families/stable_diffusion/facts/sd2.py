@@ -1,12 +1,12 @@
 """Stable Diffusion 2.x (Rombach et al. 2022), with the text encoder of OpenCLIP."""
 
 from nodes.diffusion.families.stable_diffusion.facts.family import StableDiffusionFamily
-from nodes.diffusion.families.stable_diffusion.facts.parts import EncoderNames, parts_with
+from nodes.diffusion.families.stable_diffusion.facts.parts import ONE_ENCODER, EncoderNames
 
 SD2 = StableDiffusionFamily(
     name="sd2",
     title="SD 2.x",
-    parts=parts_with(1),
+    parts=ONE_ENCODER,
     resolution=0,
     input_blocks=12,
     architecture_id="stable-diffusion-v2-512",

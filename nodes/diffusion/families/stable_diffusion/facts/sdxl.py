@@ -2,13 +2,13 @@
 
 from nodes.diffusion.families.protocol import Refusal
 from nodes.diffusion.families.stable_diffusion.facts.family import StableDiffusionFamily
-from nodes.diffusion.families.stable_diffusion.facts.parts import EncoderNames, parts_with
+from nodes.diffusion.families.stable_diffusion.facts.parts import TWO_ENCODERS, EncoderNames
 
 EARLIER = "Use a model of the SD 1.x or SD 2.x family."
 SDXL = StableDiffusionFamily(
     name="sdxl",
     title="SDXL",
-    parts=parts_with(2),
+    parts=TWO_ENCODERS,
     resolution=1024,
     input_blocks=9,
     architecture_id="stable-diffusion-xl-v1-base",
