@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 
 from graph_runtime.context import RunContext
 from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.families.registry import facts
 from nodes.diffusion.families.stable_diffusion.facts.parts import UNET
 from nodes.diffusion.formats.model_folders import inspect_folder
 from nodes.diffusion.models.residency import RESIDENT
-from nodes.diffusion.models.saved_folders import PIPELINES
 from nodes.models.load_model import LoadModel
 from nodes.output.save_checkpoint import SaveCheckpoint
 from nodes.output.save_pipeline import SavePipeline
@@ -65,7 +65,7 @@ def test_a_folder_written_from_one_file_opens_in_the_right_pipeline(
     written = published(desk.run(SavePipeline(precision="fp32"), model=model), tmp_path / "out")
     assert inspect_folder(written) == inspect_folder(folder)
     pipeline = diffusers.DiffusionPipeline.from_pretrained(written, local_files_only=True)
-    assert type(pipeline).__name__ == PIPELINES[purpose][family == "sdxl"]
+    assert type(pipeline).__name__ == facts(family).pipelines[purpose]
     ours: dict[str, torch.Tensor] = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
     theirs = pipeline.unet.state_dict()
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())

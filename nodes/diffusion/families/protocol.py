@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, Field
 
-from nodes.diffusion.handles.models import ModelInfo, PredictionType
+from nodes.diffusion.handles.models import ModelInfo, PredictionType, Purpose
 
 Shape = tuple[int, ...]
 Count = Annotated[int, Field(gt=0, le=2**20)]
@@ -38,11 +38,19 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a model: its name in this program, and the diffusers folder that holds it."""
+    """A part of a model: its name in this program, the folder that holds it, and the class that reads it from there."""
 
     name: str
     folder: str
     kind: PartKind
+    library: Literal["diffusers", "transformers"]
+    cls: str
+
+    @property
+    def weights(self) -> str:
+        """The name of its file of weights, without suffix; empty for a part that has none."""
+        stem = "diffusion_pytorch_model" if self.library == "diffusers" else "model"
+        return stem if self.kind in COMPONENT_KINDS.values() else ""
 
 
 @dataclass(frozen=True)
@@ -144,6 +152,21 @@ class Facts(Protocol):
     @property
     def file_prefixes(self) -> Mapping[Component, tuple[str, ...]]:
         """How the names of a component's tensors begin in single files."""
+        ...
+
+    @property
+    def pipelines(self) -> Mapping[Purpose, str]:
+        """Classes of diffusers that sample with a whole model."""
+        ...
+
+    @property
+    def empty_components(self) -> tuple[str, ...]:
+        """Components that its pipelines have and this program does not write."""
+        ...
+
+    @property
+    def zeros_when_unconditional(self) -> bool:
+        """Whether guidance without a negative prompt takes zeros for it, and not the empty text."""
         ...
 
     @property
@@ -267,7 +290,7 @@ class Facts(Protocol):
 
 def weight_folders(family: Facts) -> list[str]:
     """Return the folders of the parts that have weights."""
-    return [part.folder for part in family.parts if part.kind in COMPONENT_KINDS.values()]
+    return [part.folder for part in family.parts if part.weights]
 
 
 def text_encoders(family: Facts) -> list[TextEncoder]:

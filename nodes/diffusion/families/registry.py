@@ -35,6 +35,11 @@ def facts(name: str) -> Facts:
         raise InputError(f"no model family is called {name!r}.", field="model", remedy=remedy) from None
 
 
+def part_folders(*, weights: bool = False) -> tuple[str, ...]:
+    """Return the folders of the parts of all families, or of those that have weights."""
+    return tuple(dict.fromkeys(part.folder for facts in families() for part in facts.parts if part.weights or not weights))
+
+
 def check_method(family: str, method: Method, field: str = "model") -> None:
     """Raise InputError, with the family's own reason, when a method makes no sense for it."""
     if refusal := facts(family).refusals.get(method):

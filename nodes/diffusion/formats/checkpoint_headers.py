@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.protocol import Counterpart, Facts, TensorNames
-from nodes.diffusion.families.registry import family_of_denoiser
+from nodes.diffusion.families.registry import family_of_denoiser, part_folders
 from nodes.diffusion.formats import safetensors_header
 from nodes.diffusion.formats.model_folders import AGAIN, check_whole
 from nodes.diffusion.formats.single_file.fp8_scales import check_scale, is_scaling, scales_among
@@ -21,7 +21,6 @@ BYTES = {
 }  # fmt: skip
 """Bytes of one number, by its name in safetensors headers."""
 IMAGE_ENCODER = "image_encoder."
-PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
 CONVERT = "LoadModel opens pickles that hold tensors alone, and SaveCheckpoint writes them as .safetensors."
 CONVERT_FOLDER = "Open the folder with LoadModel, write it with SavePipeline, and merge that one."
 
@@ -98,7 +97,7 @@ def read_header(place: Path) -> dict[str, Entry]:
     if pickled := pickled_parts(place):
         message = f"{pickled[0].name} holds pickled weights (.bin), which merges do not read."
         raise InputError(message, field="path", remedy=CONVERT_FOLDER)
-    files = [(part, file) for part in PARTS for file in sorted((place / part).glob("*.safetensors"))]
+    files = [(part, file) for part in part_folders(weights=True) for file in sorted((place / part).glob("*.safetensors"))]
     return {f"{part}.{name}": entry for part, file in files for name, entry in read_file_header(file).items()}
 
 

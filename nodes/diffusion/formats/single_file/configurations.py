@@ -12,6 +12,7 @@ from typing import Any
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.protocol import Facts
+from nodes.diffusion.families.registry import part_folders
 from nodes.diffusion.formats.opening import Stamp, stamp_of
 from nodes.diffusion.formats.single_file.header import SingleFile, family_in, is_single_file, read_single_file
 
@@ -19,8 +20,8 @@ METADATA_NAME = "latentloom.descriptions"
 """Metadata of files that hold a model of no published architecture: JSON of path and text."""
 
 
-OWN_FILE = re.compile(r"(unet|vae|text_encoder(_2)?|tokenizer(_2)?|scheduler)/\w+(\.\w+)*")
-PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
+OWN_FILE = re.compile(r"(\w+)/\w+(\.\w+)*")
+"""A part's file: no path with such a name leaves the folder that is made."""
 DEFAULTS = {
     "norm_num_groups": 32,
     "use_linear_projection": False,
@@ -85,12 +86,17 @@ def _texts(file: SingleFile) -> dict[str, str]:
 def _own_texts(file: SingleFile) -> dict[str, str]:
     try:
         texts = json.loads(file.metadata[METADATA_NAME])
-        if not all(OWN_FILE.fullmatch(name) and isinstance(text, str) for name, text in texts.items()):
+        if not all(_is_own_file(name) and isinstance(text, str) for name, text in texts.items()):
             raise ValueError
         return texts
     except (ValueError, AttributeError, RecursionError):
         message = f"{file.path.name} has a damaged description in its metadata."
         raise InputError(message, field="model", remedy="Copy or download it again.") from None
+
+
+def _is_own_file(name: str) -> bool:
+    found = OWN_FILE.fullmatch(name)
+    return found is not None and found[1] in part_folders()
 
 
 def own_descriptions(files: Mapping[str, str], family: Facts) -> dict[str, str]:
@@ -105,7 +111,7 @@ def own_descriptions(files: Mapping[str, str], family: Facts) -> dict[str, str]:
     foreign = [name for name in tokenizers if json.loads(files.get(f"{name}/vocab.json", "{}")) != vocabulary]
     if not foreign and all(_same(configs.get(name, {}), config) for name, config in expected.items()):
         return {}
-    texts = {name: text for name, text in files.items() if name.endswith("config.json") and name.split("/")[0] in PARTS}
+    texts = {name: text for name, text in files.items() if name.endswith("config.json") and name.split("/")[0] in part_folders()}
     return texts | {name: text for name, text in files.items() if name.split("/")[0] in foreign}
 
 

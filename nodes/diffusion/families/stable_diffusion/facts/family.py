@@ -21,7 +21,7 @@ from nodes.diffusion.families.stable_diffusion.facts.tensor_names import LdmName
 from nodes.diffusion.families.stable_diffusion.facts.unet_names import unet_shape
 from nodes.diffusion.families.tensor_names.autoencoder_kl import vae_blocks
 from nodes.diffusion.families.vocabularies.clip import tokenizer_files
-from nodes.diffusion.handles.models import ModelInfo, PredictionType
+from nodes.diffusion.handles.models import ModelInfo, PredictionType, Purpose
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,9 @@ class StableDiffusionFamily:
     kohya_version: str
     """kohya's name of the base model."""
     kohya_marks_velocity: bool = True
+    pipelines: Mapping[Purpose, str]
+    empty_components: tuple[str, ...] = ("safety_checker", "feature_extractor")
+    zeros_when_unconditional: bool = False
     refusals: Mapping[Method, Refusal] = field(default_factory=dict[Method, Refusal])
     embedding_names: tuple[str, ...] = ("emb_params",)
     encoder_names: Mapping[str, EncoderNames]

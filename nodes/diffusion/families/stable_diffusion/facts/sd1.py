@@ -12,5 +12,10 @@ SD1 = StableDiffusionFamily(
     architecture_id="stable-diffusion-v1",
     inpainting_architecture="stable-diffusion-v1-inpainting",
     kohya_version="sd_v1",
+    pipelines={
+        "text-to-image": "StableDiffusionPipeline",
+        "inpainting": "StableDiffusionInpaintPipeline",
+        "instruct-pix2pix": "StableDiffusionInstructPix2PixPipeline",
+    },
     encoder_names={"text_encoder": EncoderNames("cond_stage_model.transformer.")},
 )

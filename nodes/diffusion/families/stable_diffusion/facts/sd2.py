@@ -12,6 +12,11 @@ SD2 = StableDiffusionFamily(
     architecture_id="stable-diffusion-v2-512",
     velocity_architecture="stable-diffusion-v2-768-v",
     kohya_version="sd_v2",
+    pipelines={
+        "text-to-image": "StableDiffusionPipeline",
+        "inpainting": "StableDiffusionInpaintPipeline",
+        "instruct-pix2pix": "StableDiffusionInstructPix2PixPipeline",
+    },
     encoder_names={"text_encoder": EncoderNames("cond_stage_model.model.", open_clip=True, sgm="conditioner.embedders.0.model.")},
     velocity_is_marked=False,
     unused_layer=(22, 23),

@@ -14,6 +14,13 @@ SDXL = StableDiffusionFamily(
     architecture_id="stable-diffusion-xl-v1-base",
     kohya_version="sdxl_base_v1-0",
     kohya_marks_velocity=False,
+    pipelines={
+        "text-to-image": "StableDiffusionXLPipeline",
+        "inpainting": "StableDiffusionXLInpaintPipeline",
+        "instruct-pix2pix": "StableDiffusionXLInstructPix2PixPipeline",
+    },
+    empty_components=(),
+    zeros_when_unconditional=True,
     encoder_names={
         "text_encoder": EncoderNames("conditioner.embedders.0.transformer."),
         "text_encoder_2": EncoderNames("conditioner.embedders.1.model.", open_clip=True),
