@@ -8,7 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.shell import ROOT, SMALL, options
+
+pytestmark = pytest.mark.slow
 
 STEPS = 14
 LOSSES_SEEN = (1, 4, 9)

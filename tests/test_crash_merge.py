@@ -14,6 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from tests.shell import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:

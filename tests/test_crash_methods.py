@@ -11,6 +11,8 @@ from graph_runtime.discovery import load_palette
 from graph_runtime.workflow import read_workflow
 from tests.shell import ROOT, options
 
+pytestmark = pytest.mark.slow
+
 TINY = {"max_steps": 8, "checkpoint_every": 2, "batch_size": 2, "num_class_images": 2, "num_inference_steps": 2}
 KILLED_AFTER = 5
 FEW = {"all.folder": "tests/data/emoji", "base.folder": "tests/data/emoji", "varied.scenes_per_picture": 2}

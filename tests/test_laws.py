@@ -1,14 +1,20 @@
-"""The three laws, held against every node of the demo while it runs: inputs unchanged, same result twice, effects declared."""
+"""The three laws hold for every node of the palette: between them the workflows that tests run have all classes.
 
-import hashlib
-import os
-import sys
+`tests/test_workflows.py` runs those workflows; here is the demo with everything switched on.
+"""
+
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
+<<<<<<< HEAD
+from graph_runtime.discovery import load_palette
+from tests.laws.memory import forget_models
+from tests.laws.runs import ALL, RECORD, opened, recorded
+from tests.laws.witness import Witness
+from tests.shell import run_small
+
+=======
 from graph_runtime import executor
 from graph_runtime.codec import encode
 from nodes.diffusion.models.residency import RESIDENT
@@ -79,6 +85,7 @@ def witness(monkeypatch) -> dict[str, list[str]]:
 
 
 PLAIN: dict[str, Any] = {}
+>>>>>>> main
 RICH = {
     "images__flip": True,
     "images__buckets": True,
@@ -100,6 +107,15 @@ RICH = {
 }
 
 
+<<<<<<< HEAD
+@pytest.mark.slow
+def test_the_demo_keeps_the_laws_with_everything_switched_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_models()
+    witness = Witness().watch(monkeypatch)
+    assert run_small(tmp_path, **RICH).status == 0
+    assert len(witness.nodes) == 11
+    assert witness.broken == []
+=======
 @pytest.mark.parametrize("changes", [PLAIN, RICH], ids=["plain", "rich"])
 def test_every_node_of_the_demo_keeps_the_laws(witness: dict[str, list[str]], tmp_path: Path, changes: dict[str, Any]) -> None:
     RESIDENT.clear()
@@ -110,11 +126,18 @@ def test_every_node_of_the_demo_keeps_the_laws(witness: dict[str, list[str]], tm
     for node, texts in witness.items():
         assert len(texts) == 2
         assert texts[0] == texts[1], node
+>>>>>>> main
 
 
-def test_the_witness_sees_writes(tmp_path: Path) -> None:
-    WRITES.paths.clear()
-    WRITES.watching = True
-    (tmp_path / "x").write_text("x")
-    WRITES.watching = False
-    assert WRITES.paths == [str(tmp_path / "x")]
+def test_every_class_of_the_palette_is_held() -> None:
+    own = {name for name, node_type in load_palette().types.items() if node_type.package == "latentloom"}
+    held = {entry.type for path in ALL for entry in opened(path).nodes.values()}
+    assert own - held == set(), "place them in a workflow in tests/data/laws"
+
+
+def test_the_recorded_results_are_of_the_versions_of_today() -> None:
+    types = load_palette().types
+    known = {entry["type"]: entry["version"] for nodes in recorded().values() for entry in nodes.values()}
+    assert known == {name: types[name].cls.version for name in known}, f"run {RECORD}"
+    own = {name for name, node_type in types.items() if node_type.package == "latentloom"}
+    assert own - known.keys() == set()

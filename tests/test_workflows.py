@@ -3,7 +3,6 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from safetensors import safe_open
@@ -11,10 +10,11 @@ from safetensors import safe_open
 from graph_runtime.discovery import load_palette
 from graph_runtime.provenance import read_provenance
 from graph_runtime.workflow import read_workflow, workflow_from_json
+from tests.laws.runs import ALL, SHIPPED, complaints, recorded, tiny
+from tests.laws.witness import Witness
 from tests.models import make_model_folder
 from tests.shell import PICTURES, ROOT, SMALL, Outcome, run, run_small
 
-WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 NODES = {"model", "images", "captions", "latents", "embeddings", "inject", "train", "sample", "grid", "pictures", "save"}
 
 
@@ -24,6 +24,7 @@ def first(tmp_path_factory) -> tuple[Path, Outcome]:
     return folder, run_small(folder)
 
 
+@pytest.mark.slow
 def test_the_demo_runs_every_node(first: tuple[Path, Outcome]) -> None:
     folder, outcome = first
     assert outcome.status == 0
@@ -36,6 +37,7 @@ def test_the_demo_runs_every_node(first: tuple[Path, Outcome]) -> None:
     assert len((record / "loss.csv").read_text().splitlines()) == 7
 
 
+@pytest.mark.slow
 def test_an_unchanged_workflow_executes_nothing(first: tuple[Path, Outcome]) -> None:
     folder, outcome = first
     again = run_small(folder)
@@ -43,6 +45,7 @@ def test_an_unchanged_workflow_executes_nothing(first: tuple[Path, Outcome]) -> 
     assert again.artifacts == outcome.artifacts
 
 
+@pytest.mark.slow
 def test_the_same_bytes_from_another_cache_output_and_place(first: tuple[Path, Outcome], tmp_path: Path) -> None:
     found = []
     for name in ("one", "two"):
@@ -52,6 +55,7 @@ def test_the_same_bytes_from_another_cache_output_and_place(first: tuple[Path, O
     assert tensors(tmp_path / "one") == tensors(first[0])
 
 
+@pytest.mark.slow
 def test_artifacts_carry_the_workflow_that_made_them(first: tuple[Path, Outcome], tmp_path: Path) -> None:
     folder, outcome = first
     for name in outcome.artifacts:
@@ -65,12 +69,14 @@ def test_artifacts_carry_the_workflow_that_made_them(first: tuple[Path, Outcome]
         assert file.metadata()["ss_network_dim"] == "2"
 
 
+@pytest.mark.slow
 def test_changing_only_the_prompt_trains_nothing(first: tuple[Path, Outcome]) -> None:
     changed = run_small(first[0], sample__prompts="flat style star")
     executed = {id for id, state in changed.states.items() if state == "executed"}
     assert executed == {"sample", "grid", "pictures", "save"}
 
 
+@pytest.mark.slow
 def test_one_more_picture_is_one_more_encoding(first: tuple[Path, Outcome], tmp_path: Path) -> None:
     shutil.copytree(PICTURES, tmp_path / "pictures")
     shutil.copy(ROOT / "workflows" / "pictures" / "line" / "candle.webp", tmp_path / "pictures")
@@ -79,6 +85,7 @@ def test_one_more_picture_is_one_more_encoding(first: tuple[Path, Outcome], tmp_
     assert [event["total"] for event in more.of("node_progress", "embeddings")] == [1]
 
 
+@pytest.mark.slow
 def test_a_changed_pixel_is_encoded_anew(first: tuple[Path, Outcome], tmp_path: Path) -> None:
     from PIL import Image
 
@@ -92,6 +99,7 @@ def test_a_changed_pixel_is_encoded_anew(first: tuple[Path, Outcome], tmp_path: 
     assert not again.of("node_progress", "embeddings")
 
 
+@pytest.mark.slow
 def test_previews_and_their_numbers_do_not_change_the_result(first: tuple[Path, Outcome], tmp_path: Path) -> None:
     changes = {"train__preview_every": 2, "train__preview_prompt": "flat style owl", "train__checkpoint_every": 5}
     with_previews = run_small(tmp_path, **changes)
@@ -104,7 +112,7 @@ def tensors(folder: Path) -> dict[str, bytes]:
         return {name: file.get_tensor(name).numpy().tobytes() for name in file.keys()}  # noqa: SIM118
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_workflow_teaches_and_has_plain_ids(path: Path) -> None:
     workflow = read_workflow(path)
     assert workflow.description
@@ -117,22 +125,13 @@ METHODS = {
     "fine_tune", "dreambooth", "textual_inversion", "dreamartist", "hypernetwork", "custom_diffusion", "null_text_inversion",
     "clip_inversion", "aesthetic_gradient", "lora", "compare_methods",
 }  # fmt: skip
-TINY = {
-    "max_steps": 2, "num_inference_steps": 2, "inner_steps": 1, "num_class_images": 2, "batch_size": 2, "steps": 1,
-    "validation_every": 1, "preview_every": 0, "cell_size": 32, "scenes_per_picture": 1,
-}  # fmt: skip
-FEW = {
-    "train_base_model": {"all__folder": "tests/data/emoji", "base__folder": "tests/data/emoji/base"},
-    "train_base_variations": {"base__folder": "tests/data/emoji/base"},
-}
-"""Few pictures for workflows that have thousands."""
 
 
 def test_there_is_a_workflow_for_every_method() -> None:
-    assert {path.stem for path in WORKFLOWS} >= METHODS
+    assert {path.stem for path in SHIPPED} >= METHODS
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_training_that_can_shows_what_it_learns(path: Path) -> None:
     palette = load_palette().types
     trainings = [entry for entry in read_workflow(path).nodes.values() if "preview_every" in palette[entry.type].cls.model_fields]
@@ -143,18 +142,18 @@ def test_every_training_that_can_shows_what_it_learns(path: Path) -> None:
         assert 2 <= steps / every <= 6
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_every_workflow_runs_to_its_end(path: Path, tmp_path: Path) -> None:
-    """With few steps, which change no node's kind of result."""
-    palette = load_palette().types
-    changes: dict[str, Any] = dict(FEW.get(path.stem, {}))
-    for id, entry in read_workflow(path).nodes.items():
-        known = palette[entry.type].cls.model_fields
-        changes |= {f"{id}__{name}": value for name, value in TINY.items() if name in known}
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+def test_every_workflow_runs_to_its_end(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With few steps; every node keeps the three laws, and gives the result that was recorded for its version."""
+    witness = Witness().watch(monkeypatch)
+    changes = tiny(path)
     outcome = run(path, tmp_path, **changes)
     assert outcome.status == 0
     assert set(outcome.states.values()) == {"executed"}
     assert outcome.artifacts
+    assert witness.broken == []
+    assert complaints(path.stem, witness.nodes, recorded().get(path.stem, {})) == []
     again = run(path, tmp_path, **changes)
     assert set(again.states.values()) == {"cached"}
     assert again.artifacts == outcome.artifacts
@@ -178,6 +177,7 @@ def test_wrong_files_are_named_before_anything_runs(tmp_path: Path, changes: dic
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
 def test_the_demo_runs_on_a_model_folder_of_every_family(tmp_path: Path, family) -> None:
     folder = make_model_folder(tmp_path / "model", family)
@@ -190,6 +190,7 @@ def test_the_demo_runs_on_a_model_folder_of_every_family(tmp_path: Path, family)
     assert set(again.states.values()) == {"cached"}
 
 
+@pytest.mark.slow
 def test_a_text_encoder_can_be_trained_too(tmp_path: Path) -> None:
     document = json.loads((ROOT / "workflows" / "lora.json").read_text())
     document["nodes"]["inject"]["fields"]["text_encoder"] = True

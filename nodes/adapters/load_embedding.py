@@ -41,7 +41,7 @@ class LoadEmbedding(Node):
         from safetensors.torch import save_file
 
         vectors = diffusion.adapters.read_vectors(context.locate(context.fingerprint["file"]))
-        diffusion.adapters.check_widths(vectors, context.locate(model.digest))
+        diffusion.adapters.check_widths(vectors, model, context.locate(model.digest))
         if len(vectors[0]) > LONGEST:
             context.message(f"a prompt holds {LONGEST} of the word's {len(vectors[0])} vectors; the others are cut.", "warning")
         named = {f"text_encoder_{number}": tensor.contiguous() for number, tensor in enumerate(vectors)}

@@ -1,7 +1,7 @@
 """LoadLoRA."""
 
 from dataclasses import replace
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -60,14 +60,14 @@ class LoadLoRA(Node):
     def run(self, model: DiffusionModel, context: RunContext) -> DiffusionModel:
         check_method(model.family, "LoRA")
         folder, config = context.locate(model.digest), context.fingerprint["config"]
-        facts = diffusion.formats.info_of(model, folder)
+        info = diffusion.formats.info_of(model, folder)
         path = context.locate(context.fingerprint["file"])
         read = diffusion.adapters.read_lora(
-            path, diffusion.adapters.layer_shapes(folder, facts), model.family, context.locate(config) if config else None
+            path, diffusion.adapters.layer_shapes(model, folder), model.family, context.locate(config) if config else None
         )
         _tell_what_does_nothing(read, context)
-        words = _bundled_words(read.bundled, model, folder, context)
-        adapter = self._adapter(read, len(facts.text_parts) // 2, context)
+        words = _bundled_words(read.bundled, model, context)
+        adapter = self._adapter(read, len(info.text_parts) // 2, context)
         return replace(model, adapters=(*model.adapters, *words, *([adapter] if adapter else [])))
 
     def _adapter(self, read: Any, text_encoders: int, context: RunContext) -> LowRankAdapter | None:
@@ -108,7 +108,7 @@ def _tell_what_does_nothing(read: Any, context: RunContext) -> None:
         context.message("every layer of this LoRA has rank 0: it changes nothing.", "warning")
 
 
-def _bundled_words(bundled: Any, model: DiffusionModel, folder: Path, context: RunContext) -> list[TokenEmbedding]:
+def _bundled_words(bundled: Any, model: DiffusionModel, context: RunContext) -> list[TokenEmbedding]:
     """The words that came with a LoRA; what is wrong with one is told, and the LoRA is loaded without it."""
     from safetensors.torch import save_file
 
@@ -121,7 +121,7 @@ def _bundled_words(bundled: Any, model: DiffusionModel, folder: Path, context: R
             continue
         try:
             vectors = diffusion.adapters.vectors_of(tensors, f"the bundled word {placeholder}")
-            diffusion.adapters.check_widths(vectors, folder)
+            diffusion.adapters.check_widths(vectors, model, context.locate(model.digest))
         except InputError as error:
             context.message(f"{error} It is left out.", "warning")
             continue

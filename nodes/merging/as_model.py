@@ -32,7 +32,10 @@ class AsModel(Node):
             message = f"the checkpoint is {checkpoint.family} and the model {model.family}."
             raise InputError(message, field="model", remedy="Wire the model that the first checkpoint is.")
         plan = planned(checkpoint.recipe, context.locate)
-        first, shapes = next(sources_of(checkpoint.recipe)), diffusion.merging.parameter_shapes(context.locate(model.digest))
+        first, shapes = (
+            next(sources_of(checkpoint.recipe)),
+            diffusion.merging.parameter_shapes(model, context.locate(model.digest)),
+        )
         found = diffusion.merging.weights_in(plan.tensors, model.family)
         diffusion.merging.check_shapes(plan.tensors, found, shapes)
         same = first.digest == model.digest and model.initial_seed is None and not model.moving_average

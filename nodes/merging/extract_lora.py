@@ -42,7 +42,7 @@ class ExtractLoRA(Node):
             message = f"the base is {base.family} and the tuned model {tuned.family}."
             raise InputError(message, field="tuned", remedy="Wire a model that was trained from the base.")
         plans = [planned(recipe, context.locate) for recipe in recipes]
-        maker, known = diffusion.merging.LoraMaker(), diffusion.merging.parameter_shapes(context.locate(base.digest))
+        maker, known = diffusion.merging.LoraMaker(), diffusion.merging.parameter_shapes(base, context.locate(base.digest))
         with diffusion.merging.reading() as reader:
             difference = diffusion.merging.Difference(*(diffusion.merging.Side(plan, reader, known) for plan in plans))
             layers = difference.layers(text_encoder=self.text_encoder, convolutions=self.convolutions)

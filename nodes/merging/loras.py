@@ -28,6 +28,5 @@ def loras_of(models: list[DiffusionModel], socket: str = "model") -> list[LowRan
 def shapes_of(model: DiffusionModel, context: RunContext) -> dict[str, tuple[int, ...]]:
     """Return the shape of every layer's weight; no weights are read."""
 
-    place = context.locate(model.digest)
-    shapes = diffusion.adapters.layer_shapes(place, diffusion.formats.inspect_folder(place, weights=False))
+    shapes = diffusion.adapters.layer_shapes(model, context.locate(model.digest))
     return {layer: tuple(shape) for layer, shape in shapes.items()}

@@ -71,56 +71,56 @@ class LoadModel(Node):
         if place.is_file() and not is_single_file(place):
             remedy = "Give a .safetensors or .ckpt file, or a diffusers folder."
             raise InputError(f"{place.name} is no model.", field="model", remedy=remedy)
-        if place.suffix.lower() not in PICKLES:  # opening one takes torch, so run does it
-            self._checked(place)
+        # opening a pickle takes torch, so run does it
+        info = None if place.suffix.lower() in PICKLES else self._checked(place)
         name = self.model if self.model in BUNDLED else place.stem if place.is_file() else place.name
-        if place.is_file():
+        if info is None or place.is_file():
             digest = files.digest_file(reference)
             said = _said_beside(files.beside(reference, PurePath(reference).with_suffix(".yaml").name))
             return {"name": name, "folder": digest, "vae": f"{digest} vae", "text": [f"{digest} text"], "said_beside": said}
-        texts = inspect_folder(place, weights=False).text_parts
         return {
             "name": name,
             "folder": files.digest_folder(reference, identifying(place)),
             "vae": files.digest_folder(f"{place}/vae", identifying(place / "vae")),
-            "text": [files.digest_folder(f"{place}/{part}", identifying(place / part)) for part in texts],
+            "text": [files.digest_folder(f"{place}/{part}", identifying(place / part)) for part in info.text_parts],
         }
 
     def _checked(self, place: Path) -> ModelInfo:
-        """Facts of a model that the fields fit to."""
-        facts = inspect_folder(place)
-        if self.clip_skip > facts.max_clip_skip:
+        """What a model says of itself; raise InputError when the fields do not fit to it."""
+        info = inspect_folder(place)
+        if self.clip_skip > info.max_clip_skip:
             message = f"{self.model} has too few text-encoder layers to drop {self.clip_skip}."
-            raise InputError(message, field="clip_skip", remedy=f"The most is {facts.max_clip_skip}.")
+            raise InputError(message, field="clip_skip", remedy=f"The most is {info.max_clip_skip}.")
         if self.moving_average and not (place.is_file() and read_single_file(place).has_moving_average):
             remedy = "Turn it off, or use the file that is called ema or full."
             raise InputError(f"{self.model} holds no moving average.", field="moving_average", remedy=remedy)
-        return facts
+        return info
 
     def run(self, context: RunContext) -> DiffusionModel:
         digests: Any = context.fingerprint
         place = context.locate(digests["folder"])
-        facts = self._checked(place)
+        info = self._checked(place)
         vae_digest = digests["vae"]
         if said := digests.get("said_beside"):
-            facts = replace(facts, prediction_type=said)
+            info = replace(info, prediction_type=said)
         if place.is_file():
-            context.message(_found(read_single_file(place), facts, "the .yaml file beside it says so" if said else ""))
+            context.message(_found(read_single_file(place), info, "the .yaml file beside it says so" if said else ""))
             vae_digest = vae_identity(place) or vae_digest
-        if facts.purpose in SHOWN:
-            context.message(SHOWN[facts.purpose])
+        if info.purpose in SHOWN:
+            context.message(SHOWN[info.purpose])
         return DiffusionModel(
             digest=digests["folder"],
             name=digests["name"],
-            family=facts.family,
-            prediction_type=facts.prediction_type if self.prediction_type == "automatic" else self.prediction_type,
-            resolution=facts.resolution,
+            family=info.family,
+            prediction_type=info.prediction_type if self.prediction_type == "automatic" else self.prediction_type,
+            resolution=info.resolution,
             vae_digest=vae_digest,
             text_digest="+".join(digests["text"]),
             clip_skip=self.clip_skip,
             max_token_length=self.max_token_length,
-            zero_terminal_snr=facts.zero_terminal_snr,
+            zero_terminal_snr=info.zero_terminal_snr,
             moving_average=self.moving_average,
+            info=info,
         )
 
 
@@ -133,12 +133,12 @@ def _said_beside(config: Path | None) -> str | None:
     return {"v": "v_prediction", "eps": "epsilon"}[found[1]] if found else None
 
 
-def _found(file: SingleFile, facts: ModelInfo, said_beside: str) -> str:
+def _found(file: SingleFile, info: ModelInfo, said_beside: str) -> str:
     """What a single file turned out to be."""
     numbers = " and ".join(kind for kind, _ in Counter(file.dtypes.values()).most_common(2)).lower()
     numbers += ", fp8 weights with scales" if file.scales else ""
-    family = family_facts(facts.family)
+    family = family_facts(info.family)
     reason = said_beside or family.prediction_of(file)[1]
-    kind = "velocity" if facts.prediction_type == "v_prediction" else "noise"
+    kind = "velocity" if info.prediction_type == "v_prediction" else "noise"
     average = ", with a moving average of the UNet" if file.has_moving_average else ""
-    return f"{family.title}, {facts.resolution} pixels, {numbers}{average}; it predicts {kind}: {reason}."
+    return f"{family.title}, {info.resolution} pixels, {numbers}{average}; it predicts {kind}: {reason}."

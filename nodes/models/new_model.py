@@ -38,16 +38,17 @@ class NewModel(Node):
 
     def run(self, context: RunContext) -> DiffusionModel:
         digest: str = context.fingerprint
-        facts = inspect_folder(context.locate(digest), weights=False)
+        info = inspect_folder(context.locate(digest), weights=False)
         drawn = f"{digest} {self.seed}"
         return DiffusionModel(
             digest=digest,
             name="new model",
-            family=facts.family,
-            prediction_type=facts.prediction_type,
-            zero_terminal_snr=facts.zero_terminal_snr,
-            resolution=facts.resolution,
+            family=info.family,
+            prediction_type=info.prediction_type,
+            zero_terminal_snr=info.zero_terminal_snr,
+            resolution=info.resolution,
             vae_digest=drawn,
             text_digest=drawn,
             initial_seed=self.seed,
+            info=info,
         )

@@ -10,7 +10,6 @@ from graph_runtime.context import METADATA_KEY, Artifact, RunContext
 from graph_runtime.node import FileName, Node
 from nodes import diffusion
 from nodes.diffusion.families.protocol import weight_folders
-from nodes.diffusion.formats.model_folders import inspect_folder
 from nodes.diffusion.formats.single_file.header import is_single_file
 from nodes.diffusion.handles.adapters import in_folder
 from nodes.diffusion.handles.models import DiffusionModel
@@ -73,7 +72,7 @@ class SaveCheckpoint(Node):
         family = diffusion.families.facts(model.family)
         own = diffusion.formats.own_descriptions(texts, family)
         architecture = diffusion.adapters.architecture_of(model, place)
-        if not architecture.startswith("custom-") and inspect_folder(place, weights=False).purpose == "inpainting":
+        if not architecture.startswith("custom-") and diffusion.formats.info_of(model, place).purpose == "inpainting":
             architecture = family.inpainting_architecture or architecture
         spec = {
             "sai_model_spec": "1.0.1",

@@ -42,7 +42,7 @@ class SavePipeline(Node):
 
         place = context.locate(model.digest)
         folder = diffusion.formats.described(place)
-        yield kept("model_index.json", diffusion.models.model_index(folder, model.family))
+        yield kept("model_index.json", diffusion.models.model_index(model, folder))
         for name, content in diffusion.models.description_files(model, place).items():
             yield kept(name, content)
         changed = {name: tensor for change in changes for name, tensor in diffusion.adapters.tensors_of(change).items()}

@@ -145,6 +145,6 @@ def test_what_holds_no_word_is_refused_by_what_it_is(tmp_path: Path, kind: str) 
 
 def test_a_width_that_does_not_fit_is_named(tmp_path: Path) -> None:
     folder = make_model_folder(tmp_path / "m", "sdxl")
-    check_widths([SECOND, SECOND], folder)
+    check_widths([SECOND, SECOND], handle(folder), folder)
     with pytest.raises(InputError, match="32 wide; this model takes 16 and 16"):
-        check_widths([VECTORS], folder)
+        check_widths([VECTORS], handle(folder), folder)

@@ -22,6 +22,8 @@ from graph_runtime.workflow import Workflow, read_workflow, workflow_from_json
 from tests.graph_runtime.shop import HANGING, Shop, install_crafts, workflow
 from tests.shell import ROOT, SMALL
 
+pytestmark = pytest.mark.slow
+
 SAY, KEEP = ("Say", {}), ("Keep", {})
 
 

@@ -14,6 +14,8 @@ from graph_runtime.locks import FileLock
 from graph_runtime.workflow import Workflow
 from tests.graph_runtime.shop import HANGING, install_crafts, workflow
 
+pytestmark = pytest.mark.slow
+
 SLOW = {"steps": 1000, "pause": 0.02}
 
 

@@ -70,13 +70,13 @@ def embeds(embedding: ImageEmbedding) -> torch.Tensor:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_vectors_move_and_the_base_does_not(tmp_path: Path, kind: str) -> None:
     table = Table(tmp_path, kind)
-    before = {name: value.clone() for name, value in base(table).unet.state_dict().items()}
+    before = {name: value.clone() for name, value in base(table).model.unet.state_dict().items()}
     inverted = table.invert(max_steps=1)
     assert embeds(inverted.mean).shape == embeds(inverted.trained).shape == (1, WIDTH)
     assert (embeds(inverted.mean) != embeds(inverted.trained)).all()
-    after = base(table).unet.state_dict()
+    after = base(table).model.unet.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert not any(parameter.requires_grad for parameter in base(table).unet.parameters())
+    assert not any(parameter.requires_grad for parameter in base(table).model.unet.parameters())
     assert embeds(table.invert(max_steps=1).trained).equal(embeds(inverted.trained))
 
 
@@ -86,7 +86,7 @@ def opened(model: Any, table: Table) -> ImageVariation:
 
 
 def base(table: Table) -> Any:
-    return opened(table.model, table).model
+    return opened(table.model, table)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -125,7 +125,7 @@ def task_of(table: Table, **fields: Any) -> tuple[Any, torch.Tensor]:
     node = InvertCLIP(**{"batch_size": 2, **fields})
     context = RunContext(store=table.cache, located=table.located, device="cpu")
     files = embed_views(table.images, table.model.clip_digest, lambda: base(table).embed, context)
-    latents = encode_views(table.images, table.model.vae_digest, lambda: base(table), context)
+    latents = encode_views(table.images, table.model.vae_digest, lambda: base(table).model, context)
     mean, task = node._task(base(table), node, latents, files)
     return task, mean
 

@@ -23,7 +23,6 @@ from nodes.diffusion.adapters.lora.apply import adapter_tensors, by_layer
 from nodes.diffusion.adapters.lora.read import read_lora
 from nodes.diffusion.adapters.lora.targets import layer_shapes
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.formats.model_folders import inspect_folder
 from nodes.diffusion.handles.adapters import LowRankAdapter
 from nodes.diffusion.handles.models import text_identity
 from nodes.output.save_safetensors import SaveSafetensors
@@ -523,7 +522,7 @@ def test_adapters_of_other_kinds_are_named(sd1: Place, leaf: str, kind: str) -> 
 
 def test_a_lora_of_four_channels_is_laid_over_an_inpainting_model_without_its_first_layer(tmp_path: Path) -> None:
     folder = make_model_folder(tmp_path / "folder", "sd1", in_channels=9)
-    shapes = layer_shapes(folder, inspect_folder(folder))
+    shapes = layer_shapes(handle(folder), folder)
     held = {"unet.conv_in": (shapes["unet.conv_in"][0], 4, 3, 3), f"unet.{ATTENTION}": shapes[f"unet.{ATTENTION}"]}
     spelled = {f"lora_{name.replace('.', '_')}.diff": torch.ones(shape) for name, shape in held.items()}
     save_file(spelled, tmp_path / "l.safetensors")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.registry import check_method, facts, families
-from nodes.diffusion.formats.model_folders import inspect_folder, read_config
+from nodes.diffusion.formats.model_folders import info_of, read_config
 from nodes.diffusion.formats.pickles import pt_bytes, read_pt
 from nodes.diffusion.handles.adapters import TokenEmbedding
 from nodes.diffusion.handles.models import DiffusionModel, Family
@@ -93,9 +93,9 @@ def bundled_tensors(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor
     return found
 
 
-def check_widths(vectors: Sequence[Tensor], folder: Path) -> None:
+def check_widths(vectors: Sequence[Tensor], model: DiffusionModel, folder: Path) -> None:
     """Raise InputError unless the vectors are as wide as the text encoders of the model in `folder`; no weights are read."""
-    parts = [part for part in inspect_folder(folder, weights=False).text_parts if part.startswith("text_encoder")]
+    parts = [part for part in info_of(model, folder).text_parts if part.startswith("text_encoder")]
     own = [int(read_config(folder / part / "config.json")["hidden_size"]) for part in parts]
     widths = [tensor.shape[1] for tensor in vectors]
     if widths != own:

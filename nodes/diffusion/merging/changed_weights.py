@@ -17,10 +17,11 @@ from nodes.diffusion.families.registry import facts as family_facts
 from nodes.diffusion.families.tensor_names.clip import SHELL
 from nodes.diffusion.formats.checkpoint_headers import Header
 from nodes.diffusion.formats.clip_folders import has_text_projection
-from nodes.diffusion.formats.model_folders import inspect_folder, read_config
+from nodes.diffusion.formats.model_folders import info_of, read_config
 from nodes.diffusion.formats.single_file.configurations import described
 from nodes.diffusion.formats.single_file.tensors import shape_in_folder, to_folder
 from nodes.diffusion.handles.adapters import ENCODERS
+from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.merging.evaluate import values_of
 from nodes.diffusion.merging.plan import Plan
 from nodes.diffusion.merging.read_tensors import reading
@@ -28,13 +29,12 @@ from nodes.diffusion.merging.write_checkpoint import written_as
 from nodes.diffusion.models.empty_unet import empty_unet
 
 
-def parameter_shapes(place: Path) -> dict[str, tuple[int, ...]]:
+def parameter_shapes(model: DiffusionModel, place: Path) -> dict[str, tuple[int, ...]]:
     """Return the shape of every parameter of a model, by its name as a weight; no weights are read."""
     folder = described(place)
-    facts = inspect_folder(place, weights=False)
     with init_empty_weights():
         vae: Any = AutoencoderKL.from_config(read_config(folder / "vae" / "config.json"))
-    parts = {"unet": empty_unet(folder / "unet"), "vae": vae, **empty_text_encoders(folder, facts)}
+    parts = {"unet": empty_unet(folder / "unet"), "vae": vae, **empty_text_encoders(folder, info_of(model, place))}
     found = {
         f"{part}.{name.removeprefix(SHELL)}": tuple(parameter.shape)
         for part, module in parts.items()

@@ -14,7 +14,7 @@ from torch import Tensor
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.registry import facts
 from nodes.diffusion.formats.clip_folders import has_text_projection
-from nodes.diffusion.formats.model_folders import inspect_folder, read_config
+from nodes.diffusion.formats.model_folders import info_of, read_config
 from nodes.diffusion.formats.opening import read_regular
 from nodes.diffusion.formats.pickled_parts import pickled_weights
 from nodes.diffusion.formats.single_file.configurations import described
@@ -36,18 +36,20 @@ def _parts(family: str) -> dict[str, tuple[str, str, str]]:
     return {part.folder: (part.library, part.cls, part.weights) for part in facts(family).parts} | CLIP_PARTS
 
 
-def model_index(folder: Path, family: str) -> bytes:
+def model_index(model: DiffusionModel, folder: Path) -> bytes:
     """Return the folder's `model_index.json`, without parts that are not saved; older folders that have none get one."""
-    known = _parts(family)
+    known = _parts(model.family)
     if (folder / "model_index.json").is_file():
         index = read_config(folder / "model_index.json")
         missing = [name for name, value in index.items() if isinstance(value, list) and name not in known]
         safe = {"requires_safety_checker": False} if "requires_safety_checker" in index or "safety_checker" in index else {}
         return _json({**index, **{name: [None, None] for name in missing}, **safe})
     parts = {part: [library, cls] for part, (library, cls, _) in known.items() if (folder / part).is_dir()}
-    empty = {part: [None, None] for part in facts(family).empty_components if part not in parts}
-    purpose = inspect_folder(folder, weights=False).purpose
-    made = {"_class_name": facts(family).pipelines[purpose], "_diffusers_version": diffusers.__version__}
+    empty = {part: [None, None] for part in facts(model.family).empty_components if part not in parts}
+    made = {
+        "_class_name": facts(model.family).pipelines[info_of(model, folder).purpose],
+        "_diffusers_version": diffusers.__version__,
+    }
     return _json({**made, **parts, **empty})
 
 

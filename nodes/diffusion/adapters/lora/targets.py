@@ -52,9 +52,9 @@ def text_encoder_targets(model: DiffusionModel, folder: Path, targets: Targets) 
     return tuple(found)
 
 
-def layer_shapes(folder: Path, info: ModelInfo) -> dict[str, torch.Size]:
+def layer_shapes(model: DiffusionModel, folder: Path) -> dict[str, torch.Size]:
     """Return the shape of every linear, convolutional and norm's weight, by `unet.NAME` and `text_encoder_N.NAME`."""
-    parts = {"unet": empty_unet(folder / "unet"), **empty_text_encoders(folder, info)}
+    parts = {"unet": empty_unet(folder / "unet"), **empty_text_encoders(folder, info_of(model, folder))}
     return {
         f"{part}.{name.removeprefix('text_model.')}": layer.weight.shape
         for part, module in parts.items()
