@@ -9,8 +9,8 @@ from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from nodes.diffusion.families.image_variation.folders import UNCLIP_PARTS, VARIATION_PARTS
 from nodes.diffusion.families.image_variation.model import ImageVariation
-from nodes.diffusion.formats.variation_folders import UNCLIP_PARTS, VARIATION_PARTS
 from tests.models import WIDTH, make_model_folder
 
 KINDS = ["image variation", "unclip"]

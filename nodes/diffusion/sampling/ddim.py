@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nodes.diffusion.families.registry import facts
 from nodes.diffusion.handles.models import PredictionType
 from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.sampling.sampler import added_conditions, make_scheduler
@@ -60,9 +61,9 @@ def predict(model: ActiveModel, latents: Tensor, timestep: int, text: TextEmbedd
 def unconditional_text(model: ActiveModel) -> TextEmbeddings:
     """Return the conditioning of guidance without a negative prompt, as SampleImages takes it: SDXL learned zeros."""
     text = encode_prompts(model, [""])
-    if text.pooled is None:
+    if not facts(model.info.family).zeros_when_unconditional:
         return text
-    return TextEmbeddings(torch.zeros_like(text.hidden), torch.zeros_like(text.pooled))
+    return TextEmbeddings(torch.zeros_like(text.hidden), None if text.pooled is None else torch.zeros_like(text.pooled))
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nodes.diffusion.adapters.aesthetic_gradient import tuned_hidden
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.registry import facts
 from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.models.memory_fit import denoised_at_once
 from nodes.diffusion.models.vae_encoding import without_overflow
@@ -96,8 +97,10 @@ def denoise(
     if model.aesthetic:
         positive = tuned_hidden(model, model.aesthetic, prompts, text.hidden[-count:], lambda: on_step(0), emphasis)
         text.hidden[-count:] = positive
-    if text.pooled is not None and guided and not negative_prompt:
-        text.hidden[:count], text.pooled[:count] = 0, 0  # SDXL learned zeros, not the empty caption
+    if facts(model.info.family).zeros_when_unconditional and guided and not negative_prompt:
+        text.hidden[:count] = 0
+        if text.pooled is not None:
+            text.pooled[:count] = 0
     return denoise_from(
         model,
         text,
