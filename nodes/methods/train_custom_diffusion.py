@@ -11,6 +11,7 @@ from graph_runtime.migration import Migration
 from graph_runtime.node import Node, Wired
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.registry import check_method
 from nodes.diffusion.handles.adapters import KEYS_AND_VALUES, TokenEmbedding, WeightChange
 from nodes.diffusion.handles.datasets import CaptionedDataset, EmbeddingDataset, LatentDataset
 from nodes.diffusion.handles.models import DiffusionModel
@@ -70,6 +71,7 @@ class TrainCustomDiffusion(DenoisingSettings, Node):
         class_latents: LatentDataset | None = None,
         class_embeddings: EmbeddingDataset | None = None,
     ) -> DiffusionModel:
+        check_method(model.family, "custom diffusion")
         check_trained(model.adapters)
         check_pairs(model, latents, captions)
         captions = check_placeholder(self.placeholder_token, model, captions, context)

@@ -13,6 +13,7 @@ from transformers import CLIPVisionModelWithProjection
 
 from graph_runtime.context import RunContext, SilentReporter
 from graph_runtime.errors import Interrupted
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.image_variation.model import ImageVariation, variation_in_use
 from nodes.diffusion.handles.adapters import LowRankAdapter
@@ -230,17 +231,15 @@ def test_a_view_is_trained_with_its_own_embedding(tmp_path: Path, monkeypatch) -
     table = Table(tmp_path)
     table.images = images(table, flip=True)
     node, inputs = training(table, max_steps=6, batch_size=3, embedding_dropout=0.0)
-    from nodes.diffusion.training import image_variation
-
     seen: set[tuple[Any, bytes]] = set()
-    original = image_variation.own_views
+    original = diffusion.training.own_views
 
     def own_views(task: Any, draws: Any) -> Any:
         found = original(task, draws)
         seen.update((draw.view.file, found["hidden"][n].numpy().tobytes()) for n, draw in enumerate(draws))
         return found
 
-    monkeypatch.setattr(image_variation, "own_views", own_views)
+    monkeypatch.setattr(diffusion.training, "own_views", own_views)
     table.run(node, **inputs)
     assert len({view for view, _ in seen}) == len(seen) == len({embedding for _, embedding in seen}) == 6
 

@@ -12,6 +12,7 @@ from typing import Protocol, cast
 from torch import Tensor
 
 from nodes.diffusion.families.objective import Objective
+from nodes.diffusion.families.registry import package_of
 from nodes.diffusion.families.sizes import ShownSizes
 from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.text.conditions import Conditions
@@ -29,7 +30,7 @@ class Code(Protocol):
 
 def code_of(model: ActiveModel) -> Code:
     """Return the computations of a model's family."""
-    return cast(Code, importlib.import_module("nodes.diffusion.families.stable_diffusion.code"))
+    return cast(Code, importlib.import_module(f"{package_of(model.info.family)}.code"))
 
 
 def predict(

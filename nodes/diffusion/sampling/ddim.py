@@ -8,6 +8,7 @@ from torch import Tensor
 
 from nodes.diffusion.families.code import predict
 from nodes.diffusion.families.ddpm import picture_and_noise
+from nodes.diffusion.families.registry import facts
 from nodes.diffusion.families.sizes import shown_whole
 from nodes.diffusion.handles.models import PredictionType
 from nodes.diffusion.models.active import ActiveModel
@@ -52,7 +53,7 @@ def prediction_at(model: ActiveModel, latents: Tensor, timestep: int, text: Cond
 def unconditional_text(model: ActiveModel) -> Conditions:
     """Return the conditioning of guidance without a negative prompt, as SampleImages takes it: SDXL learned zeros."""
     text = encode_prompts(model, [""])
-    return text if text.get("pooled") is None else text.zeros()
+    return text.zeros() if facts(model.info.family).zeros_when_unconditional else text
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from nodes.diffusion.adapters.aesthetic_gradient import tuned_hidden
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.code import predict
 from nodes.diffusion.families.ddpm import needs_signal
+from nodes.diffusion.families.registry import facts
 from nodes.diffusion.families.sizes import shown_whole
 from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.models.memory_fit import denoised_at_once
@@ -101,8 +102,9 @@ def denoise(
     if model.aesthetic:
         positive = tuned_hidden(model, model.aesthetic, prompts, text["hidden"][-count:], lambda: on_step(0), emphasis)
         text["hidden"][-count:] = positive
-    if (pooled := text.get("pooled")) is not None and guided and not negative_prompt:
-        text["hidden"][:count], pooled[:count] = 0, 0  # SDXL learned zeros, not the empty caption
+    if facts(model.info.family).zeros_when_unconditional and guided and not negative_prompt:
+        for tensor in text.tensors.values():
+            tensor[:count] = 0
     return denoise_from(
         model,
         text,

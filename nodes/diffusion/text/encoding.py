@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nodes.diffusion.families.protocol import text_encoders
+from nodes.diffusion.families.registry import facts
 from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.text.chunks import CHUNK, Chunks, in_chunks
 from nodes.diffusion.text.conditions import Conditions
@@ -33,10 +35,10 @@ def encode_prompts(model: ActiveModel, prompts: Sequence[str], *, emphasis: Emph
         tokens = torch.tensor([framed(chunks, tokenizer) for chunks in laid], device=model.device)
         with longer_table(encoder, [vectors[number] for vectors in model.placeholders.values()], len(tokenizer)):
             output = encoder(tokens.flatten(0, 1), output_hidden_states=True)
-        states = conditioning(model, output, encoder)
+        states = conditioning(model, output, number)
         states = weighed(model, states.reshape(*tokens.shape, -1), laid, number, emphasis)
         hidden.append(states.flatten(1, 2))
-        if model.info.family == "sdxl" and hasattr(encoder, "text_projection"):
+        if text_encoders(facts(model.info.family))[number].pooled and hasattr(encoder, "text_projection"):
             last = _final_norm(encoder)(output.hidden_states[-1][:: tokens.shape[1]])
             pooled["pooled"] = encoder.text_projection(at_end_of_text(last, tokens[:, 0], tokenizer))
     return Conditions({"hidden": torch.cat(hidden, dim=-1), **pooled})
@@ -52,7 +54,7 @@ def weighed(model: ActiveModel, states: Tensor, laid: Sequence[Chunks], number: 
     def encode_empty() -> Tensor:
         tokens = torch.tensor(framed(Chunks(((),), ()), tokenizer), device=model.device)
         output = encoder(tokens, output_hidden_states=True)
-        return conditioning(model, output, encoder)[0]
+        return conditioning(model, output, number)[0]
 
     return emphasized(states, weights, emphasis, encode_empty)
 
@@ -106,13 +108,13 @@ def framed(chunks: Chunks, tokenizer: Any) -> list[list[int]]:
     return [ids + [tokenizer.pad_token_id] * (tokenizer.model_max_length - len(ids)) for ids in whole]
 
 
-def conditioning(model: ActiveModel, output: Any, encoder: torch.nn.Module) -> Tensor:
-    """Return the states [n, tokens, d] that the UNet is given: of the layer that the model's clip skip leaves last."""
+def conditioning(model: ActiveModel, output: Any, number: int) -> Tensor:
+    """Return the states [n, tokens, d] of encoder `number` that the UNet is given: of the layer that clip skip leaves last."""
     clip_skip = model.handle.clip_skip
-    if model.info.family == "sdxl":
+    if text_encoders(facts(model.info.family))[number].penultimate:
         return output.hidden_states[-2 - clip_skip]
     if clip_skip:
-        return _final_norm(encoder)(output.hidden_states[-1 - clip_skip])
+        return _final_norm(model.text_encoders[number])(output.hidden_states[-1 - clip_skip])
     return output.last_hidden_state
 
 

@@ -18,8 +18,8 @@ from PIL import Image
 from torch import Tensor
 
 from nodes.diffusion.devices import Precision
+from nodes.diffusion.families.image_variation.folders import inspect_variation
 from nodes.diffusion.formats.model_folders import read_config
-from nodes.diffusion.formats.variation_folders import inspect_variation
 from nodes.diffusion.handles.models import DiffusionModel, ImageConditioning, ImageVariationModel
 from nodes.diffusion.models.active import ActiveModel, held
 from nodes.diffusion.models.loading import load_part
