@@ -10,7 +10,7 @@ from graph_runtime.context import RunContext
 from nodes.diffusion.formats.safetensors_header import read_header
 from nodes.diffusion.formats.single_file.header import is_single_file, read_single_file
 from nodes.diffusion.formats.weight_files import files_read, pickled_parts
-from nodes.diffusion.handles.adapters import Adapter, LowRankAdapter, TokenEmbedding, WeightChange
+from nodes.diffusion.handles.adapters import Adapter, WeightChange
 from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.merging.source_tensors import is_part
 
@@ -51,27 +51,13 @@ def method_facts(model: DiffusionModel, scores: Mapping[str, float], drift: floa
     return replace(
         learned,
         method=METHODS.get(costs.get("method", ""), " + ".join(adapter.label for adapter in model.adapters)),
-        trained=" and ".join(dict.fromkeys(what_is_trained(adapter) for adapter in model.adapters)),
+        trained=" and ".join(dict.fromkeys(adapter.trained for adapter in model.adapters)),
         parameters=sum(map(_numbers, files)),
         file_bytes=sum(saved_bytes(adapter, context.locate(model.digest)) for adapter in model.adapters),
         steps=costs.get("steps"),
         seconds=costs.get("seconds"),
         peak_memory=costs.get("peak_memory"),
     )
-
-
-def what_is_trained(adapter: Adapter) -> str:
-    """Return in a few words what an adapter changes."""
-    match adapter:
-        case LowRankAdapter():
-            return f"matrices of rank {adapter.rank}"
-        case TokenEmbedding():
-            return "word vectors"
-        case WeightChange():
-            whole = "all weights of UNet and text encoders" if adapter.text_encoder else "all weights of the UNet"
-            return "keys and values" if adapter.endings else whole
-        case _:
-            return adapter.label
 
 
 def saved_bytes(adapter: Adapter, folder: Path) -> int:
@@ -83,7 +69,7 @@ def saved_bytes(adapter: Adapter, folder: Path) -> int:
             return 2 * sum(math.prod(shape) for name, shape in shapes.items() if is_part(name, ("unet", "vae", "text_encoder")))
         pickles = [file for part in pickled_parts(folder) for file in files_read(part)]
         return 2 * sum(map(_numbers, (*folder.glob("*/*.safetensors"), *pickles)))
-    return _numbers(adapter.weights) * (2 if isinstance(adapter, LowRankAdapter) else 4)
+    return _numbers(adapter.weights) * adapter.number_bytes
 
 
 def _numbers(file: Path) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from graph_runtime.context import RunContext
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.handles.adapters import Adapter, AestheticGradient, LowRankAdapter, WeightChange
+from nodes.diffusion.handles.adapters import Adapter, LowRankAdapter
 from nodes.diffusion.handles.datasets import CaptionedDataset, EmbeddingDataset, LatentDataset
 from nodes.diffusion.handles.models import DiffusionModel, ImageVariationModel, text_identity
 from nodes.diffusion.handles.settings import DenoisingSettings
@@ -94,7 +94,7 @@ def _reached(adapter: Adapter, applied: dict[str, Any], loaded: Any, context: Ru
 
 def _finished(adapter: Adapter, tensors: dict[str, Any], context: RunContext) -> Adapter:
     """An adapter with its trained tensors, and with what training left alone of those that it went on from, such as alphas."""
-    if isinstance(adapter, WeightChange | AestheticGradient) or adapter.start is None:
+    if adapter.start is None:
         return replace(adapter, weights=keep_tensors(tensors, context))
     from safetensors.torch import load_file
 

@@ -1,10 +1,10 @@
-"""What may lie over a model that is written whole."""
+"""The adapters of a model that is written whole."""
 
 from collections.abc import Callable
 from typing import Literal
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.handles.adapters import TokenEmbedding, WeightChange
+from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.handles.models import DiffusionModel
 
 
@@ -16,8 +16,6 @@ def trained_changes(model: DiffusionModel, tell: Callable[[str, Literal["warning
     for adapter in model.adapters:
         if adapter.weights is None:
             raise InputError(f"{adapter.label} has not been trained.", field="model", remedy="Wire the trained model here.")
-        if isinstance(adapter, TokenEmbedding):
-            tell(f"the word {adapter.placeholder_token} is not in what is written: SaveEmbedding writes it.", "warning")
-        elif not isinstance(adapter, WeightChange):
-            tell(f"{adapter.label} is not in what is written: save it as a file of its own.", "warning")
+        if adapter.left_out:
+            tell(adapter.left_out, "warning")
     return [adapter for adapter in model.adapters if isinstance(adapter, WeightChange)]

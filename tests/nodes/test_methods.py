@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from graph_runtime.cache import Cache
 from graph_runtime.context import RunContext
 from graph_runtime.errors import Interrupted
+from nodes import diffusion
 from nodes.adapters.inject_lora import InjectLoRA
-from nodes.diffusion import devices
 from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import KEYS_AND_VALUES, WeightChange
@@ -181,7 +181,7 @@ def test_bf16_and_previews_work(tmp_path: Path, method: Method) -> None:
 @each_method
 def test_previews_work_over_half_precision_weights(tmp_path: Path, method: Method, monkeypatch: pytest.MonkeyPatch) -> None:
     """As they are on a GPU: trained weights in full precision lie among frozen ones in half."""
-    monkeypatch.setattr(devices, "resident_precision", lambda device, precision: precision)
+    monkeypatch.setattr(diffusion, "resident_precision", lambda device, precision: precision)
     setting = Setting(tmp_path, "sd1")
     reporter = StoppingReporter()
     fields = {"precision": "bf16", "preview_every": 3, "preview_prompt": "<new>", "validation_fraction": 0.2}

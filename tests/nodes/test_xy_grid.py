@@ -14,6 +14,7 @@ from graph_runtime.events import RunFinished
 from graph_runtime.session import Prepared, prepare, run
 from graph_runtime.workflow import workflow_from_json
 from graph_runtime.workspace import Workspace
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.results import GeneratedImage, ImageSet
 from nodes.diffusion.pictures.grids import Row
@@ -38,7 +39,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[list[Row]]:
 
     seen: list[list[Row]] = []
     original = grids.draw_grid
-    monkeypatch.setattr(grids, "draw_grid", lambda rows, cell: (seen.append(list(rows)), original(rows, cell))[1])
+    monkeypatch.setattr(diffusion.pictures, "draw_grid", lambda rows, cell: (seen.append(list(rows)), original(rows, cell))[1])
     return seen
 
 

@@ -1,7 +1,11 @@
-"""Adapters of every kind laid over a model at once, and taken off again."""
+"""Adapters of every kind applied to a model at once, and taken off again.
 
-from collections.abc import Generator, Sequence
-from contextlib import ExitStack, contextmanager
+A further kind is a dataclass in `handles/adapters.py`, its entry in `Adapter` there, and a row of `KINDS`.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
 
 from torch import nn
 
@@ -9,39 +13,45 @@ from nodes.diffusion.adapters.aesthetic_gradient import aesthetic_followed
 from nodes.diffusion.adapters.changed_weights import weights_changed
 from nodes.diffusion.adapters.hypernetwork.apply import hypernetwork_laid
 from nodes.diffusion.adapters.lora.apply import low_rank
-from nodes.diffusion.handles.adapters import (
-    Adapter,
-    AestheticGradient,
-    Hypernetwork,
-    LowRankAdapter,
-    TokenEmbedding,
-    WeightChange,
-)
+from nodes.diffusion.handles.adapters import Adapter
 from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.text.placeholder_tokens import word_known
 
+Tensors = dict[str, nn.Parameter]
+ApplyAll = Callable[[Sequence[Any], ActiveModel], AbstractContextManager[Sequence[Tensors]]]
+"""Applies all adapters of one kind for one `with` block; gives each one's tensors by name."""
+
+
+def one_by_one(apply: Callable[[Any, ActiveModel], AbstractContextManager[Tensors]]) -> ApplyAll:
+    """Return the function that applies several adapters of a kind one after the other."""
+
+    @contextmanager
+    def apply_all(adapters: Sequence[Any], model: ActiveModel) -> Generator[Sequence[Tensors]]:
+        with ExitStack() as stack:
+            yield [stack.enter_context(apply(adapter, model)) for adapter in adapters]
+
+    return apply_all
+
+
+KINDS: dict[str, ApplyAll] = {
+    "weights": one_by_one(weights_changed),
+    "embedding": one_by_one(word_known),
+    "aesthetic": one_by_one(aesthetic_followed),
+    "lora": low_rank,
+    "hypernetwork": one_by_one(hypernetwork_laid),
+}
+"""How the adapters of each kind are applied, in this order: what wraps layers wraps the changed ones, and hypernetworks come
+last, as what wraps a layer must see the changed context too. So only the order within a kind counts."""
+
 
 @contextmanager
-def applied(adapters: Sequence[Adapter], model: ActiveModel) -> Generator[list[dict[str, nn.Parameter]]]:
-    """Lay adapters over a model; yield each one's tensors by name. Afterwards the model holds its own layers again.
-
-    Changed weights come first: what wraps layers then wraps the changed ones, so that only the order within a kind counts.
-    """
-    laid: dict[int, dict[str, nn.Parameter]] = {}
-    numbered = list(enumerate(adapters))
+def applied(adapters: Sequence[Adapter], model: ActiveModel) -> Generator[list[Tensors]]:
+    """Apply adapters to a model; yield each one's tensors by name. Afterwards the model holds its own layers again."""
+    found: dict[int, Tensors] = {}
     with ExitStack() as stack:
-        for number, adapter in numbered:
-            if isinstance(adapter, WeightChange):
-                laid[number] = stack.enter_context(weights_changed(adapter, model))
-        for number, adapter in numbered:
-            if isinstance(adapter, TokenEmbedding):
-                laid[number] = stack.enter_context(word_known(adapter, model))
-            if isinstance(adapter, AestheticGradient):
-                laid[number] = stack.enter_context(aesthetic_followed(adapter, model))
-        loras = [(number, adapter) for number, adapter in numbered if isinstance(adapter, LowRankAdapter)]
-        tensors = stack.enter_context(low_rank([adapter for _, adapter in loras], model))
-        laid |= {number: found for (number, _), found in zip(loras, tensors, strict=True)}
-        for number, adapter in numbered:
-            if isinstance(adapter, Hypernetwork):  # outermost: what wraps a layer must see the changed context too
-                laid[number] = stack.enter_context(hypernetwork_laid(adapter, model))
-        yield [laid[number] for number, _ in numbered]
+        for kind, apply_all in KINDS.items():
+            numbers = [number for number, adapter in enumerate(adapters) if adapter.kind == kind]
+            if numbers:
+                tensors = stack.enter_context(apply_all([adapters[number] for number in numbers], model))
+                found |= dict(zip(numbers, tensors, strict=True))
+        yield [found[number] for number in range(len(adapters))]

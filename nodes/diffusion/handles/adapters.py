@@ -1,4 +1,4 @@
-"""What can be laid over a model's weights: small frozen descriptions. Tensors lie in files; importing this needs no torch.
+"""Adapters: small frozen descriptions of what is applied to a model. Tensors are in files; importing this needs no torch.
 
 Each says how it begins; once trained, `weights` is a safetensors file whose names start with `unet.` or `text_encoder_N.`,
 N counting the text encoders from 0.
@@ -6,7 +6,7 @@ N counting the text encoders from 0.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -30,6 +30,8 @@ class LowRankAdapter:
     """Small matrices over named layers (Hu et al. 2021), put together as the algorithm says."""
 
     kind: Literal["lora"] = "lora"
+    number_bytes: ClassVar[int] = 2
+    """Of each number in the file that it is saved to."""
     name: str = ""
     """What grids call it; empty takes the algorithm's name."""
     algorithm: Algorithm = "lora"
@@ -73,6 +75,16 @@ class LowRankAdapter:
         encoders = [(f"text_encoder_{number}", names) for number, names in enumerate(self.text_encoder_targets)]
         return [("unet", self.unet_targets), *encoders]
 
+    @property
+    def trained(self) -> str:
+        """What is trained, in a few words."""
+        return f"matrices of rank {self.rank}"
+
+    @property
+    def left_out(self) -> str:
+        """What a whole model's file lacks of it, as a sentence; empty when it is a part of the weights."""
+        return f"{self.label} is not in what is written: save it as a file of its own."
+
     def text_identity(self) -> str:
         """Return what text embeddings depend on; empty when they do not."""
         if not any(self.text_encoder_targets):
@@ -102,6 +114,7 @@ class TokenEmbedding:
     """A new word: vectors in each text encoder's table of tokens, called by a placeholder (Gal et al. 2022)."""
 
     kind: Literal["embedding"] = "embedding"
+    number_bytes: ClassVar[int] = 4
     placeholder_token: str
     """The word in prompts and captions that stands for all the vectors."""
     num_vectors: int
@@ -130,6 +143,16 @@ class TokenEmbedding:
         """The placeholder as a file name: `<red-fox>` becomes `red-fox`."""
         return "".join(letter for letter in self.placeholder_token if letter.isalnum() or letter in "-_") or "embedding"
 
+    @property
+    def trained(self) -> str:
+        """What is trained, in a few words."""
+        return "word vectors"
+
+    @property
+    def left_out(self) -> str:
+        """What a whole model's file lacks of it, as a sentence; empty when it is a part of the weights."""
+        return f"the word {self.placeholder_token} is not in what is written: SaveEmbedding writes it."
+
     def text_identity(self) -> str:
         """Return what text embeddings depend on."""
         return f"{self.placeholder_token}={self.weights and self.weights.name}"
@@ -140,6 +163,7 @@ class WeightChange:
     """Weights of the model's own layers, trained themselves: all of them, or those whose names have certain endings."""
 
     kind: Literal["weights"] = "weights"
+    number_bytes: ClassVar[int] = 4
     name: str
     """What grids call it, such as `fine-tuned`."""
     unet: bool = True
@@ -161,6 +185,22 @@ class WeightChange:
     def label(self) -> str:
         return self.name
 
+    @property
+    def trained(self) -> str:
+        """What is trained, in a few words."""
+        if self.endings:
+            return "keys and values"
+        return "all weights of UNet and text encoders" if self.text_encoder else "all weights of the UNet"
+
+    @property
+    def left_out(self) -> str:
+        """What a whole model's file lacks of it, as a sentence; empty when it is a part of the weights."""
+        return ""
+
+    @property
+    def start(self) -> None:
+        """Its training begins with the model's own weights."""
+
     def text_identity(self) -> str:
         """Return what text embeddings depend on; empty when they do not."""
         return str(self.weights and self.weights.name) if self.text_encoder else ""
@@ -171,6 +211,7 @@ class AestheticGradient:
     """At sampling, the text encoder is tuned to each prompt's look before it encodes it (Gallego 2022)."""
 
     kind: Literal["aesthetic"] = "aesthetic"
+    number_bytes: ClassVar[int] = 4
     steps: int
     """Optimizer steps for each prompt."""
     learning_rate: float
@@ -182,6 +223,20 @@ class AestheticGradient:
     @property
     def label(self) -> str:
         return f"aesthetic, {self.steps} steps"
+
+    @property
+    def trained(self) -> str:
+        """What is trained, in a few words."""
+        return self.label
+
+    @property
+    def left_out(self) -> str:
+        """What a whole model's file lacks of it, as a sentence; empty when it is a part of the weights."""
+        return f"{self.label} is not in what is written: save it as a file of its own."
+
+    @property
+    def start(self) -> None:
+        """It is not trained."""
 
     def text_identity(self) -> str:
         """Return nothing: trainings and captions do not know of it."""
@@ -209,6 +264,7 @@ class Hypernetwork:
     """
 
     kind: Literal["hypernetwork"] = "hypernetwork"
+    number_bytes: ClassVar[int] = 4
     name: str = "hypernetwork"
     """What grids call it."""
     layer_structure: tuple[float, ...] = (1.0, 2.0, 1.0)
@@ -235,6 +291,16 @@ class Hypernetwork:
     @property
     def label(self) -> str:
         return self.name if self.strength == 1 else f"{self.name} * {self.strength:g}"
+
+    @property
+    def trained(self) -> str:
+        """What is trained, in a few words."""
+        return self.label
+
+    @property
+    def left_out(self) -> str:
+        """What a whole model's file lacks of it, as a sentence; empty when it is a part of the weights."""
+        return f"{self.label} is not in what is written: save it as a file of its own."
 
     def text_identity(self) -> str:
         """Return nothing: text encoders are not touched."""
