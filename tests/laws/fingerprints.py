@@ -1,5 +1,6 @@
 """A small description of a result: exact for what holds no computed floats, a few numbers with a tolerance for the rest."""
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -12,7 +13,6 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
-from graph_runtime.codec import FILE
 from graph_runtime.context import METADATA_KEY
 
 TOLERANCES = {"tensors": 1e-4, "pictures": 5e-3, "numbers": 1e-3}
@@ -38,18 +38,24 @@ class Fingerprint:
         sums = {kind: [float(f"{x:.8g}") for x in found] for kind, found in self._sums.items() if found.any()}
         return {"exact": self._exact.hexdigest()[:16], **sums}
 
-    def add(self, value: Any, files: Mapping[str, Path]) -> "Fingerprint":
-        """Take in the JSON form of a value; `files` says where the files lie that it names."""
-        if isinstance(value, dict) and value.keys() == {FILE}:
-            self._file(files[value[FILE]])
+    def add(self, value: Any) -> "Fingerprint":
+        """Take in a value as it is on a wire, with the files that it names.
+
+        Fields that have their default or do not count in comparisons are left out, so that a new one changes no fingerprint.
+        """
+        if isinstance(value, Path):
+            self._file(value)
+        elif dataclasses.is_dataclass(value):
+            items = {each.name: getattr(value, each.name) for each in dataclasses.fields(value) if each.compare}
+            self.add({each: items[each] for each in items if items[each] != _default(value, each)})
         elif isinstance(value, dict):
             for name, item in value.items():
                 self._fact(name)
-                self.add(item, files)
-        elif isinstance(value, list):
+                self.add(item)
+        elif isinstance(value, list | tuple):
             self._fact(f"list of {len(value)}")
             for item in value:
-                self.add(item, files)
+                self.add(item)
         elif isinstance(value, float):
             self._numbers("numbers", np.array([value]))
         elif isinstance(value, str):
@@ -115,6 +121,10 @@ class Fingerprint:
             self._text(value)
         else:
             self._fact(repr(value))
+
+
+def _default(value: Any, name: str) -> Any:
+    return type(value).__dataclass_fields__[name].default
 
 
 def is_alike(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> bool:

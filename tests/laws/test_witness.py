@@ -1,6 +1,7 @@
 """The witness sees which law a node breaks, and the record which result has changed."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +124,17 @@ def test_the_witness_sees_writes(tmp_path: Path) -> None:
     assert found == [str(tmp_path / "y"), str(tmp_path / "z")]
 
 
-def fingerprint(value: Any, **files: Path) -> dict[str, Any]:
-    return Fingerprint(frozenset({"ab" * 32})).add(value, files).to_json()
+@dataclass(frozen=True)
+class Value:
+    """What a node could return, with fields of a later release."""
+
+    name: str
+    later: int = 0
+    read: str = field(default="", compare=False)
+
+
+def fingerprint(value: Any) -> dict[str, Any]:
+    return Fingerprint(frozenset({"ab" * 32})).add(value).to_json()
 
 
 def tensors(path: Path, *, shift: float = 0.0, name: str = "a") -> Path:
@@ -140,11 +150,16 @@ def test_fingerprints_are_exact_in_what_is_not_computed_and_tolerant_in_floats(t
         assert is_alike(known, fingerprint({**plain, **change})), change
     for change in ({"loss": 1.1}, {"name": "owl 0.6"}, {"name": "Owl 0.5"}, {"sizes": [2, 1]}, {"digest": "ab" * 32}, {"x": 1}):
         assert not is_alike(known, fingerprint({**plain, **change})), change
-    file = {"$file": "f"}
-    before = fingerprint(file, f=tensors(tmp_path / "a.safetensors"))
-    assert is_alike(before, fingerprint(file, f=tensors(tmp_path / "b.safetensors", shift=1e-7)))
-    assert not is_alike(before, fingerprint(file, f=tensors(tmp_path / "c.safetensors", shift=1e-2)))
-    assert not is_alike(before, fingerprint(file, f=tensors(tmp_path / "d.safetensors", name="c")))
+    before = fingerprint(tensors(tmp_path / "a.safetensors"))
+    assert is_alike(before, fingerprint(tensors(tmp_path / "b.safetensors", shift=1e-7)))
+    assert not is_alike(before, fingerprint(tensors(tmp_path / "c.safetensors", shift=1e-2)))
+    assert not is_alike(before, fingerprint(tensors(tmp_path / "d.safetensors", name="c")))
+
+
+def test_a_field_of_a_later_release_changes_no_fingerprint_until_it_says_something() -> None:
+    before = fingerprint({"name": "a"})
+    assert before == fingerprint(Value("a")) == fingerprint(Value("a", read="more"))
+    assert before != fingerprint(Value("a", later=1))
 
 
 def test_a_changed_result_is_told_where_it_begins() -> None:

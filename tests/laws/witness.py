@@ -71,11 +71,11 @@ class Witness:
 
     def _call(self, original: Any, run: Any, step: Step, folder: Path | None) -> Any:
         inputs = [run._argument(step, name, sources) for name, sources in step.inputs.items()]
-        before, loaded, files = text(inputs), weights(), _stamps(run.around.cache.folder)
-        with WRITES.outside(run.around.cache.folder, run.around.publisher.folder) as written:
+        before, loaded, files = text(inputs), weights(), _stamps(run.environment.cache.folder)
+        with WRITES.outside(run.environment.cache.folder, run.environment.publisher.folder) as written:
             result = original(run, step, folder)
         again = self._second(original, run, step, keeps_progress=folder is not None)
-        after, now = weights(), _stamps(run.around.cache.folder)
+        after, now = weights(), _stamps(run.environment.cache.folder)
         self._hold(step, written == [], f"wrote {written[:3]} outside the cache")
         self._hold(step, text(inputs) == before, "changed an input")
         self._hold(step, {key: after[key] for key in loaded} == loaded, "changed a model in memory")
@@ -94,26 +94,19 @@ class Witness:
 
     def _second(self, original: Any, run: Any, step: Step, *, keeps_progress: bool) -> str:
         """Return the result of the same node with an empty cache, and no progress to go on from."""
-        around = run.around
+        environment = run.environment
         with tempfile.TemporaryDirectory() as name:
-            cache = _Empty(Path(name) / "cache", around.cache)
+            cache = _Empty(Path(name) / "cache", environment.cache)
             (progress := Path(name) / "progress").mkdir()
-            run.around = replace(around, cache=cache, emitter=Emitter(), publisher=_Nowhere())
+            run.environment = replace(environment, cache=cache, emitter=Emitter(), publisher=_Nowhere())
             try:
                 return text(original(run, step, progress if keeps_progress else None))
             finally:
-                run.around = around
+                run.environment = environment
                 cache.close()
 
     def _see(self, run: Any, step: Step, result: Any) -> None:
-        files: dict[str, Path] = {}
-
-        def name_of(path: Path) -> str:
-            files[path.name] = path
-            return path.name
-
-        outside = frozenset(run.around.located)
-        print_ = Fingerprint(outside).add(json.loads(encode(result, name_of)), files)
+        print_ = Fingerprint(frozenset(run.environment.located)).add(result)
         fields = step.node.model_dump_json() if step.node else json.dumps(step.fields, sort_keys=True)
         sources = sorted({source.node for sources in step.inputs.values() for source in sources})
         self.nodes[step.id] = Seen(step.type.name, fields, sources, print_.to_json())
