@@ -9,6 +9,7 @@ from nodes.diffusion.families.protocol import (
     Component,
     Counterpart,
     Extra,
+    LoraKind,
     Method,
     ModelFolder,
     Part,
@@ -142,6 +143,9 @@ class ToyFamily:
 
     def kohya_metadata(self, predicts: PredictionType) -> dict[str, str]:
         return {"ss_base_model_version": "toy"}
+
+    def lora_kind(self, layer: str) -> LoraKind | None:
+        return "attention" if layer.endswith(".qkv") else None
 
     def lora_layer_finder(self, layers: Iterable[str]) -> Callable[[str], str | None]:
         known = {f"diffusion_model.{layer}": layer for layer in layers}
