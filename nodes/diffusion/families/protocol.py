@@ -138,7 +138,7 @@ class Extra:
 
 
 class Facts(Protocol):
-    """A family: how it is recognised, and how its files are named and laid out."""
+    """A family: how it is recognised, how its files are named, and which methods fit it."""
 
     @property
     def name(self) -> str:

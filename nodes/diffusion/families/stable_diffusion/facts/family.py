@@ -64,7 +64,7 @@ class StableDiffusionFamily:
     """The layer that is called `label_emb` in single files: of sizes and pooled text, or of unCLIP's picture."""
     average_prefix: str = AVERAGE
     velocity_is_marked: bool = True
-    """Whether files say by an empty tensor that they predict velocity; otherwise their weights tell."""
+    """Whether files say by an empty tensor that they predict velocity; otherwise their weights are probed."""
     unused_layer: tuple[int, int] | None = None
     """OpenCLIP's last layer, which is not used and left out of folders, behind the one that is written in its place."""
 

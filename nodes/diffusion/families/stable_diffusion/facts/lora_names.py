@@ -64,7 +64,7 @@ def kohya_namer(unet_layers: Collection[str], *, sdxl: bool) -> Callable[[str], 
     """Return the function from a layer to kohya's name of it.
 
     For SDXL it uses Stability's names of the UNet's layers, which follow from all of them, and counts text encoders. Names of
-    text encoders always hold `text_model_`, as those programs expect, however the encoder is laid out here.
+    text encoders always hold `text_model_`, as those programs expect, however the encoder is nested here.
     """
     stability = stability_names(unet_layers) if sdxl else {}
 
