@@ -9,16 +9,15 @@ from accelerate import init_empty_weights
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from nodes.diffusion.families.stable_diffusion.facts.tensor_names import layout_of
+from nodes.diffusion.families.registry import facts
 from nodes.diffusion.formats.single_file.checkpoint_tensors import of_folder
-from nodes.diffusion.formats.single_file.configurations import published
 from nodes.diffusion.formats.single_file.writing import Written, write_checkpoint
 from nodes.diffusion.handles.models import Family
 
 
 def empty_parts(family: Family, in_channels: int = 4) -> dict[str, Any]:
     """The parts of a family as our configurations describe them, on the meta device; its UNet takes so many channels."""
-    configs = published(family)
+    configs = facts(family).published()
     with init_empty_weights():
         parts: dict[str, Any] = {
             "unet": UNet2DConditionModel.from_config({**configs["unet/config.json"], "in_channels": in_channels}),
@@ -35,7 +34,7 @@ def single_file(family: Family, in_channels: int = 4) -> dict[str, Written]:
     """The tensors of a family's single file; those that have weights lie on the meta device."""
     parts = empty_parts(family, in_channels)
     tensors = {f"{part}.{name}": tensor for part, module in parts.items() for name, tensor in module.state_dict().items()}
-    return of_folder(tensors, layout_of(tensors, family))
+    return of_folder(tensors, facts(family))
 
 
 def write_random(family: Family, file: Path, dtype: torch.dtype, *, in_channels: int = 4) -> None:

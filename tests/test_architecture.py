@@ -1,6 +1,7 @@
 """Who may import whom: read from the source, so that a forbidden import fails before it hurts."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import networkx as nx
 import pytest
+
+from nodes.diffusion.families.registry import known
 
 ROOT = Path(__file__).parent.parent
 RULES = {
@@ -24,7 +27,7 @@ ROOMS = (
 
 `facts` is the light side of `families`: what the rooms below ask of a family, without torch.
 """
-FACTS = ("facts", "protocol", "registry", "vocabularies")
+FACTS = ("facts", "protocol", "registry", "tensor_names", "unsupported", "vocabularies")
 """The files and folders in `families` that are its light side."""
 HEAVY = ("torch", "diffusers", "transformers", "peft", "PIL", "numpy", "safetensors")
 
@@ -98,6 +101,23 @@ def test_facts_of_families_import_no_torch() -> None:
     assert len(facts) > 5
     script = f"import sys, {', '.join(facts)}; assert not {set(HEAVY)} & set(sys.modules), set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+
+
+def test_only_a_family_s_own_folder_names_it() -> None:
+    """No text outside `families` is a family's name, and no file imports the folder of one that has facts."""
+    folders = {path.parent.name if path.suffix else path.name for path in (ROOT / "nodes/diffusion/families").glob("*/facts*")}
+    own = [f"nodes.diffusion.families.{folder}" for folder in folders]
+    outside = [path for place in RULES for path in sources(place) if "families" not in path.parts]
+    assert folders
+    assert len(outside) > 200
+    for path in {*outside, ROOT / "server.py"}:
+        literals = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+        assert not literals & known().keys(), path
+        assert not [name for name, _ in imports(path) for folder in own if name.startswith(folder)], path
+    scripts = [path for path in (ROOT / "web/src").rglob("*.ts*") if "api" not in path.parts]
+    assert len(scripts) > 50
+    for path in scripts:
+        assert not [name for name in known() if re.search(rf"[\"'`]{name}[\"'`]", path.read_text())], path
 
 
 def test_a_category_imports_no_other_category() -> None:

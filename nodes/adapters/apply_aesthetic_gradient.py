@@ -9,6 +9,7 @@ from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.registry import check_method
 from nodes.diffusion.formats.clip_folders import check_clip_is_stored, clip_folders, clip_reference
 from nodes.diffusion.formats.weight_files import identifying
 from nodes.diffusion.handles.adapters import AestheticGradient
@@ -42,9 +43,7 @@ class ApplyAestheticGradient(Node):
         return files.digest_folder(clip_reference(self.clip), identifying(folder))
 
     def run(self, model: DiffusionModel, embedding: AestheticEmbedding, context: RunContext) -> DiffusionModel:
-        if model.family == "sdxl":
-            remedy = "Use a Stable Diffusion 1.x model."
-            raise InputError("aesthetic gradients need one text encoder; SDXL has two.", field="model", remedy=remedy)
+        check_method(model.family, "aesthetic gradient")
         if any(isinstance(adapter, AestheticGradient) for adapter in model.adapters):
             raise InputError("this model has an aesthetic gradient already.", field="model", remedy="Give it one.")
         from safetensors.torch import load_file, save_file

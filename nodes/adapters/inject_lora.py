@@ -9,6 +9,7 @@ from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Wired
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.registry import check_method
 from nodes.diffusion.handles.adapters import LowRankAdapter
 from nodes.diffusion.handles.models import DiffusionModel
 
@@ -52,6 +53,7 @@ class InjectLoRA(Node):
             raise InputError("no layers are named.", field="custom_targets", remedy=remedy)
 
     def run(self, model: DiffusionModel, context: RunContext) -> DiffusionModel:
+        check_method(model.family, "LoRA")
         folder = context.locate(model.digest)
         custom = [ending.strip() for ending in self.custom_targets.split(",") if ending.strip()]
         text_targets: tuple[tuple[str, ...], ...] = ()

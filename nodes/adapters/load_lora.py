@@ -10,6 +10,7 @@ from graph_runtime.context import RunContext
 from graph_runtime.node import Json, Node, OutsideFiles, WorkspacePath
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.registry import check_method
 from nodes.diffusion.handles.adapters import LowRankAdapter, TokenEmbedding
 from nodes.diffusion.handles.models import DiffusionModel
 
@@ -57,11 +58,12 @@ class LoadLoRA(Node):
         }
 
     def run(self, model: DiffusionModel, context: RunContext) -> DiffusionModel:
+        check_method(model.family, "LoRA")
         folder, config = context.locate(model.digest), context.fingerprint["config"]
         info = diffusion.formats.info_of(model, folder)
         path = context.locate(context.fingerprint["file"])
         read = diffusion.adapters.read_lora(
-            path, diffusion.adapters.layer_shapes(model, folder), context.locate(config) if config else None
+            path, diffusion.adapters.layer_shapes(model, folder), model.family, context.locate(config) if config else None
         )
         _tell_what_does_nothing(read, context)
         words = _bundled_words(read.bundled, model, context)

@@ -8,8 +8,9 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Wired
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.registry import facts, families
 from nodes.diffusion.handles.recipes import Checkpoint
-from nodes.diffusion.merging.blocks import COUNTS, block_names, preset
+from nodes.diffusion.merging.blocks import preset
 from nodes.merging.merges import merged
 
 
@@ -30,15 +31,15 @@ class MergeBlockWeighted(Node):
     belong to it. Those that embed time and size belong to BASE, as in sd-mecha; SuperMerger counts them to IN00."""
 
     def check(self, wired: Wired) -> None:
-        refusals = [refusal for family in COUNTS if (refusal := self._refusal(block_names(family)))]
-        if len(refusals) == len(COUNTS):
+        refusals = [self._refusal(family.blocks) for family in families() if family.blocks]
+        if refusals[0] and all(refusals):
             raise refusals[0]
 
     def run(self, a: Checkpoint, b: Checkpoint, context: RunContext) -> Checkpoint:
         if a.family == "other":
             raise InputError("this checkpoint has no UNet of a known family.", field="a", remedy="Use MergeWeighted.")
-        names = block_names(a.family)
-        ratios = {"BASE": self.ratio, **preset(self.preset, a.family), **self._given(names)}
+        names = facts(a.family).blocks
+        ratios = {"BASE": self.ratio, **preset(self.preset, names), **self._given(names)}
         if names[-1] in ratios:
             ratios["OUT"] = ratios[names[-1]]
         return merged("weighted", [a, b], (1 - self.ratio, self.ratio), context, ("a", "b"), blocks=tuple(ratios.items()))

@@ -8,6 +8,7 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Wired
 from nodes import diffusion
+from nodes.diffusion.families.registry import check_method
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.handles.datasets import CaptionedDataset, EmbeddingDataset, LatentDataset
 from nodes.diffusion.handles.models import DiffusionModel
@@ -52,6 +53,7 @@ class FineTune(DenoisingSettings, Node):
         embeddings: EmbeddingDataset | None = None,
         captions: CaptionedDataset | None = None,
     ) -> DiffusionModel:
+        check_method(model.family, "fine-tuning")
         check_trained(model.adapters)
         texts = choose_texts(model, embeddings, captions, text_changes=self.text_encoder)
         check_pairs(model, latents, texts)

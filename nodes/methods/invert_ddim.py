@@ -11,6 +11,7 @@ from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Prompt, Wired
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.registry import check_method
 from nodes.diffusion.handles.datasets import ImageDataset, Picture
 from nodes.diffusion.handles.models import DiffusionModel, inversion_conditions
 from nodes.diffusion.handles.prompt_checks import letters_told, without_networks
@@ -37,6 +38,7 @@ class InvertDDIM(Node):
         refuse_untrained(wired["model"])
 
     def run(self, model: DiffusionModel, images: ImageDataset, context: RunContext) -> Inversion:
+        check_method(model.family, "DDIM inversion")
         picture = _named(images, self.picture)
         prompt = " ".join(self.prompt.split()) or (picture.text or "").strip()
         if not prompt:

@@ -8,6 +8,7 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node
 from nodes import diffusion
+from nodes.diffusion.families.registry import check_method
 from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.handles.results import Inversion, NullTextInversion
 
@@ -34,6 +35,7 @@ class OptimizeNullText(Node):
         import torch
         from safetensors.torch import save_file
 
+        check_method(model.family, "null-text inversion")
         if warning := diffusion.sampling.check_model(inversion, model):
             context.message(warning, "warning")
         path = diffusion.sampling.read_path(inversion)

@@ -12,6 +12,7 @@ from graph_runtime.migration import Migration
 from graph_runtime.node import Node
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.registry import check_method
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.handles.datasets import CaptionedDataset
 from nodes.diffusion.handles.models import DiffusionModel
@@ -51,8 +52,7 @@ class TrainCLIP(TrainingSettings, Node):
     def run(self, model: DiffusionModel, captions: CaptionedDataset, context: RunContext) -> DiffusionModel:
         check_trained(model.adapters)
 
-        if model.family == "sdxl":
-            raise InputError("SDXL has two text encoders.", field="model", remedy="Use a model of the SD 1.x or SD 2.x family.")
+        check_method(model.family, "CLIP training")
         device = diffusion.choose_device(context.device)
         precision = diffusion.training_precision(device, self.precision)
         earlier = [adapter for adapter in model.adapters if isinstance(adapter, WeightChange) and adapter.text_encoder]

@@ -10,6 +10,7 @@ from graph_runtime.context import RunContext
 from graph_runtime.migration import Migration
 from graph_runtime.node import Node, Wired
 from nodes import diffusion
+from nodes.diffusion.families.registry import check_method
 from nodes.diffusion.handles.adapters import TokenEmbedding
 from nodes.diffusion.handles.datasets import CaptionedDataset, LatentDataset
 from nodes.diffusion.handles.models import DiffusionModel
@@ -63,6 +64,7 @@ class TrainDreamArtist(DenoisingSettings, Node):
     def run(
         self, model: DiffusionModel, latents: LatentDataset, captions: CaptionedDataset, context: RunContext
     ) -> DiffusionModel:
+        check_method(model.family, "DreamArtist")
         check_trained(model.adapters)
         check_pairs(model, latents, captions)
         captions = check_placeholder(self.placeholder_token, model, captions, context)
@@ -70,13 +72,12 @@ class TrainDreamArtist(DenoisingSettings, Node):
 
         negative = f"{self.placeholder_token}-neg"
 
-        def make_task(loaded: Any, settings: DenoisingSettings) -> diffusion.training.GuidedTask:
-            words: dict[str, Any] = {
-                "placeholder_token": self.placeholder_token,
-                "negative": negative,
-                "guidance_scale": self.guidance_scale,
-            }
-            return diffusion.training.GuidedTask(loaded, settings, latents, captions, **words)
+        def make_task(loaded: Any, settings: DenoisingSettings) -> diffusion.training.DenoisingTask:
+            conditions_of = diffusion.training.with_negative(self.placeholder_token, negative)
+            predict = diffusion.training.guided(self.guidance_scale)
+            return diffusion.training.DenoisingTask(
+                loaded, settings, latents, captions, conditions_of=conditions_of, predict=predict
+            )
 
         words = self._words(negative)
         untrained = replace(model, adapters=(*model.adapters, *words))

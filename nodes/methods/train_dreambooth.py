@@ -8,6 +8,7 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Wired
 from nodes import diffusion
+from nodes.diffusion.families.registry import check_method
 from nodes.diffusion.handles.adapters import LowRankAdapter, WeightChange
 from nodes.diffusion.handles.datasets import CaptionedDataset, EmbeddingDataset, LatentDataset
 from nodes.diffusion.handles.models import DiffusionModel
@@ -95,6 +96,7 @@ class TrainDreamBooth(DenoisingSettings, Node):
 
     def _with_untrained(self, model: DiffusionModel) -> DiffusionModel:
         """The model with what is to be trained as its last adapter."""
+        check_method(model.family, "DreamBooth")
         if model.adapters and isinstance(model.adapters[-1], LowRankAdapter) and model.adapters[-1].weights is None:
             check_trained(model.adapters[:-1])
             return model

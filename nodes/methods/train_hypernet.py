@@ -9,6 +9,7 @@ from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Wired
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.registry import check_method
 from nodes.diffusion.handles.adapters import Hypernetwork, checked_structure
 from nodes.diffusion.handles.datasets import EmbeddingDataset, LatentDataset
 from nodes.diffusion.handles.models import DiffusionModel
@@ -69,6 +70,7 @@ class TrainHypernet(DenoisingSettings, Node):
     def run(
         self, model: DiffusionModel, latents: LatentDataset, embeddings: EmbeddingDataset, context: RunContext
     ) -> DiffusionModel:
+        check_method(model.family, "hypernetwork")
         check_trained(model.adapters)
         texts = choose_texts(model, embeddings, None, text_changes=False)
         check_pairs(model, latents, texts)

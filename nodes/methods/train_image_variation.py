@@ -11,8 +11,9 @@ from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.image_variation.folders import VARIATION_PARTS, context_width, projection_width
+from nodes.diffusion.families.registry import check_method
 from nodes.diffusion.formats.single_file.header import is_single_file
-from nodes.diffusion.formats.variation_folders import VARIATION_PARTS, context_width, projection_width
 from nodes.diffusion.formats.weight_files import identifying
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.handles.datasets import CaptionItem, EmbeddingDataset, ImageDataset, LatentDataset
@@ -81,7 +82,9 @@ class TrainImageVariation(DenoisingSettings, Node):
             replace(model, adapters=(change,)),
             embeddings,
             context,
-            lambda loaded, settings: diffusion.training.VariationTask(loaded, settings, latents, embeddings),
+            lambda loaded, settings: diffusion.training.DenoisingTask(
+                loaded, settings, latents, embeddings, conditions_of=diffusion.training.own_views
+            ),
         )
         return ImageVariationModel(
             name=f"{model.name} variations",
@@ -128,9 +131,7 @@ def _check_model(model: DiffusionModel, folder: Path, clip: Path) -> None:
     if model.initial_seed is not None:
         remedy = "Write the trained model with SavePipeline, and wire LoadModel."
         raise InputError("this model is new: its weights are in no folder.", field="model", remedy=remedy)
-    if model.family == "sdxl":
-        remedy = "Use a model of the SD 1.x or SD 2.x family."
-        raise InputError("SDXL's UNet needs a pooled text embedding beside the context.", field="model", remedy=remedy)
+    check_method(model.family, "image variation")
     if is_single_file(folder):
         remedy = "Write the model with SavePipeline, and load the folder."
         raise InputError("this model lies in one file; a base of variations is made of folders.", field="model", remedy=remedy)

@@ -10,6 +10,7 @@ from graph_runtime.context import RunContext
 from graph_runtime.migration import Migration
 from graph_runtime.node import Node, Wired
 from nodes import diffusion
+from nodes.diffusion.families.registry import check_method
 from nodes.diffusion.handles.adapters import TokenEmbedding
 from nodes.diffusion.handles.datasets import CaptionedDataset, LatentDataset
 from nodes.diffusion.handles.models import DiffusionModel
@@ -51,6 +52,7 @@ class TrainTI(DenoisingSettings, Node):
     def run(
         self, model: DiffusionModel, latents: LatentDataset, captions: CaptionedDataset, context: RunContext
     ) -> DiffusionModel:
+        check_method(model.family, "textual inversion")
         check_trained(model.adapters)
         check_pairs(model, latents, captions)
         model, known = without_word(self.placeholder_token, model)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from graph_runtime.context import RunContext
 from nodes import diffusion
@@ -19,6 +19,9 @@ from nodes.methods.reports import tell_step
 
 PREVIEW_CAPTIONS = 2
 """Captions that previews show when no prompts are set."""
+if TYPE_CHECKING:
+    from nodes.diffusion.training import Task
+
 Texts = EmbeddingDataset | CaptionedDataset
 
 WATCHING = frozenset({"preview_every", "preview_prompt", "validation_every", "checkpoint_every"})
@@ -33,24 +36,12 @@ class Prompts:
     emphasis: Emphasis = "none"
 
 
-class Task(Protocol):
-    """What a training needs of its loss."""
-
-    model: Any
-
-    @property
-    def validation(self) -> Sequence[int]: ...
-
-    def loss(self, step: int, micro_step: int) -> Any: ...
-    def validation_loss(self, stop_if_asked: Callable[[], object]) -> float: ...
-
-
 def train_untrained(
     settings: DenoisingSettings,
     model: DiffusionModel,
     texts: Texts,
     context: RunContext,
-    make_task: Callable[[Any, DenoisingSettings], Task],
+    make_task: Callable[[Any, DenoisingSettings], "Task"],
 ) -> tuple[DiffusionModel, str]:
     """Train every adapter of a model that is not trained yet; return the model with their weights, and the precision used.
 
@@ -63,7 +54,7 @@ def train_untrained(
     with diffusion.adapters.model_in_use(
         model, context.locate, device=device, precision=diffusion.resident_precision(device, precision)
     ) as loaded:
-        _check_cuts(texts, loaded, model.max_token_length, context)
+        _check_cuts(texts, loaded, context)
         task = make_task(loaded, settings_for(settings, model))
         new = [number for number, adapter in enumerate(model.adapters) if adapter.weights is None]
         parameters = {
@@ -75,7 +66,7 @@ def train_untrained(
         prompts = preview_prompts(settings, texts)
         if settings.preview_every and not prompts.texts:
             context.message("no previews: preview_prompt is empty, and so are all captions.", "warning")
-        report = _reporter(settings, context, task, model, costs, prompts)
+        report = _reporter(settings, context, task, costs, prompts)
         checkpoint = checkpoint_of(settings, context, precision, costs)
         trained = diffusion.training.train(task, parameters, settings, precision=precision, report=report, checkpoint=checkpoint)
     adapters = list(model.adapters)
@@ -116,7 +107,7 @@ def settings_for(settings: DenoisingSettings, model: DiffusionModel | ImageVaria
     return settings.model_copy(update={"zero_terminal_snr": True}) if model.zero_terminal_snr else settings
 
 
-def _check_cuts(texts: Texts, loaded: Any, max_token_length: int, context: RunContext) -> None:
+def _check_cuts(texts: Texts, loaded: Any, context: RunContext) -> None:
     """Warn of captions that are cut, and raise InputError when a new word of theirs is."""
     if not isinstance(texts, CaptionedDataset):
         return
@@ -127,7 +118,7 @@ def _check_cuts(texts: Texts, loaded: Any, max_token_length: int, context: RunCo
             remedy = "Write it earlier, shorten the captions, take fewer vectors, or raise max_token_length of LoadModel."
             raise InputError(f"{lost} does not fit into the caption {caption[:80]!r}.", field="captions", remedy=remedy)
     if cut := diffusion.text.cut_prompts(loaded, captions, texts.emphasis):
-        context.message(diffusion.text.cut_told("captions", cut, max_token_length), "warning")
+        context.message(diffusion.text.cut_told("captions", cut, loaded.handle.max_token_length), "warning")
 
 
 def keep_tensors(tensors: dict[str, Any], context: RunContext) -> Path:
@@ -141,8 +132,7 @@ def keep_tensors(tensors: dict[str, Any], context: RunContext) -> Path:
 def _reporter(
     settings: DenoisingSettings,
     context: RunContext,
-    task: Task,
-    model: DiffusionModel,
+    task: "Task",
     costs: Costs,
     prompts: Prompts,
 ) -> Callable[[Any], None]:
@@ -157,7 +147,7 @@ def _reporter(
                 context.metric(done.step, validation_loss=task.validation_loss(context.stop_if_asked))
         if prompts.texts and (last or done.step % settings.preview_every == 0):
             with done.trainer.weights_for_use(), done.trainer.autocast():
-                _preview(done.step, prompts, settings, task, model, context)
+                _preview(done.step, prompts, settings, task, context)
         costs.resume()
 
     return report
@@ -175,11 +165,8 @@ def preview_prompts(settings: DenoisingSettings, texts: Texts) -> Prompts:
     return Prompts(tuple(captions[index] for index in spread)[:PREVIEW_CAPTIONS], texts.emphasis)
 
 
-def _preview(
-    step: int, prompts: Prompts, settings: DenoisingSettings, task: Task, model: DiffusionModel, context: RunContext
-) -> None:
+def _preview(step: int, prompts: Prompts, settings: DenoisingSettings, task: "Task", context: RunContext) -> None:
     """Show the model's pictures of the prompts; what is wrong with a prompt is told and does not end the training."""
-
     try:
         pictures = diffusion.sampling.sample(
             task.model,

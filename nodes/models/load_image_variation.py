@@ -8,8 +8,8 @@ from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
 from graph_runtime.provenance import safetensors_metadata
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.image_variation.folders import UNCLIP_PARTS, VARIATION_PARTS, inspect_variation
 from nodes.diffusion.formats.model_folders import check_whole
-from nodes.diffusion.formats.variation_folders import UNCLIP_PARTS, VARIATION_PARTS, inspect_variation
 from nodes.diffusion.formats.weight_files import identifying
 from nodes.diffusion.handles.models import ImageVariationModel
 from nodes.models.load_model import BUNDLED

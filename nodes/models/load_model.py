@@ -11,9 +11,10 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.registry import facts as family_facts
 from nodes.diffusion.formats.model_folders import inspect_folder
 from nodes.diffusion.formats.opening import open_regular
-from nodes.diffusion.formats.single_file.header import NAMES, PICKLES, SingleFile, is_single_file, prediction_in, read_single_file
+from nodes.diffusion.formats.single_file.header import PICKLES, SingleFile, is_single_file, read_single_file
 from nodes.diffusion.formats.vae_identity import vae_identity
 from nodes.diffusion.formats.weight_files import identifying
 from nodes.diffusion.handles.models import DiffusionModel, ModelInfo, Purpose
@@ -136,7 +137,8 @@ def _found(file: SingleFile, info: ModelInfo, said_beside: str) -> str:
     """What a single file turned out to be."""
     numbers = " and ".join(kind for kind, _ in Counter(file.dtypes.values()).most_common(2)).lower()
     numbers += ", fp8 weights with scales" if file.scales else ""
-    reason = said_beside or prediction_in(file, info.family)[1]
+    family = family_facts(info.family)
+    reason = said_beside or family.prediction_of(file)[1]
     kind = "velocity" if info.prediction_type == "v_prediction" else "noise"
     average = ", with a moving average of the UNet" if file.has_moving_average else ""
-    return f"{NAMES[info.family]}, {info.resolution} pixels, {numbers}{average}; it predicts {kind}: {reason}."
+    return f"{family.title}, {info.resolution} pixels, {numbers}{average}; it predicts {kind}: {reason}."

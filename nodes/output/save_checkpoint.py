@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
 from graph_runtime.node import FileName, Node
 from nodes import diffusion
+from nodes.diffusion.families.protocol import weight_folders
 from nodes.diffusion.formats.single_file.header import is_single_file
 from nodes.diffusion.handles.adapters import in_folder
 from nodes.diffusion.handles.models import DiffusionModel
@@ -17,7 +18,6 @@ from nodes.output.whole_models import trained_changes
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodes.diffusion.families.stable_diffusion.facts.tensor_names import Layout
     from nodes.diffusion.formats.single_file.writing import Written
 
 
@@ -50,15 +50,16 @@ class SaveCheckpoint(Node):
         changed = {
             in_folder(name): tensor for change in changes for name, tensor in diffusion.adapters.tensors_of(change).items()
         }
+        family = diffusion.families.facts(model.family)
         precision = None if self.precision == "as loaded" else diffusion.DTYPES[self.precision]
         scaled = not precision and not changed and not model.moving_average
         metadata = self._metadata(model, place, context) | (_of_scales(place) if scaled else {})
         with ExitStack() as stack:
-            whole, layout = _whole(model, place, stack, changed.keys(), scaled=scaled)
-            written = diffusion.formats.with_changes(whole, changed, layout)
+            whole = _whole(model, place, stack, changed.keys(), scaled=scaled)
+            written = diffusion.formats.with_changes(whole, changed, family.tensor_names(whole))
             if not precision and any(own.dtype != whole[name].dtype for name, own in written.items()):
                 context.message("fp8 is too coarse for what was trained: those tensors are written as fp16.")
-            written = diffusion.formats.marked(written, model.family, model.prediction_type, zero_snr=model.zero_terminal_snr)
+            written = diffusion.formats.marked(written, family, model.prediction_type, zero_snr=model.zero_terminal_snr)
             file = context.add_file(
                 ".safetensors",
                 lambda path: diffusion.formats.write_checkpoint(written, precision, metadata, path, context.progress),
@@ -68,12 +69,14 @@ class SaveCheckpoint(Node):
 
     def _metadata(self, model: DiffusionModel, place: Path, context: RunContext) -> dict[str, str]:
         texts = {name: content.decode() for name, content in diffusion.models.description_files(model, place).items()}
-        own = diffusion.formats.own_descriptions(texts, model.family)
+        family = diffusion.families.facts(model.family)
+        own = diffusion.formats.own_descriptions(texts, family)
         architecture = diffusion.adapters.architecture_of(model, place)
-        inpainting = architecture == "stable-diffusion-v1" and diffusion.formats.info_of(model, place).purpose == "inpainting"
+        if not architecture.startswith("custom-") and diffusion.formats.info_of(model, place).purpose == "inpainting":
+            architecture = family.inpainting_architecture or architecture
         spec = {
             "sai_model_spec": "1.0.1",
-            "architecture": f"{architecture}-inpainting" if inpainting else architecture,
+            "architecture": architecture,
             "implementation": "sgm",
             "title": self.title or model.name,
             "resolution": f"{model.resolution}x{model.resolution}",
@@ -97,19 +100,15 @@ def _of_scales(place: Path) -> dict[str, str]:
     return {name: text for name, text in said.items() if name == "_quantization_metadata"}
 
 
-def _whole(
-    model: DiffusionModel, place: Path, stack: ExitStack, changed: Iterable[str], *, scaled: bool
-) -> tuple["dict[str, Written]", "Layout"]:
+def _whole(model: DiffusionModel, place: Path, stack: ExitStack, changed: Iterable[str], *, scaled: bool) -> "dict[str, Written]":
     """The model without what was trained, in the layout of a single file."""
-
     if is_single_file(place):
         file = diffusion.formats.read_single_file(place)
         trained = any(name.startswith("unet.") for name in changed)
-        tensors = diffusion.formats.of_file(file, stack, moving_average=model.moving_average, unet_trained=trained, scaled=scaled)
-        return tensors, diffusion.families.layout_of(file.shapes, model.family)
+        return diffusion.formats.of_file(file, stack, moving_average=model.moving_average, unet_trained=trained, scaled=scaled)
+    family = diffusion.families.facts(model.family)
     found: dict[str, Tensor] = {}
-    for part in ("unet", "vae", *diffusion.families.TEXT[model.family]):
+    for part in weight_folders(family):
         own = diffusion.models.part_tensors(model, place, part)
         found |= {f"{part}.{name}": tensor for name, tensor in own.items()}
-    layout = diffusion.families.layout_of(found, model.family)
-    return diffusion.formats.of_folder(found, layout), layout
+    return diffusion.formats.of_folder(found, family)

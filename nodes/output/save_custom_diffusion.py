@@ -7,6 +7,7 @@ from graph_runtime.context import Artifact, RunContext
 from graph_runtime.node import FileName, Node, Wired
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.registry import check_method
 from nodes.diffusion.handles.adapters import TokenEmbedding, WeightChange
 from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.handles.wired_models import refuse_bare, refuse_untrained
@@ -42,9 +43,7 @@ class SaveCustomDiffusion(Node):
         if any(word.num_vectors != 1 for word in words) or len({word.plain_name for word in words}) < len(words):
             remedy = "Save them with SaveEmbedding."
             raise InputError("these words have several vectors, or would get one file name.", field="model", remedy=remedy)
-        if model.family == "sdxl":
-            remedy = "Save the whole model with SavePipeline, and the words with SaveEmbedding."
-            raise InputError("diffusers has no such file for SDXL.", field="model", remedy=remedy)
+        check_method(model.family, "custom diffusion file")
 
         stem = PurePath(self.filename).stem
         layers = diffusion.adapters.attention_layers(context.locate(model.digest))

@@ -47,9 +47,9 @@ class SavePipeline(Node):
             yield kept(name, content)
         changed = {name: tensor for change in changes for name, tensor in diffusion.adapters.tensors_of(change).items()}
         metadata = {"format": "pt", METADATA_KEY: context.provenance.text()}
-        for part in diffusion.models.weight_parts(folder):
+        for part, weights in diffusion.models.weight_parts(folder, model.family).items():
             own = diffusion.models.part_tensors(model, place, part)
             tensors = diffusion.models.changed_tensors(own, part, changed, diffusion.DTYPES[self.precision])
             context.stop_if_asked()
             content = diffusion.formats.safetensors_bytes(tensors, metadata, diffusion.formats.tensor_bytes(tensors))
-            yield kept(f"{part}/{diffusion.models.PARTS[part][2]}.safetensors", content)
+            yield kept(f"{part}/{weights}.safetensors", content)

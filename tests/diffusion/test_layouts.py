@@ -16,15 +16,18 @@ from diffusers.loaders.single_file_utils import (
 from safetensors.torch import save_file
 from transformers import CLIPTokenizer
 
-from nodes.diffusion.families.stable_diffusion.facts.tensor_names import TEXT, Place, folder_places, layout_of, single_file_place
+from nodes.diffusion.families.protocol import Counterpart
+from nodes.diffusion.families.registry import facts
+from nodes.diffusion.families.stable_diffusion.facts import SD1, SD2, SDXL
 from nodes.diffusion.families.vocabularies.clip import tokenizer_files
 from nodes.diffusion.formats.single_file.checkpoint_tensors import of_folder
-from nodes.diffusion.formats.single_file.configurations import own_descriptions, published
+from nodes.diffusion.formats.single_file.configurations import own_descriptions
 from nodes.diffusion.formats.single_file.header import read_single_file
 from tests.models import fresh_model, make_model_folder
 from tests.published import empty_parts, single_file
 
 FAMILIES = ["sd1", "sd2", "sdxl"]
+ENCODERS = {family.name: family.encoder_names for family in (SD1, SD2, SDXL)}
 COUNTS = {"sd1": 1131, "sd2": 1228, "sdxl": 2515}
 """Weights in the published files, without the noise schedule that some hold besides."""
 KNOWN = {
@@ -76,13 +79,13 @@ def test_key_sets_and_shapes_are_the_published_ones(family: Any) -> None:
 def test_every_name_comes_back(family: Any) -> None:
     parts = empty_parts(family)
     names = [f"{part}.{name}" for part, module in parts.items() for name in module.state_dict()]
-    layout = layout_of(names, family)
-    places = {name: single_file_place(name, layout) for name in names}
-    assert layout_of([place.name for place in places.values() if place], family) == layout
-    for name, place in places.items():
-        assert place is not None
-        back = [Place(_flat(own.name), own.change) for own in folder_places(place.name, layout)]
-        assert Place(_flat(name), place.change) in back
+    naming = facts(family).tensor_names(names)
+    found = {name: naming.to_file(name) for name in names}
+    assert facts(family).tensor_names([own.name for own in found.values() if own]) == naming
+    for name, own in found.items():
+        assert own is not None
+        back = [Counterpart(_flat(one.name), one.conversion) for one in naming.to_folder(own.name)]
+        assert Counterpart(_flat(name), own.conversion) in back
 
 
 def _flat(name: str) -> str:
@@ -98,9 +101,9 @@ def test_diffusers_own_converter_reads_full_size_names(family: Any) -> None:
 def test_diffusers_own_converter_reads_the_same_numbers(tmp_path: Path, family: Any) -> None:
     model = fresh_model(make_model_folder(tmp_path / "m", family))
     parts = {"unet": model.unet, "vae": model.vae}
-    parts |= dict(zip(TEXT[model.info.family], model.text_encoders, strict=True))
+    parts |= dict(zip(ENCODERS[family], model.text_encoders, strict=True))
     tensors = {f"{part}.{name}": tensor for part, module in parts.items() for name, tensor in module.state_dict().items()}
-    whole = {name: own.tensor() for name, own in of_folder(tensors, layout_of(tensors, family)).items()}
+    whole = {name: own.tensor() for name, own in of_folder(tensors, facts(family)).items()}
     _same_as_converted(whole, parts, family)
 
 
@@ -108,8 +111,9 @@ def _same_as_converted(checkpoint: dict[str, Any], parts: dict[str, Any], family
     """What diffusers makes of a checkpoint is what the parts hold; on the meta device, names and shapes alone."""
     _same(convert_ldm_unet_checkpoint(dict(checkpoint), dict(parts["unet"].config)), parts["unet"])
     _same(convert_ldm_vae_checkpoint(dict(checkpoint), dict(parts["vae"].config)), parts["vae"])
-    for part, (prefix, fused) in TEXT[family].items():
-        if fused:
+    for part, encoder in ENCODERS[family].items():
+        prefix = encoder.prefix
+        if encoder.open_clip:
             inner = getattr(parts[part], "text_model", parts[part])
             converted = convert_open_clip_checkpoint(inner, dict(checkpoint), prefix=prefix)
         else:
@@ -136,13 +140,13 @@ def test_the_tokenizer_is_clips(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_published_model_needs_no_description_of_its_own(family: Any) -> None:
-    files = {name: json.dumps(config) for name, config in published(family).items()}
+    files = {name: json.dumps(config) for name, config in facts(family).published().items()}
     for part in [name.split("/")[0] for name in files if "tokenizer_config" in name]:
         files |= {f"{part}/{name}": text for name, text in tokenizer_files().items()}
-    assert own_descriptions(files, family) == {}
+    assert own_descriptions(files, facts(family)) == {}
     unet = json.loads(files["unet/config.json"]) | {"attention_head_dim": 5}
-    assert "unet/config.json" in own_descriptions(files | {"unet/config.json": json.dumps(unet)}, family)
-    assert "tokenizer/vocab.json" in own_descriptions(files | {"tokenizer/vocab.json": '{"a": 0}'}, family)
+    assert "unet/config.json" in own_descriptions(files | {"unet/config.json": json.dumps(unet)}, facts(family))
+    assert "tokenizer/vocab.json" in own_descriptions(files | {"tokenizer/vocab.json": '{"a": 0}'}, facts(family))
 
 
 def test_the_header_of_a_file_that_was_replaced_is_read_again(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ class Small(nn.Module):
 def read(tensors: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], folder: Path, config: Path | None = None) -> LoraFile:
     path = folder / "l.safetensors"
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
-    return read_lora(path, shapes, config)
+    return read_lora(path, shapes, "sd1", config)
 
 
 PEFTS: dict[str, Callable[[], Any]] = {
@@ -76,7 +76,7 @@ def test_a_folder_of_peft_changes_what_peft_changes(tmp_path: Path, kind: str) -
     wrapped.save_pretrained(tmp_path)
     wrapped.merge_and_unload()
     shapes = {name: weight.shape for name, weight in before.items()}
-    found = read_lora(tmp_path / "adapter_model.safetensors", shapes, tmp_path / "adapter_config.json")
+    found = read_lora(tmp_path / "adapter_model.safetensors", shapes, "sd1", tmp_path / "adapter_config.json")
     assert not found.unknown
     for name, weight in before.items():
         change = weight_change(found.layers[name], weight, found.scales[name])

@@ -23,10 +23,11 @@ from torch import Tensor
 
 from graph_runtime.errors import Interrupted
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.registry import facts
 from nodes.diffusion.formats.checkpoint_headers import read_header
 from nodes.diffusion.handles.recipes import Merged, Permuted, Recipe, Source
 from nodes.diffusion.merging import evaluate, methods
-from nodes.diffusion.merging.blocks import block_names, block_of, preset, ratio_of
+from nodes.diffusion.merging.blocks import block_finder, preset, ratio_of
 from nodes.diffusion.merging.hashing_writer import HashingWriter
 from nodes.diffusion.merging.plan import planned
 from nodes.diffusion.merging.quantiles import Selection
@@ -529,19 +530,20 @@ def test_a_stop_ends_the_writing(files: Files) -> None:
     ],
 )
 def test_blocks(name: str, block: str) -> None:
-    assert block_of(name, 2) == block
+    assert block_finder({})(name) == block
 
 
 def test_the_vae_belongs_to_base_unless_it_has_a_ratio_of_its_own() -> None:
-    assert ratio_of("vae.decoder.conv_in.weight", 2, {"BASE": 0.25}) == 0.25
-    assert ratio_of("vae.decoder.conv_in.weight", 2, {"BASE": 0.25, "VAE": 0.75}) == 0.75
-    assert ratio_of("unet.conv_out.weight", 2, {"BASE": 0.25}) is None
+    assert block_finder({})("vae.decoder.conv_in.weight") == "VAE"
+    assert ratio_of("VAE", {"BASE": 0.25}) == 0.25
+    assert ratio_of("VAE", {"BASE": 0.25, "VAE": 0.75}) == 0.75
+    assert ratio_of("OUT", {"BASE": 0.25}) is None
 
 
 def test_presets_and_block_ratios(files: Files) -> None:
-    assert len(block_names("sd1")) == 26
-    assert len(block_names("sdxl")) == 20
-    valley = preset("GRAD_V", "sd1")
+    assert len(facts("sd1").blocks) == 26
+    assert len(facts("sdxl").blocks) == 20
+    valley = preset("GRAD_V", facts("sd1").blocks)
     assert (valley["IN00"], valley["M00"], valley["OUT11"]) == (1, 0, 1)
     a, b = files.random("a"), files.random("b")
     recipe = Merged(method="weighted", inputs=(a, b), weights=(1.0, 0.0), blocks=(("BASE", 0.0), ("M00", 1.0)))

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.stable_diffusion.facts.tensor_names import UNET, VAE, moving_average_name
+from nodes.diffusion.families.stable_diffusion.facts.parts import UNET, VAE
+from nodes.diffusion.families.stable_diffusion.facts.tensor_names import moving_average_name
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.handles.recipes import Checkpoint
 from nodes.merging.as_checkpoint import AsCheckpoint

@@ -10,18 +10,17 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from graph_runtime.context import RunContext
-from nodes.diffusion.adapters import modelspec
 from nodes.diffusion.adapters.apply import applied
-from nodes.diffusion.families.stable_diffusion.facts.tensor_names import UNET
+from nodes.diffusion.families.registry import facts
+from nodes.diffusion.families.stable_diffusion.facts.parts import UNET
 from nodes.diffusion.formats.model_folders import inspect_folder
 from nodes.diffusion.models.residency import RESIDENT
-from nodes.diffusion.models.saved_folders import PIPELINES
 from nodes.models.load_model import LoadModel
 from nodes.output.save_checkpoint import SaveCheckpoint
 from nodes.output.save_pipeline import SavePipeline
 from nodes.sampling.sample_images import SampleImages
 from tests.diffusion.test_lora import forward
-from tests.models import WIDTH, fresh_model, make_model_folder, shared_model
+from tests.models import fresh_model, make_model_folder, shared_model
 from tests.nodes.desk import Desk
 from tests.nodes.test_methods import Method, Setting, each_method, fine_tune, trained_files, weights
 from tests.nodes.test_save_pipeline import published
@@ -66,7 +65,7 @@ def test_a_folder_written_from_one_file_opens_in_the_right_pipeline(
     written = published(desk.run(SavePipeline(precision="fp32"), model=model), tmp_path / "out")
     assert inspect_folder(written) == inspect_folder(folder)
     pipeline = diffusers.DiffusionPipeline.from_pretrained(written, local_files_only=True)
-    assert type(pipeline).__name__ == PIPELINES[purpose][family == "sdxl"]
+    assert type(pipeline).__name__ == facts(family).pipelines[purpose]
     ours: dict[str, torch.Tensor] = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
     theirs = pipeline.unet.state_dict()
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
@@ -109,7 +108,7 @@ def test_trained_input_channels_are_written(desk: Desk, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("channels", "architecture"), [(9, "stable-diffusion-v1-inpainting"), (8, "stable-diffusion-v1")])
 def test_metadata_name_the_architecture(desk: Desk, monkeypatch: pytest.MonkeyPatch, channels: int, architecture: str) -> None:
     make_model_folder(desk.root / "m", "sd1", in_channels=channels)
-    monkeypatch.setitem(modelspec.PUBLISHED, "sd1", ((16, 32), WIDTH))
+    read_as_published(desk.root / "m", monkeypatch)
     (artifact,) = desk.run(SaveCheckpoint(), model=desk.run(LoadModel(model="m")))
     assert said(artifact.file)["modelspec.architecture"] == architecture
 

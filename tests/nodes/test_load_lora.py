@@ -122,7 +122,7 @@ def test_layers_that_change_nothing_are_told_of(sd1: Place) -> None:
 
 def test_sdxl_s_published_places() -> None:
     """Of the published SDXL base: two, two and two resnets, attention in the lower two blocks."""
-    from nodes.diffusion.adapters.lora.layer_names import stability_names
+    from nodes.diffusion.families.stable_diffusion.facts.lora_names import stability_names
 
     names = [f"down_blocks.{b}.resnets.{r}.conv1" for b in range(3) for r in range(2)]
     names += [f"down_blocks.{b}.attentions.{r}.proj_in" for b in (1, 2) for r in range(2)]
@@ -526,7 +526,7 @@ def test_a_lora_of_four_channels_is_laid_over_an_inpainting_model_without_its_fi
     held = {"unet.conv_in": (shapes["unet.conv_in"][0], 4, 3, 3), f"unet.{ATTENTION}": shapes[f"unet.{ATTENTION}"]}
     spelled = {f"lora_{name.replace('.', '_')}.diff": torch.ones(shape) for name, shape in held.items()}
     save_file(spelled, tmp_path / "l.safetensors")
-    read = read_lora(tmp_path / "l.safetensors", shapes)
+    read = read_lora(tmp_path / "l.safetensors", shapes, "sd1")
     assert list(read.layers) == [f"unet.{ATTENTION}"]
     assert read.unknown == ("unet.conv_in",)
 

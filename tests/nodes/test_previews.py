@@ -49,7 +49,7 @@ def test_a_prompt_that_cannot_be_drawn_ends_no_training(monkeypatch: pytest.Monk
     model: Any = Mock()
     letters = preview_prompts(EVERY, replace(DATASET, captions=(("a [cat|dog]",),)))
     for prompts in (letters, replace(letters, emphasis="a1111")):
-        _preview(10, prompts, EVERY, model, model, context)
+        _preview(10, prompts, EVERY, model, context)
     assert read == ["a [cat|dog]"]
     assert context.preview.call_count == 1
     (told,) = (call.args for call in context.message.call_args_list)

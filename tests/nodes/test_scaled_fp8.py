@@ -11,8 +11,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.stable_diffusion.facts.tensor_names import UNET, moving_average_name
-from nodes.diffusion.formats.single_file.header import FIRST, TELLING, _e4m3, prediction_in, read_single_file
+from nodes.diffusion.families.registry import facts
+from nodes.diffusion.families.stable_diffusion.facts.parts import FIRST_LAYER, UNET
+from nodes.diffusion.families.stable_diffusion.facts.prediction import SD2_V_PREDICTION_PROBE
+from nodes.diffusion.families.stable_diffusion.facts.tensor_names import moving_average_name
+from nodes.diffusion.formats.single_file.header import _e4m3, read_single_file
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.merging.as_checkpoint import AsCheckpoint
 from nodes.merging.merge_weighted import MergeWeighted
@@ -160,26 +163,26 @@ def test_other_kinds_of_scales_are_refused(desk: Desk, tmp_path: Path, changed: 
 @pytest.mark.parametrize(("spread", "predicts"), [(0.2, "v_prediction"), (0.02, "epsilon")])
 def test_sd2_tells_what_it_predicts_in_any_numbers(tmp_path: Path, dtype: torch.dtype, spread: float, predicts: str) -> None:
     numbers = spread * torch.randn(320, generator=torch.Generator().manual_seed(0))
-    tensors = {TELLING: numbers.to(dtype), FIRST: torch.zeros(320, 4, 3, 3)}
+    tensors = {SD2_V_PREDICTION_PROBE: numbers.to(dtype), FIRST_LAYER: torch.zeros(320, 4, 3, 3)}
     save_file(tensors, tmp_path / "m.safetensors")
     torch.save({"state_dict": tensors}, tmp_path / "m.ckpt")
     for name in ("m.safetensors", "m.ckpt"):
-        assert prediction_in(read_single_file(tmp_path / name), "sd2") == (predicts, "its weights tell")
+        assert facts("sd2").prediction_of(read_single_file(tmp_path / name)) == (predicts, "its weights tell")
 
 
 def test_weights_do_not_tell_what_an_inpainting_model_predicts(tmp_path: Path) -> None:
     numbers = 0.2 * torch.randn(320, generator=torch.Generator().manual_seed(0))
-    save_file({TELLING: numbers, FIRST: torch.zeros(320, 9, 3, 3)}, tmp_path / "m.safetensors")
-    assert prediction_in(read_single_file(tmp_path / "m.safetensors"), "sd2")[0] == "epsilon"
+    save_file({SD2_V_PREDICTION_PROBE: numbers, FIRST_LAYER: torch.zeros(320, 9, 3, 3)}, tmp_path / "m.safetensors")
+    assert facts("sd2").prediction_of(read_single_file(tmp_path / "m.safetensors"))[0] == "epsilon"
 
 
 def test_a_file_that_ends_early_is_refused(tmp_path: Path) -> None:
-    shapes = {TELLING: [9], FIRST: [1, 4, 1, 1]}
-    facts = {name: {"dtype": "F32", "shape": shape, "data_offsets": [0, 4]} for name, shape in shapes.items()}
-    header = json.dumps(facts).encode()
+    shapes = {SD2_V_PREDICTION_PROBE: [9], FIRST_LAYER: [1, 4, 1, 1]}
+    entries = {name: {"dtype": "F32", "shape": shape, "data_offsets": [0, 4]} for name, shape in shapes.items()}
+    header = json.dumps(entries).encode()
     (tmp_path / "m.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
     with pytest.raises(InputError, match="cut off"):
-        prediction_in(read_single_file(tmp_path / "m.safetensors"), "sd2")
+        facts("sd2").prediction_of(read_single_file(tmp_path / "m.safetensors"))
 
 
 def test_what_was_trained_on_plain_fp8_is_not_rounded_away(desk: Desk, tmp_path: Path) -> None:

@@ -16,11 +16,13 @@ from safetensors.torch import load_file, save_file
 from graph_runtime.context import RunContext
 from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.stable_diffusion.facts.tensor_names import SGM_SD2, UNET, moving_average_name
+from nodes.diffusion.families.registry import facts
+from nodes.diffusion.families.stable_diffusion.facts import configurations
+from nodes.diffusion.families.stable_diffusion.facts.parts import UNET
+from nodes.diffusion.families.stable_diffusion.facts.tensor_names import moving_average_name
 from nodes.diffusion.formats.model_folders import inspect_folder
 from nodes.diffusion.formats.pickles import pickled_tensors
-from nodes.diffusion.formats.single_file import configurations
-from nodes.diffusion.formats.single_file.header import NAMES, prediction_in, read_single_file
+from nodes.diffusion.formats.single_file.header import read_single_file
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.handles.models import DiffusionModel, PredictionType
 from nodes.diffusion.models.active import ActiveModel
@@ -39,6 +41,7 @@ from tests.nodes.desk import Desk
 from tests.nodes.test_methods import Setting, fine_tune_with_text
 from tests.nodes.test_save_pipeline import published
 
+SGM = "conditioner.embedders.0.model."
 CPU = torch.device("cpu")
 FAMILIES = ["sd1", "sd2", "sdxl"]
 
@@ -85,8 +88,8 @@ def test_one_file_computes_what_the_folder_computes(desk: Desk, tmp_path: Path, 
         assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
     assert [t("A b!").input_ids for t in loaded.tokenizers] == [t("A b!").input_ids for t in own.tokenizers]
     ours, theirs = encode_prompts(own, ["a cat", ""]), encode_prompts(loaded, ["a cat", ""])
-    assert torch.equal(ours.hidden, theirs.hidden)
-    assert (ours.pooled is None and theirs.pooled is None) or torch.equal(ours.pooled, theirs.pooled)
+    assert torch.equal(ours["hidden"], theirs["hidden"])
+    assert (ours.get("pooled") is None and theirs.get("pooled") is None) or torch.equal(ours.get("pooled"), theirs.get("pooled"))
     if family != "bundled":
         assert torch.equal(forward(own), forward(loaded))
 
@@ -113,9 +116,9 @@ def test_trained_weights_stand_in_their_places(desk: Desk, tmp_path: Path, famil
     own = shared_model(setting.model, setting.bench.folder)
     before = forward(own)
     with applied(trained.adapters, own):
-        after, text = forward(own), encode_prompts(own, ["a cat"]).hidden
+        after, text = forward(own), encode_prompts(own, ["a cat"])["hidden"]
     assert torch.equal(forward(loaded), after)
-    assert torch.equal(encode_prompts(loaded, ["a cat"]).hidden, text)
+    assert torch.equal(encode_prompts(loaded, ["a cat"])["hidden"], text)
     assert not torch.equal(after, before)
 
 
@@ -240,7 +243,7 @@ def test_a_file_without_metadata_is_read_by_the_published_configurations(
     own = fresh_model(folder)
     assert torch.equal(forward(own), forward(loaded))
     assert len(loaded.tokenizers[0]) == 49408
-    assert desk.messages.texts[0].startswith(NAMES[family])
+    assert desk.messages.texts[0].startswith(facts(family).title)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -301,7 +304,7 @@ def test_a_text_encoder_without_its_shell_is_read_and_written_as_it_is(desk: Des
     save_file(tensors, file, said(file))
     model, loaded = opened(desk, "m.safetensors")
     own = fresh_model(folder)
-    assert torch.equal(encode_prompts(own, ["a cat"]).hidden, encode_prompts(loaded, ["a cat"]).hidden)
+    assert torch.equal(encode_prompts(own, ["a cat"])["hidden"], encode_prompts(loaded, ["a cat"])["hidden"])
     (artifact,) = desk.run(SaveCheckpoint(), model=model)
     assert load_file(artifact.file).keys() == tensors.keys()
 
@@ -377,7 +380,7 @@ def test_zero_terminal_snr_of_a_folder_reaches_its_file(desk: Desk, tmp_path: Pa
     tensors = load_file(artifact.file)
     assert "ztsnr" in tensors
     save_file(tensors, tmp_path / "without_metadata.safetensors")
-    assert prediction_in(read_single_file(tmp_path / "without_metadata.safetensors"), "sd1")[0] == predicts
+    assert facts("sd1").prediction_of(read_single_file(tmp_path / "without_metadata.safetensors"))[0] == predicts
 
 
 @pytest.mark.parametrize(
@@ -393,7 +396,7 @@ def test_what_a_file_predicts_is_told_by_what_programs_write(
     tmp_path: Path, marks: set[str], said: dict[str, str], predicts: str
 ) -> None:
     save_file({f"{UNET}x": torch.ones(1)} | dict.fromkeys(marks, torch.zeros(0)), tmp_path / "m.safetensors", said or None)
-    assert prediction_in(read_single_file(tmp_path / "m.safetensors"), "sdxl")[0] == predicts
+    assert facts("sdxl").prediction_of(read_single_file(tmp_path / "m.safetensors"))[0] == predicts
 
 
 def test_a_yaml_beside_a_file_says_what_it_predicts(desk: Desk, tmp_path: Path) -> None:
@@ -411,14 +414,14 @@ def test_a_yaml_beside_a_file_says_what_it_predicts(desk: Desk, tmp_path: Path) 
 def test_sd2_s_text_encoder_may_lie_where_sdxl_s_first_one_does(desk: Desk, tmp_path: Path) -> None:
     folder = make_model_folder(tmp_path / "folder", "sd2")
     file = saved(folder, desk.root / "m.safetensors")
-    moved = {name.replace("cond_stage_model.model.", SGM_SD2): tensor for name, tensor in load_file(file).items()}
+    moved = {name.replace("cond_stage_model.model.", SGM): tensor for name, tensor in load_file(file).items()}
     save_file(moved, file, said(file))
     model, loaded = opened(desk, "m.safetensors")
     assert model.family == "sd2"
     assert torch.equal(forward(fresh_model(folder)), forward(loaded))
     (artifact,) = desk.run(SaveCheckpoint(), model=model)
     assert load_file(artifact.file).keys() == moved.keys()
-    moved[f"{SGM_SD2}ln_final.weight"] = torch.ones(1280)
+    moved[f"{SGM}ln_final.weight"] = torch.ones(1280)
     save_file(moved, file, said(file))
     with pytest.raises(InputError, match="the refiner of SDXL"):
         opened(desk, "m.safetensors")

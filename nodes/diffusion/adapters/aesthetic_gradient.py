@@ -113,5 +113,5 @@ def _encoded(model: ActiveModel, aesthetic: Aesthetic, prompt: str, emphasis: Em
     state = at_end_of_text(output.last_hidden_state, tokens, tokenizer)[0]
     weight = encoder.get_parameter("text_projection.weight") if aesthetic.projection is None else aesthetic.projection
     cosine = nn.functional.cosine_similarity(weight @ state, aesthetic.direction, dim=0)
-    states = conditioning(model, output, encoder)[None]
+    states = conditioning(model, output, 0)[None]
     return weighed(model, states, [chunks], 0, emphasis).flatten(1, 2), cosine

@@ -10,6 +10,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.protocol import text_encoders
+from nodes.diffusion.families.registry import facts
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.models.empty_unet import empty_unet
@@ -129,13 +131,11 @@ def is_unused(name: str, part: str, model: ActiveModel) -> bool:
     """Whether the conditioning of the UNet does not depend on what a name begins with, so that training cannot reach it."""
     if part in ("unet", "vae"):
         return False
-    sdxl = model.info.family == "sdxl"
-    if sdxl and part == "text_encoder_1":  # its pooled output uses all of it
-        return False
+    use = next(encoder for encoder in text_encoders(facts(model.info.family)) if encoder.name == part)
     if name.startswith("encoder.layers."):
         encoder: Any = model.text_encoders[int(part[-1])]
-        return int(name.split(".")[2]) >= encoder.config.num_hidden_layers - model.handle.clip_skip - sdxl
-    return sdxl and name.startswith("final_layer_norm")
+        return int(name.split(".")[2]) >= encoder.config.num_hidden_layers - use.unused_layers(model.handle.clip_skip)
+    return use.penultimate and not use.pooled and name.startswith("final_layer_norm")
 
 
 def tensors_of(change: WeightChange) -> dict[str, Tensor]:

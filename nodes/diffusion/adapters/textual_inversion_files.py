@@ -9,22 +9,20 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.registry import check_method, facts, families
 from nodes.diffusion.formats.model_folders import info_of, read_config
 from nodes.diffusion.formats.pickles import pt_bytes, read_pt
 from nodes.diffusion.handles.adapters import TokenEmbedding
 from nodes.diffusion.handles.models import DiffusionModel, Family
 
-SDXL_NAMES = ("clip_l", "clip_g")
 NO_WORD = ("_out", "lora_down.weight", "lora_up.weight", "lora_A.weight", "lora_B.weight")
 """Endings of what is no vector of a word: OneTrainer's second copy, and the factors of a LoRA."""
 
 
 def file_tensors(word: TokenEmbedding, family: Family, *, token: str | None = None) -> dict[str, Tensor]:
-    """Return a word's vectors [k, d] float32 as files name them: `emb_params`; `clip_l` and `clip_g` for SDXL; or `token`."""
-    vectors = word_vectors(word)
-    if family == "sdxl":
-        return dict(zip(SDXL_NAMES, vectors, strict=True))
-    return {token or "emb_params": vectors[0]}
+    """Return a word's vectors [k, d] float32 by the family's names in files, or `token` where there is one."""
+    vectors, names = word_vectors(word), facts(family).embedding_names
+    return dict(zip(names if names[1:] else (token or names[0],), vectors, strict=True))
 
 
 def word_vectors(word: TokenEmbedding) -> list[Tensor]:
@@ -43,9 +41,7 @@ def usage_hint(word: TokenEmbedding, name: str) -> str:
 
 def a1111_embedding(word: TokenEmbedding, name: str, model: DiffusionModel, provenance: str) -> bytes:
     """Return AUTOMATIC1111's .pt, the same bytes for the same word; what it does not know of is left alone there."""
-    if model.family == "sdxl":
-        remedy = "Choose the safetensors layout, which AUTOMATIC1111 reads too."
-        raise InputError("the A1111 layout has no place for SDXL's two encoders.", field="layout", remedy=remedy)
+    check_method(model.family, "A1111 embedding", field="layout")
     content = {
         "string_to_token": {"*": 265},
         "string_to_param": {"*": word_vectors(word)[0]},
@@ -70,8 +66,9 @@ def read_vectors(path: Path) -> list[Tensor]:
 
 def vectors_of(tensors: Mapping[str, Tensor], source: str) -> list[Tensor]:
     """Return the vectors [k, d] float32 among a word's tensors; `source` is what errors call them."""
-    if set(SDXL_NAMES) <= tensors.keys():
-        found = [tensors[name] for name in SDXL_NAMES]
+    several = (family.embedding_names for family in families() if family.embedding_names[1:])
+    if names := next((names for names in several if set(names) <= tensors.keys()), None):
+        found = [tensors[name] for name in names]
     else:
         plain = {name: tensor for name, tensor in tensors.items() if not name.endswith(NO_WORD)}
         if len(plain) != 1:

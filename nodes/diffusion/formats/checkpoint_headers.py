@@ -4,17 +4,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.stable_diffusion.facts.tensor_names import Layout, Place, in_file, layout_of
+from nodes.diffusion.families.protocol import Counterpart, Facts, TensorNames
+from nodes.diffusion.families.registry import family_of_denoiser, part_folders
 from nodes.diffusion.formats import safetensors_header
 from nodes.diffusion.formats.model_folders import AGAIN, check_whole
 from nodes.diffusion.formats.single_file.fp8_scales import check_scale, is_scaling, scales_among
 from nodes.diffusion.formats.single_file.header import PICKLES
 from nodes.diffusion.formats.weight_files import pickled_parts
 from nodes.diffusion.handles.adapters import in_folder
-from nodes.diffusion.handles.models import Family
 
 BYTES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
@@ -22,7 +21,6 @@ BYTES = {
 }  # fmt: skip
 """Bytes of one number, by its name in safetensors headers."""
 IMAGE_ENCODER = "image_encoder."
-PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
 CONVERT = "LoadModel opens pickles that hold tensors alone, and SaveCheckpoint writes them as .safetensors."
 CONVERT_FOLDER = "Open the folder with LoadModel, write it with SavePipeline, and merge that one."
 
@@ -99,47 +97,47 @@ def read_header(place: Path) -> dict[str, Entry]:
     if pickled := pickled_parts(place):
         message = f"{pickled[0].name} holds pickled weights (.bin), which merges do not read."
         raise InputError(message, field="path", remedy=CONVERT_FOLDER)
-    files = [(part, file) for part in PARTS for file in sorted((place / part).glob("*.safetensors"))]
+    files = [(part, file) for part in part_folders(weights=True) for file in sorted((place / part).glob("*.safetensors"))]
     return {f"{part}.{name}": entry for part, file in files for name, entry in read_file_header(file).items()}
 
 
 def with_changes(header: Header, changes: tuple[Path, ...]) -> dict[str, Entry]:
     """Return a checkpoint's header in which trained weights stand in their places; raise InputError where there is no place."""
     found = dict(header)
-    family = family_of(header)
-    layout = layout_of(header, family) if family != "other" else None
+    family = facts_of(header)
+    names = family.tensor_names(header) if family else None
     for file in changes:
         trained = read_file_header(file)
         has_image_encoder = any(name.startswith(IMAGE_ENCODER) for name in trained)
         for name, entry in trained.items():
             if has_image_encoder and (name.startswith(IMAGE_ENCODER) or ".text_projection." in name):
                 continue  # a CLIP's comparison of texts and pictures, which diffusion does not use
-            place = _place(name, header, layout)
-            if place and place.change not in ("", "conv"):
+            own = _counterpart(name, header, names)
+            if own and own.conversion not in ("", "conv"):
                 message = f"the trained weight {name} is only a part of a tensor in this file."
                 remedy = "Write the model with SaveCheckpoint, and load that file with LoadCheckpoint."
                 raise InputError(message, field="model", remedy=remedy)
-            if place is None or header[place.name].shape != entry.shape + (1, 1) * (place.change == "conv"):
+            if own is None or header[own.name].shape != entry.shape + (1, 1) * (own.conversion == "conv"):
                 message = f"the trained weight {name} has no place of its size in this model."
                 raise InputError(message, field="model", remedy="Use it with the model that it was trained on.")
-            found[place.name] = replace(entry, shape=header[place.name].shape)
+            found[own.name] = replace(entry, shape=header[own.name].shape)
     return found
 
 
-def _place(name: str, header: Header, layout: Layout | None) -> Place | None:
-    """Where a trained weight stands: text encoders count from 0 in its name, and some folders have a shell around them."""
+def _counterpart(name: str, header: Header, names: TensorNames | None) -> Counterpart | None:
+    """The tensor that a trained weight replaces: text encoders count from 0 in its name, and some folders nest them."""
     plain = in_folder(name)
-    own = [place for place in (plain, plain.replace(".", ".text_model.", 1)) if place in header]
-    return Place(own[0]) if own else layout and in_file(plain, layout, header)
+    own = [spelled for spelled in (plain, plain.replace(".", ".text_model.", 1)) if spelled in header]
+    if own:
+        return Counterpart(own[0])
+    return names.in_file(plain, header) if names else None
 
 
-def family_of(header: Header) -> Family | Literal["other"]:
-    """Return the family that names and shapes tell: `other` for what holds no Stable Diffusion UNet."""
-    width = next((entry.shape[1] for name, entry in header.items() if name.endswith("attn2.to_k.weight")), None)
-    projection = next((entry for name, entry in header.items() if name.endswith("proj_in.weight")), None)
-    if width is None or projection is None:
-        return "other"
-    pooled = any(".label_emb." in name or "add_embedding.linear_1" in name for name in header)
-    if pooled and width != 1024:  # SD2 unCLIP has a pooled embedding too
-        return "sdxl"
-    return "sd2" if len(projection.shape) == 2 else "sd1"
+def facts_of(header: Header) -> Facts | None:
+    """Return the family whose denoiser a checkpoint holds, None where no family knows one."""
+    return family_of_denoiser({name: entry.shape for name, entry in header.items()})
+
+
+def family_of(header: Header) -> str:
+    """Return the name of that family, or `other`."""
+    return family.name if (family := facts_of(header)) else "other"

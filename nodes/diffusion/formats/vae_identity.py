@@ -5,14 +5,14 @@ import json
 import math
 from pathlib import Path
 
-from nodes.diffusion.families.stable_diffusion.facts.tensor_names import VAE
+from nodes.diffusion.families.registry import file_prefixes
 from nodes.diffusion.formats.checkpoint_headers import BYTES
 from nodes.diffusion.formats.model_folders import read_config
 from nodes.diffusion.formats.opening import open_regular
 from nodes.diffusion.formats.single_file.configurations import described
 from nodes.diffusion.formats.single_file.header import read_single_file
 
-WEIGHTS = tuple(VAE + part for part in ("encoder.", "decoder.", "quant_conv.", "post_quant_conv."))
+WEIGHTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 UNHEARD = ("_", "sample_size")
 """Beginnings of what configurations say besides how the VAE computes."""
 BLOCK = 2**20
@@ -26,8 +26,9 @@ def vae_identity(place: Path) -> str:
     config = read_config(described(place) / "vae" / "config.json")
     heard = {name: value for name, value in config.items() if not name.startswith(UNHEARD)}
     hasher = hashlib.sha256(json.dumps(heard, sort_keys=True).encode())
+    weights = tuple(prefix + part for prefix in file_prefixes("vae") for part in WEIGHTS)
     with open_regular(place) as opened:
-        for name in sorted(name for name in file.shapes if name.startswith(WEIGHTS)):
+        for name in sorted(name for name in file.shapes if name.startswith(weights)):
             kind, shape = file.dtypes[name], file.shapes[name]
             hasher.update(f"\0{name} {kind} {shape}\0".encode())
             opened.seek(file.starts[name])

@@ -151,7 +151,7 @@ class WeightChange:
     endings: tuple[str, ...] = ()
     """Of the parameters' names, such as `attn2.to_k.weight`; empty takes all."""
     clip_skip: int = 0
-    """Layers of the text encoder that the training does not use and so cannot change."""
+    """Layers of the text encoder that the training did not use and so did not change; part of what identifies the change."""
     detach_start: bool = False
     """While these keys and values are trained, the start token, which is the same in every caption, does not train them."""
     weights: Path | None = None

@@ -8,11 +8,12 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from nodes.diffusion.handles.adapters import Adapter
 
-Family = Literal["sd1", "sd2", "sdxl"]
+Family: TypeAlias = str
+"""The name of a family, as `families.registry` knows it."""
 PredictionType = Literal["epsilon", "v_prediction"]
 Purpose = Literal["text-to-image", "inpainting", "instruct-pix2pix"]
 """What a UNet takes beside the noisy latents: nothing, a mask and the picture around it, or the picture to edit."""

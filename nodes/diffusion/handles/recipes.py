@@ -85,7 +85,8 @@ class Checkpoint:
     """A handle on all tensors of a model, as files or as a merge that is still to be carried out."""
 
     recipe: Recipe
-    family: Family | Literal["other"]
+    family: Family
+    """The family's name, or `other` where none is known."""
 
 
 def sources_of(recipe: Recipe) -> Iterator[Source]:

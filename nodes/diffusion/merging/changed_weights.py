@@ -12,16 +12,16 @@ from transformers import CLIPTextConfig
 
 from nodes.diffusion.adapters.lora.targets import empty_text_encoders
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.stable_diffusion.facts.tensor_names import Place, folder_places, layout_of
-from nodes.diffusion.families.stable_diffusion.facts.text_encoder_names import SHELL
+from nodes.diffusion.families.protocol import Counterpart
+from nodes.diffusion.families.registry import facts as family_facts
+from nodes.diffusion.families.tensor_names.clip import SHELL
 from nodes.diffusion.formats.checkpoint_headers import Header
 from nodes.diffusion.formats.clip_folders import has_text_projection
 from nodes.diffusion.formats.model_folders import info_of, read_config
 from nodes.diffusion.formats.single_file.configurations import described
 from nodes.diffusion.formats.single_file.tensors import shape_in_folder, to_folder
 from nodes.diffusion.handles.adapters import ENCODERS
-from nodes.diffusion.handles.models import DiffusionModel, Family
-from nodes.diffusion.merging.blocks import layers_per_block
+from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.merging.evaluate import values_of
 from nodes.diffusion.merging.plan import Plan
 from nodes.diffusion.merging.read_tensors import reading
@@ -47,35 +47,34 @@ def parameter_shapes(model: DiffusionModel, place: Path) -> dict[str, tuple[int,
     return found
 
 
-def weights_in(header: Header, family: Family) -> dict[str, tuple[str, Place]]:
-    """Return where each weight lies: the checkpoint's tensor, and how it is turned into the folder's."""
+def weights_in(header: Header, family: str) -> dict[str, tuple[str, Counterpart]]:
+    """Return each weight's tensor in the checkpoint, and the folder's tensor that it is converted to."""
     folder = any(name.startswith("unet.") for name in header)
-    layout = layout_of(header, family)
-    found: dict[str, tuple[str, Place]] = {}
+    names = family_facts(family).tensor_names(header)
+    found: dict[str, tuple[str, Counterpart]] = {}
     for name, entry in header.items():
-        for place in (Place(name),) if folder else folder_places(name, layout):
-            part, _, inner = place.name.partition(".")
+        for own in (Counterpart(name),) if folder else names.to_folder(name):
+            part, _, inner = own.name.partition(".")
             if entry.is_float:
-                found[f"{ENCODERS.get(part, part)}.{inner.removeprefix(SHELL)}"] = (name, place)
+                found[f"{ENCODERS.get(part, part)}.{inner.removeprefix(SHELL)}"] = (name, own)
     return found
 
 
-def check_shapes(header: Header, found: dict[str, tuple[str, Place]], shapes: dict[str, tuple[int, ...]]) -> None:
+def check_shapes(header: Header, found: dict[str, tuple[str, Counterpart]], shapes: dict[str, tuple[int, ...]]) -> None:
     """Raise InputError for a weight of another shape than the model's."""
-    for weight, (name, place) in found.items():
-        theirs = shape_in_folder(header[name].shape, place.change)
+    for weight, (name, own) in found.items():
+        theirs = shape_in_folder(header[name].shape, own.conversion)
         if weight in shapes and theirs != shapes[weight]:
             message = f"{weight} is {list(theirs)} in the checkpoint and {list(shapes[weight])} in the model."
             raise InputError(message, field="model", remedy="Wire the model that the first checkpoint is.")
 
 
 def weights_of(
-    plan: Plan, wanted: dict[str, tuple[str, Place]], progress: Callable[[int, int], None]
+    plan: Plan, wanted: dict[str, tuple[str, Counterpart]], progress: Callable[[int, int], None]
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield the wanted weights of the result, float32, one at a time; raise InputError where one is not finite."""
-    layers = layers_per_block(plan.tensors)
     with reading() as reader:
-        for done, (weight, (name, place)) in enumerate(sorted(wanted.items())):
+        for done, (weight, (name, own)) in enumerate(sorted(wanted.items())):
             progress(done, len(wanted))
-            values = written_as(torch.float32, values_of(plan, reader, name, layers), name, plan, reader)
-            yield weight, to_folder(values, place.change)
+            values = written_as(torch.float32, values_of(plan, reader, name), name, plan, reader)
+            yield weight, to_folder(values, own.conversion)

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from nodes.diffusion.families.registry import latent_channels_at
 from nodes.diffusion.formats.checkpoint_headers import BYTES, Entry
 from nodes.diffusion.handles.recipes import Baked, Merged, Permuted, Pruned, Recipe, Source, baked_in, permuted_in
 from nodes.diffusion.merging.allocation import lying_in
@@ -15,7 +16,7 @@ from nodes.diffusion.merging.baking import RowChange, baked, look_through, read_
 from nodes.diffusion.merging.blocks import ratio_of
 from nodes.diffusion.merging.methods import combined
 from nodes.diffusion.merging.permutations import Order, read_order
-from nodes.diffusion.merging.plan import LATENT_CHANNELS, Plan
+from nodes.diffusion.merging.plan import Plan
 from nodes.diffusion.merging.read_tensors import Reader
 from nodes.diffusion.merging.tensor_statistics import Facts, found
 
@@ -25,14 +26,11 @@ SAMPLES, SAMPLE = 16, 4096
 """A large tensor's sample: so many pieces of so many entries."""
 
 
-def values_of(plan: Plan, reader: Reader, name: str, layers: int, folder: Path | None = None) -> Tensor:
-    """Return one whole tensor of the result, float32; `layers` is what `layers_per_block` says of all names.
-
-    With a `folder` it lies in a file without a name there.
-    """
+def values_of(plan: Plan, reader: Reader, name: str, folder: Path | None = None) -> Tensor:
+    """Return one whole tensor of the result, float32; with a `folder` it is mapped from a file without a name there."""
     count, start = plan.tensors[name].count, 0
     whole = lying_in(folder, (count,)) if folder else torch.empty(count)
-    for part in Calculation(plan, reader, name, layers, folder).slices():
+    for part in Calculation(plan, reader, name, folder).slices():
         whole[start : start + len(part)] = part
         start += len(part)
     return whole.view(plan.tensors[name].shape)
@@ -45,7 +43,6 @@ class Calculation:
     plan: Plan
     reader: Reader
     name: str
-    layers: int
     folder: Path | None
     """Where a whole tensor may lie while it is needed; None for memory alone."""
     _facts: dict[Merged, Facts] = field(default_factory=dict[Merged, Facts])
@@ -185,12 +182,13 @@ class Calculation:
             self._value(part, 0, self._entry(part).count).view(shape)
             for part, shape in zip(operation.inputs, shapes, strict=True)
         ]
-        tensors = [whole[:, :LATENT_CHANNELS].flatten() for whole in wholes]
+        latents = latent_channels_at(self.name)
+        tensors = [whole[:, :latents].flatten() for whole in wholes]
         facts = found(operation, len(tensors[0]), lambda: iter([tensors]), tensors)
         merged = combined(operation, tensors, self._weights(operation), facts, self.name, 0)
         first = wholes[0]
-        return torch.cat([merged.view(len(first), -1, *first.shape[2:]), first[:, LATENT_CHANNELS:]], dim=1).flatten()
+        return torch.cat([merged.view(len(first), -1, *first.shape[2:]), first[:, latents:]], dim=1).flatten()
 
     def _weights(self, operation: Merged) -> tuple[float, ...]:
-        ratio = ratio_of(self.name, self.layers, dict(operation.blocks)) if operation.blocks else None
+        ratio = ratio_of(self.plan.block_of(self.name), dict(operation.blocks)) if operation.blocks else None
         return operation.weights if ratio is None else (1 - ratio, ratio)

@@ -10,7 +10,6 @@ from torch import Tensor
 from nodes.diffusion.adapters.lora.factorization import factored
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.recipes import sources_of
-from nodes.diffusion.merging.blocks import layers_per_block
 from nodes.diffusion.merging.evaluate import values_of
 from nodes.diffusion.merging.lora_layers import layers_in, parameters_in
 from nodes.diffusion.merging.plan import Plan
@@ -26,7 +25,6 @@ class Side:
 
     def __init__(self, plan: Plan, reader: Reader, known: Collection[str]) -> None:
         self._plan, self._reader = plan, reader
-        self._blocks = layers_per_block(plan.tensors)
         self.parameters = {name: part for name, part in parameters_in(plan.tensors).items() if name in known}
         self.layers = {layer: part for layer, part in layers_in(plan.tensors).items() if f"{layer}.weight" in known}
 
@@ -38,7 +36,7 @@ class Side:
     def values(self, name: str) -> Tensor:
         """Return a parameter, float32; nobody else holds it."""
         part = self.parameters[name]
-        return values_of(self._plan, self._reader, part.name, self._blocks)[part.first : part.first + part.shape[0]]
+        return values_of(self._plan, self._reader, part.name)[part.first : part.first + part.shape[0]]
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
-from nodes.diffusion.families.stable_diffusion.facts.tensor_names import TEXT, Place, folder_places, layout_of
-from nodes.diffusion.families.stable_diffusion.facts.text_encoder_names import SHELL, THIRDS
-from nodes.diffusion.formats.checkpoint_headers import Entry, Header, family_of, read_file_header
+from nodes.diffusion.families.protocol import Counterpart
+from nodes.diffusion.families.tensor_names.clip import SHELL, THIRDS
+from nodes.diffusion.formats.checkpoint_headers import Entry, Header, facts_of, read_file_header
 from nodes.diffusion.handles.adapters import ENCODERS, LowRankAdapter, leaf_of
 from nodes.diffusion.handles.recipes import Baked
 
@@ -33,25 +33,24 @@ def parameters_in(header: Header) -> dict[str, Part]:
 
 def all_parameters_in(header: Header) -> dict[str, Part]:
     """Return the same with the VAE's, whose attention may be 1x1 convolutions."""
-    family = family_of(header)
-    if family == "other":
+    if (family := facts_of(header)) is None:
         return {}
-    folder = any(name.startswith("unet.") for name in header)
-    layout = layout_of(header, family)
+    folder, folders = any(name.startswith("unet.") for name in header), {part.folder for part in family.parts}
+    names = family.tensor_names(header)
     found: dict[str, Part] = {}
     for name, entry in header.items():
-        for place in (Place(name),) if folder else folder_places(name, layout):
-            part, _, inner = place.name.partition(".")
-            if entry.is_float and (part in ("unet", "vae") or part in TEXT[family]) and place.change != "transposed":
-                found[f"{ENCODERS.get(part, part)}.{inner.removeprefix(SHELL)}"] = _part(name, place, entry)
+        for own in (Counterpart(name),) if folder else names.to_folder(name):
+            part, _, inner = own.name.partition(".")
+            if entry.is_float and part in folders and own.conversion != "transposed":
+                found[f"{ENCODERS.get(part, part)}.{inner.removeprefix(SHELL)}"] = _part(name, own, entry)
     return found
 
 
-def _part(name: str, place: Place, entry: Entry) -> Part:
-    if place.change not in THIRDS:
+def _part(name: str, own: Counterpart, entry: Entry) -> Part:
+    if own.conversion not in THIRDS:
         return Part(name, 0, entry.shape)
     rows = entry.shape[0] // 3
-    return Part(name, rows * THIRDS.index(place.change), (rows, *entry.shape[1:]))
+    return Part(name, rows * THIRDS.index(own.conversion), (rows, *entry.shape[1:]))
 
 
 def layers_in(header: Header) -> dict[str, Part]:

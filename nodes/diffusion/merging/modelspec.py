@@ -5,19 +5,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from nodes.diffusion.families.registry import known, latent_channels_at
 from nodes.diffusion.formats.checkpoint_headers import Header, read_metadata
 from nodes.diffusion.handles.adapters import LowRankAdapter
 from nodes.diffusion.handles.recipes import Baked, Permuted, Pruned, Recipe, Source, name_of, sources_of
-from nodes.diffusion.merging.plan import INPUT_LAYERS, Plan
+from nodes.diffusion.merging.plan import Plan
 
-ARCHITECTURES = {
-    ("sd1", 320, 4): "stable-diffusion-v1",
-    ("sd1", 320, 9): "stable-diffusion-v1-inpainting",
-    ("sd2", 320, 4): "stable-diffusion-v2-512",
-    ("sdxl", 320, 4): "stable-diffusion-xl-v1-base",
-}
-"""By family, channels of the first layer and channels that it takes; whether an SD2 predicts v is not in its weights."""
-RESOLUTIONS = {"sd1": 512, "sdxl": 1024}
 KEPT = ("latentloom.descriptions", "modelspec.prediction_type")
 """What a file's readers need to know of the model, and no tensor tells."""
 A1111_METHODS = {"weighted": "Weighted sum", "add difference": "Add difference"}
@@ -27,7 +20,7 @@ INPUT_NAMES = ("primary", "secondary", "tertiary")
 def merge_metadata(plan: Plan, family: str, given: Mapping[str, str], precision: str) -> dict[str, str]:
     """Return the metadata; `given` holds what a person wrote (title, author, ...), empty texts left out."""
     first = next(sources_of(plan.recipe))
-    side = first.resolution or RESOLUTIONS.get(family, 0)
+    side = first.resolution or (known()[family].resolution if family in known() else 0)
     spec = {
         "sai_model_spec": "1.0.1",
         "architecture": _architecture(plan, family),
@@ -55,12 +48,12 @@ def _own_metadata(header: Header, source: Source) -> dict[str, str]:
 
 def _facts(plan: Plan, given: Mapping[str, str], precision: str) -> dict[str, Any]:
     """The rest of what AUTOMATIC1111 writes into a recipe."""
-    channels = _input_layer(plan)[1]
+    _, channels, latents = _input_layer(plan)
     return {
         "custom_name": given.get("title", ""),
         "save_as_half": precision == "fp16",
-        "is_inpainting": channels == 9,
-        "is_instruct_pix2pix": channels == 8,
+        "is_inpainting": bool(latents) and channels == 2 * latents + 1,
+        "is_instruct_pix2pix": bool(latents) and channels == 2 * latents,
     }
 
 
@@ -104,11 +97,14 @@ def _lora_json(lora: LowRankAdapter) -> dict[str, Any]:
 
 
 def _architecture(plan: Plan, family: str) -> str:
-    width, channels = _input_layer(plan)
-    return ARCHITECTURES.get((family, width, channels), f"custom-{family}-{width}")
+    width, channels, _ = _input_layer(plan)
+    published = known()[family].architecture_by_input(width, channels) if family in known() else ""
+    return published or f"custom-{family}-{width}"
 
 
-def _input_layer(plan: Plan) -> tuple[int, int]:
-    """Channels of the UNet's first layer, and channels that it takes; zeros where there is none."""
-    shape = next((entry.shape for name, entry in plan.tensors.items() if name.endswith(INPUT_LAYERS)), (0, 0))
-    return shape[0], shape[1]
+def _input_layer(plan: Plan) -> tuple[int, int, int]:
+    """Channels that the denoiser's first layer gives and takes, and those of the latents; zeros where there is none."""
+    for name, entry in plan.tensors.items():
+        if latents := latent_channels_at(name):
+            return entry.shape[0], entry.shape[1], latents
+    return 0, 0, 0

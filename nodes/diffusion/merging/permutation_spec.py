@@ -11,7 +11,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from nodes.diffusion.formats.model_folders import Count, read_as
+from nodes.diffusion.families.protocol import Count
+from nodes.diffusion.formats.model_folders import read_as
 from nodes.diffusion.formats.single_file.configurations import described
 from nodes.diffusion.handles.adapters import ENCODER_FOLDERS
 from nodes.diffusion.merging.lora_layers import Part

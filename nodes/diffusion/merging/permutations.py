@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nodes.diffusion.families.stable_diffusion.facts.tensor_names import UNET, moving_average_name
+from nodes.diffusion.families.registry import moving_average
 from nodes.diffusion.formats.checkpoint_headers import Header
 from nodes.diffusion.merging.lora_layers import Part
 from nodes.diffusion.merging.permutation_spec import Use
@@ -47,6 +47,6 @@ def orders_by_tensor(found: Iterable[tuple[Use, Tensor]], parts: Mapping[str, Pa
             whole[first : first + count] = first + order
     for key, order in list(orders.items()):
         axis, _, name = key.partition(".")
-        if name.startswith(UNET) and moving_average_name(name) in header:
-            orders[f"{axis}.{moving_average_name(name)}"] = order
+        if (average := moving_average(name)) in header:
+            orders[f"{axis}.{average}"] = order
     return orders

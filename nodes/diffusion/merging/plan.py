@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.registry import latent_channels_at
 from nodes.diffusion.formats.checkpoint_headers import Entry, Header, family_of, read_file_header
 from nodes.diffusion.handles.recipes import (
     Baked,
@@ -22,13 +23,12 @@ from nodes.diffusion.handles.recipes import (
     permuted_in,
     sources_of,
 )
+from nodes.diffusion.merging.blocks import block_finder
 from nodes.diffusion.merging.lora_layers import LayerChange, changes_of
 from nodes.diffusion.merging.source_tensors import PREFIXES, VAES, header_of, is_part
 from nodes.diffusion.merging.text_encoder_names import spelled_alike
 
 Locate = Callable[[str], Path]
-LATENT_CHANNELS = 4
-INPUT_LAYERS = ("diffusion_model.input_blocks.0.0.weight", "unet.conv_in.weight")
 SAME_VAE = "Wire a checkpoint or a VAE file of the same architecture."
 SAME = "Merge checkpoints of one family in one layout: single files with single files, folders with folders."
 
@@ -58,6 +58,11 @@ class Plan:
     def tensors(self) -> Header:
         """The tensors of the result, with the shapes that they will have."""
         return self.tensors_of(self.recipe)
+
+    @cached_property
+    def block_of(self) -> Callable[[str], str]:
+        """From a tensor of the result to its block."""
+        return block_finder(self.tensors)
 
     def tensors_of(self, recipe: Recipe) -> Header:
         """Return the tensors of a part of the recipe."""
@@ -181,13 +186,14 @@ def _check_shapes(recipe: Recipe, plan: Plan, sockets: tuple[str, ...]) -> None:
 def _check_tensor(recipe: Merged, name: str, plan: Plan, sockets: tuple[str, ...]) -> None:
     shapes = [entry.shape for part in recipe.inputs if (entry := plan.entry(part, name))]
     for part, shape, socket in zip(recipe.inputs, shapes, sockets, strict=True):
-        if shape != shapes[0] and not (name.endswith(INPUT_LAYERS) and _is_first_channels(shape, shapes[0])):
+        latents = latent_channels_at(name)
+        if shape != shapes[0] and not (latents and _is_first_channels(latents, shape, shapes[0])):
             message = f"{name} is {list(shapes[0])} in {name_of(recipe.inputs[0])} and {list(shape)} in {name_of(part)}."
-            more = name.endswith(INPUT_LAYERS) and _is_first_channels(shapes[0], shape)
+            more = latents and _is_first_channels(latents, shapes[0], shape)
             remedy = "Wire the inpainting or pix2pix model first: its further channels are kept." if more else SAME
             raise InputError(message, field=socket, remedy=SAME_VAE if recipe.method == "VAE" else remedy)
 
 
-def _is_first_channels(few: tuple[int, ...], many: tuple[int, ...]) -> bool:
-    """Whether a UNet takes only the latents [out, 4, h, w] of what another takes, as for inpainting (9) or pix2pix (8)."""
-    return len(few) == len(many) == 4 and few == (many[0], LATENT_CHANNELS, *many[2:]) and many[1] in (8, 9)
+def _is_first_channels(latents: int, few: tuple[int, ...], many: tuple[int, ...]) -> bool:
+    """Whether a UNet takes only the latents [out, c, h, w] of what another takes: 2 c + 1 for inpainting, 2 c for pix2pix."""
+    return len(few) == len(many) == 4 and few == (many[0], latents, *many[2:]) and many[1] in (2 * latents, 2 * latents + 1)

@@ -4,20 +4,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.stable_diffusion.facts.tensor_names import AVERAGE, SGM_SD2, TEXT, UNET, VAE, moving_average_name
-from nodes.diffusion.families.stable_diffusion.facts.vae_names import is_attention_weight, vae_blocks, vae_from_ldm, vae_to_ldm
+from nodes.diffusion.families.protocol import COMPONENT_KINDS
+from nodes.diffusion.families.registry import file_prefixes, is_moving_average, moving_average, prefixes
+from nodes.diffusion.families.tensor_names.autoencoder_kl import is_attention_weight, vae_blocks, vae_from_ldm, vae_to_ldm
 from nodes.diffusion.formats.checkpoint_headers import Entry, Header, read_header, with_changes
 from nodes.diffusion.handles.recipes import Source, Spelling
 
 FOLDER_VAE = "vae."
-VAES = (VAE, FOLDER_VAE)
-IN_FILES = (SGM_SD2, *(prefix for parts in TEXT.values() for prefix, _ in parts.values()))
-PREFIXES = {
-    "unet": (UNET, "unet."),
-    "vae": VAES,
-    "text_encoder": ("text_encoder.", "text_encoder_2.", *IN_FILES),
-}
-"""How the tensors of each part begin, in every layout."""
+FILE_VAE, *_ = file_prefixes("vae")
+IN_FILE = file_prefixes("unet")
+PREFIXES: dict[str, tuple[str, ...]] = {component: prefixes(component) for component in COMPONENT_KINDS}
+"""How the tensors of each component begin, in every layout."""
+VAES = PREFIXES["vae"]
 MARKS = ("v_pred", "ztsnr")
 """Empty tensors that say what the UNet predicts."""
 
@@ -28,22 +26,20 @@ def header_of(source: Source, place: Path) -> Header:
     if source.moving_average:
         own = _averaged(own, source.name)
     header = with_changes(own, source.changes)
-    if any(header[name] is not entry for name, entry in own.items() if name.startswith(UNET)):  # it averages other weights
-        header = {name: entry for name, entry in header.items() if not name.startswith(AVERAGE)}
+    if any(header[name] is not entry for name, entry in own.items() if name.startswith(IN_FILE)):  # it averages other weights
+        header = {name: entry for name, entry in header.items() if not is_moving_average(name)}
     return header if source.vae_spelling == "own" else _spelled(header, source.vae_spelling)
 
 
 def holds_average(source: Source, place: Path) -> bool:
     """Whether a file holds the moving average of the UNet's weights that it stands for: those that were trained have none."""
     own, header = read_header(place), header_of(source, place)
-    return any(name.startswith(AVERAGE) for name in own) and (
-        source.moving_average or any(name.startswith(AVERAGE) for name in header)
-    )
+    return any(map(is_moving_average, own)) and (source.moving_average or any(map(is_moving_average, header)))
 
 
 def _averaged(header: Header, name: str) -> dict[str, Entry]:
     """The UNet's moving average in its place."""
-    averages = {own: moving_average_name(own) for own in header if own.startswith(UNET)}
+    averages = {own: average for own in header if (average := moving_average(own))}
     if not any(average in header for average in averages.values()):
         remedy = "Turn moving_average off, or use the file that is called ema or full."
         raise InputError(f"{name} holds no moving average.", field="moving_average", remedy=remedy)
@@ -71,5 +67,5 @@ def _spelled(header: Header, spelling: Spelling) -> dict[str, Entry]:
         if is_attention_weight(ldm):
             shape = entry.shape[:2]
             entry = replace(entry, shape=(*shape, 1, 1) if spelling == "file" else shape)
-        found[f"{VAE}{ldm}" if spelling == "file" else f"{FOLDER_VAE}{diffusers}"] = entry
+        found[f"{FILE_VAE}{ldm}" if spelling == "file" else f"{FOLDER_VAE}{diffusers}"] = entry
     return found

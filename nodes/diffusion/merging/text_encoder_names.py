@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from nodes.diffusion.families.stable_diffusion.facts.tensor_names import one_spelling
+from nodes.diffusion.families.registry import one_spelling
 from nodes.diffusion.formats.checkpoint_headers import Entry, Header
 from nodes.diffusion.handles.recipes import Permuted, Source, sources_of
 

@@ -18,7 +18,6 @@ from torch import Tensor
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.recipes import name_of
 from nodes.diffusion.merging.allocation import lying_in
-from nodes.diffusion.merging.blocks import layers_per_block
 from nodes.diffusion.merging.evaluate import values_of
 from nodes.diffusion.merging.lora_layers import all_parameters_in
 from nodes.diffusion.merging.permutation_spec import Units, Use
@@ -44,12 +43,11 @@ class Model:
 
     def __post_init__(self) -> None:
         self.parts = all_parameters_in(self.plan.tensors)
-        self._layers = layers_per_block(self.plan.tensors)
 
     def values(self, use: Use, count: int) -> tuple[Tensor, float]:
         """Return a parameter as [outer, units, inner], float32, and its squares' sum; raise InputError where it is not finite."""
         part = self.parts[use.weight]
-        whole = values_of(self.plan, self.reader, part.name, self._layers, self.folder)
+        whole = values_of(self.plan, self.reader, part.name, self.folder)
         found = whole[part.first : part.first + part.shape[0]].view(part.shape[0] if use.axis else use.repeats, count, -1)
         squares = sum(float(piece.double().square().sum()) for piece in found.flatten().split(SUMMED))
         if not math.isfinite(squares):

@@ -15,7 +15,6 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.formats.checkpoint_headers import BYTES
 from nodes.diffusion.formats.safetensors_writer import NAMES, header_bytes
 from nodes.diffusion.merging.allocation import keep_freed_memory
-from nodes.diffusion.merging.blocks import layers_per_block
 from nodes.diffusion.merging.evaluate import SLICE, Calculation
 from nodes.diffusion.merging.hashing_writer import writing
 from nodes.diffusion.merging.plan import Plan
@@ -40,12 +39,11 @@ def write_merged(
     header = header_bytes(((name, kinds[name], plan.tensors[name].shape, sizes[name]) for name in names), metadata)
     _check_space(path, len(header) + sum(sizes.values()))
     keep_freed_memory()
-    layers = layers_per_block(names)
     total, done = sum(plan.tensors[name].count for name in names), 0
     with reading() as reader, writing(path) as writer:
         writer.write(header)
         for name in names:
-            calculation = Calculation(plan, reader, name, layers, path.parent)
+            calculation = Calculation(plan, reader, name, path.parent)
             for part in calculation.slices() if plan.tensors[name].is_float else calculation.copied():
                 done += len(part)
                 if part.is_floating_point():

@@ -1,6 +1,5 @@
 from .active import ActiveModel as ActiveModel
 from .saved_folders import (
-    PARTS as PARTS,
     changed_tensors as changed_tensors,
     description_files as description_files,
     model_index as model_index,

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.registry import facts
 from nodes.diffusion.formats.clip_folders import has_text_projection
 from nodes.diffusion.formats.model_folders import info_of, read_config
 from nodes.diffusion.formats.opening import read_regular
@@ -20,41 +21,35 @@ from nodes.diffusion.formats.single_file.configurations import described
 from nodes.diffusion.formats.single_file.header import is_single_file
 from nodes.diffusion.formats.weight_files import files_read, is_pickled
 from nodes.diffusion.handles.adapters import ENCODERS
-from nodes.diffusion.handles.models import DiffusionModel, Purpose
+from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.models.loading import load_part, part_from_file
 
-PARTS = {
-    "unet": ("diffusers", "UNet2DConditionModel", "diffusion_pytorch_model"),
-    "vae": ("diffusers", "AutoencoderKL", "diffusion_pytorch_model"),
-    "text_encoder": ("transformers", "CLIPTextModel", "model"),
-    "text_encoder_2": ("transformers", "CLIPTextModelWithProjection", "model"),
-    "tokenizer": ("transformers", "CLIPTokenizer", ""),
-    "tokenizer_2": ("transformers", "CLIPTokenizer", ""),
-    "scheduler": ("diffusers", "DDIMScheduler", ""),
+CLIP_PARTS = {
     "image_encoder": ("transformers", "CLIPVisionModelWithProjection", "model"),
     "feature_extractor": ("transformers", "CLIPImageProcessor", ""),
 }
-"""Library, class and name of the weights of each part."""
-PIPELINES: dict[Purpose, tuple[str, str]] = {
-    "text-to-image": ("StableDiffusionPipeline", "StableDiffusionXLPipeline"),
-    "inpainting": ("StableDiffusionInpaintPipeline", "StableDiffusionXLInpaintPipeline"),
-    "instruct-pix2pix": ("StableDiffusionInstructPix2PixPipeline", "StableDiffusionXLInstructPix2PixPipeline"),
-}
-"""Classes of diffusers that draw with a whole model, the second for SDXL."""
+"""Library, class and name of the weights of the parts of a CLIP that a folder may hold beside a model."""
+
+
+def _parts(family: str) -> dict[str, tuple[str, str, str]]:
+    """The same of all parts that are saved of a family's models, by folder."""
+    return {part.folder: (part.library, part.cls, part.weights) for part in facts(family).parts} | CLIP_PARTS
 
 
 def model_index(model: DiffusionModel, folder: Path) -> bytes:
     """Return the folder's `model_index.json`, without parts that are not saved; older folders that have none get one."""
+    known = _parts(model.family)
     if (folder / "model_index.json").is_file():
         index = read_config(folder / "model_index.json")
-        missing = [name for name, value in index.items() if isinstance(value, list) and name not in PARTS]
+        missing = [name for name, value in index.items() if isinstance(value, list) and name not in known]
         safe = {"requires_safety_checker": False} if "requires_safety_checker" in index or "safety_checker" in index else {}
         return _json({**index, **{name: [None, None] for name in missing}, **safe})
-    sdxl = (folder / "text_encoder_2").is_dir()
-    parts = {part: list(facts[:2]) for part, facts in PARTS.items() if (folder / part).is_dir()}
-    absent = [part for part in ("safety_checker", "feature_extractor") if part not in parts]
-    empty = {} if sdxl else {part: [None, None] for part in absent}
-    made = {"_class_name": PIPELINES[info_of(model, folder).purpose][sdxl], "_diffusers_version": diffusers.__version__}
+    parts = {part: [library, cls] for part, (library, cls, _) in known.items() if (folder / part).is_dir()}
+    empty = {part: [None, None] for part in facts(model.family).empty_components if part not in parts}
+    made = {
+        "_class_name": facts(model.family).pipelines[info_of(model, folder).purpose],
+        "_diffusers_version": diffusers.__version__,
+    }
     return _json({**made, **parts, **empty})
 
 
@@ -66,7 +61,7 @@ def description_files(model: DiffusionModel, place: Path) -> dict[str, bytes]:
     """
     folder = described(place)
     found: dict[str, bytes] = {}
-    for part in PARTS:
+    for part in _parts(model.family):
         for file in sorted((folder / part).glob("*")):
             if file.suffix in (".json", ".txt", ".model") and not file.name.endswith(".index.json"):
                 found[f"{part}/{file.name}"] = read_regular(file)
@@ -79,9 +74,9 @@ def description_files(model: DiffusionModel, place: Path) -> dict[str, bytes]:
     return found
 
 
-def weight_parts(folder: Path) -> list[str]:
-    """Return the parts that have weights."""
-    return [part for part, facts in PARTS.items() if facts[2] and (folder / part).is_dir()]
+def weight_parts(folder: Path, family: str) -> dict[str, str]:
+    """Return the names of the files of weights of the parts that a folder has, without suffix, by folder."""
+    return {part: weights for part, (_, _, weights) in _parts(family).items() if weights and (folder / part).is_dir()}
 
 
 def part_tensors(model: DiffusionModel, place: Path, part: str) -> dict[str, Tensor]:
@@ -89,9 +84,9 @@ def part_tensors(model: DiffusionModel, place: Path, part: str) -> dict[str, Ten
     folder, cpu = described(place), torch.device("cpu")
     if is_single_file(place):
         average = model.moving_average
-        return part_from_file(_class_of(folder, part), place, part, cpu, moving_average=average).state_dict()
+        return part_from_file(_class_of(folder, part, model.family), place, part, cpu, moving_average=average).state_dict()
     if model.initial_seed is not None:
-        return load_part(_class_of(folder, part), folder / part, cpu, initial_seed=model.initial_seed).state_dict()
+        return load_part(_class_of(folder, part, model.family), folder / part, cpu, initial_seed=model.initial_seed).state_dict()
     if is_pickled(folder / part):
         return pickled_weights(folder / part)
     return {name: tensor for file in files_read(folder / part) for name, tensor in load_file(file).items()}
@@ -116,8 +111,8 @@ def changed_tensors(own: Mapping[str, Tensor], part: str, changed: Mapping[str, 
     return cast
 
 
-def _class_of(folder: Path, part: str) -> Any:
-    library, name, _ = PARTS[part]
+def _class_of(folder: Path, part: str, family: str) -> Any:
+    library, name, _ = _parts(family)[part]
     if part == "text_encoder" and has_text_projection(folder / part):
         return transformers.CLIPTextModelWithProjection
     return getattr(diffusers if library == "diffusers" else transformers, name)

@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,10 +16,10 @@ from torch import Tensor
 
 from nodes.diffusion.adapters.lora.algorithms import Leaves, rank_of
 from nodes.diffusion.adapters.lora.apply import Layers
-from nodes.diffusion.adapters.lora.layer_names import plain, spellings
 from nodes.diffusion.adapters.lora.layer_tensors import complete, kinds_of
 from nodes.diffusion.adapters.lora.scales import PeftConfig, stated_scale
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.registry import facts
 from nodes.diffusion.handles.adapters import Algorithm
 
 LEAF = re.compile(
@@ -98,13 +98,13 @@ def _is_idle(leaves: Leaves, scale: float) -> bool:
     return not scale or not any(names and all(leaves[name].any() for name in names) for names in products)
 
 
-def read_lora(path: Path, shapes: Mapping[str, torch.Size], config: Path | None = None) -> LoraFile:
+def read_lora(path: Path, shapes: Mapping[str, torch.Size], family: str, config: Path | None = None) -> LoraFile:
     """Read a safetensors file for a model whose layers have these weights; `config` is PEFT's own, from beside the file.
 
     Raises InputError when the file is damaged, for another family, or holds nothing for this model.
     """
     with _opened(path) as file:
-        found, unknown, bundled = _sorted(file, spellings(shapes))
+        found, unknown, bundled = _sorted(file, facts(family).lora_layer_finder(shapes))
         metadata = file.metadata() or {}
     if not found:
         raise _nothing_in(path.name, unknown)
@@ -128,7 +128,7 @@ def read_lora(path: Path, shapes: Mapping[str, torch.Size], config: Path | None 
     return LoraFile(layers, scales, tuple(unknown), bundled)
 
 
-def _sorted(file: Any, names: Mapping[str, str]) -> tuple[Layers, list[str], dict[str, Tensor]]:
+def _sorted(file: Any, layer_of: Callable[[str], str | None]) -> tuple[Layers, list[str], dict[str, Tensor]]:
     """A file's tensors by layer and leaf, the names that are no layer's, and the tensors of words."""
     keys = list(file.keys())
     vectors = {key.removesuffix("on_input") + "weight" for key in keys if key.endswith(".on_input")}
@@ -138,7 +138,7 @@ def _sorted(file: Any, names: Mapping[str, str]) -> tuple[Layers, list[str], dic
             bundled[key.removeprefix(BUNDLE)] = file.get_tensor(key)
             continue
         spelled, leaf = (key.removesuffix(".weight"), "ia3") if key in vectors else _leaf(key)
-        layer = names.get(plain(spelled)) if leaf else None
+        layer = layer_of(spelled) if leaf else None
         if layer is None:
             unknown.append(key)
         else:

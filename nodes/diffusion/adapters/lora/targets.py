@@ -10,6 +10,8 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.protocol import text_encoders
+from nodes.diffusion.families.registry import facts
 from nodes.diffusion.formats.model_folders import info_of, read_config
 from nodes.diffusion.handles.models import DiffusionModel, ModelInfo
 from nodes.diffusion.models.empty_unet import empty_unet
@@ -42,10 +44,10 @@ def text_encoder_targets(model: DiffusionModel, folder: Path, targets: Targets) 
     """
     endings = TEXT_FEED_FORWARD if targets == "attention and feed-forward" else TEXT_ATTENTION
     info, found = info_of(model, folder), list[tuple[str, ...]]()
-    for part in _encoder_parts(info):
-        encoder = _encoder(folder / part)
+    for part in text_encoders(facts(info.family)):
+        encoder = _encoder(folder / part.folder)
         names = [name.removeprefix("text_model.") for name in _named(encoder, endings)]
-        used = encoder.config.num_hidden_layers - _unused_layers(info, part, model.clip_skip)
+        used = encoder.config.num_hidden_layers - part.unused_layers(model.clip_skip)
         found.append(tuple(name for name in names if int(name.split(".")[2]) < used))
     return tuple(found)
 
@@ -68,22 +70,12 @@ def unet_layers(folder: Path) -> list[str]:
 
 def empty_text_encoders(folder: Path, info: ModelInfo) -> dict[str, Any]:
     """Return the text encoders that a folder describes, on the meta device, as `text_encoder_0`, ...; no weights are read."""
-    return {f"text_encoder_{number}": _encoder(folder / part) for number, part in enumerate(_encoder_parts(info))}
+    return {part.name: _encoder(folder / part.folder) for part in text_encoders(facts(info.family))}
 
 
 def _encoder(folder: Path) -> Any:
     with init_empty_weights():
         return CLIPTextModel(CLIPTextConfig(**read_config(folder / "config.json")))
-
-
-def _encoder_parts(info: ModelInfo) -> list[str]:
-    return [part for part in info.text_parts if part.startswith("text_encoder")]
-
-
-def _unused_layers(info: ModelInfo, part: str, clip_skip: int) -> int:
-    if info.family != "sdxl":
-        return clip_skip
-    return 0 if part == "text_encoder_2" else clip_skip + 1  # the second's pooled output uses all of its layers
 
 
 def _named(module: nn.Module, endings: Sequence[str]) -> tuple[str, ...]:

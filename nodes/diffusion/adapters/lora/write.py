@@ -9,8 +9,8 @@ from torch import Tensor
 
 from nodes.diffusion.adapters.lora.algorithms import DEPENDING, is_plain, rank_of, scale_of
 from nodes.diffusion.adapters.lora.apply import by_layer
-from nodes.diffusion.adapters.lora.layer_names import stability_names
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.registry import facts
 from nodes.diffusion.handles.adapters import ENCODER_FOLDERS, LowRankAdapter
 from nodes.diffusion.handles.models import Family
 
@@ -22,19 +22,13 @@ def kohya_tensors(
 ) -> dict[str, Tensor]:
     """Return `lora_unet_...` and `lora_te...` tensors with LyCORIS' leaves, and `alpha` [] beside those that it scales.
 
-    kohya's SDXL has Stability's names of the UNet's layers, which follow from all of them: `unet_layers`. Text-encoder names
-    always hold `text_model_`, as those programs expect, however the encoder is laid out here.
+    Names of layers may follow from all of the UNet's: `unet_layers`.
     """
     written: dict[str, Tensor] = {}
-    stability = stability_names(unet_layers) if family == "sdxl" else {}
+    named = facts(family).kohya_namer(unet_layers)
     for full, leaves in by_layer(tensors).items():
-        part, _, layer = full.partition(".")
-        if part == "unet":
-            key = f"lora_unet_{stability.get(layer, layer)}"
-        else:
-            encoder = f"lora_te{int(part[-1]) + 1}" if family == "sdxl" else "lora_te"
-            key = f"{encoder}_text_model_{layer}"
-        key, strength, rank = key.replace(".", "_"), adapter.strength_on(part), rank_of(leaves)
+        part = full.partition(".")[0]
+        key, strength, rank = named(full), adapter.strength_on(part), rank_of(leaves)
         for leaf, tensor in _strengthened(leaves, strength).items():
             written |= {f"{key}.{name}": value.to(dtype) for name, value in _spelled(leaf, tensor).items()}
         if rank:

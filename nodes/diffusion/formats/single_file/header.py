@@ -1,37 +1,20 @@
-"""What a single-file checkpoint holds, from its header alone: tensors, family, what it predicts. No torch for safetensors."""
+"""What a single-file checkpoint holds, from its header alone: tensors and family. No torch for safetensors."""
 
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from statistics import pstdev
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.stable_diffusion.facts.tensor_names import SGM_SD2, TEXT, UNET, VAE
+from nodes.diffusion.families.protocol import Facts
+from nodes.diffusion.families.registry import family_of_file, file_prefixes, moving_average, readable
+from nodes.diffusion.families.unsupported import unsupported
 from nodes.diffusion.formats.opening import Stamp, open_regular, stamp_of
 from nodes.diffusion.formats.safetensors_header import read_header
 from nodes.diffusion.formats.single_file.fp8_scales import check_scale, scales_among
-from nodes.diffusion.handles.models import Family, PredictionType
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
-STRANGERS = {
-    ".joint_blocks.": "Stable Diffusion 3",
-    ".double_blocks.": "Flux",
-    "lora_unet_": "a LoRA",
-    ".lora_A.": "a LoRA",
-    "lora_te": "a LoRA",
-    "control_model.": "a ControlNet",
-    "embedder.model.visual.": "an unCLIP model of SD 2.x, whose diffusers folder LoadImageVariation opens",
-    "edm_vpred.sigma": "a model of EDM's noise levels (CosXL)",
-    "edm_mean": "a model of EDM's noise levels (Playground)",
-}
-"""What a file that is none of ours is, by a part of its tensors' names."""
-NAMES = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL"}
-USED = "SD 1.x, SD 2.x and SDXL can be read, as single files with UNet, VAE and text encoders, or as diffusers folders."
-TELLING = "model.diffusion_model.output_blocks.11.1.transformer_blocks.0.norm1.bias"
-"""The tensor in which SD2's two kinds of 4 channels differ: its deviation is above 0.09 only where velocity is predicted."""
-FIRST = f"{UNET}input_blocks.0.0.weight"
 
 
 @dataclass(frozen=True)
@@ -56,7 +39,11 @@ class SingleFile:
 
     @property
     def has_moving_average(self) -> bool:
-        return self.has("model_ema.diffusion_model")
+        return any(average in self.shapes for name in self.shapes if (average := moving_average(name)))
+
+    def numbers(self, name: str) -> list[float]:
+        """Return the numbers of one tensor, read without torch; a zero for types that are not floats."""
+        return _numbers(self, name)
 
 
 def is_single_file(path: Path) -> bool:
@@ -96,29 +83,23 @@ def _read_pickle(path: Path) -> SingleFile:
     return SingleFile(path, {name: tuple(tensors[name].shape) for name in dtypes}, dtypes)
 
 
-def family_in(file: SingleFile) -> Family:
-    """Return the family that the names tell; raise InputError naming what else it is, or what is missing."""
-    kinds = [kind for mark, kind in STRANGERS.items() if any(mark in name for name in file.shapes)]
-    if file.shapes.get(f"{SGM_SD2}ln_final.weight") == (1280,):
-        kinds.append("the refiner of SDXL")
-    if kinds:
-        raise InputError(f"{file.path.name} is {kinds[0]}.", field="model", remedy=USED)
-    if not file.has(UNET):
-        kind = "only a VAE" if file.has(VAE) or file.has("decoder.") else "no Stable Diffusion UNet"
-        raise InputError(f"{file.path.name} holds {kind}.", field="model", remedy=USED)
-    families: list[Family] = [family for family, parts in TEXT.items() if file.has(next(iter(parts.values()))[0])]
-    if file.has(SGM_SD2):
-        families = ["sd2"]
-    if not families:
-        raise InputError(f"{file.path.name} holds no text encoder of a known family.", field="model", remedy=USED)
-    family = families[0]
-    text = (SGM_SD2,) if file.has(SGM_SD2) else (prefix for prefix, _ in TEXT[family].values())
-    missing = [prefix for prefix in (VAE, *text) if not file.has(prefix)]
-    if missing:
-        message = f"{file.path.name} is {NAMES[family]} and holds no tensors {missing[0]}*."
-        raise InputError(message, field="model", remedy="Use a file that has all parts: UNet, VAE and text encoders.")
+def family_in(file: SingleFile) -> Facts:
+    """Return the family that the names say; raise InputError naming what else it is, or what is missing."""
+    family = family_of_file(file.shapes)
+    if family is None:
+        raise InputError(f"{file.path.name} {_otherwise(file)}.", field="model", remedy=readable())
+    family.check_file(file)
     _check_scales(file)
     return family
+
+
+def _otherwise(file: SingleFile) -> str:
+    """What a file is that no family knows."""
+    if kind := unsupported(file.shapes):
+        return f"is {kind}"
+    if any(map(file.has, file_prefixes("unet"))):
+        return "holds no text encoder of a known family"
+    return f"holds {'only a VAE' if any(map(file.has, (*file_prefixes('vae'), 'decoder.'))) else 'no Stable Diffusion UNet'}"
 
 
 def _check_scales(file: SingleFile) -> None:
@@ -126,19 +107,6 @@ def _check_scales(file: SingleFile) -> None:
     for name, scale in file.scales.items():
         kind, shape = file.dtypes.get(name, "missing"), file.shapes.get(name, ())
         check_scale(f"{file.path.name}: {name}", (kind, shape), (file.dtypes[scale], file.shapes[scale]))
-
-
-def prediction_in(file: SingleFile, family: Family) -> tuple[PredictionType, str]:
-    """Return what a checkpoint predicts, and how that is known."""
-    if "v_pred" in file.shapes:
-        return "v_prediction", "it has the tensor v_pred"
-    for key in ("modelspec.prediction_type", "modelspec.predict_key"):
-        if said := file.metadata.get(key, ""):
-            return ("v_prediction" if said.startswith("v") else "epsilon"), "its metadata says so"
-    text_to_image = len(first := file.shapes.get(FIRST, ())) == 4 and first[1] == 4
-    if family == "sd2" and text_to_image and len(file.shapes.get(TELLING, ())) == 1:
-        return ("v_prediction" if pstdev(_numbers(file, TELLING)) > 0.09 else "epsilon"), "its weights tell"
-    return "epsilon", "nothing in it says otherwise"
 
 
 def _numbers(file: SingleFile, name: str) -> list[float]:

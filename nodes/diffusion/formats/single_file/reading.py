@@ -9,7 +9,8 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.stable_diffusion.facts.tensor_names import UNET, Place, in_file, layout_of, moving_average_name
+from nodes.diffusion.families.protocol import Counterpart
+from nodes.diffusion.families.registry import file_prefixes
 from nodes.diffusion.formats.pickles import pickled_tensors
 from nodes.diffusion.formats.single_file.fp8_scales import is_scaling
 from nodes.diffusion.formats.single_file.header import PICKLES, family_in, read_single_file
@@ -35,19 +36,18 @@ def unscaled(tensor_of: Callable[[str], Tensor], name: str, scales: Mapping[str,
     return tensor.to(torch.float32) * scale.reshape(-1, *(1,) * (tensor.dim() - 1))
 
 
-def part_places(path: Path, part: str, *, moving_average: bool = False) -> Callable[[str], Place | None]:
-    """Return where a tensor of one part, by its name in a folder without the part's, lies in this very file."""
+def part_tensors(path: Path, part: str, *, moving_average: bool = False) -> Callable[[str], Counterpart | None]:
+    """Return which tensor of this file holds one of a part's, by its name in a folder without the part's."""
     file = read_single_file(path)
-    layout = layout_of(file.shapes, family_in(file))
+    family = family_in(file)
+    names = family.tensor_names(file.shapes)
 
-    def place_of(name: str) -> Place | None:
-        place = in_file(f"{part}.{name}", layout, file.shapes)
-        if place and moving_average and place.name.startswith(UNET):
-            average = moving_average_name(place.name)
-            return Place(average, place.change) if average in file.shapes else place
-        return place
+    def counterpart(name: str) -> Counterpart | None:
+        found = names.in_file(f"{part}.{name}", file.shapes)
+        average = family.moving_average(found.name) if found and moving_average else ""
+        return Counterpart(average, found.conversion) if found and average in file.shapes else found
 
-    return place_of
+    return counterpart
 
 
 def fill(
@@ -57,16 +57,16 @@ def fill(
 
     Raises InputError when the file lacks one of them, in the shape that the module has, or when its UNet has more layers.
     """
-    place_of, file = part_places(path, part, moving_average=moving_average), read_single_file(path)
-    own_place = part_places(path, part)
+    counterpart, file = part_tensors(path, part, moving_average=moving_average), read_single_file(path)
+    own_counterpart, denoiser = part_tensors(path, part), file_prefixes("unet")
     filled: dict[str, Tensor] = {}
     missing: list[str] = []
     used: set[str] = set()
     with opened(path) as tensor_of:
         for name, empty in module.state_dict().items():
-            place = place_of(name)
-            tensor = to_folder(unscaled(tensor_of, place.name, file.scales), place.change) if place else None
-            used |= {own.name} if (own := own_place(name)) else set()
+            found = counterpart(name)
+            tensor = to_folder(unscaled(tensor_of, found.name, file.scales), found.conversion) if found else None
+            used |= {own.name} if (own := own_counterpart(name)) else set()
             if tensor is None or tensor.shape != empty.shape:
                 missing.append(name)
             else:
@@ -74,7 +74,7 @@ def fill(
     if missing:
         message = f"{path.name}: {part} lacks {len(missing)} weights of the published shapes, such as {missing[0]}."
         raise InputError(message, field="model", remedy="It is another architecture, or holds only a part of a model.")
-    unet = [name for name in file.shapes if part == "unet" and name.startswith(UNET) and not is_scaling(name)]
+    unet = [name for name in file.shapes if part == "unet" and name.startswith(denoiser) and not is_scaling(name)]
     if more := [name for name in unet if name not in used]:
         message = f"{path.name}: the UNet holds {len(more)} tensors more than the published one, such as {more[0]}."
         raise InputError(message, field="model", remedy="It is another architecture, such as unCLIP or GLIGEN.")

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.stable_diffusion.facts.tensor_names import Change, Layout, in_file
+from nodes.diffusion.families.protocol import Conversion, TensorNames
 from nodes.diffusion.formats.pickles import DTYPE_NAMES
 from nodes.diffusion.formats.safetensors_writer import header_bytes
-from nodes.diffusion.formats.single_file.tensors import laid_in, shape_in_folder
+from nodes.diffusion.formats.single_file.tensors import shape_in_folder, write_into
 
 REMEDY = "Save as fp32 or bf16."
 
@@ -33,28 +33,28 @@ class Written:
 Checkpoint = Mapping[str, Written]
 
 
-def with_changes(checkpoint: Checkpoint, changed: Mapping[str, Tensor], layout: Layout) -> dict[str, Written]:
-    """Return a checkpoint in which trained tensors, by their names in a folder, stand in their places, fp16 where fp8 was.
+def with_changes(checkpoint: Checkpoint, changed: Mapping[str, Tensor], names: TensorNames) -> dict[str, Written]:
+    """Return a checkpoint with trained tensors, by their names in a folder, in place of its own, fp16 where fp8 was.
 
     Raises InputError for one that has no place of its size. What no single file holds (a CLIP's image side) is left out.
     """
-    laid: dict[str, list[tuple[Change, Tensor]]] = {}
+    parts: dict[str, list[tuple[Conversion, Tensor]]] = {}
     for name, tensor in changed.items():
         if name.startswith("image_encoder."):
             continue
-        place = in_file(name, layout, checkpoint)
-        if place is None or shape_in_folder(checkpoint[place.name].shape, place.change) != tuple(tensor.shape):
+        own = names.in_file(name, checkpoint)
+        if own is None or shape_in_folder(checkpoint[own.name].shape, own.conversion) != tuple(tensor.shape):
             message = f"the trained weight {name} has no place of its size in this checkpoint."
             raise InputError(message, field="model", remedy="Save it with SavePipeline.")
-        laid.setdefault(place.name, []).append((place.change, tensor))
-    return {name: _changed(own, laid[name]) if name in laid else own for name, own in checkpoint.items()}
+        parts.setdefault(own.name, []).append((own.conversion, tensor))
+    return {name: _changed(own, parts[name]) if name in parts else own for name, own in checkpoint.items()}
 
 
-def _changed(own: Written, parts: list[tuple[Change, Tensor]]) -> Written:
+def _changed(own: Written, parts: list[tuple[Conversion, Tensor]]) -> Written:
     def tensor() -> Tensor:
         copy = own.tensor().to(torch.float32, copy=True)
-        for change, part in parts:
-            laid_in(copy, part, change)
+        for conversion, part in parts:
+            write_into(copy, part, conversion)
         return copy
 
     # the steps of fp8 are larger than what a training changes

@@ -83,10 +83,10 @@ def _inside(outer: str, kind: str, inner: str) -> str | None:
     return f"{outer}.{RESNET[layer]}.{last}" if layer in RESNET else None
 
 
-def unet_from_ldm(name: str, shape: UNetShape, *, pooled: bool) -> str | None:
-    """Return diffusers' name of a tensor; `pooled` says that `label_emb` takes SDXL's sizes and pooled text, not a class."""
+def unet_from_ldm(name: str, shape: UNetShape, label_embedding: str) -> str | None:
+    """Return diffusers' name of a tensor; `label_embedding` is what it calls the layer `label_emb`."""
     owner, _, last = name.rpartition(".")
-    labels = {f"{'add' if pooled else 'class'}_embedding.{ours}": theirs for ours, theirs in LABELS.items()}
+    labels = {f"{label_embedding}.{ours}": theirs for ours, theirs in LABELS.items()}
     if ours := next((ours for ours, theirs in {**FIXED, **labels}.items() if theirs == owner), None):
         return f"{ours}.{last}"
     if not (found := LDM_BLOCK.match(name)):

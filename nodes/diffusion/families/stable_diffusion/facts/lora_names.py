@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 PLACE = re.compile(r"((?:(?:down|up)_blocks\.\d+|mid_block)\.(?:resnets|attentions|downsamplers|upsamplers)\.\d+)\.(.+)")
 OUTSIDE_BLOCKS = {
@@ -37,8 +37,32 @@ OLD_ATTENTION = {"q_proj": "to_q", "k_proj": "to_k", "v_proj": "to_v", "out_proj
 """Endings of names in files of diffusers' first years."""
 
 
-def plain(name: str) -> str:
-    """Return a layer's name as `spellings` has it: with underscores, without the processors of old diffusers files."""
+def finder(layers: Iterable[str]) -> Callable[[str], str | None]:
+    """Return the function from a name in a LoRA file to the layer that it spells, None for none of `layers`."""
+    known = spellings(layers)
+    return lambda spelled: known.get(_plain(spelled))
+
+
+def kohya_namer(unet_layers: Collection[str], *, sdxl: bool) -> Callable[[str], str]:
+    """Return the function from a layer to kohya's name of it.
+
+    For SDXL it uses Stability's names of the UNet's layers, which follow from all of them, and counts text encoders. Names of
+    text encoders always hold `text_model_`, as those programs expect, however the encoder is laid out here.
+    """
+    stability = stability_names(unet_layers) if sdxl else {}
+
+    def named(full: str) -> str:
+        part, _, layer = full.partition(".")
+        if part == "unet":
+            return f"lora_unet_{stability.get(layer, layer)}".replace(".", "_")
+        encoder = f"lora_te{int(part[-1]) + 1}" if sdxl else "lora_te"
+        return f"{encoder}_text_model_{layer}".replace(".", "_")
+
+    return named
+
+
+def _plain(name: str) -> str:
+    """A layer's name as `spellings` has it: with underscores, without the processors of old diffusers files."""
     return name.replace(".processor", "").replace(".", "_")
 
 
@@ -51,7 +75,7 @@ def spellings(layers: Iterable[str]) -> dict[str, str]:
         parts.setdefault(part, []).append(name)
     for part, names in parts.items():
         for prefix, spelled, name in _unet(names) if part == "unet" else _encoder(names, int(part[-1])):
-            known[plain(f"{prefix}.{spelled}" if prefix else spelled)] = f"{part}.{name}"
+            known[_plain(f"{prefix}.{spelled}" if prefix else spelled)] = f"{part}.{name}"
     return known
 
 

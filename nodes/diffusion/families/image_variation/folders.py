@@ -7,15 +7,10 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.formats.model_folders import (
-    Count,
-    UNetConfig,
-    VAEConfig,
-    check_weights,
-    prediction_type_of,
-    read_as,
-    side_of,
-)
+from nodes.diffusion.families.protocol import Count
+from nodes.diffusion.families.stable_diffusion.facts import SD1, SD2
+from nodes.diffusion.families.stable_diffusion.facts.folders import SchedulerConfig, UNetConfig, VAEConfig
+from nodes.diffusion.formats.model_folders import check_weights, read_as
 from nodes.diffusion.handles.models import ImageConditioning, ModelInfo
 
 VARIATION_PARTS = ("unet", "vae", "image_encoder", "feature_extractor", "scheduler")
@@ -60,9 +55,9 @@ def inspect_variation(parts: Mapping[str, Path]) -> VariationFacts:
         remedy = "Use an image variation or unCLIP model in the Stable Diffusion layout."
         raise InputError("this UNet needs more than an image embedding.", field="model", remedy=remedy)
     facts = ModelInfo(
-        family="sd2" if unet.use_linear_projection else "sd1",
-        prediction_type=prediction_type_of(parts["scheduler"].parent),
-        resolution=side_of(unet) * 2 ** (len(vae.block_out_channels) - 1),
+        family=(SD2 if unet.use_linear_projection else SD1).name,
+        prediction_type=read_as(parts["scheduler"] / "scheduler_config.json", SchedulerConfig).predicts(),
+        resolution=unet.side * vae.factor,
         text_parts=("tokenizer", "text_encoder") if unclip else (),
         max_clip_skip=0,
         zero_terminal_snr=False,
