@@ -9,8 +9,11 @@ from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from nodes.diffusion.families.image_variation.folders import UNCLIP_PARTS, VARIATION_PARTS
+from nodes.diffusion.families.image_variation.folders import UNCLIP_PARTS, VARIATION_PARTS, inspect_variation
 from nodes.diffusion.families.image_variation.model import ImageVariation
+from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.models.active import ActiveModel
+from nodes.diffusion.models.parts import ModelParts
 from tests.models import WIDTH, make_model_folder
 
 KINDS = ["image variation", "unclip"]
@@ -65,4 +68,10 @@ def add_image_encoder(folder: Path, seed: int = 0, width: int = WIDTH) -> None:
 def base_of(folder: Path) -> ImageVariation:
     """The base in memory."""
     parts = {name: folder / name for name in (*VARIATION_PARTS, *UNCLIP_PARTS) if (folder / name).is_dir()}
-    return ImageVariation(parts, torch.device("cpu"), "fp32")
+    facts = inspect_variation(parts)
+    shared = ModelParts(folder, torch.device("cpu"), "fp32", facts.model, elsewhere=parts)
+    info = facts.model
+    handle = DiffusionModel(
+        digest="base", name="base", family=info.family, prediction_type=info.prediction_type, resolution=info.resolution
+    )
+    return ImageVariation(ActiveModel(handle, shared), facts.conditioning)

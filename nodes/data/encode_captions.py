@@ -65,9 +65,7 @@ class EncodeCaptions(Node):
             cut = diffusion.text.cut_prompts(loaded, texts, emphasis)
         kept: dict[str, Any] = {}
         for number, text in enumerate(texts):
-            tensors = {"hidden": encoded.hidden[number].float().cpu().clone()}
-            if encoded.pooled is not None:
-                tensors["pooled"] = encoded.pooled[number].float().cpu().clone()
+            tensors = {name: tensor[number].float().cpu().clone() for name, tensor in encoded.tensors.items()}
             file = context.add_file(".safetensors", lambda path, t=tensors: save_file(t, path))
             kept[text] = {"file": file, "cut": cut.get(text, 0)}
             context.keep_item(keys[text], kept[text])

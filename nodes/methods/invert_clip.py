@@ -98,7 +98,7 @@ class InvertCLIP(DenoisingSettings, Node):
         texts = EmbeddingDataset(own, empty=files[0][0], caption_dropout=0.0, text_digest="")
         vectors = torch.nn.Parameter(start.clone())
         return mean, diffusion.training.InversionTask(
-            base.model, settings, latents, texts, base=base, vectors=vectors, start=start, pull=self.pull
+            base, settings, latents, texts, vectors=vectors, start=start, pull=self.pull
         )
 
 

@@ -79,7 +79,7 @@ class TrainCustomDiffusion(DenoisingSettings, Node):
         check_word(self.placeholder_token, self.initializer_token, model, context)
 
         def make_task(loaded: Any, settings: DenoisingSettings) -> Any:
-            concept = diffusion.training.DenoisingTask(loaded, settings, latents, captions, smaller="very small")
+            concept = diffusion.training.DenoisingTask(loaded, settings, latents, captions, caption_of=_smaller)
             if prior is None:
                 return concept
             return diffusion.training.PriorPreservation(
@@ -110,3 +110,8 @@ class TrainCustomDiffusion(DenoisingSettings, Node):
             message = f"a caption of the class holds the placeholder {self.placeholder_token!r}."
             raise InputError(message, field="class_embeddings", remedy="Describe the class without it.")
         return latents, texts
+
+
+def _smaller(caption: str, draw: "diffusion.training.Draw") -> str:
+    """Say of a picture that is shown smaller that it is (Kumari et al. 2023, 3.1); an empty caption stays empty."""
+    return f"very small {caption}" if caption and draw.view.valid else caption

@@ -72,13 +72,12 @@ class TrainDreamArtist(DenoisingSettings, Node):
 
         negative = f"{self.placeholder_token}-neg"
 
-        def make_task(loaded: Any, settings: DenoisingSettings) -> diffusion.training.GuidedTask:
-            words: dict[str, Any] = {
-                "placeholder_token": self.placeholder_token,
-                "negative": negative,
-                "guidance_scale": self.guidance_scale,
-            }
-            return diffusion.training.GuidedTask(loaded, settings, latents, captions, **words)
+        def make_task(loaded: Any, settings: DenoisingSettings) -> diffusion.training.DenoisingTask:
+            conditions_of = diffusion.training.with_negative(self.placeholder_token, negative)
+            predict = diffusion.training.guided(self.guidance_scale)
+            return diffusion.training.DenoisingTask(
+                loaded, settings, latents, captions, conditions_of=conditions_of, predict=predict
+            )
 
         words = self._words(negative)
         untrained = replace(model, adapters=(*model.adapters, *words))

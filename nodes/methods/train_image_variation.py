@@ -82,7 +82,9 @@ class TrainImageVariation(DenoisingSettings, Node):
             replace(model, adapters=(change,)),
             embeddings,
             context,
-            lambda loaded, settings: diffusion.training.VariationTask(loaded, settings, latents, embeddings),
+            lambda loaded, settings: diffusion.training.DenoisingTask(
+                loaded, settings, latents, embeddings, conditions_of=diffusion.training.own_views
+            ),
         )
         return ImageVariationModel(
             name=f"{model.name} variations",

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from graph_runtime.context import RunContext
 from nodes import diffusion
@@ -19,6 +19,9 @@ from nodes.methods.reports import tell_step
 
 PREVIEW_CAPTIONS = 2
 """Captions that previews show when no prompts are set."""
+if TYPE_CHECKING:
+    from nodes.diffusion.training import Task
+
 Texts = EmbeddingDataset | CaptionedDataset
 
 WATCHING = frozenset({"preview_every", "preview_prompt", "validation_every", "checkpoint_every"})
@@ -33,24 +36,12 @@ class Prompts:
     emphasis: Emphasis = "none"
 
 
-class Task(Protocol):
-    """What a training needs of its loss."""
-
-    model: Any
-
-    @property
-    def validation(self) -> Sequence[int]: ...
-
-    def loss(self, step: int, micro_step: int) -> Any: ...
-    def validation_loss(self, stop_if_asked: Callable[[], object]) -> float: ...
-
-
 def train_untrained(
     settings: DenoisingSettings,
     model: DiffusionModel,
     texts: Texts,
     context: RunContext,
-    make_task: Callable[[Any, DenoisingSettings], Task],
+    make_task: Callable[[Any, DenoisingSettings], "Task"],
 ) -> tuple[DiffusionModel, str]:
     """Train every adapter of a model that is not trained yet; return the model with their weights, and the precision used.
 
@@ -141,7 +132,7 @@ def keep_tensors(tensors: dict[str, Any], context: RunContext) -> Path:
 def _reporter(
     settings: DenoisingSettings,
     context: RunContext,
-    task: Task,
+    task: "Task",
     costs: Costs,
     prompts: Prompts,
 ) -> Callable[[Any], None]:
@@ -174,7 +165,7 @@ def preview_prompts(settings: DenoisingSettings, texts: Texts) -> Prompts:
     return Prompts(tuple(captions[index] for index in spread)[:PREVIEW_CAPTIONS], texts.emphasis)
 
 
-def _preview(step: int, prompts: Prompts, settings: DenoisingSettings, task: Task, context: RunContext) -> None:
+def _preview(step: int, prompts: Prompts, settings: DenoisingSettings, task: "Task", context: RunContext) -> None:
     """Show the model's pictures of the prompts; what is wrong with a prompt is told and does not end the training."""
     try:
         pictures = diffusion.sampling.sample(

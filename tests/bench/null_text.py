@@ -44,7 +44,7 @@ def bare_timesteps(task: NullTextTask) -> Iterator[None]:
     unet.set_attn_processor(AttnProcessor())
     scheduler: Any = DDIMScheduler.from_pretrained(folder / "scheduler")
     scheduler.set_timesteps(STEPS)
-    latents, hidden, text = task.path[-1:], task.unconditional.hidden, task.text.hidden
+    latents, hidden, text = task.path[-1:], task.unconditional["hidden"], task.text["hidden"]
     for number, timestep in enumerate(scheduler.timesteps):
         hidden = hidden.detach().clone().requires_grad_(True)
         optimizer = torch.optim.Adam([hidden], lr=1e-2 * (1 - number / 100))

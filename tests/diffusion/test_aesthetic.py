@@ -51,7 +51,7 @@ def look(tmp_path: Path) -> Callable[..., AestheticGradient]:
 def hidden(model: ActiveModel, prompts: list[str], emphasis: Emphasis = "none") -> Tensor:
     assert model.aesthetic is not None
     with torch.no_grad():
-        before = encode_prompts(model, prompts, emphasis=emphasis).hidden
+        before = encode_prompts(model, prompts, emphasis=emphasis)["hidden"]
         return tuned_hidden(model, model.aesthetic, prompts, before, lambda: None, emphasis)
 
 
@@ -66,7 +66,7 @@ def draw(model: ActiveModel, **changes: Any) -> Tensor:
 
 def test_the_cosine_rises_with_every_step_and_the_encoder_is_left_alone(model: ActiveModel, look: Any) -> None:
     before, own = weights(model), list(model.text_encoders[0].parameters())
-    plain = encode_prompts(model, PROMPTS).hidden
+    plain = encode_prompts(model, PROMPTS)["hidden"]
     found: list[tuple[float, float]] = []
     for steps in (1, 4, 12):
         with applied([look(steps=steps)], model):
@@ -79,7 +79,7 @@ def test_the_cosine_rises_with_every_step_and_the_encoder_is_left_alone(model: A
     assert all(a is b for a, b in zip(own, model.text_encoders[0].parameters(), strict=True))
     assert all(torch.equal(tensor, before[name]) for name, tensor in weights(model).items())
     assert not any(p.requires_grad or p.grad is not None for p in own)
-    assert torch.equal(encode_prompts(model, PROMPTS).hidden, plain)
+    assert torch.equal(encode_prompts(model, PROMPTS)["hidden"], plain)
 
 
 def test_a_long_prompt_is_tuned_by_its_beginning_and_changed_as_a_whole(model: ActiveModel, look: Any) -> None:
@@ -87,7 +87,7 @@ def test_a_long_prompt_is_tuned_by_its_beginning_and_changed_as_a_whole(model: A
     with applied([look()], model):
         before = hidden(model, [long])
         set_handle(model, max_token_length=150)
-        found, plain = hidden(model, [long]), encode_prompts(model, [long]).hidden
+        found, plain = hidden(model, [long]), encode_prompts(model, [long])["hidden"]
     assert torch.allclose(found[:, :77], before, atol=1e-5)
     assert found.shape == plain.shape
     assert not torch.allclose(found[:, 77:], plain[:, 77:], atol=1e-3)
@@ -125,7 +125,7 @@ def test_one_step_equals_plain_lines(model: ActiveModel, look: Any, clip_skip: i
         assert model.aesthetic is not None
         assert model.aesthetic.cosines["red apple"][0] == pytest.approx(float(cosine.detach()), abs=1e-5)
     assert torch.allclose(found, wanted, atol=1e-4)
-    assert not torch.allclose(found, encode_prompts(model, PROMPTS[:1]).hidden, atol=1e-3)
+    assert not torch.allclose(found, encode_prompts(model, PROMPTS[:1])["hidden"], atol=1e-3)
 
 
 def test_sampling_gives_the_unet_tuned_positives_and_the_same_negatives(
@@ -135,7 +135,7 @@ def test_sampling_gives_the_unet_tuned_positives_and_the_same_negatives(
     original = sampler.denoise_from
 
     def watch(model: Any, text: Any, **options: Any) -> Tensor:
-        seen.append(text.hidden.clone())
+        seen.append(text["hidden"].clone())
         return original(model, text, **options)
 
     monkeypatch.setattr(sampler, "denoise_from", watch)
@@ -154,7 +154,7 @@ def test_sampling_gives_the_unet_tuned_positives_and_the_same_negatives(
 
 
 def test_blend_lies_between(model: ActiveModel, look: Any) -> None:
-    plain = encode_prompts(model, PROMPTS).hidden
+    plain = encode_prompts(model, PROMPTS)["hidden"]
     with applied([look()], model):
         whole = hidden(model, PROMPTS)
     with applied([look(blend=0.25)], model):

@@ -73,9 +73,13 @@ def test_views_variants_and_dropout_are_drawn() -> None:
     assert {draw.caption for draw in draws} == {None, 0, 1, 2}
 
 
+def uniform(count: int, generator: torch.Generator) -> torch.Tensor:
+    return torch.randint(0, 1000, (count,), generator=generator)
+
+
 def test_noise_belongs_to_its_step_and_an_offset_to_the_noise() -> None:
     def noise(step: int, offset: float = 0.0) -> torch.Tensor:
-        return draw_noise((4, 4, 8, 8), num_train_timesteps=1000, noise_offset=offset, seed=1, step=step).noise
+        return draw_noise((4, 4, 8, 8), uniform, noise_offset=offset, seed=1, step=step).noise
 
     assert torch.equal(noise(3), noise(3))
     assert not torch.equal(noise(3), noise(4))

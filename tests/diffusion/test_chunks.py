@@ -56,15 +56,15 @@ def test_chunks_equal_plain_transformers(tmp_path: Path, family: str, max_token_
     set_handle(model, clip_skip=clip_skip)
     with torch.no_grad():
         found = encode_prompts(model, PROMPTS)
-        assert found.hidden.shape == (len(PROMPTS), 77 * chunks, 32), "short and long ones, so that they can guide each other"
+        assert found["hidden"].shape == (len(PROMPTS), 77 * chunks, 32), "short and long ones, so that they can guide each other"
         for number, prompt in enumerate(PROMPTS):
             hidden, pooled = plainly(model, prompt, chunks, clip_skip)
-            assert torch.allclose(found.hidden[number], hidden, atol=1e-5)
+            assert torch.allclose(found["hidden"][number], hidden, atol=1e-5)
             if pooled is None:
-                assert found.pooled is None
+                assert found.get("pooled") is None
             else:
-                assert found.pooled is not None
-                assert torch.allclose(found.pooled[number], pooled, atol=1e-5)
+                assert found.get("pooled") is not None
+                assert torch.allclose(found.get("pooled")[number], pooled, atol=1e-5)
     assert cut_prompts(model, PROMPTS) == {p: len(p) - max_token_length for p in PROMPTS if len(p) > max_token_length}
 
 
@@ -75,11 +75,11 @@ def test_short_prompts_begin_as_they_would_alone_and_end_empty(tmp_path: Path, f
         found = encode_prompts(model, ["short", "other"])
         set_handle(model, max_token_length=75)
         alone, empty = encode_prompts(model, ["short", "other"]), encode_prompts(model, [""])
-    assert torch.allclose(found.hidden[:, :77], alone.hidden, atol=1e-6)
+    assert torch.allclose(found["hidden"][:, :77], alone["hidden"], atol=1e-6)
     for start in (77, 154):
-        assert torch.allclose(found.hidden[:, start : start + 77], empty.hidden.expand(2, -1, -1), atol=1e-6)
-    if found.pooled is not None and alone.pooled is not None:
-        assert torch.allclose(found.pooled, alone.pooled, atol=1e-6)
+        assert torch.allclose(found["hidden"][:, start : start + 77], empty["hidden"].expand(2, -1, -1), atol=1e-6)
+    if found.get("pooled") is not None and alone.get("pooled") is not None:
+        assert torch.allclose(found.get("pooled"), alone.get("pooled"), atol=1e-6)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -95,15 +95,15 @@ def test_a_word_of_several_vectors_is_not_split_over_the_border(tmp_path: Path, 
         set_handle(model, max_token_length=150)
         assert cut_words(model, text) == ""
         assert cut_prompts(model, [text]) == {}
-    assert torch.allclose(found.hidden[:, :77], first.hidden, atol=1e-6)
-    assert torch.allclose(found.hidden[:, 77:], second.hidden, atol=1e-6)
+    assert torch.allclose(found["hidden"][:, :77], first["hidden"], atol=1e-6)
+    assert torch.allclose(found["hidden"][:, 77:], second["hidden"], atol=1e-6)
 
 
 def test_gradients_reach_a_word_in_the_second_chunk(tmp_path: Path) -> None:
     model = opened(tmp_path / "m", "sd1", 150)
     with applied([WORD], model) as laid:
         vectors = laid[0]["text_encoder_0"].requires_grad_(True)
-        hidden = encode_prompts(model, ["a" * 80 + " <new>"]).hidden
+        hidden = encode_prompts(model, ["a" * 80 + " <new>"])["hidden"]
         hidden[:, 77:].square().sum().backward()
     assert vectors.grad is not None
     assert (vectors.grad.abs().sum(dim=1) > 0).all()
@@ -114,7 +114,7 @@ def test_features_of_words_are_those_of_their_places(tmp_path: Path) -> None:
     model = opened(tmp_path / "m", "sd1", 150)
     text = "a" * 73 + " <new> c"
     with torch.no_grad(), applied([WORD], model):
-        hidden = encode_prompts(model, [text]).hidden[0]
+        hidden = encode_prompts(model, [text])["hidden"][0]
         assert torch.equal(word_features(model, [text], from_word="<new>"), hidden[78:84])
         whole = word_features(model, [text])
         assert len(whole) == len(token_ids(text, model.tokenizers[0], model.placeholders)) + 1

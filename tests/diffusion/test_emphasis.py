@@ -48,35 +48,36 @@ def opened(folder: Path, family: Any, max_token_length: int = 75) -> ActiveModel
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
 def test_weights_act_on_their_tokens_in_each_encoder(tmp_path: Path, family: str) -> None:
     model = opened(tmp_path / "m", family, 150)
-    plain, empty = encode_prompts(model, ["a b c", ""]).hidden
+    plain, empty = encode_prompts(model, ["a b c", ""])["hidden"]
     weighted = {how: encode_prompts(model, ["a (b:1.5) c"], emphasis=how) for how in ("kohya", "a1111", "comfyui")}
     others = [place for place in range(154) if place != 2]
     for how in ("kohya", "comfyui"):
-        assert torch.equal(weighted[how].hidden[0, others], plain[others])
-    assert torch.allclose(weighted["kohya"].hidden[0, 2], plain[2] * 1.5)
-    assert torch.allclose(weighted["comfyui"].hidden[0, 2], empty[2] + 1.5 * (plain[2] - empty[2]), atol=1e-5)
+        assert torch.equal(weighted[how]["hidden"][0, others], plain[others])
+    assert torch.allclose(weighted["kohya"]["hidden"][0, 2], plain[2] * 1.5)
+    assert torch.allclose(weighted["comfyui"]["hidden"][0, 2], empty[2] + 1.5 * (plain[2] - empty[2]), atol=1e-5)
     start = 0
     for encoder in model.text_encoders:
         width: int = encoder.config.hidden_size  # pyright: ignore
-        own, found = plain[:77, start : start + width], weighted["a1111"].hidden[0, :77, start : start + width]
+        own, found = plain[:77, start : start + width], weighted["a1111"]["hidden"][0, :77, start : start + width]
         multiplied = own.clone()
         multiplied[2] *= 1.5
         assert torch.allclose(found, multiplied * own.mean() / multiplied.mean(), atol=1e-5)
         start += width
-    assert torch.equal(weighted["a1111"].hidden[0, 77:], plain[77:]), "the other chunk"
-    pooled = encode_prompts(model, ["a b c"]).pooled
-    assert all(found.pooled is None if pooled is None else torch.equal(found.pooled, pooled) for found in weighted.values())
+    assert torch.equal(weighted["a1111"]["hidden"][0, 77:], plain[77:]), "the other chunk"
+    pooled = encode_prompts(model, ["a b c"]).get("pooled")
+    pooled_states = [found.get("pooled") for found in weighted.values()]
+    assert all(other is None if pooled is None else torch.equal(other, pooled) for other in pooled_states)
 
 
 @torch.no_grad()
 def test_break_begins_the_second_chunk_and_without_one_cuts(tmp_path: Path) -> None:
     model = opened(tmp_path / "m", "sd1", 150)
-    broken = encode_prompts(model, ["a BREAK b"], emphasis="a1111").hidden[0]
-    first, second = encode_prompts(model, ["a", "b"]).hidden
+    broken = encode_prompts(model, ["a BREAK b"], emphasis="a1111")["hidden"][0]
+    first, second = encode_prompts(model, ["a", "b"])["hidden"]
     assert torch.allclose(broken, torch.cat([first[:77], second[:77]]), atol=1e-6)
     set_handle(model, max_token_length=75)
     assert cut_prompts(model, ["a BREAK b"], "a1111") == {"a BREAK b": 1}
-    assert torch.allclose(encode_prompts(model, ["a BREAK b"], emphasis="a1111").hidden[0], first[:77], atol=1e-6)
+    assert torch.allclose(encode_prompts(model, ["a BREAK b"], emphasis="a1111")["hidden"][0], first[:77], atol=1e-6)
 
 
 @torch.no_grad()
@@ -84,8 +85,8 @@ def test_all_vectors_of_a_new_word_have_its_weight(tmp_path: Path) -> None:
     model = opened(tmp_path / "m", "sd1")
     word = TokenEmbedding(placeholder_token="[v]", num_vectors=2, initializer_token="b")
     with applied([word], model):
-        plain = encode_prompts(model, ["a [v] c"]).hidden[0]
-        weighted = encode_prompts(model, ["a ([V]:1.5) c"], emphasis="kohya").hidden[0]
+        plain = encode_prompts(model, ["a [v] c"])["hidden"][0]
+        weighted = encode_prompts(model, ["a ([V]:1.5) c"], emphasis="kohya")["hidden"][0]
     changed = [place for place in range(77) if not torch.equal(plain[place], weighted[place])]
     assert changed == [2, 3]
     assert torch.allclose(weighted[2:4], plain[2:4] * 1.5)

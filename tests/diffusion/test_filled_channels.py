@@ -13,6 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.families.code import predict
+from nodes.diffusion.families.ddpm import DDPM
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.models.active import ActiveModel, held
 from nodes.diffusion.models.extra_unet_channels import _HiddenPicture
@@ -20,7 +22,7 @@ from nodes.diffusion.models.saved_folders import PIPELINES
 from nodes.diffusion.models.vae_encoding import encode_pictures
 from nodes.diffusion.sampling.sampler import denoise, make_scheduler
 from nodes.diffusion.text.encoding import encode_prompts
-from nodes.diffusion.training.objectives import denoising_loss
+from nodes.diffusion.training.denoising_loss import denoising_loss
 from tests.models import fresh_model, make_model_folder
 
 CPU = torch.device("cpu")
@@ -110,8 +112,9 @@ def test_training_sees_what_drawing_sees(tmp_path: Path, channels: int) -> None:
     model = opened(tmp_path, "sd1", channels)
     generator = torch.Generator().manual_seed(0)
     latents, noise = (torch.randn(2, 4, 8, 12, generator=generator) for _ in range(2))
-    text, timesteps = encode_prompts(model, PROMPTS).hidden, torch.tensor([10, 900])
-    loss = denoising_loss(model.unet, model.noise_scheduler, latents, noise, timesteps, text)
+    conditions, timesteps = encode_prompts(model, PROMPTS), torch.tensor([10, 900])
+    text, objective = conditions["hidden"], DDPM(model.noise_scheduler)
+    loss = denoising_loss(lambda noisy, level: predict(model, noisy, level, conditions, []), objective, latents, noise, timesteps)
     picture = torch.zeros(2, 4, 8, 12)
     if channels == 9:
         grey = model.vae.encode(torch.zeros(2, 3, 16, 24)).latent_dist.mean * model.vae.config["scaling_factor"]

@@ -11,7 +11,8 @@ from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.handles.adapters import TokenEmbedding
 from nodes.diffusion.handles.settings import DenoisingSettings
 from nodes.diffusion.text.encoding import encode_prompts
-from nodes.diffusion.training.dreamartist import GuidedTask
+from nodes.diffusion.training.denoising_task import DenoisingTask
+from nodes.diffusion.training.dreamartist import guided, with_negative
 from tests.diffusion.test_train import Bench, make_bench
 
 WORDS = (
@@ -20,11 +21,11 @@ WORDS = (
 )
 
 
-def task(bench: Bench, guidance_scale: float) -> GuidedTask:
+def task(bench: Bench, guidance_scale: float) -> DenoisingTask:
     captions = replace(bench.captions, captions=(("an <new> here",),) * 5, caption_dropout=0.0)
     settings = DenoisingSettings(batch_size=2, sample_latents=False)
-    names = {"placeholder_token": "<new>", "negative": "<new>-neg"}
-    return GuidedTask(bench.model, settings, bench.latents, captions, guidance_scale=guidance_scale, **names)
+    special = {"conditions_of": with_negative("<new>", "<new>-neg"), "predict": guided(guidance_scale)}
+    return DenoisingTask(bench.model, settings, bench.latents, captions, **special)
 
 
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
@@ -32,22 +33,22 @@ def test_the_loss_is_that_of_the_guided_prediction(tmp_path: Path, family: Any) 
     bench = make_bench(tmp_path, family)
     with torch.no_grad(), applied(WORDS, bench.model):
         made = task(bench, 3.5)
-        draws, drawn, latents = made._draw(0)
+        draws, drawn, latents = made._batch_of(0)
         found = made.loss(0, 0)
         schedule = bench.model.noise_scheduler
-        noisy = schedule.add_noise(latents, drawn.noise, drawn.timesteps)
+        noisy = schedule.add_noise(latents, drawn.noise, drawn.levels)
         predictions = []
         for caption in ("an <new>-neg here", "an <new> here"):
             text = encode_prompts(bench.model, [caption] * len(draws))
             added = None
-            if text.pooled is not None:
+            if text.get("pooled") is not None:
                 ids = torch.tensor([[16.0, 20, 0, 2, 16, 16]] * len(draws))
-                added = {"text_embeds": text.pooled, "time_ids": ids}
-            predictions.append(bench.model.unet(noisy, drawn.timesteps, text.hidden, added_cond_kwargs=added).sample)
-        guided = predictions[0] + 3.5 * (predictions[1] - predictions[0])
+                added = {"text_embeds": text.get("pooled"), "time_ids": ids}
+            predictions.append(bench.model.unet(noisy, drawn.levels, text["hidden"], added_cond_kwargs=added).sample)
+        wanted = predictions[0] + 3.5 * (predictions[1] - predictions[0])
         v = schedule.config["prediction_type"] == "v_prediction"
-        target = schedule.get_velocity(latents, drawn.noise, drawn.timesteps) if v else drawn.noise
-    assert found.item() == pytest.approx(((guided - target) ** 2).mean().item(), rel=1e-5)
+        target = schedule.get_velocity(latents, drawn.noise, drawn.levels) if v else drawn.noise
+    assert found.item() == pytest.approx(((wanted - target) ** 2).mean().item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 4.0])

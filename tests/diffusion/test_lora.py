@@ -44,11 +44,11 @@ def test_an_adapter_acts_and_leaves_the_very_same_modules(tmp_path: Path, family
     adapter = random_adapter(folder, tmp_path / "a.safetensors")
     model = open_model(folder)
     before, base = identities(model), forward(model)
-    text = encode_prompts(model, ["a cat"]).hidden
+    text = encode_prompts(model, ["a cat"])["hidden"]
     state = {name: tensor.clone() for name, tensor in model.unet.state_dict().items()}
     with applied([adapter], model):
         assert not torch.equal(forward(model), base)
-        assert not torch.equal(encode_prompts(model, ["a cat"]).hidden, text)
+        assert not torch.equal(encode_prompts(model, ["a cat"])["hidden"], text)
     assert identities(model) == before
     assert torch.equal(forward(model), base)
     assert all(torch.equal(state[name], tensor) for name, tensor in model.unet.state_dict().items())

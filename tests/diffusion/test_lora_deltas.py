@@ -152,7 +152,7 @@ def family_adapter(folder: Path, algorithm: Any, file: Path | None, **fields: An
 def test_it_acts_stacks_and_leaves_the_very_same_modules(tmp_path: Path, family: str, algorithm: str) -> None:
     folder = make_model_folder(tmp_path / "m", family)
     model = open_model(folder)
-    before, base, text = identities(model), forward(model), encode_prompts(model, ["a cat"]).hidden
+    before, base, text = identities(model), forward(model), encode_prompts(model, ["a cat"])["hidden"]
     weights = {name: tensor.clone() for name, tensor in model.unet.state_dict().items()}
     one = family_adapter(folder, algorithm, tmp_path / "a")
     two = random_adapter(folder, tmp_path / "b")
@@ -162,7 +162,7 @@ def test_it_acts_stacks_and_leaves_the_very_same_modules(tmp_path: Path, family:
     for adapters in ([one], [one, two], [two, one], [one, two, one]):
         with applied(adapters, model):
             results.append(forward(model))
-            assert not torch.allclose(encode_prompts(model, ["a cat"]).hidden, text, atol=1e-4)
+            assert not torch.allclose(encode_prompts(model, ["a cat"])["hidden"], text, atol=1e-4)
         assert identities(model) == before
     assert not torch.allclose(results[0], base, atol=1e-3)
     assert not torch.allclose(results[0], results[1], atol=1e-3)

@@ -7,7 +7,8 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.training.objectives import denoising_loss, min_snr_weights, signal_to_noise, training_noise_scheduler
+from nodes.diffusion.families.ddpm import DDPM, ddpm_objective, min_snr_weights
+from nodes.diffusion.training.denoising_loss import denoising_loss
 from tests.models import WIDTH, make_model_folder
 
 BATCH = 3
@@ -35,7 +36,14 @@ def test_the_loss_equals_a_plain_computation(tmp_path: Path, family, gamma: floa
     scheduler = DDPMScheduler.from_pretrained(folder / "scheduler")
     latents, noise, timesteps, text = batch()
     extra = added() if family == "sdxl" else None
-    ours = denoising_loss(unet, scheduler, latents, noise, timesteps, text, added=extra, snr_gamma=gamma)
+    ours = denoising_loss(
+        lambda noisy, level: unet(noisy, level, text, added_cond_kwargs=extra).sample,
+        DDPM(scheduler),
+        latents,
+        noise,
+        timesteps,
+        snr_gamma=gamma,
+    )
 
     alphas = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, 0)[timesteps]
     a, s = alphas.sqrt().reshape(-1, 1, 1, 1).float(), (1 - alphas).sqrt().reshape(-1, 1, 1, 1).float()
@@ -50,7 +58,7 @@ def test_the_loss_equals_a_plain_computation(tmp_path: Path, family, gamma: floa
 
 def test_signal_to_noise_falls_from_high_to_low() -> None:
     scheduler = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
-    snr = signal_to_noise(scheduler, torch.arange(1000))
+    snr = DDPM(scheduler).signal_to_noise(torch.arange(1000))
     assert (snr.diff() < 0).all()
     assert float(snr[999]) == pytest.approx(float(scheduler.alphas_cumprod[999] / (1 - scheduler.alphas_cumprod[999])), rel=1e-6)
 
@@ -66,16 +74,18 @@ def test_weights_are_finite_where_no_signal_is_left(kind: str) -> None:
 def test_zero_terminal_snr_leaves_nothing_and_changes_nobody() -> None:
     before = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction")
     kept = before.alphas_cumprod.clone()
-    rescaled = training_noise_scheduler(before, zero_terminal_snr=True)
-    assert float(signal_to_noise(rescaled, torch.tensor([999]))) < 1e-6
+    rescaled = ddpm_objective(before, zero_terminal_snr=True)
+    assert float(rescaled.signal_to_noise(torch.tensor([999]))) < 1e-6
     assert torch.equal(before.alphas_cumprod, kept)
-    reference = DDIMScheduler.from_config(before.config, rescale_betas_zero_snr=True)
-    assert torch.allclose(rescaled.alphas_cumprod, reference.alphas_cumprod, atol=1e-6)
-    assert training_noise_scheduler(before, zero_terminal_snr=False) is before
+    reference = DDPM(DDIMScheduler.from_config(before.config, rescale_betas_zero_snr=True))
+    every = torch.arange(1000)
+    assert torch.allclose(rescaled.signal_to_noise(every), reference.signal_to_noise(every), atol=1e-4)
+    plain = ddpm_objective(before, zero_terminal_snr=False)
+    assert torch.equal(plain.signal_to_noise(every), kept / (1 - kept))
 
 
 def test_zero_terminal_snr_is_refused_for_models_that_predict_noise() -> None:
     with pytest.raises(InputError) as caught:
-        training_noise_scheduler(DDPMScheduler(prediction_type="epsilon"), zero_terminal_snr=True)
+        ddpm_objective(DDPMScheduler(prediction_type="epsilon"), zero_terminal_snr=True)
     assert caught.value.field == "zero_terminal_snr"
     assert caught.value.remedy

@@ -18,7 +18,8 @@ from nodes.diffusion.sampling.null_text import Edit, NullTextTask, first_null_te
 from nodes.diffusion.sampling.prompt_to_prompt import AttentionControl, controlled
 from nodes.diffusion.sampling.sampler import decode
 from nodes.diffusion.text.chunks import Chunks, in_chunks
-from nodes.diffusion.text.encoding import TextEmbeddings, encode_prompts
+from nodes.diffusion.text.conditions import Conditions
+from nodes.diffusion.text.encoding import encode_prompts
 from nodes.diffusion.text.token_alignment import align_tokens
 from tests.models import BUNDLED, another_use, fresh_model, make_model_folder
 
@@ -44,12 +45,12 @@ def task_for(model: ActiveModel, **changes: Any) -> NullTextTask:
     )
 
 
-def asked(model: ActiveModel, latents: Any, timestep: Any, text: TextEmbeddings, hidden: Any = None) -> torch.Tensor:
+def asked(model: ActiveModel, latents: Any, timestep: Any, text: Conditions, hidden: Any = None) -> torch.Tensor:
     """The UNet as diffusers' pipelines call it."""
     side = 2 * latents.shape[-1]
-    added = {"text_embeds": text.pooled, "time_ids": torch.tensor([[side, side, 0, 0, side, side]]).float()}
-    hidden = text.hidden if hidden is None else hidden
-    given = {"added_cond_kwargs": added} if text.pooled is not None else {}
+    added = {"text_embeds": text.get("pooled"), "time_ids": torch.tensor([[side, side, 0, 0, side, side]]).float()}
+    hidden = text["hidden"] if hidden is None else hidden
+    given = {"added_cond_kwargs": added} if text.get("pooled") is not None else {}
     return model.unet(latents, timestep, hidden, **given).sample
 
 
@@ -74,8 +75,8 @@ def test_optimization_and_replay_are_the_paper_s(models: dict[str, ActiveModel],
     task = task_for(model)
     scheduler: Any = DDIMScheduler.from_config(model.scheduler_config)
     scheduler.set_timesteps(STEPS)
-    pooled, latents, hidden, theirs = task.unconditional.pooled, task.path[-1:], task.unconditional.hidden, []
-    null = TextEmbeddings(hidden, pooled)
+    latents, hidden, theirs = task.path[-1:], task.unconditional["hidden"], []
+    null = task.unconditional.replaced(hidden=hidden)
     for number, timestep in enumerate(scheduler.timesteps):
         hidden = hidden.detach().clone().requires_grad_(True)
         optimizer = torch.optim.Adam([hidden], lr=1e-2 * (1 - number / (2 * STEPS)))
@@ -92,10 +93,10 @@ def test_optimization_and_replay_are_the_paper_s(models: dict[str, ActiveModel],
             latents = scheduler.step(without + 4.0 * (given - without), timestep, latents).prev_sample
         theirs.append(hidden.detach())
     ours = optimize_null_text(task)
-    assert ours.shape == (STEPS, *task.text.hidden.shape[1:])
+    assert ours.shape == (STEPS, *task.text["hidden"].shape[1:])
     # Adam's first steps turn tiny differences of gradients near zero into differences of the size of the learning rate
     assert ((ours - torch.cat(theirs)).abs() < 1e-4).float().mean() > 0.98
-    drawn = replay(model, task.schedule, task.path[-1:], task.text, TextEmbeddings(ours, pooled), guidance_scale=4.0)
+    drawn = replay(model, task.schedule, task.path[-1:], task.text, task.unconditional.replaced(hidden=ours), guidance_scale=4.0)
     torch.testing.assert_close(drawn, latents, rtol=1e-3, atol=2e-3)
 
 
@@ -107,11 +108,11 @@ def test_each_timestep_comes_nearer_than_without(models: dict[str, ActiveModel],
     assert len(losses) == STEPS
 
     def distance(null: torch.Tensor) -> float:
-        text = TextEmbeddings(null, task.unconditional.pooled)
+        text = task.unconditional.replaced(hidden=null)
         drawn = replay(task.model, task.schedule, task.path[-1:], task.text, text, guidance_scale=4.0)
         return float((drawn - task.path[0]).square().mean())
 
-    assert distance(found) < 0.8 * distance(task.unconditional.hidden)
+    assert distance(found) < 0.8 * distance(task.unconditional["hidden"])
     assert distance(found) == pytest.approx(losses[-1], rel=1e-3)
 
 
@@ -120,7 +121,7 @@ def test_the_conditional_prediction_is_made_once_per_timestep_without_gradient(m
 
     def note(_: Any, __: Any, given: dict[str, Any]) -> None:
         hidden = given["encoder_hidden_states"]
-        seen.append((torch.equal(hidden, task.text.hidden), torch.is_grad_enabled()))
+        seen.append((torch.equal(hidden, task.text["hidden"]), torch.is_grad_enabled()))
 
     hook = task.model.unet.register_forward_pre_hook(note, with_kwargs=True)
     optimize_null_text(task)
@@ -133,7 +134,7 @@ def test_the_conditional_prediction_is_made_once_per_timestep_without_gradient(m
 def test_every_token_of_the_embedding_moves_and_no_weight_gets_a_gradient(models: dict[str, ActiveModel], family: str) -> None:
     task = task_for(models[family])
     found = optimize_null_text(task)
-    assert (found[:1] != task.unconditional.hidden).any(dim=-1).all()
+    assert (found[:1] != task.unconditional["hidden"]).any(dim=-1).all()
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in task.model.unet.parameters())
 
 
@@ -145,7 +146,7 @@ def test_a_good_enough_timestep_is_left_at_once(models: dict[str, ActiveModel]) 
     hook.remove()
     assert len(calls) == 2 * STEPS
     assert max(losses) < 100
-    assert torch.equal(found, task.unconditional.hidden.expand_as(found))
+    assert torch.equal(found, task.unconditional["hidden"].expand_as(found))
 
 
 def test_more_guidance_than_numbers_hold_is_an_error(models: dict[str, ActiveModel]) -> None:
@@ -240,7 +241,7 @@ def test_control_takes_the_original_s_attention_for_a_share_of_the_steps() -> No
 def test_controlled_attention_without_a_change_is_the_model_s_own(models: dict[str, ActiveModel]) -> None:
     model = models["sd2"]
     latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1)).repeat(4, 1, 1, 1)
-    hidden = encode_prompts(model, ["a cat"]).hidden.detach().repeat(4, 1, 1)
+    hidden = encode_prompts(model, ["a cat"])["hidden"].detach().repeat(4, 1, 1)
     with torch.no_grad():
         plain = model.unet(latents, 500, hidden).sample
         with controlled(model.unet, AttentionControl(torch.eye(77), 1.0, 1.0)):
@@ -300,10 +301,10 @@ def test_zero_terminal_snr_begins_at_the_last_timestep(models: dict[str, ActiveM
 def test_sdxl_s_embedding_does_not_begin_at_zeros(models: dict[str, ActiveModel]) -> None:
     with torch.no_grad():
         first, plain = first_null_text(models["sdxl"]), unconditional_text(models["sdxl"])
-    assert first.pooled is not None
-    assert (plain.hidden == 0).all()
-    assert (first.pooled == 0).all()
-    assert (first.hidden != 0).any()
+    assert first.get("pooled") is not None
+    assert (plain["hidden"] == 0).all()
+    assert (first.get("pooled") == 0).all()
+    assert (first["hidden"] != 0).any()
 
 
 @pytest.mark.slow
@@ -322,9 +323,9 @@ def test_the_bundled_model_meets_a_real_picture() -> None:
     found = optimize_null_text(NullTextTask(model, schedule, path, text, first, guidance_scale=4, learning_rate=3e-2))
 
     def reached(null: torch.Tensor) -> float:
-        null_text = TextEmbeddings(null, None)
+        null_text = Conditions({"hidden": null})
         return psnr(picture, decode(model, replay(model, schedule, path[-1:], text, null_text, guidance_scale=4))[0])
 
     bound = psnr(picture, decode(model, latents)[0])
     assert bound - 1 < reached(found) <= bound + 0.5
-    assert reached(first.hidden) < reached(found) - 4
+    assert reached(first["hidden"]) < reached(found) - 4

@@ -40,9 +40,9 @@ def pipeline(model: ActiveModel, sampler: Sampler) -> Any:
 def diffusers_latents(model: ActiveModel, sampler: Sampler, negative: str, guidance: float) -> torch.Tensor:
     with torch.no_grad():
         text, unconditional = encode_prompts(model, PROMPTS), encode_prompts(model, [negative] * len(PROMPTS))
-    given: dict[str, Any] = {"prompt_embeds": text.hidden, "negative_prompt_embeds": unconditional.hidden}
-    if text.pooled is not None:
-        given |= {"pooled_prompt_embeds": text.pooled, "negative_pooled_prompt_embeds": unconditional.pooled}
+    given: dict[str, Any] = {"prompt_embeds": text["hidden"], "negative_prompt_embeds": unconditional["hidden"]}
+    if text.get("pooled") is not None:
+        given |= {"pooled_prompt_embeds": text.get("pooled"), "negative_pooled_prompt_embeds": unconditional.get("pooled")}
     return pipeline(model, sampler)(
         **given,
         num_inference_steps=5,

@@ -35,7 +35,7 @@ def test_sd1_and_sd2_equal_diffusers(tmp_path: Path, family, layout: str) -> Non
     expected, _ = pipe.encode_prompt(PROMPTS, "cpu", 1, False)
     model = fresh_model(nested(folder) if layout == "nested" else folder)
     with torch.no_grad():
-        assert torch.allclose(encode_prompts(model, PROMPTS).hidden, expected, atol=1e-5)
+        assert torch.allclose(encode_prompts(model, PROMPTS)["hidden"], expected, atol=1e-5)
 
 
 def reference(folder: Path, family: str) -> dict[str, object]:
@@ -54,9 +54,9 @@ def test_sdxl_equals_diffusers(tmp_path: Path, layout: str) -> None:
     model = fresh_model(nested(folder) if layout == "nested" else folder)
     with torch.no_grad():
         ours = encode_prompts(model, PROMPTS)
-    assert ours.pooled is not None
-    assert torch.allclose(ours.hidden, hidden, atol=1e-5)
-    assert torch.allclose(ours.pooled, pooled, atol=1e-5)
+    assert ours.get("pooled") is not None
+    assert torch.allclose(ours["hidden"], hidden, atol=1e-5)
+    assert torch.allclose(ours.get("pooled"), pooled, atol=1e-5)
 
 
 def test_clip_skip_takes_an_earlier_layer_after_the_final_norm(tmp_path: Path) -> None:
@@ -66,9 +66,9 @@ def test_clip_skip_takes_an_earlier_layer_after_the_final_norm(tmp_path: Path) -
     with torch.no_grad():
         states = encoder(tokens, output_hidden_states=True).hidden_states
         inner = getattr(encoder, "text_model", encoder)
-        whole = encode_prompts(model, PROMPTS).hidden
+        whole = encode_prompts(model, PROMPTS)["hidden"]
         set_handle(model, clip_skip=1)
-        skipping = encode_prompts(model, PROMPTS).hidden
+        skipping = encode_prompts(model, PROMPTS)["hidden"]
     assert torch.equal(skipping, inner.final_layer_norm(states[-2]).detach())
     assert not torch.equal(whole, skipping)
 
@@ -87,7 +87,7 @@ def test_the_pool_stays_at_end_of_text_when_words_are_added(tmp_path: Path) -> N
         last = encoder.text_model.final_layer_norm(encoder(tokens, output_hidden_states=True).hidden_states[-1])
         end = int((tokens[0] == tokenizer.eos_token_id).nonzero()[0])
         expected = encoder.text_projection(last[:, end])
-        pooled = encode_prompts(model, ["a <new> b"]).pooled
+        pooled = encode_prompts(model, ["a <new> b"]).get("pooled")
     assert pooled is not None
     assert torch.allclose(pooled, expected, atol=1e-6)
 
@@ -113,7 +113,7 @@ def test_a_tokenizer_as_sd2_ships_it(tmp_path: Path) -> None:
     assert tokenizer.pad_token == "!", "the map goes before the configuration"
     assert tokenizer.model_max_length == 77, "which the configuration does not state"
     with torch.no_grad():
-        found = encode_prompts(model, ["A Red Apple", "a red apple"]).hidden
+        found = encode_prompts(model, ["A Red Apple", "a red apple"])["hidden"]
     assert torch.equal(found[0], found[1])
 
 
@@ -123,7 +123,7 @@ def test_long_prompts_are_cut_named_and_keep_their_end(tmp_path: Path) -> None:
     with torch.no_grad():
         found = encode_prompts(model, ["short", long])
     assert cut_prompts(model, ["short", long]) == {long: 25}
-    assert found.hidden.shape[1] == 77
+    assert found["hidden"].shape[1] == 77
     ids = model.tokenizers[0]([long], max_length=77, truncation=True)["input_ids"][0]
     assert ids[-1] == model.tokenizers[0].eos_token_id
 
@@ -133,7 +133,7 @@ def test_gradients_reach_the_text_encoder(tmp_path: Path) -> None:
     for encoder in model.text_encoders:
         encoder.requires_grad_(True)
     found = encode_prompts(model, ["a"])
-    assert found.pooled is not None
-    (found.hidden.sum() + found.pooled.sum()).backward()
+    assert found.get("pooled") is not None
+    (found["hidden"].sum() + found.get("pooled").sum()).backward()
     for encoder in model.text_encoders:
         assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in encoder.parameters())

@@ -92,8 +92,8 @@ def test_captions_that_are_read_while_training_have_their_weights(tmp_path: Path
     draws = [Draw(0, bench.latents.items[0].views[0], 0)]
     for emphasis in ("none", "kohya"):
         texts = replace(bench.captions, captions=captions, emphasis=emphasis)
-        found = DenoisingTask(bench.model, DenoisingSettings(), bench.latents, texts)._text(draws).hidden
-        assert torch.equal(found, encode_prompts(bench.model, ["(a:1.5) 0"], emphasis=emphasis).hidden)
+        found = DenoisingTask(bench.model, DenoisingSettings(), bench.latents, texts).text_conditions(draws)["hidden"]
+        assert torch.equal(found, encode_prompts(bench.model, ["(a:1.5) 0"], emphasis=emphasis)["hidden"])
 
 
 @pytest.mark.parametrize("text_encoder", [False, True], ids=["unet", "unet and text encoders"])

@@ -60,11 +60,11 @@ def test_an_untrained_word_reads_as_its_initializer(tmp_path: Path, family: Any)
     plain = encode_prompts(model, ["a b b b c"])
     with applied([word()], model):
         new = encode_prompts(model, ["a <new> c"])
-    assert torch.allclose(new.hidden, plain.hidden, atol=1e-6)
+    assert torch.allclose(new["hidden"], plain["hidden"], atol=1e-6)
     if family == "sdxl":
-        assert new.pooled is not None
-        assert plain.pooled is not None
-        assert torch.allclose(new.pooled, plain.pooled, atol=1e-6)  # pooled at end-of-text, not at the highest id
+        assert new.get("pooled") is not None
+        assert plain.get("pooled") is not None
+        assert torch.allclose(new.get("pooled"), plain.get("pooled"), atol=1e-6)  # pooled at end-of-text, not at the highest id
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -76,7 +76,7 @@ def test_gradients_reach_the_vectors_and_nothing_else(tmp_path: Path, family: An
         for vectors in laid[0].values():
             vectors.requires_grad_(True)
         text = encode_prompts(model, ["a <new> c", "plain"])
-        (text.hidden.square().sum() + (0 if text.pooled is None else text.pooled.square().sum())).backward()
+        (text["hidden"].square().sum() + (0 if text.get("pooled") is None else text.get("pooled").square().sum())).backward()
         for vectors in laid[0].values():
             assert vectors.grad is not None
             assert (vectors.grad.abs().sum(dim=1) > 0).all()
@@ -91,7 +91,7 @@ def test_a_cut_prompt_keeps_its_end(tmp_path: Path) -> None:
     with applied([word(num_vectors=40)], model):
         long = "<new> x <new>"
         assert cut_prompts(model, [long, "<new>"]) == {long: 6}
-        assert torch.allclose(encode_prompts(model, [long]).hidden, encode_prompts(model, [f"{long} more"]).hidden)
+        assert torch.allclose(encode_prompts(model, [long])["hidden"], encode_prompts(model, [f"{long} more"])["hidden"])
 
 
 def test_a_word_of_another_width_is_refused(tmp_path: Path) -> None:

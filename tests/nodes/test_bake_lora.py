@@ -88,7 +88,7 @@ def test_a_baked_model_computes_what_the_adapters_make_of_it(desk: Desk, family:
         found, found_text = forward(place.opened(model)), encode_prompts(place.opened(model), ["a cat"])
     assert (expected - plain).abs().max() > 1e-2
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
-    torch.testing.assert_close(found_text.hidden, text.hidden, rtol=0, atol=1e-4)
+    torch.testing.assert_close(found_text["hidden"], text["hidden"], rtol=0, atol=1e-4)
 
 
 def in_doubles(leaves: dict[str, Tensor], weight: Tensor, scale: float) -> Tensor:

@@ -13,6 +13,7 @@ from transformers import CLIPVisionModelWithProjection
 
 from graph_runtime.context import RunContext, SilentReporter
 from graph_runtime.errors import Interrupted
+from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.image_variation.model import ImageVariation, variation_in_use
 from nodes.diffusion.handles.adapters import LowRankAdapter
@@ -95,16 +96,16 @@ def test_the_loss_is_that_of_plain_diffusers(tmp_path: Path, kind: str, predicti
     table = Table(tmp_path, kind, prediction_type=prediction_type)
     task, mean = task_of(table, sample_latents=False)
     ours = float(task.loss(0, 0).detach())
-    _, draws, drawn, latents = task._batch
-    assert latents.equal(read_latents([draw.view for draw in draws], task.files, None))
-    again = draw_noise(latents.shape, num_train_timesteps=1000, noise_offset=0, seed=0, step=0)
+    _, draws, drawn, latents = task._denoising._batch
+    assert latents.equal(read_latents([draw.view for draw in draws], task._denoising.files, None))
+    again = draw_noise(latents.shape, task._denoising.objective.levels, noise_offset=0, seed=0, step=0)
     assert drawn.noise.equal(again.noise)
 
     folder = table.root / "base"
     unet: Any = UNet2DConditionModel.from_pretrained(folder / "unet")
     scheduler: Any = DDPMScheduler.from_pretrained(folder / "scheduler")
-    noisy = scheduler.add_noise(latents, drawn.noise, drawn.timesteps)
-    target = drawn.noise if prediction_type == "epsilon" else scheduler.get_velocity(latents, drawn.noise, drawn.timesteps)
+    noisy = scheduler.add_noise(latents, drawn.noise, drawn.levels)
+    target = drawn.noise if prediction_type == "epsilon" else scheduler.get_velocity(latents, drawn.noise, drawn.levels)
     rows = mean.repeat(len(draws), 1)
     context, labels = rows[:, None], None
     if kind == "unclip":
@@ -115,7 +116,7 @@ def test_the_loss_is_that_of_plain_diffusers(tmp_path: Path, kind: str, predicti
         level = torch.cat([torch.ones(WIDTH // 2), torch.zeros(WIDTH // 2)]).expand(len(draws), -1)  # cos 0, sin 0
         labels = torch.cat([alpha.sqrt() * whitened * model.image_normalizer.std + model.image_normalizer.mean, level], dim=1)
     with torch.no_grad():
-        prediction = unet(noisy, drawn.timesteps, encoder_hidden_states=context, class_labels=labels).sample
+        prediction = unet(noisy, drawn.levels, encoder_hidden_states=context, class_labels=labels).sample
     assert ours == pytest.approx(float(torch.nn.functional.mse_loss(prediction, target)), rel=1e-5)
 
 
@@ -230,17 +231,15 @@ def test_a_view_is_trained_with_its_own_embedding(tmp_path: Path, monkeypatch) -
     table = Table(tmp_path)
     table.images = images(table, flip=True)
     node, inputs = training(table, max_steps=6, batch_size=3, embedding_dropout=0.0)
-    from nodes.diffusion.training import image_variation
-
     seen: set[tuple[Any, bytes]] = set()
-    original = image_variation.VariationTask._text
+    original = diffusion.training.own_views
 
-    def text(self: Any, draws: Any) -> Any:
-        found = original(self, draws)
-        seen.update((draw.view.file, found.hidden[n].numpy().tobytes()) for n, draw in enumerate(draws))
+    def own_views(task: Any, draws: Any) -> Any:
+        found = original(task, draws)
+        seen.update((draw.view.file, found["hidden"][n].numpy().tobytes()) for n, draw in enumerate(draws))
         return found
 
-    monkeypatch.setattr(image_variation.VariationTask, "_text", text)
+    monkeypatch.setattr(diffusion.training, "own_views", own_views)
     table.run(node, **inputs)
     assert len({view for view, _ in seen}) == len(seen) == len({embedding for _, embedding in seen}) == 6
 

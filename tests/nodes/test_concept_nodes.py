@@ -29,7 +29,7 @@ from tests.nodes.test_methods import Setting, custom_diffusion, dreamartist, fin
 def encoded(setting: Setting, model: DiffusionModel, prompt: str) -> torch.Tensor:
     loaded = shared_model(model, setting.bench.folder)
     with torch.no_grad(), applied(model.adapters, loaded):
-        return encode_prompts(loaded, [prompt]).hidden
+        return encode_prompts(loaded, [prompt])["hidden"]
 
 
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])

@@ -59,11 +59,11 @@ def test_a_model_of_full_size(desk: Desk, tmp_path: Path, family: Any, channels:
     assert (model.family, model.prediction_type, model.resolution) == (family, "epsilon", FACTS[family][0])
     loaded = shared_model(model, file, "bf16")
     text = encode_prompts(loaded, ["a photo of a cat"])
-    assert text.hidden.shape == (1, 77, FACTS[family][1])
-    assert (text.pooled is not None) is (family == "sdxl")
-    added = {"text_embeds": text.pooled, "time_ids": torch.zeros(1, 6, dtype=torch.bfloat16)}
+    assert text["hidden"].shape == (1, 77, FACTS[family][1])
+    assert (text.get("pooled") is not None) is (family == "sdxl")
+    added = {"text_embeds": text.get("pooled"), "time_ids": torch.zeros(1, 6, dtype=torch.bfloat16)}
     with torch.no_grad():
-        drawn = loaded.unet(torch.zeros(1, 4, 8, 8, dtype=torch.bfloat16), 500, text.hidden, added_cond_kwargs=added).sample
+        drawn = loaded.unet(torch.zeros(1, 4, 8, 8, dtype=torch.bfloat16), 500, text["hidden"], added_cond_kwargs=added).sample
         assert drawn.isfinite().all()
         assert loaded.unet.conv_in.weight.shape[1] == channels
         assert loaded.vae.decode(drawn).sample.shape == (1, 3, 64, 64)

@@ -90,13 +90,13 @@ def test_every_kind_acts_is_baked_and_is_saved_as_what_it_is(place: Place) -> No
     loaded = place.opened(model)
     modules = {"unet": loaded.unet, "text_encoder": getattr(loaded.text_encoders[0], "text_model", loaded.text_encoders[0])}
     with applied(model.adapters, loaded):
-        drawn, text = forward(loaded), encode_prompts(loaded, ["a cat"]).hidden
+        drawn, text = forward(loaded), encode_prompts(loaded, ["a cat"])["hidden"]
     before = {name: modules[name.partition(".")[0]].get_parameter(name.partition(".")[2]).data.clone() for name in expected}
     try:
         for name, change in expected.items():
             modules[name.partition(".")[0]].get_parameter(name.partition(".")[2]).data.copy_(change(before[name]))
         torch.testing.assert_close(drawn, forward(loaded), rtol=0, atol=1e-4)
-        torch.testing.assert_close(text, encode_prompts(loaded, ["a cat"]).hidden, rtol=0, atol=1e-4)
+        torch.testing.assert_close(text, encode_prompts(loaded, ["a cat"])["hidden"], rtol=0, atol=1e-4)
     finally:
         for name, tensor in before.items():
             modules[name.partition(".")[0]].get_parameter(name.partition(".")[2]).data.copy_(tensor)

@@ -158,7 +158,7 @@ def test_an_unrelated_model_comes_nearer_and_computes_the_same(desk: Desk, famil
     before, after = (pair.opened(f"{name}.safetensors") for name in ("a", "found"))
     torch.testing.assert_close(forward(after), forward(before), rtol=0, atol=1e-5)
     texts = [encode_prompts(model, ["a cat"]) for model in (before, after)]
-    torch.testing.assert_close(texts[1].hidden, texts[0].hidden, rtol=0, atol=1e-5)
+    torch.testing.assert_close(texts[1]["hidden"], texts[0]["hidden"], rtol=0, atol=1e-5)
     pixels = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         one, two = (model.vae(pixels).sample for model in (before, after))

@@ -176,7 +176,7 @@ def test_the_loss_is_that_of_plain_lines(desk: Desk, family: str) -> None:
             noisy = alpha.sqrt() * mean + (1 - alpha).sqrt() * noise[level]
             target = noise[level] if family == "sd1" else alpha.sqrt() * noise[level] - (1 - alpha).sqrt() * mean
             with torch.no_grad():
-                hidden = encode_prompts(plain, [f"{'ab'[index]}.png"]).hidden
+                hidden = encode_prompts(plain, [f"{'ab'[index]}.png"])["hidden"]
                 error = plain.unet(noisy[None], at, hidden).sample - target
             total += error.square().mean().item() / 8
     assert row.label == "model"

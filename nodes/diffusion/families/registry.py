@@ -11,14 +11,25 @@ from pathlib import Path
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.protocol import COMPONENT_KINDS, Component, Facts, Method, ModelFolder, Shape, missing_parts
 
+PACKAGE = __name__.rpartition(".")[0]
+
 
 @cache
 def known() -> dict[str, Facts]:
     """Return the families by name, in the order in which they are asked."""
-    package = __name__.rpartition(".")[0]
-    folders = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]) if module.ispkg]
-    names = [name for folder in folders if find_spec(name := f"{package}.{folder}.facts")]
+    names = [name for folder in _folders() if find_spec(name := f"{PACKAGE}.{folder}.facts")]
     return {facts.name: facts for name in names for facts in importlib.import_module(name).FAMILIES}
+
+
+def _folders() -> list[str]:
+    return [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]) if module.ispkg]
+
+
+def package_of(name: str) -> str:
+    """Return the package of a family, which holds its `facts` and its `code`."""
+    family = facts(name)
+    packages = (f"{PACKAGE}.{folder}" for folder in _folders() if find_spec(f"{PACKAGE}.{folder}.facts"))
+    return next(package for package in packages if family in importlib.import_module(f"{package}.facts").FAMILIES)
 
 
 def families() -> tuple[Facts, ...]:

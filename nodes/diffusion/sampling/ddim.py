@@ -6,11 +6,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nodes.diffusion.families.code import predict
+from nodes.diffusion.families.ddpm import picture_and_noise
 from nodes.diffusion.families.registry import facts
+from nodes.diffusion.families.sizes import shown_whole
 from nodes.diffusion.handles.models import PredictionType
 from nodes.diffusion.models.active import ActiveModel
-from nodes.diffusion.sampling.sampler import added_conditions, make_scheduler
-from nodes.diffusion.text.encoding import TextEmbeddings, encode_prompts
+from nodes.diffusion.sampling.sampler import make_scheduler
+from nodes.diffusion.text.conditions import Conditions
+from nodes.diffusion.text.encoding import encode_prompts
 
 
 @dataclass(frozen=True)
@@ -32,45 +36,31 @@ def ddim_schedule(model: ActiveModel, num_inference_steps: int) -> Schedule:
 
 
 def ddim_step(output: Tensor, latents: Tensor, schedule: Schedule, level: int, to_level: int) -> Tensor:
-    """Move latents from one level of the schedule to another along the model's output, which is noise or velocity.
-
-    Velocity is v = sqrt(a) noise - sqrt(1 - a) picture (Salimans and Ho 2022), so that both follow from it and the latents.
-    """
-    alpha, to_alpha = schedule.alphas[level], schedule.alphas[to_level]
-    signal, spread = alpha**0.5, (1 - alpha) ** 0.5
-    if schedule.prediction_type == "v_prediction":
-        picture, noise = signal * latents - spread * output, signal * output + spread * latents
-    else:
-        picture, noise = (latents - spread * output) / signal, output
+    """Move latents from one level of the schedule to another along the model's output, which is noise or velocity."""
+    picture, noise = picture_and_noise(output, latents, schedule.alphas[level], schedule.prediction_type)
+    to_alpha = schedule.alphas[to_level]
     return to_alpha**0.5 * picture + (1 - to_alpha) ** 0.5 * noise
 
 
-def predict(model: ActiveModel, latents: Tensor, timestep: int, text: TextEmbeddings) -> Tensor:
-    """Return the UNet's output for latents [n, c, h, w] and n prompts, in float32."""
+def prediction_at(model: ActiveModel, latents: Tensor, timestep: int, text: Conditions) -> Tensor:
+    """Return the model's output for latents [n, c, h, w] and n prompts, in float32."""
     factor = 2 ** (len(model.vae.config["block_out_channels"]) - 1)
     size = (latents.shape[3] * factor, latents.shape[2] * factor)
-    output = model.unet(
-        latents.to(model.dtype),
-        torch.tensor(timestep, device=model.device),
-        encoder_hidden_states=text.hidden.to(model.dtype),
-        added_cond_kwargs=added_conditions(text, size, model),
-    )
-    return output.sample.float()
+    level = torch.tensor(timestep, device=model.device)
+    return predict(model, latents, level, text, [shown_whole(size)] * len(latents)).float()
 
 
-def unconditional_text(model: ActiveModel) -> TextEmbeddings:
+def unconditional_text(model: ActiveModel) -> Conditions:
     """Return the conditioning of guidance without a negative prompt, as SampleImages takes it: SDXL learned zeros."""
     text = encode_prompts(model, [""])
-    if not facts(model.info.family).zeros_when_unconditional:
-        return text
-    return TextEmbeddings(torch.zeros_like(text.hidden), None if text.pooled is None else torch.zeros_like(text.pooled))
+    return text.zeros() if facts(model.info.family).zeros_when_unconditional else text
 
 
 @torch.no_grad()
 def invert(
     model: ActiveModel,
     latents: Tensor,
-    text: TextEmbeddings,
+    text: Conditions,
     schedule: Schedule,
     on_step: Callable[[int], object] = lambda step: None,
 ) -> Tensor:
@@ -80,7 +70,7 @@ def invert(
     """
     path = [latents.to(model.device)]
     for number, level in enumerate(reversed(range(len(schedule.timesteps))), 1):
-        output = predict(model, path[-1], schedule.timesteps[level], text)
+        output = prediction_at(model, path[-1], schedule.timesteps[level], text)
         path.append(ddim_step(output, path[-1], schedule, level + 1, level))
         on_step(number)
     return torch.cat(path).contiguous()

@@ -12,7 +12,7 @@ from nodes.diffusion.sampling.ddim import ddim_schedule, unconditional_text
 from nodes.diffusion.sampling.null_text import Edit, replay
 from nodes.diffusion.sampling.sampler import decode
 from nodes.diffusion.sampling.saved_inversions import read_noise, read_uncond
-from nodes.diffusion.text.encoding import TextEmbeddings, chunked, encode_prompts
+from nodes.diffusion.text.encoding import chunked, encode_prompts
 from nodes.diffusion.text.token_alignment import align_tokens
 
 
@@ -32,9 +32,11 @@ def draw_replays(
     text = encode_prompts(model, [inversion.prompt])
     unconditional = unconditional_text(model)
     if isinstance(inversion, NullTextInversion):
-        unconditional = TextEmbeddings(read_uncond(inversion).to(model.device), unconditional.pooled)
-    if unconditional.hidden.shape[1] != text.hidden.shape[1]:
-        message = f"the inversion is of texts of {unconditional.hidden.shape[1]} tokens, the model's have {text.hidden.shape[1]}."
+        unconditional = unconditional.replaced(hidden=read_uncond(inversion).to(model.device))
+    if unconditional["hidden"].shape[1] != text["hidden"].shape[1]:
+        message = (
+            f"the inversion is of texts of {unconditional['hidden'].shape[1]} tokens, the model's have {text['hidden'].shape[1]}."
+        )
         remedy = "Give LoadModel the max_token_length that the inversion was made with."
         raise InputError(message, field="inversion", remedy=remedy)
     edits: list[Edit | None] = [None]

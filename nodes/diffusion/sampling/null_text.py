@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from diffusers.models.attention_processor import AttnProcessor
@@ -14,9 +13,10 @@ from nodes.diffusion.handles.settings import TrainingSettings
 from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.optimization.loop import minimize
 from nodes.diffusion.optimization.training_state import Checkpoint
-from nodes.diffusion.sampling.ddim import Schedule, ddim_step, predict, unconditional_text
+from nodes.diffusion.sampling.ddim import Schedule, ddim_step, prediction_at, unconditional_text
 from nodes.diffusion.sampling.prompt_to_prompt import AttentionControl, controlled, processors_set
-from nodes.diffusion.text.encoding import TextEmbeddings, encode_prompts
+from nodes.diffusion.text.conditions import Conditions, joined
+from nodes.diffusion.text.encoding import encode_prompts
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class NullTextTask:
     model: ActiveModel
     schedule: Schedule
     path: Tensor
-    text: TextEmbeddings
+    text: Conditions
     """The prompt's."""
-    unconditional: TextEmbeddings
+    unconditional: Conditions
     """The first values; `pooled` stays."""
     guidance_scale: float = 7.5
     inner_steps: int = 10
@@ -38,13 +38,12 @@ class NullTextTask:
     """Squared error at which the first timestep is left; it rises evenly to a hundredfold, as 1e-5 + 2e-5 i does over 50."""
 
 
-def first_null_text(model: ActiveModel) -> TextEmbeddings:
+def first_null_text(model: ActiveModel) -> Conditions:
     """Return the empty caption's embedding, with the pooled text of guidance, which for SDXL is zeros.
 
     The embedding itself may not begin at zeros: all tokens would get the same gradient and stay equal for ever.
     """
-    hidden = encode_prompts(model, [""]).hidden
-    return TextEmbeddings(hidden, unconditional_text(model).pooled)
+    return unconditional_text(model).replaced(hidden=encode_prompts(model, [""])["hidden"])
 
 
 class _CloseEnough(Exception):
@@ -70,7 +69,7 @@ def optimize_null_text(
     faster = processors_set(task.model.unet, AttnProcessor()) if eager_attention_pays(device) else nullcontext()
     with faster:
         for number in range(len(found), len(task.schedule.timesteps)):
-            first = found[-1] if found else task.unconditional.hidden
+            first = found[-1] if found else task.unconditional["hidden"]
             embedding, latents, loss = _one_timestep(task, number, latents, first)
             found.append(embedding)
             if checkpoint:
@@ -89,11 +88,11 @@ def _one_timestep(task: NullTextTask, number: int, latents: Tensor, first: Tenso
     enough = task.early_stop * (1 + 100 * share)
     embedding = nn.Parameter(first.detach().clone())
     with torch.no_grad():
-        conditional = predict(task.model, latents, timestep, task.text)
+        conditional = prediction_at(task.model, latents, timestep, task.text)
 
     def reached() -> Tensor:
-        text = TextEmbeddings(embedding, task.unconditional.pooled)
-        unconditional = predict(task.model, latents, timestep, text)
+        text = task.unconditional.replaced(hidden=embedding)
+        unconditional = prediction_at(task.model, latents, timestep, text)
         guided = unconditional + task.guidance_scale * (conditional - unconditional)
         return ddim_step(guided, latents, task.schedule, number, number + 1)
 
@@ -120,7 +119,7 @@ def _one_timestep(task: NullTextTask, number: int, latents: Tensor, first: Tenso
 class Edit:
     """Another prompt for the same picture."""
 
-    text: TextEmbeddings
+    text: Conditions
     alignment: Tensor
     """From `align_tokens`."""
     cross_replace_steps: float = 0.8
@@ -132,8 +131,8 @@ def replay(
     model: ActiveModel,
     schedule: Schedule,
     noise: Tensor,
-    text: TextEmbeddings,
-    unconditional: TextEmbeddings,
+    text: Conditions,
+    unconditional: Conditions,
     *,
     guidance_scale: float,
     edit: Edit | None = None,
@@ -141,25 +140,20 @@ def replay(
 ) -> Tensor:
     """Walk from noise [1, c, h, w] back to a picture; return its latents [1, c, h, w], those of the edit when there is one.
 
-    `unconditional.hidden` has a row for each timestep, or one for all. With an edit, both pictures are walked to together.
+    `hidden` of `unconditional` has a row for each timestep, or one for all. With an edit, both pictures are walked to together.
     """
     count = 2 if edit else 1
     prompts = [text, edit.text] if edit else [text]
     control = AttentionControl(edit.alignment, edit.cross_replace_steps, edit.self_replace_steps) if edit else None
     latents = noise.to(model.device).repeat(count, 1, 1, 1)
-    rows = unconditional.hidden.expand(len(schedule.timesteps), -1, -1)
+    rows = unconditional["hidden"].expand(len(schedule.timesteps), -1, -1)
     with controlled(model.unet, control) if control else nullcontext():
         for number, timestep in enumerate(schedule.timesteps):
             if control:
                 control.progress = number / len(schedule.timesteps)
-            null = TextEmbeddings(rows[number : number + 1], unconditional.pooled)
-            output = predict(model, torch.cat([latents, latents]), timestep, _stacked([*[null] * count, *prompts]))
+            null = unconditional.replaced(hidden=rows[number : number + 1])
+            output = prediction_at(model, torch.cat([latents, latents]), timestep, joined([*[null] * count, *prompts]))
             without, given = output.chunk(2)
             latents = ddim_step(without + guidance_scale * (given - without), latents, schedule, number, number + 1)
             on_step(number + 1)
     return latents[-1:]
-
-
-def _stacked(texts: list[TextEmbeddings]) -> TextEmbeddings:
-    pooled: Any = [text.pooled for text in texts]
-    return TextEmbeddings(torch.cat([text.hidden for text in texts]), None if pooled[0] is None else torch.cat(pooled))

@@ -10,13 +10,17 @@ from torch import Tensor
 
 from nodes.diffusion.adapters.aesthetic_gradient import tuned_hidden
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.code import predict
+from nodes.diffusion.families.ddpm import needs_signal
 from nodes.diffusion.families.registry import facts
+from nodes.diffusion.families.sizes import shown_whole
 from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.models.memory_fit import denoised_at_once
 from nodes.diffusion.models.vae_encoding import without_overflow
 from nodes.diffusion.models.vae_tiling import in_tiles, is_large
 from nodes.diffusion.pictures.pictures import as_picture
-from nodes.diffusion.text.encoding import TextEmbeddings, encode_prompts
+from nodes.diffusion.text.conditions import Conditions
+from nodes.diffusion.text.encoding import encode_prompts
 from nodes.diffusion.text.prompt_syntax import Emphasis
 
 Sampler = Literal["ddim", "euler", "euler ancestral", "dpm++ 2m"]
@@ -69,9 +73,10 @@ def make_scheduler(model: ActiveModel, sampler: Sampler) -> Any:
     """
     name, options = CLASSES[sampler]
     if model.handle.zero_terminal_snr or model.scheduler_config.get("rescale_betas_zero_snr"):
-        if model.info.prediction_type == "epsilon":
+        if needs_signal(model.info.prediction_type):
             remedy = "Train with zero_terminal_snr off, or from a v-prediction model."
-            raise InputError("where no signal is left, epsilon says nothing of the picture.", field="model", remedy=remedy)
+            message = "a model that predicts noise cannot sample at zero terminal SNR, where nothing of the picture is left."
+            raise InputError(message, field="model", remedy=remedy)
         options = {**options, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     return getattr(diffusers, name).from_config(model.scheduler_config, **options)
 
@@ -95,12 +100,11 @@ def denoise(
     texts = [*([negative_prompt] * count if guided else []), *prompts]
     text = encode_prompts(model, texts, emphasis=emphasis)
     if model.aesthetic:
-        positive = tuned_hidden(model, model.aesthetic, prompts, text.hidden[-count:], lambda: on_step(0), emphasis)
-        text.hidden[-count:] = positive
+        positive = tuned_hidden(model, model.aesthetic, prompts, text["hidden"][-count:], lambda: on_step(0), emphasis)
+        text["hidden"][-count:] = positive
     if facts(model.info.family).zeros_when_unconditional and guided and not negative_prompt:
-        text.hidden[:count] = 0
-        if text.pooled is not None:
-            text.pooled[:count] = 0
+        for tensor in text.tensors.values():
+            tensor[:count] = 0
     return denoise_from(
         model,
         text,
@@ -116,7 +120,7 @@ def denoise(
 @torch.no_grad()
 def denoise_from(
     model: ActiveModel,
-    text: TextEmbeddings,
+    text: Conditions,
     *,
     seeds: Sequence[int],
     num_inference_steps: int,
@@ -152,7 +156,7 @@ def denoise_from(
 
 def _denoise_part(
     model: ActiveModel,
-    text: TextEmbeddings,
+    text: Conditions,
     *,
     seeds: Sequence[int],
     num_inference_steps: int,
@@ -162,20 +166,13 @@ def _denoise_part(
     on_step: Callable[[int], object],
 ) -> Tensor:
     guided = guidance_scale != 1
-    added = added_conditions(text, size, model)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     scheduler.set_timesteps(num_inference_steps, device=model.device)
     latents = _first_noise(model, size, generators) * scheduler.init_noise_sigma
     options = {"generator": generators} if type(scheduler).__name__ == CLASSES["euler ancestral"][0] else {}
     for number, timestep in enumerate(scheduler.timesteps, 1):
         doubled = scheduler.scale_model_input(torch.cat([latents, latents]) if guided else latents, timestep)
-        prediction = model.unet(
-            doubled.to(model.dtype),
-            timestep,
-            encoder_hidden_states=text.hidden.to(model.dtype),
-            class_labels=text.class_labels,
-            added_cond_kwargs=added,
-        ).sample.float()
+        prediction = predict(model, doubled, timestep, text, [shown_whole(size)] * len(doubled)).float()
         if guided:
             unconditional, conditional = prediction.chunk(2)
             prediction = unconditional + guidance_scale * (conditional - unconditional)
@@ -190,14 +187,6 @@ def _first_noise(model: ActiveModel, size: tuple[int, int], generators: Sequence
         raise InputError(f"{size[0]} x {size[1]} is not a multiple of {factor} pixels.", field="width", remedy="Round it.")
     shape = (model.vae.config["latent_channels"], size[1] // factor, size[0] // factor)
     return torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(model.device)
-
-
-def added_conditions(text: TextEmbeddings, size: tuple[int, int], model: ActiveModel) -> dict[str, Tensor] | None:
-    """Return SDXL's pooled text and micro-conditioning for pictures of `size` (w, h) shown whole; None for the others."""
-    if text.pooled is None:
-        return None
-    time_ids = torch.tensor([[size[1], size[0], 0, 0, size[1], size[0]]], dtype=model.dtype, device=model.device)
-    return {"text_embeds": text.pooled.to(model.dtype), "time_ids": time_ids.repeat(len(text.pooled), 1)}
 
 
 @torch.no_grad()

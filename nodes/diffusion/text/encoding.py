@@ -1,7 +1,7 @@
 """Captions and prompts to text embeddings, by each family's rules."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,32 +11,13 @@ from nodes.diffusion.families.protocol import text_encoders
 from nodes.diffusion.families.registry import facts
 from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.text.chunks import CHUNK, Chunks, in_chunks
+from nodes.diffusion.text.conditions import Conditions
 from nodes.diffusion.text.emphasis import emphasized
 from nodes.diffusion.text.placeholder_tokens import longer_table, text_before, token_ids, token_pieces
 from nodes.diffusion.text.prompt_syntax import Emphasis, read_prompt
 
 
-@dataclass(frozen=True)
-class TextEmbeddings:
-    """Conditioning of n pictures: `hidden` [n, tokens, d], for SDXL `pooled` [n, p], for unCLIP `class_labels` [n, 2 d]."""
-
-    hidden: Tensor
-    pooled: Tensor | None
-    class_labels: Tensor | None = None
-
-    def of(self, part: range, *, guided: bool) -> "TextEmbeddings":
-        """Return the conditioning of some of the pictures; with guidance the first half is the unconditional one of each."""
-        halves = 2 if guided else 1
-
-        def rows(tensor: Tensor) -> Tensor:
-            return torch.cat([half[part.start : part.stop] for half in tensor.chunk(halves)])
-
-        pooled = None if self.pooled is None else rows(self.pooled)
-        labels = None if self.class_labels is None else rows(self.class_labels)
-        return TextEmbeddings(rows(self.hidden), pooled, labels)
-
-
-def encode_prompts(model: ActiveModel, prompts: Sequence[str], *, emphasis: Emphasis = "none") -> TextEmbeddings:
+def encode_prompts(model: ActiveModel, prompts: Sequence[str], *, emphasis: Emphasis = "none") -> Conditions:
     """Encode prompts as the family was trained: SD1 and SD2 after the final norm, SDXL the layer before the last without it.
 
     Each tokenizer pads with its own token (SD1 with end-of-text, SD2 and SDXL's second with "!"). With a
@@ -47,7 +28,7 @@ def encode_prompts(model: ActiveModel, prompts: Sequence[str], *, emphasis: Emph
     `emphasis` says what brackets mean; weights act on the states and not on the pooled one, also there. The caller decides
     about gradients.
     """
-    hidden, pooled = [], None
+    hidden, pooled = list[Tensor](), dict[str, Tensor]()
     encoder: Any
     for number, (tokenizer, encoder) in enumerate(zip(model.tokenizers, model.text_encoders, strict=True)):
         laid = [chunked(model, prompt, tokenizer, emphasis) for prompt in prompts]
@@ -59,8 +40,8 @@ def encode_prompts(model: ActiveModel, prompts: Sequence[str], *, emphasis: Emph
         hidden.append(states.flatten(1, 2))
         if text_encoders(facts(model.info.family))[number].pooled and hasattr(encoder, "text_projection"):
             last = _final_norm(encoder)(output.hidden_states[-1][:: tokens.shape[1]])
-            pooled = encoder.text_projection(at_end_of_text(last, tokens[:, 0], tokenizer))
-    return TextEmbeddings(torch.cat(hidden, dim=-1), pooled)
+            pooled["pooled"] = encoder.text_projection(at_end_of_text(last, tokens[:, 0], tokenizer))
+    return Conditions({"hidden": torch.cat(hidden, dim=-1), **pooled})
 
 
 def weighed(model: ActiveModel, states: Tensor, laid: Sequence[Chunks], number: int, emphasis: Emphasis) -> Tensor:
@@ -88,7 +69,7 @@ def word_features(model: ActiveModel, prompts: Sequence[str], *, from_word: str 
         before = text_before(prompt, from_word) if from_word else ""
         places = chunked(model, prompt, tokenizer).places(tokenizer.model_max_length)
         seen = [*places[len(token_ids(before, tokenizer, model.placeholders)) :], places[-1] + 1 if places else 1]
-        rows.append(encode_prompts(model, [prompt]).hidden[0, seen].float().cpu())
+        rows.append(encode_prompts(model, [prompt])["hidden"][0, seen].float().cpu())
     return torch.cat(rows)
 
 

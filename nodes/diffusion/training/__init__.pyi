@@ -1,10 +1,11 @@
+from .batches import Draw as Draw
 from .clip import CLIPTask as CLIPTask, TrainedCLIP as TrainedCLIP
-from .denoising_task import DenoisingTask as DenoisingTask, held_out as held_out, train as train
-from .dreamartist import GuidedTask as GuidedTask
+from .denoising_task import DenoisingTask as DenoisingTask, Task as Task, held_out as held_out, train as train
+from .dreamartist import guided as guided, with_negative as with_negative
 from .image_variation import (
     InversionTask as InversionTask,
-    VariationTask as VariationTask,
     first_vectors as first_vectors,
+    own_views as own_views,
     trained_names as trained_names,
 )
 from .prior_preservation import PriorPreservation as PriorPreservation, class_task as class_task

@@ -3,7 +3,7 @@
 import itertools
 import random
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,14 +98,19 @@ class Noise:
     """The random part of one optimizer step, for the whole batch."""
 
     noise: Tensor
-    timesteps: Tensor
+    levels: Tensor
 
 
-def draw_noise(shape: Sequence[int], *, num_train_timesteps: int, noise_offset: float, seed: int, step: int) -> Noise:
-    """Return noise of `shape` [n, c, h, w] and uniform timesteps [n]; an offset is part of the noise, so of the target too."""
+def draw_noise(
+    shape: Sequence[int], levels: Callable[[int, torch.Generator], Tensor], *, noise_offset: float, seed: int, step: int
+) -> Noise:
+    """Return noise of `shape` [n, c, h, w] and noise levels [n]; an offset is part of the noise, so of the target too.
+
+    `levels` gives as many random levels as it is asked for, as `Objective.levels`.
+    """
     generator = generator_for(seed, "noise", step)
     noise = torch.randn(tuple(shape), generator=generator)
-    timesteps = torch.randint(0, num_train_timesteps, (shape[0],), generator=generator)
+    chosen = levels(shape[0], generator)
     if noise_offset:
         noise = noise + noise_offset * torch.randn((shape[0], shape[1], 1, 1), generator=generator)
-    return Noise(noise, timesteps)
+    return Noise(noise, chosen)

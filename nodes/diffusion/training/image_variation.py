@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,9 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from nodes.diffusion.families.image_variation.model import ImageVariation
+from nodes.diffusion.handles.datasets import EmbeddingDataset, LatentDataset
+from nodes.diffusion.handles.settings import DenoisingSettings
+from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.models.empty_unet import empty_unet
 from nodes.diffusion.randomness import generator_for
-from nodes.diffusion.text.encoding import TextEmbeddings
+from nodes.diffusion.text.conditions import Conditions
 from nodes.diffusion.training.batches import Draw
 from nodes.diffusion.training.denoising_task import VALIDATION_ITEMS, DenoisingTask
 
@@ -31,39 +34,56 @@ def trained_names(unet: Path, weights: Literal["all", "cross-attention"]) -> tup
     return tuple(name for name, _ in empty_unet(unet).named_parameters() if not UNREACHED.search(name))
 
 
-@dataclass
-class VariationTask(DenoisingTask):
-    """Each picture with its own image embedding: file number v of a picture's `texts` belongs to its view number v."""
-
-    def _text(self, draws: Sequence[Draw]) -> TextEmbeddings:
-        views = [self.latents.items[draw.item].views for draw in draws]
-        pairs = zip(draws, views, strict=True)
-        own = [draw if draw.caption is None else replace(draw, caption=all_.index(draw.view)) for draw, all_ in pairs]
-        return super()._text(own)
+def own_views(task: DenoisingTask, draws: Sequence[Draw]) -> Conditions:
+    """Return the image embedding of each picture's own view: file number v of a picture's `texts` belongs to view number v."""
+    views = [task.latents.items[draw.item].views for draw in draws]
+    pairs = zip(draws, views, strict=True)
+    return task.text_conditions(
+        [draw if draw.caption is None else replace(draw, caption=own.index(draw.view)) for draw, own in pairs]
+    )
 
 
-@dataclass(kw_only=True)
-class InversionTask(DenoisingTask):
+class InversionTask:
     """Every picture with the same vectors [k, d], which are what is trained (Gal et al. 2022, eq. 2, with c(y) replaced)."""
 
-    base: ImageVariation
-    vectors: nn.Parameter
-    start: Tensor
-    pull: float = 0.0
+    def __init__(
+        self,
+        base: ImageVariation,
+        settings: DenoisingSettings,
+        latents: LatentDataset,
+        texts: EmbeddingDataset,
+        *,
+        vectors: nn.Parameter,
+        start: Tensor,
+        pull: float = 0.0,
+    ) -> None:
+        self.vectors, self.start, self.pull = vectors, start, pull
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.validation = self.validation or list(range(len(self.latents.items)))[:VALIDATION_ITEMS]
+        def same_vectors(_: DenoisingTask, draws: Sequence[Draw]) -> Conditions:
+            return base.conditions(vectors.expand(len(draws), -1, -1))
+
+        self._denoising = DenoisingTask(base.model, settings, latents, texts, conditions_of=same_vectors)
+        if not self._denoising.validation:
+            self._denoising.validation = list(range(len(latents.items)))[:VALIDATION_ITEMS]
+
+    @property
+    def model(self) -> ActiveModel:
+        return self._denoising.model
+
+    @property
+    def validation(self) -> list[int]:
+        return self._denoising.validation
 
     def loss(self, step: int, micro_step: int) -> Tensor:
         """Return the denoising loss of one micro batch, and `pull` times the mean squared distance from the start."""
-        return super().loss(step, micro_step) + self.pull * (self.vectors - self.start).square().mean()
+        return self._denoising.loss(step, micro_step) + self.pull * (self.vectors - self.start).square().mean()
 
-    def _text(self, draws: Sequence[Draw]) -> TextEmbeddings:
-        return self.base.conditions(self.vectors.expand(len(draws), -1, -1))
+    def validation_loss(self, stop_if_asked: Callable[[], object] = lambda: None) -> float:
+        """Return the loss at fixed levels and noise of the vectors as they are now."""
+        return self._denoising.validation_loss(stop_if_asked)
 
     def loss_at_start(self, stop_if_asked: Callable[[], object] = lambda: None) -> float:
-        """Return the loss at fixed timesteps and noise of the vectors that the training began with."""
+        """Return the same of the vectors that the training began with."""
         with self._at_start():
             return self.validation_loss(stop_if_asked)
 

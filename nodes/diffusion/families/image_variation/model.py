@@ -25,7 +25,8 @@ from nodes.diffusion.models.active import ActiveModel, held
 from nodes.diffusion.models.loading import load_part
 from nodes.diffusion.models.parts import ModelParts
 from nodes.diffusion.pictures.clip_image_embeddings import load_image_embedder
-from nodes.diffusion.text.encoding import TextEmbeddings, encode_prompts
+from nodes.diffusion.text.conditions import Conditions, joined
+from nodes.diffusion.text.encoding import encode_prompts
 
 
 class ImageVariation:
@@ -58,17 +59,17 @@ class ImageVariation:
     def empty_text(self) -> Tensor:
         """The context [tokens, d] that stands for no text."""
         with torch.no_grad():
-            return encode_prompts(self.model, [""]).hidden[0]
+            return encode_prompts(self.model, [""])["hidden"][0]
 
-    def conditions(self, image_embeds: Tensor, *, noise_level: int = 0, noise: Tensor | None = None) -> TextEmbeddings:
+    def conditions(self, image_embeds: Tensor, *, noise_level: int = 0, noise: Tensor | None = None) -> Conditions:
         """Return what the UNet is given for embeddings [n, k, d]: k tokens of context, or for unCLIP, where k is 1, a label.
 
         `noise` [n, d] is what unCLIP adds at `noise_level`; none is added without it.
         """
         if self.conditioning == "image variation":
-            return TextEmbeddings(image_embeds, None)
+            return Conditions({"hidden": image_embeds})
         label = self._class_labels(image_embeds[:, 0], noise_level, noise)
-        return TextEmbeddings(self.empty_text.expand(len(label), -1, -1), None, class_labels=label.to(self.model.dtype))
+        return Conditions({"hidden": self.empty_text.expand(len(label), -1, -1), "class_labels": label.to(self.model.dtype)})
 
     def _class_labels(self, image_embeds: Tensor, noise_level: int, noise: Tensor | None) -> Tensor:
         """The whitened embedding noised and put back, beside the sinusoidal embedding of the level: [n, 2 d]."""
@@ -81,12 +82,11 @@ class ImageVariation:
         return torch.cat([noised * normalizer.std + normalizer.mean, level], dim=1)
 
 
-def with_unconditional(conditions: TextEmbeddings) -> TextEmbeddings:
+def with_unconditional(conditions: Conditions) -> Conditions:
     """Return n unconditional conditions before n given ones: zeros where the image embedding would be."""
-    hidden, labels = conditions.hidden, conditions.class_labels
-    if labels is None:
-        return TextEmbeddings(torch.cat([torch.zeros_like(hidden), hidden]), None)
-    return TextEmbeddings(torch.cat([hidden, hidden]), None, class_labels=torch.cat([torch.zeros_like(labels), labels]))
+    labels = conditions.get("class_labels")
+    unconditional = conditions.zeros() if labels is None else conditions.replaced(class_labels=torch.zeros_like(labels))
+    return joined([unconditional, conditions])
 
 
 @contextmanager
