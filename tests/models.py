@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.apply import apply_adapters
 from nodes.diffusion.adapters.lora.targets import text_encoder_targets, unet_targets
 from nodes.diffusion.devices import Precision
 from nodes.diffusion.formats.model_folders import info_of, inspect_folder
@@ -185,12 +185,12 @@ def random_adapter(folder: Path, file: Path, *, rank: int = 2, alpha: float = 1.
     adapter = LowRankAdapter(
         rank=rank,
         alpha=alpha,
-        unet_targets=unet_targets(folder, "attention and feed-forward"),
+        unet_targets=unet_targets(handle(folder), folder, "attention and feed-forward"),
         text_encoder_targets=text_encoder_targets(handle(folder), folder, "attention and feed-forward") if text_encoder else (),
         training=(("ss_steps", "7"),),
     )
     generator = torch.Generator().manual_seed(5)
-    with applied([adapter], fresh_model(folder)) as laid:
+    with apply_adapters([adapter], fresh_model(folder)) as laid:
         tensors = {name: torch.randn(tensor.shape, generator=generator) * 0.3 for name, tensor in laid[0].items()}
     save_file(tensors, file)
     return replace(adapter, weights=file)

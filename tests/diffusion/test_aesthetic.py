@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import CLIPTextModelWithProjection
 
 from nodes.diffusion.adapters.aesthetic_gradient import tuned_hidden
-from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.apply import apply_adapters
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import AestheticGradient, TokenEmbedding
 from nodes.diffusion.models.active import ActiveModel
@@ -69,7 +69,7 @@ def test_the_cosine_rises_with_every_step_and_the_encoder_is_left_alone(model: A
     plain = encode_prompts(model, PROMPTS)["hidden"]
     found: list[tuple[float, float]] = []
     for steps in (1, 4, 12):
-        with applied([look(steps=steps)], model):
+        with apply_adapters([look(steps=steps)], model):
             assert not torch.allclose(hidden(model, PROMPTS), plain, atol=1e-3)
             assert model.aesthetic is not None
             found.append(model.aesthetic.cosines["red apple"])
@@ -84,7 +84,7 @@ def test_the_cosine_rises_with_every_step_and_the_encoder_is_left_alone(model: A
 
 def test_a_long_prompt_is_tuned_by_its_beginning_and_changed_as_a_whole(model: ActiveModel, look: Any) -> None:
     long = "x" * 75 + " behind"
-    with applied([look()], model):
+    with apply_adapters([look()], model):
         before = hidden(model, [long])
         set_handle(model, max_token_length=150)
         found, plain = hidden(model, [long]), encode_prompts(model, [long])["hidden"]
@@ -94,7 +94,7 @@ def test_a_long_prompt_is_tuned_by_its_beginning_and_changed_as_a_whole(model: A
 
 
 def test_a_prompt_is_tuned_alike_whoever_is_there(model: ActiveModel, look: Any) -> None:
-    with applied([look()], model):
+    with apply_adapters([look()], model):
         together = hidden(model, [*PROMPTS, PROMPTS[0]])
         alone = [hidden(model, [prompt]) for prompt in reversed(PROMPTS)]
     assert torch.equal(together[0], alone[1][0])
@@ -120,7 +120,7 @@ def test_one_step_equals_plain_lines(model: ActiveModel, look: Any, clip_skip: i
             parameter -= 1e-3 * parameter.grad / (parameter.grad.abs() + 1e-8)
         output = other(tokens, output_hidden_states=True)
         wanted = other.final_layer_norm(output.hidden_states[-1 - clip_skip])
-    with applied([gradient], model):
+    with apply_adapters([gradient], model):
         found = hidden(model, PROMPTS[:1])
         assert model.aesthetic is not None
         assert model.aesthetic.cosines["red apple"][0] == pytest.approx(float(cosine.detach()), abs=1e-5)
@@ -140,12 +140,12 @@ def test_sampling_gives_the_unet_tuned_positives_and_the_same_negatives(
 
     monkeypatch.setattr(sampler, "denoise_from", watch)
     plain = draw(model)
-    with applied([look()], model):
+    with apply_adapters([look()], model):
         tuned = draw(model)
         wanted = hidden(model, PROMPTS)
         assert model.aesthetic is not None
         assert list(model.aesthetic.cosines) == PROMPTS
-    with applied([look(blend=0)], model):
+    with apply_adapters([look(blend=0)], model):
         assert torch.equal(draw(model), plain)
     assert torch.equal(seen[0][:2], seen[1][:2])
     assert torch.equal(seen[1][2:], wanted)
@@ -155,15 +155,15 @@ def test_sampling_gives_the_unet_tuned_positives_and_the_same_negatives(
 
 def test_blend_lies_between(model: ActiveModel, look: Any) -> None:
     plain = encode_prompts(model, PROMPTS)["hidden"]
-    with applied([look()], model):
+    with apply_adapters([look()], model):
         whole = hidden(model, PROMPTS)
-    with applied([look(blend=0.25)], model):
+    with apply_adapters([look(blend=0.25)], model):
         part = hidden(model, PROMPTS)
     assert torch.allclose(part, 0.75 * plain + 0.25 * whole, atol=1e-6)
 
 
 def test_weights_act_on_what_was_tuned(model: ActiveModel, look: Any) -> None:
-    with applied([look()], model):
+    with apply_adapters([look()], model):
         plain, weighted = hidden(model, ["red apple"]), hidden(model, ["(red:1.5) apple"], emphasis="kohya")
     changed = (plain != weighted).any(dim=-1)[0].nonzero().flatten().tolist()
     assert changed == list(range(1, 1 + len(model.tokenizers[0]("red", add_special_tokens=False)["input_ids"])))
@@ -176,7 +176,7 @@ def test_a_stop_in_the_middle_leaves_the_model_as_it_was(model: ActiveModel, loo
     def stop(step: int) -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), applied([look()], model):
+    with pytest.raises(KeyboardInterrupt), apply_adapters([look()], model):
         draw(model, on_step=stop)
     assert model.aesthetic is None
     assert all(torch.equal(tensor, before[name]) for name, tensor in weights(model).items())
@@ -188,7 +188,7 @@ def test_it_works_with_new_words_and_a_lora_and_trains_neither(
     save_file({"text_encoder_0": torch.randn(2, WIDTH)}, tmp_path / "word.safetensors")
     word = TokenEmbedding(placeholder_token="<new>", num_vectors=2, weights=tmp_path / "word.safetensors")
     lora = random_adapter(folder, tmp_path / "lora.safetensors")
-    with applied([word, lora, look()], model) as laid:
+    with apply_adapters([word, lora, look()], model) as laid:
         for tensor in (*laid[0].values(), *laid[1].values()):
             tensor.requires_grad_(True)
         before = [tensor.clone() for tensor in (*laid[0].values(), *laid[1].values())]
@@ -199,15 +199,15 @@ def test_it_works_with_new_words_and_a_lora_and_trains_neither(
         assert laid[2] == {}
         assert model.aesthetic is not None
         assert all(after > start for start, after in model.aesthetic.cosines.values())
-    with applied([word, look()], model):
+    with apply_adapters([word, look()], model):
         assert not torch.allclose(hidden(model, ["a <new> house"]), first, atol=1e-3)
 
 
 def test_half_precision_is_tuned_in_full(folder: Path, model: ActiveModel, look: Any) -> None:
     half = fresh_model(folder, "bf16")
-    with applied([look()], half):
+    with apply_adapters([look()], half):
         found = hidden(half, PROMPTS)
-    with applied([look()], model):
+    with apply_adapters([look()], model):
         wanted = hidden(model, PROMPTS)
     assert found.dtype == torch.bfloat16
     assert torch.allclose(found.float(), wanted, atol=0.1)
@@ -221,13 +221,13 @@ def test_an_encoder_with_a_projection_needs_no_other(tmp_path: Path, look: Any) 
     CLIPTextModelWithProjection(config).save_pretrained(folder / "text_encoder")
     save_file({"aesthetic_embedding": torch.randn(1, WIDTH)}, tmp_path / "bare.safetensors")
     model = fresh_model(folder)
-    with applied([look(weights=tmp_path / "bare.safetensors")], model):
+    with apply_adapters([look(weights=tmp_path / "bare.safetensors")], model):
         hidden(model, PROMPTS)
         assert model.aesthetic is not None
         assert all(after > before for before, after in model.aesthetic.cosines.values())
 
 
 def test_two_looks_are_refused(model: ActiveModel, look: Any) -> None:
-    with pytest.raises(InputError, match="two aesthetic"), applied([look(), look()], model):
+    with pytest.raises(InputError, match="two aesthetic"), apply_adapters([look(), look()], model):
         pass
     assert model.aesthetic is None

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.apply import apply_adapters
 from nodes.diffusion.adapters.changed_weights import attention_layers, check_places
 from nodes.diffusion.adapters.custom_diffusion_files import processor_bytes, read_processors, token_bytes
 from nodes.diffusion.errors import InputError
@@ -46,7 +46,7 @@ def test_diffusers_draws_the_same_with_the_file(tmp_path: Path) -> None:
     weights = random_weights(model)
     (tmp_path / "w.bin").write_bytes(processor_bytes(weights, attention_layers(model.parts.folder)))
     save_file(weights, tmp_path / "w.safetensors")
-    with applied([WeightChange(name="x", weights=tmp_path / "w.safetensors")], model):
+    with apply_adapters([WeightChange(name="x", weights=tmp_path / "w.safetensors")], model):
         ours = forward(model)
     pipe: Any = pipeline(fresh_model(model.parts.folder), "ddim")
     # without the pipeline diffusers 0.42 sets nothing and says nothing

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.apply import apply_adapters
 from nodes.diffusion.handles.adapters import TokenEmbedding
 from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.text.emphasis import emphasized
@@ -84,7 +84,7 @@ def test_break_begins_the_second_chunk_and_without_one_cuts(tmp_path: Path) -> N
 def test_all_vectors_of_a_new_word_have_its_weight(tmp_path: Path) -> None:
     model = opened(tmp_path / "m", "sd1")
     word = TokenEmbedding(placeholder_token="[v]", num_vectors=2, initializer_token="b")
-    with applied([word], model):
+    with apply_adapters([word], model):
         plain = encode_prompts(model, ["a [v] c"])["hidden"][0]
         weighted = encode_prompts(model, ["a ([V]:1.5) c"], emphasis="kohya")["hidden"][0]
     changed = [place for place in range(77) if not torch.equal(plain[place], weighted[place])]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.apply import apply_adapters
 from nodes.diffusion.handles.adapters import TokenEmbedding
 from nodes.diffusion.handles.settings import DenoisingSettings
 from nodes.diffusion.text.encoding import encode_prompts
@@ -31,7 +31,7 @@ def task(bench: Bench, guidance_scale: float) -> DenoisingTask:
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
 def test_the_loss_is_that_of_the_guided_prediction(tmp_path: Path, family: Any) -> None:
     bench = make_bench(tmp_path, family)
-    with torch.no_grad(), applied(WORDS, bench.model):
+    with torch.no_grad(), apply_adapters(WORDS, bench.model):
         made = task(bench, 3.5)
         draws, drawn, latents = made._batch_of(0)
         found = made.loss(0, 0)
@@ -54,7 +54,7 @@ def test_the_loss_is_that_of_the_guided_prediction(tmp_path: Path, family: Any) 
 @pytest.mark.parametrize("guidance_scale", [1.0, 4.0])
 def test_guidance_1_makes_the_negative_word_irrelevant(tmp_path: Path, guidance_scale: float) -> None:
     bench = make_bench(tmp_path, "sd1")
-    with applied(WORDS, bench.model) as laid:
+    with apply_adapters(WORDS, bench.model) as laid:
         for tensors in laid:
             tensors["text_encoder_0"].requires_grad_(True)
         task(bench, guidance_scale).loss(0, 0).backward()

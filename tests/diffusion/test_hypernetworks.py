@@ -10,7 +10,7 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.apply import apply_adapters
 from nodes.diffusion.adapters.changed_weights import replaced
 from nodes.diffusion.adapters.hypernetwork.apply import attention_layers, attention_names
 from nodes.diffusion.adapters.hypernetwork.files import a1111_hypernetwork, read_hypernetwork
@@ -49,7 +49,7 @@ def random_hypernetwork(bench: Bench, file: Path, **fields: Any) -> Hypernetwork
     """A hypernetwork whose values are random, as if it had been trained."""
     form = Hypernetwork(**fields)
     generator = torch.Generator().manual_seed(2)
-    with applied([form], bench.model) as laid:
+    with apply_adapters([form], bench.model) as laid:
         tensors = {name: torch.randn(tensor.shape, generator=generator) * 0.2 for name, tensor in laid[0].items()}
     save_file(tensors, file)
     return replace(form, weights=file)
@@ -62,7 +62,7 @@ def test_keys_and_values_come_from_the_changed_context(bench: Bench, tmp_path: P
     below = [random_adapter(bench.folder, tmp_path / "l", text_encoder=False)] if with_lora else []
     changed: dict[tuple[str, str], Tensor] = {}
     seen: dict[tuple[str, str], Tensor] = {}
-    with applied([form, *below], bench.model) as laid, torch.no_grad():
+    with apply_adapters([form, *below], bench.model) as laid, torch.no_grad():
         for name, places in attention_layers(bench.model.unet).items():
             context = torch.randn(2, 5, int(name.split("_")[1]))
             for letter in "kv":
@@ -71,7 +71,7 @@ def test_keys_and_values_come_from_the_changed_context(bench: Bench, tmp_path: P
                 for place, attention in places.items():
                     seen[place, letter] = getattr(attention, f"to_{letter}")(context)
                     changed[place, letter] = context + 0.7 * (torch.relu(context @ w1.T + b1) @ w2.T + b2)
-    with applied(below, bench.model), torch.no_grad():
+    with apply_adapters(below, bench.model), torch.no_grad():
         for (place, letter), context in changed.items():
             layer = bench.model.unet.get_submodule(f"{place}.to_{letter}")
             torch.testing.assert_close(seen[place, letter], layer(context))
@@ -93,7 +93,7 @@ def test_a_model_of_another_width_refuses_it(tmp_path: Path) -> None:
     tensors = {name.replace("text_32", "text_48"): tensor for name, tensor in load_file(tmp_path / "h").items()}
     save_file(tensors, tmp_path / "other")
     with pytest.raises(InputError, match="48 wide; this model's are 32 wide"):
-        applied([replace(form, weights=tmp_path / "other")], bench.model).__enter__()
+        apply_adapters([replace(form, weights=tmp_path / "other")], bench.model).__enter__()
     assert not hooks(bench.model)
 
 
@@ -127,9 +127,9 @@ def test_sdxl_has_no_attention_at_its_outer_width() -> None:
 def test_strength_zero_is_the_base_bit_for_bit_and_one_is_not(bench: Bench, tmp_path: Path) -> None:
     base = predict(bench.model)
     form = random_hypernetwork(bench, tmp_path / "h")
-    with applied([replace(form, strength=0.0)], bench.model):
+    with apply_adapters([replace(form, strength=0.0)], bench.model):
         assert torch.equal(predict(bench.model), base)
-    with applied([form], bench.model):
+    with apply_adapters([form], bench.model):
         assert not torch.allclose(predict(bench.model), base, atol=1e-3)
     assert torch.equal(predict(bench.model), base)
 
@@ -140,7 +140,7 @@ def test_it_begins_near_the_base_and_every_parameter_has_a_gradient(tmp_path: Pa
     bench = make_bench(tmp_path, "sd1")
     base = predict(bench.model)
     form = Hypernetwork(activation_func="softsign", weight_initialization=init, is_layer_norm=layer_norm)
-    with applied([form], bench.model) as laid:
+    with apply_adapters([form], bench.model) as laid:
         assert (predict(bench.model) - base).norm() < 0.02 * base.norm()
         task = DenoisingTask(bench.model, DenoisingSettings(batch_size=2), bench.latents, bench.embeddings)
         for parameter in laid[0].values():
@@ -157,7 +157,7 @@ def test_first_values_are_the_seed_s_and_disturb_no_other_draw(tmp_path: Path) -
     torch.manual_seed(0)
     values = []
     for seed in (1, 1, 2):
-        with applied([Hypernetwork(seed=seed)], bench.model) as laid:
+        with apply_adapters([Hypernetwork(seed=seed)], bench.model) as laid:
             values.append({name: tensor.clone() for name, tensor in laid[0].items()})
     assert torch.equal(torch.rand(1), expected)
     assert all(torch.equal(values[0][name], values[1][name]) for name in values[0])
@@ -174,7 +174,7 @@ def test_no_hook_is_left_after_an_exception(tmp_path: Path) -> None:
     base = predict(bench.model)
 
     def stop_inside() -> None:
-        with applied([Hypernetwork()], bench.model):
+        with apply_adapters([Hypernetwork()], bench.model):
             assert hooks(bench.model)
             raise KeyboardInterrupt
 
@@ -186,14 +186,14 @@ def test_no_hook_is_left_after_an_exception(tmp_path: Path) -> None:
 
 def trained(bench: Bench, form: Hypernetwork, **changes: Any) -> dict[str, Tensor]:
     settings = DenoisingSettings(**{"max_steps": 3, "batch_size": 2, "learning_rate": 1e-2, **changes})
-    with applied([form], bench.model) as laid:
+    with apply_adapters([form], bench.model) as laid:
         task = DenoisingTask(bench.model, settings, bench.latents, bench.embeddings)
         return train(task, laid[0], settings, precision="fp32", report=lambda done: None, checkpoint=None)
 
 
 def test_every_parameter_is_trained_and_the_model_stays(bench: Bench) -> None:
     before = {name: tensor.clone() for name, tensor in bench.model.unet.state_dict().items()}
-    with applied([Hypernetwork()], bench.model) as laid:
+    with apply_adapters([Hypernetwork()], bench.model) as laid:
         first = {name: tensor.clone() for name, tensor in laid[0].items()}
     after = trained(bench, Hypernetwork())
     assert all(not torch.equal(first[name], after[name]) for name in first)
@@ -217,7 +217,7 @@ def test_dropout_acts_in_training_alone_by_seed_and_step(tmp_path: Path) -> None
     same, again, other = (trained(bench, form) for form in (DROPPING, DROPPING, replace(DROPPING, dropout_structure=(0,) * 4)))
     assert all(torch.equal(same[name], again[name]) for name in same)
     assert not all(torch.equal(same[name], other.get(name, same[name] + 1)) for name in same)
-    with applied([DROPPING], bench.model):
+    with apply_adapters([DROPPING], bench.model):
         task = DenoisingTask(bench.model, DenoisingSettings(batch_size=2), bench.latents, bench.embeddings)
         losses = [float(task.loss(step, 0).detach()) for step in (0, 0)]
         assert losses[0] == losses[1]
@@ -233,7 +233,7 @@ def test_dropout_and_checkpointed_activations_agree(tmp_path: Path) -> None:
 def test_the_dropout_structure_is_honoured(tmp_path: Path) -> None:
     """F8: shares given as a list are those that are dropped, where they are said to be."""
     bench = make_bench(tmp_path, "sd1")
-    with applied([DROPPING], bench.model) as laid:
+    with apply_adapters([DROPPING], bench.model) as laid:
         assert {name.split(".linear.")[1] for name in laid[0]} == {
             f"{n}.{part}" for n in (0, 3, 6) for part in ("weight", "bias")
         }
@@ -285,7 +285,7 @@ def test_comfyui_rebuilds_the_same_nets(tmp_path: Path, activation: str, layer_n
     )  # fmt: skip
     content = written(bench, form, tmp_path / "style.pt")
     context = torch.randn(2, 5, 32)
-    with applied([form], bench.model), torch.no_grad():
+    with apply_adapters([form], bench.model), torch.no_grad():
         attention = next(iter(attention_layers(bench.model.unet)["self_32"].values()))
         for index, letter in enumerate("kv"):
             layer = getattr(attention, f"to_{letter}")

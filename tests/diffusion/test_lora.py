@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.apply import apply_adapters
 from nodes.diffusion.adapters.lora.apply import adapter_tensors
 from nodes.diffusion.adapters.lora.targets import text_encoder_targets, unet_targets
 from nodes.diffusion.errors import InputError
@@ -46,7 +46,7 @@ def test_an_adapter_acts_and_leaves_the_very_same_modules(tmp_path: Path, family
     before, base = identities(model), forward(model)
     text = encode_prompts(model, ["a cat"])["hidden"]
     state = {name: tensor.clone() for name, tensor in model.unet.state_dict().items()}
-    with applied([adapter], model):
+    with apply_adapters([adapter], model):
         assert not torch.equal(forward(model), base)
         assert not torch.equal(encode_prompts(model, ["a cat"])["hidden"], text)
     assert identities(model) == before
@@ -57,12 +57,12 @@ def test_an_adapter_acts_and_leaves_the_very_same_modules(tmp_path: Path, family
 
 def test_a_lora_of_the_unet_leaves_text_encoders_on_the_disk(tmp_path: Path) -> None:
     folder = make_model_folder(tmp_path / "m", "sdxl")
-    untrained = LowRankAdapter(rank=2, alpha=2, unet_targets=tuple(unet_targets(folder, "attention")))
+    untrained = LowRankAdapter(rank=2, alpha=2, unet_targets=tuple(unet_targets(handle(folder), folder, "attention")))
     model = open_model(folder)
-    with applied([untrained], model) as (tensors,):
+    with apply_adapters([untrained], model) as (tensors,):
         assert tensors
         assert list(model.parts.residency.parts()) == [model.parts.key("unet")]
-    with applied([random_adapter(folder, tmp_path / "a.safetensors")], model):
+    with apply_adapters([random_adapter(folder, tmp_path / "a.safetensors")], model):
         assert {"unet", "text_encoder", "text_encoder_2"} == {name for _, name in model.parts.residency.parts()}
 
 
@@ -70,7 +70,7 @@ def test_an_error_inside_leaves_nothing_behind(tmp_path: Path) -> None:
     folder = make_model_folder(tmp_path / "m", "sd1")
     model = open_model(folder)
     before = identities(model)
-    with pytest.raises(RuntimeError, match="stop"), applied([random_adapter(folder, tmp_path / "a")], model):
+    with pytest.raises(RuntimeError, match="stop"), apply_adapters([random_adapter(folder, tmp_path / "a")], model):
         raise RuntimeError("stop")
     assert identities(model) == before
 
@@ -81,8 +81,8 @@ def test_an_untrained_adapter_changes_nothing_and_begins_by_its_seed(tmp_path: P
     base = forward(model)
     begun: list[dict[str, torch.Tensor]] = []
     for seed in (1, 1, 2):
-        adapter = LowRankAdapter(rank=4, alpha=8, unet_targets=unet_targets(folder, "attention"), seed=seed)
-        with applied([adapter], model) as laid:
+        adapter = LowRankAdapter(rank=4, alpha=8, unet_targets=unet_targets(handle(folder), folder, "attention"), seed=seed)
+        with apply_adapters([adapter], model) as laid:
             assert torch.equal(forward(model), base)
             begun.append({name: tensor.detach().clone() for name, tensor in laid[0].items()})
     assert all(torch.equal(begun[0][name], begun[1][name]) for name in begun[0])
@@ -107,7 +107,7 @@ def test_the_update_is_strength_times_alpha_over_rank(tmp_path: Path, family) ->
             up, down = tensors[f"unet.{name}.lora_B.weight"], tensors[f"unet.{name}.lora_A.weight"]
             layer = reference.unet.get_submodule(name)
             layer.weight += 0.5 * 3.0 / 2 * (up.flatten(1) @ down.flatten(1)).reshape(layer.weight.shape)
-    with applied([adapter], model):
+    with apply_adapters([adapter], model):
         assert torch.allclose(forward(model), forward(reference), atol=1e-5)
 
 
@@ -116,11 +116,11 @@ def test_two_adapters_add_up_in_either_order(tmp_path: Path) -> None:
     one = random_adapter(folder, tmp_path / "a", rank=2)
     two = replace(random_adapter(folder, tmp_path / "b", rank=4), unet_strength=-0.5, text_encoder_strength=-0.5)
     model = open_model(folder)
-    with applied([one], model):
+    with apply_adapters([one], model):
         alone = forward(model)
-    with applied([one, two], model):
+    with apply_adapters([one, two], model):
         both = forward(model)
-    with applied([two, one], model):
+    with apply_adapters([two, one], model):
         swapped = forward(model)
     assert torch.allclose(both, swapped, atol=1e-5)
     assert not torch.allclose(both, alone, atol=1e-4)
@@ -130,15 +130,15 @@ def test_only_a_training_makes_tensors_trainable_and_those_are_fp32(tmp_path: Pa
     folder = make_model_folder(tmp_path / "m", "sd1")
     trained = random_adapter(folder, tmp_path / "a", text_encoder=False)
     model = fresh_model(folder, "bf16")
-    with applied([trained, replace(trained, weights=None)], model) as (first, second):
+    with apply_adapters([trained, replace(trained, weights=None)], model) as (first, second):
         assert not any(tensor.requires_grad for tensor in [*first.values(), *second.values()])
         assert {tensor.dtype for tensor in first.values()} == {torch.bfloat16}
         assert {tensor.dtype for tensor in second.values()} == {torch.float32}
 
 
 def test_targets_are_the_layers_of_the_published_counts() -> None:
-    attention = unet_targets(BUNDLED, "attention")
-    more = unet_targets(BUNDLED, "attention and feed-forward")
+    attention = unet_targets(handle(BUNDLED), BUNDLED, "attention")
+    more = unet_targets(handle(BUNDLED), BUNDLED, "attention and feed-forward")
     assert len(attention) == 56
     assert set(attention) < set(more)
     assert all(name.rsplit("attn", 1)[1][2:] in ("to_q", "to_k", "to_v", "to_out.0") for name in attention)
@@ -154,11 +154,11 @@ def test_layers_that_nothing_uses_are_left_out(tmp_path: Path, family, layers: l
 
 
 def test_custom_targets_name_endings() -> None:
-    found = unet_targets(BUNDLED, "custom", ["attn2.to_k", "attn2.to_v"])
+    found = unet_targets(handle(BUNDLED), BUNDLED, "custom", ["attn2.to_k", "attn2.to_v"])
     assert found
     assert all(name.endswith(("attn2.to_k", "attn2.to_v")) for name in found)
     with pytest.raises(InputError) as caught:
-        unet_targets(BUNDLED, "custom", ["to_z"])
+        unet_targets(handle(BUNDLED), BUNDLED, "custom", ["to_z"])
     assert caught.value.field == "custom_targets"
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.apply import apply_adapters
 from nodes.diffusion.adapters.lora.algorithms import begin, empty_leaves, split, weight_change
 from nodes.diffusion.adapters.lora.apply import adapter_tensors, by_layer
 from nodes.diffusion.adapters.lora.targets import text_encoder_targets, unet_targets
@@ -134,14 +134,14 @@ def family_adapter(folder: Path, algorithm: Any, file: Path | None, **fields: An
         algorithm,
         rank=2,
         alpha=3.0,
-        unet_targets=unet_targets(folder, "attention and feed-forward", convolutions=convolutions),
+        unet_targets=unet_targets(handle(folder), folder, "attention and feed-forward", convolutions=convolutions),
         text_encoder_targets=text_encoder_targets(handle(folder), folder, "attention"),
         **fields,
     )
     if file is None:
         return adapter
     generator = torch.Generator().manual_seed(5)
-    with applied([adapter], open_model(folder)) as laid:
+    with apply_adapters([adapter], open_model(folder)) as laid:
         moved = {name: tensor + torch.randn(tensor.shape, generator=generator) * 0.2 for name, tensor in laid[0].items()}
     save_file(moved, file)
     return replace(adapter, weights=file)
@@ -156,11 +156,11 @@ def test_it_acts_stacks_and_leaves_the_very_same_modules(tmp_path: Path, family:
     weights = {name: tensor.clone() for name, tensor in model.unet.state_dict().items()}
     one = family_adapter(folder, algorithm, tmp_path / "a")
     two = random_adapter(folder, tmp_path / "b")
-    with applied([replace(one, weights=None)], model):
+    with apply_adapters([replace(one, weights=None)], model):
         assert torch.equal(forward(model), base)
     results: list[Tensor] = []
     for adapters in ([one], [one, two], [two, one], [one, two, one]):
-        with applied(adapters, model):
+        with apply_adapters(adapters, model):
             results.append(forward(model))
             assert not torch.allclose(encode_prompts(model, ["a cat"])["hidden"], text, atol=1e-4)
         assert identities(model) == before
@@ -168,7 +168,7 @@ def test_it_acts_stacks_and_leaves_the_very_same_modules(tmp_path: Path, family:
     assert not torch.allclose(results[0], results[1], atol=1e-3)
     assert not torch.allclose(results[1], results[3], atol=1e-3)
     torch.testing.assert_close(results[1], results[2], rtol=0, atol=1e-4)
-    with pytest.raises(RuntimeError, match="stop"), applied([one, two], model):
+    with pytest.raises(RuntimeError, match="stop"), apply_adapters([one, two], model):
         raise RuntimeError("stop")
     assert identities(model) == before
     assert torch.equal(forward(model), base)
@@ -185,5 +185,5 @@ def test_strength_mixes_between_the_model_and_the_whole_change(tmp_path: Path, a
         for name in adapter.unet_targets:
             layer = reference.unet.get_submodule(name)
             layer.weight += 0.3 * weight_change(layers[f"unet.{name}"], layer.weight, adapter.scale)
-    with applied([adapter], model):
+    with apply_adapters([adapter], model):
         torch.testing.assert_close(forward(model), forward(reference), rtol=0, atol=1e-4)

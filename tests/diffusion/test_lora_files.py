@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.apply import apply_adapters
 from nodes.diffusion.adapters.lora.apply import adapter_tensors
 from nodes.diffusion.adapters.lora.targets import unet_layers
 from nodes.diffusion.adapters.lora.write import diffusers_config, diffusers_tensors, kohya_tensors
@@ -114,7 +114,7 @@ def test_diffusers_draws_the_same_from_the_file(tmp_path: Path, family: str, lay
     adapter = replace(adapter, unet_strength=0.5, text_encoder_strength=0.25)
     model = fresh_model(folder)
     before = drawn(model)
-    with applied([adapter], model):
+    with apply_adapters([adapter], model):
         ours = drawn(model)
     write(adapter, folder, family, layout, tmp_path / "lora.safetensors")
     pipeline(model, "ddim").load_lora_weights(str(tmp_path), weight_name="lora.safetensors")

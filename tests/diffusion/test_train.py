@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.apply import apply_adapters
 from nodes.diffusion.adapters.lora.targets import text_encoder_targets, unet_targets
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import LowRankAdapter
@@ -49,11 +49,14 @@ class Bench:
         settings = DenoisingSettings(**{"max_steps": 4, "batch_size": 2, "learning_rate": 1e-2, **changes})
         targets = text_encoder_targets(handle(self.folder), self.folder, "attention") if text_encoder else ()
         adapter = LowRankAdapter(
-            rank=2, alpha=2, unet_targets=unet_targets(self.folder, "attention"), text_encoder_targets=targets
+            rank=2,
+            alpha=2,
+            unet_targets=unet_targets(handle(self.folder), self.folder, "attention"),
+            text_encoder_targets=targets,
         )
         texts = self.captions if text_encoder else self.embeddings
         seen: list[StepDone] = []
-        with applied([adapter], self.model) as laid:
+        with apply_adapters([adapter], self.model) as laid:
             task = DenoisingTask(self.model, settings, self.latents, texts)
             trained = train(task, laid[0], task.settings, precision=precision, report=seen.append, checkpoint=None)
         return trained, seen
@@ -148,8 +151,10 @@ def test_the_loss_at_fixed_noise_falls(tmp_path: Path) -> None:
     settings = {"validation_fraction": 0.4, "max_steps": 1, "learning_rate": 1e-9}
     values: list[float] = []
     for changes in (settings, {**settings, "max_steps": 120, "learning_rate": 2e-2}):
-        adapter = LowRankAdapter(rank=4, alpha=4, unet_targets=unet_targets(bench.folder, "attention and feed-forward"))
-        with applied([adapter], bench.model) as laid:
+        adapter = LowRankAdapter(
+            rank=4, alpha=4, unet_targets=unet_targets(handle(bench.folder), bench.folder, "attention and feed-forward")
+        )
+        with apply_adapters([adapter], bench.model) as laid:
             task = DenoisingTask(bench.model, DenoisingSettings(batch_size=4, **changes), bench.latents, bench.embeddings)
             assert len(task.validation) == 2
             assert not set(task.validation) & set(task.training)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.apply import apply_adapters
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import LowRankAdapter, WeightChange
 from nodes.diffusion.models.active import ActiveModel
@@ -34,9 +34,9 @@ def change(model: ActiveModel, path: Path, factor: float = 2.0) -> WeightChange:
 
 def test_they_act_and_go(model: ActiveModel, tmp_path: Path) -> None:
     before, base = parameters(model), forward(model)
-    with applied([change(model, tmp_path / "w.safetensors")], model):
+    with apply_adapters([change(model, tmp_path / "w.safetensors")], model):
         assert not torch.equal(forward(model), base)
-    with pytest.raises(RuntimeError, match="stop"), applied([change(model, tmp_path / "w.safetensors")], model):
+    with pytest.raises(RuntimeError, match="stop"), apply_adapters([change(model, tmp_path / "w.safetensors")], model):
         raise RuntimeError("stop")
     assert parameters(model) == before
     assert torch.equal(forward(model), base)
@@ -48,11 +48,11 @@ def test_a_lora_lies_over_changed_weights_in_any_order(model: ActiveModel, tmp_p
     changed = WeightChange(name="x", weights=tmp_path / "w.safetensors")
     lora = random_adapter(model.parts.folder, tmp_path / "l.safetensors", text_encoder=False)
     assert isinstance(lora, LowRankAdapter)
-    with applied([changed, lora], model):
+    with apply_adapters([changed, lora], model):
         first = forward(model)
-    with applied([lora, changed], model):
+    with apply_adapters([lora, changed], model):
         assert torch.equal(forward(model), first)
-    with applied([lora], model):
+    with apply_adapters([lora], model):
         assert not torch.equal(forward(model), first)
 
 
@@ -60,11 +60,11 @@ def test_a_lora_lies_over_changed_weights_in_any_order(model: ActiveModel, tmp_p
 def test_untrained_they_equal_the_model_and_can_be_trained(tmp_path: Path, family: Any) -> None:
     model = fresh_model(make_model_folder(tmp_path / "m", family))
     base = forward(model)
-    with applied([WeightChange(name="x", text_encoder=True)], model) as laid:
+    with apply_adapters([WeightChange(name="x", text_encoder=True)], model) as laid:
         assert torch.equal(forward(model), base)
         assert all(tensor.dtype == torch.float32 for tensor in laid[0].values())
         assert sum(name.startswith("unet.") for name in laid[0]) == len(list(model.unet.parameters()))
-    with applied([WeightChange(name="x", endings=("attn2.to_k.weight", "attn2.to_v.weight"))], model) as laid:
+    with apply_adapters([WeightChange(name="x", endings=("attn2.to_k.weight", "attn2.to_v.weight"))], model) as laid:
         layers = sum(name.endswith(".attn2") for name, _ in model.unet.named_modules())
         assert len(laid[0]) == 2 * layers
 
@@ -73,5 +73,8 @@ def test_untrained_they_equal_the_model_and_can_be_trained(tmp_path: Path, famil
 def test_weights_without_a_place_are_named(model: ActiveModel, tmp_path: Path, tensors: dict[str, Any]) -> None:
     save_file({name: torch.zeros(shape) for name, shape in tensors.items()}, tmp_path / "w.safetensors")
     name = next(iter(tensors))
-    with pytest.raises(InputError, match=name), applied([WeightChange(name="x", weights=tmp_path / "w.safetensors")], model):
+    with (
+        pytest.raises(InputError, match=name),
+        apply_adapters([WeightChange(name="x", weights=tmp_path / "w.safetensors")], model),
+    ):
         pass

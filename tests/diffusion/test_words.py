@@ -7,12 +7,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.apply import apply_adapters
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import TokenEmbedding
 from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.text.encoding import cut_prompts, encode_prompts
-from nodes.diffusion.text.placeholder_tokens import replaced_word, table_of, token_ids
+from nodes.diffusion.text.placeholder_tokens import replaced_word, token_ids, token_table
 from tests.models import BUNDLED, fresh_model, make_model_folder
 
 CPU = torch.device("cpu")
@@ -58,7 +58,7 @@ def test_two_words_get_ids_of_their_own(bundled: ActiveModel) -> None:
 def test_an_untrained_word_reads_as_its_initializer(tmp_path: Path, family: Any) -> None:
     model = fresh_model(make_model_folder(tmp_path / "m", family))
     plain = encode_prompts(model, ["a b b b c"])
-    with applied([word()], model):
+    with apply_adapters([word()], model):
         new = encode_prompts(model, ["a <new> c"])
     assert torch.allclose(new["hidden"], plain["hidden"], atol=1e-6)
     if family == "sdxl":
@@ -70,9 +70,9 @@ def test_an_untrained_word_reads_as_its_initializer(tmp_path: Path, family: Any)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_gradients_reach_the_vectors_and_nothing_else(tmp_path: Path, family: Any) -> None:
     model = fresh_model(make_model_folder(tmp_path / "m", family))
-    tables = [table_of(encoder) for encoder in model.text_encoders]
+    tables = [token_table(encoder) for encoder in model.text_encoders]
     before = [table.weight.clone() for table in tables]
-    with applied([word()], model) as laid:
+    with apply_adapters([word()], model) as laid:
         for vectors in laid[0].values():
             vectors.requires_grad_(True)
         text = encode_prompts(model, ["a <new> c", "plain"])
@@ -81,14 +81,14 @@ def test_gradients_reach_the_vectors_and_nothing_else(tmp_path: Path, family: An
             assert vectors.grad is not None
             assert (vectors.grad.abs().sum(dim=1) > 0).all()
     assert all(table.weight.grad is None for table in tables)
-    assert [table_of(encoder) for encoder in model.text_encoders] == tables
+    assert [token_table(encoder) for encoder in model.text_encoders] == tables
     assert all(torch.equal(table.weight, kept) for table, kept in zip(tables, before, strict=True))
     assert not model.placeholders
 
 
 def test_a_cut_prompt_keeps_its_end(tmp_path: Path) -> None:
     model = fresh_model(make_model_folder(tmp_path / "m", "sd1"))
-    with applied([word(num_vectors=40)], model):
+    with apply_adapters([word(num_vectors=40)], model):
         long = "<new> x <new>"
         assert cut_prompts(model, [long, "<new>"]) == {long: 6}
         assert torch.allclose(encode_prompts(model, [long])["hidden"], encode_prompts(model, [f"{long} more"])["hidden"])
@@ -99,7 +99,7 @@ def test_a_word_of_another_width_is_refused(tmp_path: Path) -> None:
     save_file({"text_encoder_0": torch.zeros(3, 99)}, tmp_path / "w.safetensors")
     with (
         pytest.raises(InputError, match="99 wide; this model takes 16 and 16"),
-        applied([word(weights=tmp_path / "w.safetensors")], model),
+        apply_adapters([word(weights=tmp_path / "w.safetensors")], model),
     ):
         pass
     assert not model.placeholders
@@ -107,6 +107,6 @@ def test_a_word_of_another_width_is_refused(tmp_path: Path) -> None:
 
 def test_the_same_word_twice_is_refused_and_nothing_stays(tmp_path: Path) -> None:
     model = fresh_model(make_model_folder(tmp_path / "m", "sd1"))
-    with pytest.raises(InputError, match="two embeddings"), applied([word(), word(placeholder_token="<NEW>")], model):
+    with pytest.raises(InputError, match="two embeddings"), apply_adapters([word(), word(placeholder_token="<NEW>")], model):
         pass
     assert not model.placeholders

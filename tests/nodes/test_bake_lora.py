@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nodes.adapters.load_lora import LoadLoRA
-from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.apply import apply_adapters
 from nodes.diffusion.adapters.lora.apply import adapter_tensors, by_layer
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.formats.checkpoint_headers import BYTES
@@ -80,11 +80,11 @@ def test_a_baked_model_computes_what_the_adapters_make_of_it(desk: Desk, family:
     place = Place(desk, family, layout)
     loras = [place.lora(algorithm, unet_strength=0.7, text_encoder_strength=0.4), place.lora("lora")]
     model = place.with_loras(*loras)
-    with applied(loras, place.opened(model)):
+    with apply_adapters(loras, place.opened(model)):
         expected, text = forward(place.opened(model)), encode_prompts(place.opened(model), ["a cat"])
     baked = desk.run(AsModel(), checkpoint=desk.run(BakeLoRA(), model=model), model=model)
     plain = forward(place.opened(model))
-    with applied(baked.adapters, place.opened(model)):
+    with apply_adapters(baked.adapters, place.opened(model)):
         found, found_text = forward(place.opened(model)), encode_prompts(place.opened(model), ["a cat"])
     assert (expected - plain).abs().max() > 1e-2
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
@@ -241,7 +241,7 @@ def test_a_saved_checkpoint_is_the_baked_model(desk: Desk) -> None:
     baked = desk.run(AsModel(), checkpoint=desk.run(BakeLoRA(), model=model), model=place.model)
     (artifact,) = desk.run(SaveCheckpoint(), model=baked)
     (desk.root / "b.safetensors").write_bytes(artifact.file.read_bytes())
-    with applied(model.adapters, place.opened(place.model)):
+    with apply_adapters(model.adapters, place.opened(place.model)):
         expected = forward(place.opened(place.model))
     found = forward(place.opened(desk.run(LoadModel(model="b.safetensors"))))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
@@ -303,7 +303,7 @@ def test_a_merge_becomes_a_model_with_every_part(desk: Desk, family: Any) -> Non
     assert model.adapters[0].label == "all of b"
     assert model.vae_digest != place.model.vae_digest
     loaded, expected = place.opened(place.model), place.opened(second)
-    with applied(model.adapters, loaded):
+    with apply_adapters(model.adapters, loaded):
         for ours, theirs in (
             (loaded.unet, expected.unet),
             (loaded.vae, expected.vae),
@@ -324,9 +324,9 @@ def test_a_lora_over_trained_weights_is_baked_into_these(desk: Desk, layout: str
     trained = WeightChange(name="tuned", weights=desk.root / "trained.safetensors")
     word = TokenEmbedding(placeholder_token="<fox>", num_vectors=1)
     model = place.with_loras(trained, place.lora("dora"), word)
-    with applied(model.adapters[:2], place.opened(model)):
+    with apply_adapters(model.adapters[:2], place.opened(model)):
         expected = forward(place.opened(model))
     baked = desk.run(AsModel(), checkpoint=desk.run(BakeLoRA(), model=model), model=model)
     assert [adapter.kind for adapter in baked.adapters] == ["weights", "embedding"]
-    with applied(baked.adapters[:1], place.opened(model)):
+    with apply_adapters(baked.adapters[:1], place.opened(model)):
         torch.testing.assert_close(forward(place.opened(model)), expected, rtol=0, atol=1e-4)

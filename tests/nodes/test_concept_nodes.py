@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from graph_runtime.cache import digest_file
 from nodes.adapters.load_custom_diffusion import LoadCustomDiffusion
 from nodes.adapters.load_embedding import LoadEmbedding
-from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.apply import apply_adapters
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.models import DiffusionModel, text_identity
 from nodes.diffusion.models.residency import RESIDENT
@@ -28,7 +28,7 @@ from tests.nodes.test_methods import Setting, custom_diffusion, dreamartist, fin
 
 def encoded(setting: Setting, model: DiffusionModel, prompt: str) -> torch.Tensor:
     loaded = shared_model(model, setting.bench.folder)
-    with torch.no_grad(), applied(model.adapters, loaded):
+    with torch.no_grad(), apply_adapters(model.adapters, loaded):
         return encode_prompts(loaded, [prompt])["hidden"]
 
 
@@ -99,9 +99,9 @@ def test_merged_concepts_act_as_each_alone_on_their_prompts(tmp_path: Path, clip
     name = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"
     for model, word in ((one, "<new>"), (other, "<two>")):
         text = encoded(setting, model, word)[0, 1:3]  # the word and the end of text
-        with applied(model.adapters, loaded):
+        with apply_adapters(model.adapters, loaded):
             alone = text @ loaded.unet.get_parameter(name).T
-        with applied(merged.adapters, loaded):
+        with apply_adapters(merged.adapters, loaded):
             together = text @ loaded.unet.get_parameter(name).T
         assert torch.allclose(alone, together, atol=1e-2)
     assert not loaded.placeholders

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.apply import apply_adapters
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.handles.models import DiffusionModel, text_identity
 from nodes.models.load_model import LoadModel
@@ -62,7 +62,7 @@ def test_a_finished_fine_tune_goes_on_from_its_weights(
     (begun,) = [load_file(adapter.weights) for adapter in first.adapters if adapter.weights]
     ended = load_file(second.adapters[-1].weights)
     loaded = shared_model(model, context.locate(model.digest))
-    with applied([*model.adapters, WeightChange(name="untrained")], loaded) as laid:
+    with apply_adapters([*model.adapters, WeightChange(name="untrained")], loaded) as laid:
         assert laid[-1].keys() == begun.keys() == ended.keys()
         assert all(torch.equal(laid[-1][name], tensor) for name, tensor in begun.items()), "it begins where the first ended"
     assert not any(torch.equal(ended[name], tensor) for name, tensor in begun.items())

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from graph_runtime.context import RunContext
-from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.apply import apply_adapters
 from nodes.diffusion.families.registry import facts
 from nodes.diffusion.families.stable_diffusion.facts.parts import UNET
 from nodes.diffusion.formats.model_folders import inspect_folder
@@ -81,7 +81,7 @@ def test_every_method_trains_them(tmp_path: Path, method: Method, channels: int,
     assert all(torch.equal(before[name], after[name]) for name in before)
     loaded = shared_model(setting.model, setting.bench.folder)
     drawn = forward(loaded)
-    with applied(trained.adapters, loaded):
+    with apply_adapters(trained.adapters, loaded):
         if not loaded.placeholders:  # which act where captions use them
             assert not torch.equal(forward(loaded), drawn)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from graph_runtime.reading import digest_file
 from graph_runtime.workspace import OutsideReader, Workspace
 from nodes.adapters.load_lora import LoadLoRA
-from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.apply import apply_adapters
 from nodes.diffusion.adapters.lora.algorithms import weight_change
 from nodes.diffusion.adapters.lora.apply import adapter_tensors, by_layer
 from nodes.diffusion.adapters.lora.read import read_lora
@@ -303,7 +303,7 @@ def test_every_kind_of_lycoris_is_read_with_its_scale(place: Place, kind: str) -
     loaded, reference = open_model(place.folder), open_model(place.folder)
     with torch.no_grad():
         reference.unet.get_submodule(CONVOLUTION).weight += 0.5 * expected
-    with applied([replace(model.adapters[0], unet_strength=0.5)], loaded):
+    with apply_adapters([replace(model.adapters[0], unet_strength=0.5)], loaded):
         torch.testing.assert_close(forward(loaded), forward(reference), rtol=1e-4, atol=1e-4)
 
 
@@ -313,7 +313,7 @@ def test_a_difference_of_biases_acts(sd1: Place) -> None:
     loaded, reference = open_model(sd1.folder), open_model(sd1.folder)
     with torch.no_grad():
         reference.unet.get_submodule(CONVOLUTION).bias += 2 * load_file(sd1.desk.root / "x.safetensors")[f"{prefix}.diff_b"]
-    with applied([replace(model.adapters[0], unet_strength=2.0)], loaded):
+    with apply_adapters([replace(model.adapters[0], unet_strength=2.0)], loaded):
         torch.testing.assert_close(forward(loaded), forward(reference), rtol=0, atol=1e-4)
 
 
@@ -383,7 +383,7 @@ def test_each_layer_may_have_its_own_rank_and_alpha(sd1: Place) -> None:
     with torch.no_grad():
         for name, change in expected.items():
             reference.unet.get_submodule(name).weight += change
-    with applied(model.adapters, loaded):
+    with apply_adapters(model.adapters, loaded):
         torch.testing.assert_close(forward(loaded), forward(reference), rtol=0, atol=1e-4)
     sd1.desk.located = {model.digest: sd1.folder}
     (artifact,) = sd1.desk.run(SaveSafetensors(precision="fp32"), model=model)
@@ -409,9 +409,9 @@ def test_what_is_saved_loads_back_as_the_same_change(place: Place, tmp_path: Pat
     theirs = by_layer(adapter_tensors(loaded.adapters[0]))
     assert ours.keys() == theirs.keys()
     model = open_model(place.folder)
-    with applied([adapter], model):
+    with apply_adapters([adapter], model):
         before = forward(model)
-    with applied(loaded.adapters, model):
+    with apply_adapters(loaded.adapters, model):
         torch.testing.assert_close(forward(model), before, rtol=0, atol=1e-5)
     assert text_identity(loaded) != text_identity(place.model)
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nodes.adapters.load_lora import LoadLoRA
-from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.apply import apply_adapters
 from nodes.diffusion.adapters.lora.algorithms import product, rank_of
 from nodes.diffusion.adapters.lora.apply import adapter_tensors, by_layer
 from nodes.diffusion.errors import InputError
@@ -120,9 +120,9 @@ def test_the_file_is_kohyas_and_acts_as_what_was_extracted(desk: Desk) -> None:
     assert all(tensors[name.replace("lora_down.weight", "alpha")] == rank for name, rank in ranks.items())
     loaded = desk.run(LoadLoRA(file="x.safetensors"), model=place.model)
     model = open_model(place.folder)
-    with applied(extracted.adapters, model):
+    with apply_adapters(extracted.adapters, model):
         expected = forward(model)
-    with applied(loaded.adapters, model):
+    with apply_adapters(loaded.adapters, model):
         torch.testing.assert_close(forward(model), expected, rtol=0, atol=1e-5)
 
 
@@ -193,9 +193,9 @@ def test_a_merged_lora_draws_as_its_parts_do(desk: Desk) -> None:
     place = Place(desk, "sd1")
     model = place.with_loras(place.lora("lokr", unet_strength=0.5), place.lora("locon"))
     loaded = open_model(place.folder)
-    with applied(model.adapters, loaded):
+    with apply_adapters(model.adapters, loaded):
         expected = forward(loaded)
-    with applied(desk.run(MergeLoRA(), models=[model]).adapters, loaded):
+    with apply_adapters(desk.run(MergeLoRA(), models=[model]).adapters, loaded):
         torch.testing.assert_close(forward(loaded), expected, rtol=0, atol=1e-4)
 
 

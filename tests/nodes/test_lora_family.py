@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from graph_runtime.context import RunContext
 from graph_runtime.errors import Interrupted
 from nodes.adapters.inject_lora import InjectLoRA
-from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.apply import apply_adapters
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import LowRankAdapter
 from nodes.methods.train_lora import TrainLoRA
@@ -51,10 +51,10 @@ def test_every_tensor_learns_and_the_model_stays(tmp_path: Path, algorithm: str,
     assert torch.equal(forward(loaded), base)
     assert all(torch.equal(weights[name], tensor) for name, tensor in loaded.unet.state_dict().items())
     ended = load_file(adapter.weights)  # pyright: ignore[reportArgumentType]
-    with applied([replace(adapter, weights=None)], loaded) as (begun,):
+    with apply_adapters([replace(adapter, weights=None)], loaded) as (begun,):
         assert begun.keys() == ended.keys()
         assert not [name for name in ended if torch.equal(ended[name], begun[name])]
-    with applied([adapter], loaded):
+    with apply_adapters([adapter], loaded):
         assert not torch.allclose(forward(loaded), base, atol=1e-3)
 
 
@@ -76,7 +76,7 @@ def test_half_precision_trains_and_acts(tmp_path: Path, algorithm: str) -> None:
     adapter = lora_of(train(setting, algorithm, precision="bf16"))
     half = fresh_model(setting.bench.folder, "bf16")
     sample, text = torch.randn(1, 4, 8, 8).bfloat16(), torch.randn(1, 7, 32).bfloat16()
-    with torch.no_grad(), applied([adapter], half):
+    with torch.no_grad(), apply_adapters([adapter], half):
         drawn = half.unet(sample, torch.tensor([5]), text).sample
     assert drawn.dtype == torch.bfloat16
     assert drawn.isfinite().all()

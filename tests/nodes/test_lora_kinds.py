@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nodes.adapters.load_lora import LoadLoRA
-from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.apply import apply_adapters
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import LowRankAdapter, TokenEmbedding
 from nodes.diffusion.text.encoding import encode_prompts
@@ -89,7 +89,7 @@ def test_every_kind_acts_is_baked_and_is_saved_as_what_it_is(place: Place) -> No
         torch.testing.assert_close(baked[name], wanted, rtol=0, atol=1e-5, msg=name)
     loaded = place.opened(model)
     modules = {"unet": loaded.unet, "text_encoder": getattr(loaded.text_encoders[0], "text_model", loaded.text_encoders[0])}
-    with applied(model.adapters, loaded):
+    with apply_adapters(model.adapters, loaded):
         drawn, text = forward(loaded), encode_prompts(loaded, ["a cat"])["hidden"]
     before = {name: modules[name.partition(".")[0]].get_parameter(name.partition(".")[2]).data.clone() for name in expected}
     try:

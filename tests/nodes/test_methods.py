@@ -15,7 +15,7 @@ from graph_runtime.context import RunContext
 from graph_runtime.errors import Interrupted
 from nodes import diffusion
 from nodes.adapters.inject_lora import InjectLoRA
-from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.apply import apply_adapters
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import KEYS_AND_VALUES, WeightChange
 from nodes.diffusion.handles.datasets import CaptionedDataset
@@ -123,7 +123,7 @@ def test_every_trained_tensor_moves_and_the_model_stays(tmp_path: Path, method: 
     assert all(torch.equal(before[name], after[name]) for name in before)
     loaded = shared_model(setting.model, setting.bench.folder)
     untrained = [replace(adapter, weights=None) for adapter in trained.adapters]
-    with applied(untrained, loaded) as first:
+    with apply_adapters(untrained, loaded) as first:
         for adapter, begun in zip(trained.adapters, first, strict=True):
             assert adapter.weights is not None
             ended = load_file(adapter.weights)
@@ -232,7 +232,7 @@ def test_the_start_token_trains_no_keys_and_values(tmp_path: Path, learned: bool
     text = torch.zeros(1, 3, 32)
     text[0, 1 if learned else 0] = 1.0  # only this token reaches keys and values
     change = WeightChange(name="x", endings=KEYS_AND_VALUES, detach_start=True)
-    with applied([change], loaded) as laid:
+    with apply_adapters([change], loaded) as laid:
         for tensor in laid[0].values():
             tensor.requires_grad_(True)
         loaded.unet(torch.ones(1, 4, 8, 8), 5, text).sample.square().sum().backward()

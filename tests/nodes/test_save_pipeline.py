@@ -14,7 +14,7 @@ from graph_runtime.provenance import read_provenance
 from graph_runtime.runs import RunFolder
 from graph_runtime.workflow import Workflow
 from nodes.adapters.inject_lora import InjectLoRA
-from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.apply import apply_adapters
 from nodes.diffusion.errors import InputError
 from nodes.output.save_pipeline import SavePipeline
 from tests.diffusion.test_lora import forward
@@ -42,7 +42,7 @@ def test_diffusers_opens_it_with_the_trained_weights(tmp_path: Path, family: str
     cls: Any = StableDiffusionXLPipeline if family == "sdxl" else StableDiffusionPipeline
     pipe = cls.from_pretrained(folder, local_files_only=True)
     loaded = shared_model(setting.model, setting.bench.folder)
-    with applied(trained.adapters, loaded):
+    with apply_adapters(trained.adapters, loaded):
         ours = forward(loaded)
         text = {name: tensor.clone() for name, tensor in loaded.text_encoders[0].state_dict().items()}
     opened = fresh_model(folder)

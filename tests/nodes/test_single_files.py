@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from graph_runtime.context import RunContext
-from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.apply import apply_adapters
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.registry import facts
 from nodes.diffusion.families.stable_diffusion.facts import configurations
@@ -115,7 +115,7 @@ def test_trained_weights_stand_in_their_places(desk: Desk, tmp_path: Path, famil
     _, loaded = opened(desk, "t.safetensors")
     own = shared_model(setting.model, setting.bench.folder)
     before = forward(own)
-    with applied(trained.adapters, own):
+    with apply_adapters(trained.adapters, own):
         after, text = forward(own), encode_prompts(own, ["a cat"])["hidden"]
     assert torch.equal(forward(loaded), after)
     assert torch.equal(encode_prompts(loaded, ["a cat"])["hidden"], text)

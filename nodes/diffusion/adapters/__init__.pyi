@@ -1,5 +1,4 @@
 from .aesthetic_files import mean_embedding as mean_embedding, projection_for as projection_for, read_embedding as read_embedding
-from .apply import applied as applied
 from .changed_weights import (
     attention_layers as attention_layers,
     check_places as check_places,

@@ -1,4 +1,4 @@
-"""Adapters of every kind applied to a model at once, and taken off again.
+"""Adapters of every kind apply_adapters to a model at once, and taken off again.
 
 A further kind is a dataclass in `handles/adapters.py`, its entry in `Adapter` there, and a row of `KINDS`.
 """
@@ -11,11 +11,11 @@ from torch import nn
 
 from nodes.diffusion.adapters.aesthetic_gradient import aesthetic_followed
 from nodes.diffusion.adapters.changed_weights import weights_changed
-from nodes.diffusion.adapters.hypernetwork.apply import hypernetwork_laid
+from nodes.diffusion.adapters.hypernetwork.apply import hypernetwork_applied
 from nodes.diffusion.adapters.lora.apply import low_rank
 from nodes.diffusion.handles.adapters import Adapter
 from nodes.diffusion.models.active import ActiveModel
-from nodes.diffusion.text.placeholder_tokens import word_known
+from nodes.diffusion.text.placeholder_tokens import with_placeholder
 
 Tensors = dict[str, nn.Parameter]
 ApplyAll = Callable[[Sequence[Any], ActiveModel], AbstractContextManager[Sequence[Tensors]]]
@@ -35,17 +35,17 @@ def one_by_one(apply: Callable[[Any, ActiveModel], AbstractContextManager[Tensor
 
 KINDS: dict[str, ApplyAll] = {
     "weights": one_by_one(weights_changed),
-    "embedding": one_by_one(word_known),
+    "embedding": one_by_one(with_placeholder),
     "aesthetic": one_by_one(aesthetic_followed),
     "lora": low_rank,
-    "hypernetwork": one_by_one(hypernetwork_laid),
+    "hypernetwork": one_by_one(hypernetwork_applied),
 }
-"""How the adapters of each kind are applied, in this order: what wraps layers wraps the changed ones, and hypernetworks come
+"""How the adapters of each kind are apply_adapters, in this order: what wraps layers wraps the changed ones, and hypernetworks come
 last, as what wraps a layer must see the changed context too. So only the order within a kind counts."""
 
 
 @contextmanager
-def applied(adapters: Sequence[Adapter], model: ActiveModel) -> Generator[list[Tensors]]:
+def apply_adapters(adapters: Sequence[Adapter], model: ActiveModel) -> Generator[list[Tensors]]:
     """Apply adapters to a model; yield each one's tensors by name. Afterwards the model holds its own layers again."""
     found: dict[int, Tensors] = {}
     with ExitStack() as stack:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from nodes.diffusion.adapters.apply import applied
+from nodes.diffusion.adapters.apply import apply_adapters
 from nodes.diffusion.devices import Precision
 from nodes.diffusion.formats.model_folders import info_of
 from nodes.diffusion.handles.models import DiffusionModel
@@ -32,6 +32,6 @@ def model_in_use(
         initial_seed=handle.initial_seed,
         moving_average=handle.moving_average,
     )
-    with held(ActiveModel(handle, parts)) as model, applied(handle.adapters, model) as tensors:
+    with held(ActiveModel(handle, parts)) as model, apply_adapters(handle.adapters, model) as tensors:
         model.applied = tensors
         yield model

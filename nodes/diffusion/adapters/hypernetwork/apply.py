@@ -45,7 +45,7 @@ def width_of(net: str) -> int:
 
 
 @contextmanager
-def hypernetwork_laid(hypernetwork: Hypernetwork, model: ActiveModel) -> Generator[dict[str, nn.Parameter]]:
+def hypernetwork_applied(hypernetwork: Hypernetwork, model: ActiveModel) -> Generator[dict[str, nn.Parameter]]:
     """Let a hypernetwork act on a model; yield its parameters by full name. Afterwards nothing of it is left.
 
     With strength 0 nothing is computed. Numbers are dropped only in training, each step's drawn from the seed and the step.
