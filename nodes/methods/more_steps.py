@@ -10,7 +10,7 @@ from nodes.diffusion.handles.settings import TrainingSettings
 from nodes.methods.costs import Costs
 
 if TYPE_CHECKING:
-    from nodes.diffusion.optimization.training_state import Checkpoint
+    from nodes.diffusion.optimization.training_state import TrainingState
 
 Kept = dict[str, Any]
 """Of a finished training: `steps`, `file` with its state, None where that was too large, and its `costs`."""
@@ -18,7 +18,7 @@ Kept = dict[str, Any]
 
 def checkpoint_of(
     settings: TrainingSettings, context: RunContext, precision: str, costs: Costs | None = None
-) -> "Checkpoint | None":
+) -> "TrainingState | None":
     """Return where a training keeps its state: begun anew, interrupted, or begun where one with fewer steps has ended.
 
     A step depends on the state and its own number alone, so the result is that of a training from the first step on.
@@ -31,12 +31,12 @@ def checkpoint_of(
         context.message(f"Goes on from step {steps}, where it was interrupted.")
 
     if not context.stem:
-        return diffusion.optimization.Checkpoint(context.progress_folder, resumed=resumed)
+        return diffusion.optimization.TrainingState(context.progress_folder, resumed=resumed)
     key = f"training:{context.stem}:{precision}"
     asked = context.find_item(_state(key, settings.continue_from)) if settings.continue_from else None
     kept: Kept | None = asked or context.find_item(key)
     earlier = None
-    if kept and kept["steps"] < settings.max_steps and not diffusion.optimization.Checkpoint(context.progress_folder).begun():
+    if kept and kept["steps"] < settings.max_steps and not diffusion.optimization.TrainingState(context.progress_folder).begun():
         earlier = kept["file"] if _leads_on(kept, settings) else None
         context.message(_told(kept, settings))
         if earlier:
@@ -44,7 +44,7 @@ def checkpoint_of(
         if earlier and costs:
             costs.add(*kept["costs"])
     keep = partial(_keep, settings, context, key, kept, costs)
-    return diffusion.optimization.Checkpoint(context.progress_folder, earlier=earlier, keep=keep, resumed=resumed)
+    return diffusion.optimization.TrainingState(context.progress_folder, earlier=earlier, keep=keep, resumed=resumed)
 
 
 def _leads_on(kept: Kept, settings: TrainingSettings) -> bool:

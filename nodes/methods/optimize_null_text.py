@@ -41,7 +41,7 @@ class OptimizeNullText(Node):
         path = diffusion.sampling.read_path(inversion)
         used = replace(model, zero_terminal_snr=inversion.zero_terminal_snr)
         device = diffusion.choose_device(context.device)
-        checkpoint = diffusion.optimization.Checkpoint(context.progress_folder) if context.progress_folder else None
+        checkpoint = diffusion.optimization.TrainingState(context.progress_folder) if context.progress_folder else None
 
         def report(step: int, loss: float) -> None:
             context.metric(step, loss=loss)

@@ -12,9 +12,10 @@ from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.registry import facts as family_facts
+from nodes.diffusion.formats.file_formats import format_of
 from nodes.diffusion.formats.model_folders import inspect_folder
 from nodes.diffusion.formats.opening import open_regular
-from nodes.diffusion.formats.single_file.header import PICKLES, SingleFile, is_single_file, read_single_file
+from nodes.diffusion.formats.single_file.header import SingleFile, is_single_file, read_single_file
 from nodes.diffusion.formats.vae_identity import vae_identity
 from nodes.diffusion.formats.weight_files import identifying
 from nodes.diffusion.handles.models import DiffusionModel, ModelInfo, Purpose
@@ -71,8 +72,9 @@ class LoadModel(Node):
         if place.is_file() and not is_single_file(place):
             remedy = "Give a .safetensors or .ckpt file, or a diffusers folder."
             raise InputError(f"{place.name} is no model.", field="model", remedy=remedy)
+        kind = format_of(place)
         # opening a pickle takes torch, so run does it
-        info = None if place.suffix.lower() in PICKLES else self._checked(place)
+        info = self._checked(place) if kind is None or kind.is_safetensors else None
         name = self.model if self.model in BUNDLED else place.stem if place.is_file() else place.name
         if info is None or place.is_file():
             digest = files.digest_file(reference)

@@ -14,7 +14,7 @@ from torch import nn
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.settings import TrainingSettings
 from nodes.diffusion.optimization.loop import StepDone, minimize
-from nodes.diffusion.optimization.training_state import Checkpoint
+from nodes.diffusion.optimization.training_state import TrainingState
 from nodes.diffusion.randomness import generator_for
 
 CPU = torch.device("cpu")
@@ -43,7 +43,7 @@ def fit(settings: TrainingSettings, *, parts: int = 1, folder: Path | None = Non
         if done.step == stop_after:
             raise KeyboardInterrupt
 
-    checkpoint = Checkpoint(folder) if folder else None
+    checkpoint = TrainingState(folder) if folder else None
     if stop_after:
         with pytest.raises(KeyboardInterrupt):
             minimize(weights, loss, settings, device=CPU, report=report, checkpoint=checkpoint, **more)

@@ -11,7 +11,7 @@ from diffusers import DDIMInverseScheduler, DDIMScheduler
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.models.active import ActiveModel
-from nodes.diffusion.optimization.training_state import Checkpoint
+from nodes.diffusion.optimization.training_state import TrainingState
 from nodes.diffusion.pictures.pictures import psnr
 from nodes.diffusion.sampling.ddim import ddim_schedule, ddim_step, invert, unconditional_text
 from nodes.diffusion.sampling.null_text import Edit, NullTextTask, first_null_text, optimize_null_text, replay
@@ -165,8 +165,8 @@ def test_a_stopped_optimization_goes_on_to_the_same_bytes(models: dict[str, Acti
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        optimize_null_text(task, report=interrupt, checkpoint=Checkpoint(tmp_path))
-    resumed = optimize_null_text(task, report=lambda step, loss: steps.append(step), checkpoint=Checkpoint(tmp_path))
+        optimize_null_text(task, report=interrupt, checkpoint=TrainingState(tmp_path))
+    resumed = optimize_null_text(task, report=lambda step, loss: steps.append(step), checkpoint=TrainingState(tmp_path))
     assert torch.equal(whole, resumed)
     assert steps == list(range(stop + 1, STEPS + 1))
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from graph_runtime.reading import open_regular
 from graph_runtime.workspace import PathRefused
+from nodes.diffusion.formats.file_formats import format_of
 from nodes.diffusion.pictures.picture_kinds import readable_suffixes
 from web.api.models import FileEntry, FileList
 from web.api.places import Places, as_text
@@ -78,7 +79,7 @@ def _kind(place: Path) -> Kind:
     suffix = place.suffix.lower()
     if suffix in readable_suffixes():
         return "image"
-    if suffix in (".safetensors", ".ckpt"):
+    if (model := format_of(place)) and model.is_listed:
         return "model"
     return "workflow" if suffix == ".json" and _is_workflow(place) else "file"
 

@@ -11,8 +11,8 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
 from graph_runtime.files import numbered, place
-from graph_runtime.provenance import safetensors_header
 from graph_runtime.reading import open_regular
+from nodes.diffusion.formats.file_formats import FORMATS, format_of
 from nodes.diffusion.pictures.picture_kinds import readable_suffixes, unread_because
 from web.api.models import Uploaded
 from web.api.places import check_name
@@ -21,7 +21,6 @@ from web.api.services import Services
 from web.api.thumbnails import raster_type
 
 TEXTS = frozenset({".txt", ".caption", ".json", ".jsonl", ".csv", ".md"})
-MODELS = frozenset({".safetensors"})
 MAX_BYTES = 2 * 2**30
 RESERVE_BYTES = 512 * 2**20
 """Left free on the disk, for the runs."""
@@ -42,9 +41,11 @@ class Target(BaseModel):
 async def upload_file(services: Services, request: web.Request, query: Target) -> Uploaded:
     """Write an uploaded file to the workspace, under the next free number when its name is taken."""
     name = check_name(query.name)
-    if Path(name).suffix.lower() not in readable_suffixes() | TEXTS | MODELS:
+    models = {suffix for suffix, kind in FORMATS.items() if kind.is_uploaded}
+    if Path(name).suffix.lower() not in readable_suffixes() | TEXTS | models:
         why = f": {unread}" if (unread := unread_because(name)) else ""
-        raise refused(415, f"{name!r} is of a kind that is not taken{why}.", "Pictures, text files and .safetensors are.")
+        remedy = f"Pictures, text files and {', '.join(sorted(models))} are."
+        raise refused(415, f"{name!r} is of a kind that is not taken{why}.", remedy)
     folder = services.places.to_write(query.folder)
     _check_room(folder, services.settings.state, request.content_length or 0)
     handle, temporary = tempfile.mkstemp(dir=services.settings.state, prefix=UNFINISHED, suffix=Path(name).suffix)
@@ -105,8 +106,8 @@ def _check_content(file: Path, name: str) -> None:
         is_picture = bool(raster_type(opened))
     if suffix in readable_suffixes() and not is_picture:
         raise refused(415, f"{name!r} is not the picture that its name says.")
-    if suffix in MODELS:
+    if kind := format_of(file):
         try:
-            safetensors_header(file)
-        except ValueError:
-            raise refused(415, f"{name!r} is not a safetensors file.", "Pickled models are not taken.") from None
+            kind.header(file)
+        except (LookupError, TypeError, AttributeError, ValueError):
+            raise refused(415, f"{name!r} is not a {kind.name} file.", "Pickled models are not taken.") from None

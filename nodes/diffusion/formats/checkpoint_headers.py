@@ -9,9 +9,9 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.protocol import Counterpart, Facts, TensorNames
 from nodes.diffusion.families.registry import family_of_denoiser, part_folders
 from nodes.diffusion.formats import safetensors_header
+from nodes.diffusion.formats.file_formats import format_of
 from nodes.diffusion.formats.model_folders import AGAIN, check_whole
 from nodes.diffusion.formats.single_file.fp8_scales import check_scale, is_scaling, scales_among
-from nodes.diffusion.formats.single_file.header import PICKLES
 from nodes.diffusion.formats.weight_files import pickled_parts
 from nodes.diffusion.handles.adapters import in_folder
 
@@ -51,7 +51,7 @@ Header = Mapping[str, Entry]
 
 def read_file_header(file: Path) -> dict[str, Entry]:
     """Return the tensors of one safetensors file; raise InputError when it is damaged or no such file."""
-    if file.suffix.lower() in PICKLES:
+    if (kind := format_of(file)) and not kind.is_safetensors:
         raise InputError(f"{file.name} is no safetensors file, which merges need.", field="path", remedy=CONVERT)
     check_whole(file)
     header, begin = safetensors_header.read_header(file)

@@ -1,6 +1,7 @@
-"""Reading a safetensors file's header, for all nodes; needs no torch.
+"""The one reader of safetensors headers for all nodes and the server; needs no torch.
 
-`graph_runtime.provenance`, which may import no node, reads for itself the metadata that this program wrote.
+`graph_runtime.provenance` has its own: the runtime may import no node, and `nodes.diffusion`, which notebooks use alone, no
+runtime. A test holds both to the same files.
 """
 
 import json
@@ -22,8 +23,11 @@ def read_header(file: Path) -> tuple[dict[str, Any], int]:
         length = int.from_bytes(opened.read(8), "little")
         if not 2 <= length <= MAX_HEADER:
             raise ValueError(f"a header has 2 to {MAX_HEADER} bytes, not {length}")
+        text = opened.read(length)
+        if len(text) < length:
+            raise ValueError("the file ends inside its header")
         try:
-            header: Any = json.loads(opened.read(length))
+            header: Any = json.loads(text)
         except RecursionError:
             raise ValueError("the header is nested too deeply") from None
     if not isinstance(header, dict):

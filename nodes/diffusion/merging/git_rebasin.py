@@ -14,7 +14,7 @@ from nodes.diffusion.merging.permutations import orders_by_tensor
 from nodes.diffusion.merging.plan import Plan
 from nodes.diffusion.merging.read_tensors import reading
 from nodes.diffusion.merging.weight_matching import Best, Model, best_orders
-from nodes.diffusion.optimization.training_state import Checkpoint
+from nodes.diffusion.optimization.training_state import TrainingState
 
 SAVED_EVERY = 10.0
 """Seconds between two savings of what was found."""
@@ -48,7 +48,7 @@ class Rebasin:
         write_one_by_one(path, self._orders(path.parent, progress))
 
     def _orders(self, folder: Path, progress: Callable[[int, int], None]) -> Iterator[tuple[str, Tensor]]:
-        saved = Checkpoint(self.progress_folder) if self.progress_folder else None
+        saved = TrainingState(self.progress_folder) if self.progress_folder else None
         self._found = {name: Best(*values) for name, values in ((saved and saved.load()) or {}).items()}
         last = time.monotonic()
         with giving_back_freed_memory(), reading() as reader:

@@ -19,7 +19,7 @@ from nodes.diffusion.merging.lora_layers import Part
 
 
 @dataclass(frozen=True)
-class Use:
+class AxisUse:
     """A parameter whose rows (axis 0) or columns (axis 1) belong to units."""
 
     weight: str
@@ -35,7 +35,7 @@ class Units:
     count: int
     blocks: int
     """Heads of an attention, groups of a group norm, otherwise one."""
-    sides: tuple[tuple[Use, ...], ...]
+    sides: tuple[tuple[AxisUse, ...], ...]
     """Parameters that take one order; sides share that of the blocks, and inside of each block have their own."""
 
 
@@ -134,14 +134,14 @@ def _units(kind: _Kind, module: str, names: set[str], parameters: Mapping[str, P
     return Units(count, blocks, sides) if blocks and count % blocks == 0 and all(sizes) else None
 
 
-def _uses(kind: _Kind, side: tuple[tuple[str, ...], str], module: str, names: set[str]) -> Iterator[Use]:
+def _uses(kind: _Kind, side: tuple[tuple[str, ...], str], module: str, names: set[str]) -> Iterator[AxisUse]:
     makers, taker = side
     for layer in makers:
         for name in (f"{layer}.weight", f"{layer}.bias"):
             if name in names:
-                yield Use(f"{module}.{name}", 0, kind.repeats)
+                yield AxisUse(f"{module}.{name}", 0, kind.repeats)
     if taker:
-        yield Use(f"{module}.{taker}.weight", 1)
+        yield AxisUse(f"{module}.{taker}.weight", 1)
 
 
 def _blocks(kind: _Kind, module: str, folder: Path) -> int:

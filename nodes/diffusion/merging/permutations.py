@@ -9,7 +9,7 @@ from torch import Tensor
 from nodes.diffusion.families.registry import moving_average
 from nodes.diffusion.formats.checkpoint_headers import Header
 from nodes.diffusion.merging.lora_layers import Part
-from nodes.diffusion.merging.permutation_spec import Use
+from nodes.diffusion.merging.permutation_spec import AxisUse
 from nodes.diffusion.merging.read_tensors import Reader
 
 
@@ -33,7 +33,7 @@ def read_order(orders: Header, name: str, reader: Reader) -> Order:
     return Order(**{axis: entry and reader.raw(entry).view(torch.int32).long() for axis, entry in found.items()})
 
 
-def orders_by_tensor(found: Iterable[tuple[Use, Tensor]], parts: Mapping[str, Part], header: Header) -> dict[str, Tensor]:
+def orders_by_tensor(found: Iterable[tuple[AxisUse, Tensor]], parts: Mapping[str, Part], header: Header) -> dict[str, Tensor]:
     """Return the orders of a file's tensors from those of units [n]: `rows.NAME` and `columns.NAME`, whole axes, int32.
 
     A moving average beside a UNet's tensor takes its order too.

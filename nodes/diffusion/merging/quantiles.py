@@ -71,7 +71,7 @@ class Selection:
 
 
 def _range(share: float, sample: Bits, whole: bool) -> tuple[int, int]:
-    """Return the bits between which the number lies that a share of all is not below: likely, or surely for the whole."""
+    """Return bounds (float bits) of the quantile: probable from a sample, exact from all entries."""
     size = len(sample)
     if not size:
         return 0, EVERYTHING

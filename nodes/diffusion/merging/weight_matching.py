@@ -20,7 +20,7 @@ from nodes.diffusion.handles.recipes import name_of
 from nodes.diffusion.merging.allocation import lying_in
 from nodes.diffusion.merging.evaluate import values_of
 from nodes.diffusion.merging.lora_layers import all_parameters_in
-from nodes.diffusion.merging.permutation_spec import Units, Use
+from nodes.diffusion.merging.permutation_spec import AxisUse, Units
 from nodes.diffusion.merging.plan import Plan
 from nodes.diffusion.merging.read_tensors import Reader
 
@@ -44,7 +44,7 @@ class Model:
     def __post_init__(self) -> None:
         self.parts = all_parameters_in(self.plan.tensors)
 
-    def values(self, use: Use, count: int) -> tuple[Tensor, float]:
+    def values(self, use: AxisUse, count: int) -> tuple[Tensor, float]:
         """Return a parameter as [outer, units, inner], float32, and its squares' sum; raise InputError where it is not finite."""
         part = self.parts[use.weight]
         whole = values_of(self.plan, self.reader, part.name, self.folder)
@@ -92,7 +92,7 @@ def best_orders(units: Units, ours: Model, theirs: Model) -> Best:
     return Best(found, before if before > least else 0.0, after if after > least else 0.0)
 
 
-def _side(count: int, uses: tuple[Use, ...], ours: Model, theirs: Model) -> _Side:
+def _side(count: int, uses: tuple[AxisUse, ...], ours: Model, theirs: Model) -> _Side:
     costs = lying_in(ours.folder, (count, count), np.float64)
     side, rows = _Side(costs.numpy()), max(1, CHUNK // count)
     products = torch.empty(min(rows, count), count)

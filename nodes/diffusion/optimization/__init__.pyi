@@ -1,2 +1,2 @@
 from .loop import minimize as minimize
-from .training_state import Checkpoint as Checkpoint, bytes_of as bytes_of
+from .training_state import TrainingState as TrainingState, bytes_of as bytes_of

@@ -16,7 +16,7 @@ from nodes.diffusion.optimization.divergence import Divergence
 from nodes.diffusion.optimization.ema import WeightAverage
 from nodes.diffusion.optimization.forked_microbatches import MicrobatchWorker, microbatch_workers, processes_wanted
 from nodes.diffusion.optimization.optimizers import make_lr_scheduler, make_optimizer, restore_lr_scheduler
-from nodes.diffusion.optimization.training_state import Checkpoint
+from nodes.diffusion.optimization.training_state import TrainingState
 
 SMALLER = "Lower learning_rate, or set precision to fp32."
 Loss = Callable[[int, int], Tensor]
@@ -165,7 +165,7 @@ def minimize(
     device: torch.device,
     precision: Precision = "fp32",
     report: Callable[[StepDone], object] = lambda done: None,
-    checkpoint: Checkpoint | None = None,
+    checkpoint: TrainingState | None = None,
 ) -> None:
     """Change `parameters` in place until `loss` is small; go on from `checkpoint` when there is one.
 

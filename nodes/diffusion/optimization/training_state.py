@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 
-class Checkpoint:
+class TrainingState:
     """One file in `folder`, called by the sha256 of its content and replaced in one step; nothing in it is executed.
 
     Without one, a training begins at the state that `earlier` holds, if any; `keep` is given the state that it ends with,

@@ -12,7 +12,7 @@ from nodes.diffusion.devices import eager_attention_pays
 from nodes.diffusion.handles.settings import TrainingSettings
 from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.optimization.loop import minimize
-from nodes.diffusion.optimization.training_state import Checkpoint
+from nodes.diffusion.optimization.training_state import TrainingState
 from nodes.diffusion.sampling.ddim import Schedule, ddim_step, prediction_at, unconditional_text
 from nodes.diffusion.sampling.prompt_to_prompt import AttentionControl, controlled, processors_set
 from nodes.diffusion.text.conditions import Conditions, joined
@@ -54,7 +54,7 @@ def optimize_null_text(
     task: NullTextTask,
     *,
     report: Callable[[int, float], object] = lambda step, loss: None,
-    checkpoint: Checkpoint | None = None,
+    checkpoint: TrainingState | None = None,
 ) -> Tensor:
     """Return the unconditional embeddings [T, tokens, d], the noisiest timestep's first.
 

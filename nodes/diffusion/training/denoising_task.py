@@ -17,7 +17,7 @@ from nodes.diffusion.handles.datasets import CaptionedDataset, EmbeddingDataset,
 from nodes.diffusion.handles.settings import DenoisingSettings, TrainingSettings
 from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.optimization.loop import StepDone, minimize
-from nodes.diffusion.optimization.training_state import Checkpoint
+from nodes.diffusion.optimization.training_state import TrainingState
 from nodes.diffusion.randomness import generator_for
 from nodes.diffusion.text.conditions import Conditions
 from nodes.diffusion.text.encoding import encode_prompts
@@ -169,7 +169,7 @@ def train(
     *,
     precision: Precision,
     report: Callable[[StepDone], object],
-    checkpoint: Checkpoint | None,
+    checkpoint: TrainingState | None,
 ) -> dict[str, Tensor]:
     """Minimize the task's loss over `parameters`, which act on its model; return their trained values."""
     for parameter in parameters.values():

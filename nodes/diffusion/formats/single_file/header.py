@@ -10,11 +10,9 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.protocol import Facts
 from nodes.diffusion.families.registry import family_of_file, file_prefixes, moving_average, readable
 from nodes.diffusion.families.unsupported import unsupported
+from nodes.diffusion.formats.file_formats import FORMATS, format_of
 from nodes.diffusion.formats.opening import Stamp, open_regular, stamp_of
-from nodes.diffusion.formats.safetensors_header import read_header
 from nodes.diffusion.formats.single_file.fp8_scales import check_scale, scales_among
-
-PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class SingleFile:
 
 def is_single_file(path: Path) -> bool:
     """Whether a path names a checkpoint in one file, rather than a folder."""
-    return path.suffix.lower() in (".safetensors", *PICKLES) and path.is_file()
+    return format_of(path) is not None and path.is_file()
 
 
 def read_single_file(path: Path) -> SingleFile:
@@ -58,29 +56,15 @@ def read_single_file(path: Path) -> SingleFile:
 
 @lru_cache(maxsize=16)
 def _read(path: Path, _stamp: Stamp) -> SingleFile:
-    if path.suffix.lower() in PICKLES:
-        return _read_pickle(path)
+    kind = format_of(path) or FORMATS[".safetensors"]
     try:
-        header, begin = read_header(path)
-        metadata = header.pop("__metadata__", {})
-        return SingleFile(
-            path,
-            shapes={name: tuple(facts["shape"]) for name, facts in header.items()},
-            dtypes={name: facts["dtype"] for name, facts in header.items()},
-            starts={name: begin + facts["data_offsets"][0] for name, facts in header.items()},
-            metadata={str(name): str(text) for name, text in metadata.items()},
-        )
+        header = kind.header(path)
+        return SingleFile(path, header.shapes, header.dtypes, header.starts, header.metadata)
+    except InputError:
+        raise
     except (LookupError, TypeError, AttributeError, ValueError):
         message = f"the header of {path.name} cannot be used."
         raise InputError(message, field="model", remedy="Copy or download it again.") from None
-
-
-def _read_pickle(path: Path) -> SingleFile:
-    from nodes.diffusion.formats.pickles import DTYPE_NAMES, pickled_tensors
-
-    tensors = pickled_tensors(path)
-    dtypes = {name: DTYPE_NAMES[tensor.dtype] for name, tensor in tensors.items() if tensor.dtype in DTYPE_NAMES}
-    return SingleFile(path, {name: tuple(tensors[name].shape) for name in dtypes}, dtypes)
 
 
 def family_in(file: SingleFile) -> Facts:

@@ -1,30 +1,24 @@
 """Tensors of a single-file checkpoint, taken from the memory-mapped file one by one."""
 
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.protocol import Counterpart
 from nodes.diffusion.families.registry import file_prefixes
-from nodes.diffusion.formats.pickles import pickled_tensors
+from nodes.diffusion.formats.file_formats import FORMATS, format_of
 from nodes.diffusion.formats.single_file.fp8_scales import is_scaling
-from nodes.diffusion.formats.single_file.header import PICKLES, family_in, read_single_file
+from nodes.diffusion.formats.single_file.header import family_in, read_single_file
 from nodes.diffusion.formats.single_file.tensors import to_folder
 
 
-@contextmanager
-def opened(path: Path) -> Generator[Callable[[str], Tensor]]:
-    """Yield a function that returns a tensor by its name in the file."""
-    if path.suffix.lower() in PICKLES:
-        yield pickled_tensors(path).__getitem__
-        return
-    with safe_open(path, framework="pt") as file:
-        yield file.get_tensor
+def opened(path: Path) -> AbstractContextManager[Callable[[str], Tensor]]:
+    """Open a file, whose context is a function that returns a tensor by its name in it."""
+    return (format_of(path) or FORMATS[".safetensors"]).tensors(path)
 
 
 def unscaled(tensor_of: Callable[[str], Tensor], name: str, scales: Mapping[str, str]) -> Tensor:

@@ -30,10 +30,10 @@ class Written:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-Checkpoint = Mapping[str, Written]
+CheckpointTensors = Mapping[str, Written]
 
 
-def with_changes(checkpoint: Checkpoint, changed: Mapping[str, Tensor], names: TensorNames) -> dict[str, Written]:
+def with_changes(checkpoint: CheckpointTensors, changed: Mapping[str, Tensor], names: TensorNames) -> dict[str, Written]:
     """Return a checkpoint with trained tensors, by their names in a folder, in place of its own, fp16 where fp8 was.
 
     Raises InputError for one that has no place of its size. What no single file holds (a CLIP's image side) is left out.
@@ -62,7 +62,7 @@ def _changed(own: Written, parts: list[tuple[Conversion, Tensor]]) -> Written:
 
 
 def write_checkpoint(
-    checkpoint: Checkpoint,
+    checkpoint: CheckpointTensors,
     precision: torch.dtype | None,
     metadata: Mapping[str, str],
     path: Path,
