@@ -40,7 +40,7 @@ KINDS: dict[str, ApplyAll] = {
     "lora": low_rank,
     "hypernetwork": one_by_one(hypernetwork_applied),
 }
-"""How the adapters of each kind are apply_adapters, in this order: what wraps layers wraps the changed ones, and hypernetworks come
+"""How the adapters of each kind are applied, in this order: what wraps layers wraps the changed ones, and hypernetworks come
 last, as what wraps a layer must see the changed context too. So only the order within a kind counts."""
 
 
