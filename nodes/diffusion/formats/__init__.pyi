@@ -1,4 +1,5 @@
 from .model_folders import info_of as info_of, inspect_folder as inspect_folder
+from .open_model import open_model as open_model
 from .pickles import pt_bytes as pt_bytes
 from .safetensors_writer import (
     safetensors_bytes as safetensors_bytes,
