@@ -11,7 +11,7 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.datasets import CaptionedDataset, CaptionItem, EmbeddingDataset
 from nodes.diffusion.handles.models import DiffusionModel, text_identity
 from nodes.diffusion.handles.wired_models import untrained_lora
-from nodes.diffusion.text.chunks import cut_told
+from nodes.diffusion.text.chunks import cut_warning
 from nodes.diffusion.text.prompt_syntax import Emphasis
 
 BATCH = 8
@@ -41,7 +41,7 @@ class EncodeCaptions(Node):
             kept |= self._encode(model, missing[start : start + BATCH], keys, captions.emphasis, context)
             context.progress(min(start + BATCH, len(missing)), len(missing))
         if cut := {text: kept[text]["cut"] for text in wanted if kept[text]["cut"]}:
-            context.message(cut_told("captions", cut, model.max_token_length), "warning")
+            context.message(cut_warning("captions", cut, model.max_token_length), "warning")
         files = {text: kept[text]["file"] for text in wanted}
         items = tuple(
             CaptionItem(picture.name, variants, tuple(files[text] for text in variants))

@@ -118,7 +118,7 @@ def _check_cuts(texts: Texts, loaded: Any, context: RunContext) -> None:
             remedy = "Write it earlier, shorten the captions, take fewer vectors, or raise max_token_length of LoadModel."
             raise InputError(f"{lost} does not fit into the caption {caption[:80]!r}.", field="captions", remedy=remedy)
     if cut := diffusion.text.cut_prompts(loaded, captions, texts.emphasis):
-        context.message(diffusion.text.cut_told("captions", cut, loaded.handle.max_token_length), "warning")
+        context.message(diffusion.text.cut_warning("captions", cut, loaded.handle.max_token_length), "warning")
 
 
 def keep_tensors(tensors: dict[str, Any], context: RunContext) -> Path:

@@ -89,7 +89,7 @@ class SampleImages(Node):
         with diffusion.adapters.model_in_use(model, context.locate, device=device, precision=precision) as loaded:
             cut = diffusion.text.cut_prompts(loaded, [self.negative_prompt, *(prompt for prompt, _ in jobs)], self.prompt_weights)
             if cut and model.max_token_length not in warned:
-                context.message(diffusion.text.cut_told("prompts", cut, model.max_token_length), "warning")
+                context.message(diffusion.text.cut_warning("prompts", cut, model.max_token_length), "warning")
                 warned.add(model.max_token_length)
             for number, batch in enumerate(batches):
                 done = (place[0] * len(batches) + number) * self.num_inference_steps

@@ -68,7 +68,7 @@ class SampleWithNullText(Node):
         total = (1 + len(edits)) * inversion.num_inference_steps
         with diffusion.adapters.model_in_use(used, context.locate, device=device) as loaded:
             if cut := diffusion.text.cut_prompts(loaded, [inversion.prompt, *edits]):
-                context.message(diffusion.text.cut_told("prompts", cut, model.max_token_length), "warning")
+                context.message(diffusion.text.cut_warning("prompts", cut, model.max_token_length), "warning")
             latents = diffusion.sampling.read_picture(inversion)
             if latents is not None:
                 known["VAE round trip"] = diffusion.sampling.decode(loaded, latents.to(loaded.device))[0]

@@ -10,9 +10,9 @@ from torch import Tensor
 from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.handles.adapters import TokenEmbedding
 from nodes.diffusion.models.active import ActiveModel
-from nodes.diffusion.text.chunks import cut_told, in_chunks
+from nodes.diffusion.text.chunks import cut_warning, in_chunks
 from nodes.diffusion.text.encoding import cut_prompts, cut_words, encode_prompts, word_features
-from nodes.diffusion.text.placeholder_tokens import table_of, token_ids
+from nodes.diffusion.text.placeholder_tokens import token_ids, token_table
 from tests.models import fresh_model, make_model_folder, set_handle
 
 FAMILIES = ["sd1", "sd2", "sdxl"]
@@ -107,7 +107,7 @@ def test_gradients_reach_a_word_in_the_second_chunk(tmp_path: Path) -> None:
         hidden[:, 77:].square().sum().backward()
     assert vectors.grad is not None
     assert (vectors.grad.abs().sum(dim=1) > 0).all()
-    assert table_of(model.text_encoders[0]).weight.grad is None
+    assert token_table(model.text_encoders[0]).weight.grad is None
 
 
 def test_features_of_words_are_those_of_their_places(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_where_chunks_of_three_break(sizes: list[int], count: int, chunks: Any, 
 
 
 def test_the_warning_names_how_much_is_cut() -> None:
-    told = cut_told("captions", {"a" * 100: 25, "b": 3}, 75)
+    told = cut_warning("captions", {"a" * 100: 25, "b": 3}, 75)
     assert told.startswith(f"2 captions are too long and were cut at 75 tokens, such as {'a' * 80!r} by 25.")
     assert "max_token_length" in told
-    assert "max_token_length" not in cut_told("captions", {"a": 1}, 225)
+    assert "max_token_length" not in cut_warning("captions", {"a": 1}, 225)

@@ -15,10 +15,10 @@ from torch import Tensor
 from nodes.diffusion.adapters.apply import applied
 from nodes.diffusion.families.code import predict
 from nodes.diffusion.families.ddpm import DDPM
+from nodes.diffusion.families.registry import facts
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.models.active import ActiveModel, held
 from nodes.diffusion.models.extra_unet_channels import _HiddenPicture
-from nodes.diffusion.models.saved_folders import PIPELINES
 from nodes.diffusion.models.vae_encoding import encode_pictures
 from nodes.diffusion.sampling.sampler import denoise, make_scheduler
 from nodes.diffusion.text.encoding import encode_prompts
@@ -55,7 +55,7 @@ def pipeline(model: ActiveModel) -> Any:
         parts |= {"text_encoder_2": model.text_encoders[1], "tokenizer_2": model.tokenizers[1], "add_watermarker": False}
     else:
         parts |= {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-    made = getattr(diffusers, PIPELINES[model.info.purpose][sdxl])(**parts)
+    made = getattr(diffusers, facts(model.info.family).pipelines[model.info.purpose])(**parts)
     made.set_progress_bar_config(disable=True)
     return made
 

@@ -12,7 +12,7 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import TokenEmbedding
 from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.text.encoding import cut_prompts, encode_prompts
-from nodes.diffusion.text.placeholder_tokens import replaced_word, table_of, token_ids
+from nodes.diffusion.text.placeholder_tokens import replaced_word, token_ids, token_table
 from tests.models import BUNDLED, fresh_model, make_model_folder
 
 CPU = torch.device("cpu")
@@ -70,7 +70,7 @@ def test_an_untrained_word_reads_as_its_initializer(tmp_path: Path, family: Any)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_gradients_reach_the_vectors_and_nothing_else(tmp_path: Path, family: Any) -> None:
     model = fresh_model(make_model_folder(tmp_path / "m", family))
-    tables = [table_of(encoder) for encoder in model.text_encoders]
+    tables = [token_table(encoder) for encoder in model.text_encoders]
     before = [table.weight.clone() for table in tables]
     with applied([word()], model) as laid:
         for vectors in laid[0].values():
@@ -81,7 +81,7 @@ def test_gradients_reach_the_vectors_and_nothing_else(tmp_path: Path, family: An
             assert vectors.grad is not None
             assert (vectors.grad.abs().sum(dim=1) > 0).all()
     assert all(table.weight.grad is None for table in tables)
-    assert [table_of(encoder) for encoder in model.text_encoders] == tables
+    assert [token_table(encoder) for encoder in model.text_encoders] == tables
     assert all(torch.equal(table.weight, kept) for table, kept in zip(tables, before, strict=True))
     assert not model.placeholders
 

@@ -14,8 +14,8 @@ from nodes.diffusion.handles.adapters import AestheticGradient
 from nodes.diffusion.handles.settings import TrainingSettings
 from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.optimization.loop import minimize
-from nodes.diffusion.text.encoding import at_end_of_text, chunked, conditioning, framed, weighed
-from nodes.diffusion.text.placeholder_tokens import longer_table
+from nodes.diffusion.text.encoding import at_end_of_text, chunked, conditioning, framed, with_emphasis
+from nodes.diffusion.text.placeholder_tokens import extended_token_table
 from nodes.diffusion.text.prompt_syntax import Emphasis
 
 
@@ -108,10 +108,10 @@ def _encoded(model: ActiveModel, aesthetic: Aesthetic, prompt: str, emphasis: Em
     chunks = chunked(model, prompt, tokenizer, emphasis)
     tokens = torch.tensor(framed(chunks, tokenizer), device=model.device)
     words = [vectors[0].detach() for vectors in model.placeholders.values()]
-    with longer_table(encoder, words, len(tokenizer)):
+    with extended_token_table(encoder, words, len(tokenizer)):
         output = encoder(tokens, output_hidden_states=True)
     state = at_end_of_text(output.last_hidden_state, tokens, tokenizer)[0]
     weight = encoder.get_parameter("text_projection.weight") if aesthetic.projection is None else aesthetic.projection
     cosine = nn.functional.cosine_similarity(weight @ state, aesthetic.direction, dim=0)
     states = conditioning(model, output, 0)[None]
-    return weighed(model, states, [chunks], 0, emphasis).flatten(1, 2), cosine
+    return with_emphasis(model, states, [chunks], 0, emphasis).flatten(1, 2), cosine

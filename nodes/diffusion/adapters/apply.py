@@ -18,7 +18,7 @@ from nodes.diffusion.handles.adapters import (
     WeightChange,
 )
 from nodes.diffusion.models.active import ActiveModel
-from nodes.diffusion.text.placeholder_tokens import word_known
+from nodes.diffusion.text.placeholder_tokens import with_placeholder
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def applied(adapters: Sequence[Adapter], model: ActiveModel) -> Generator[list[d
                 laid[number] = stack.enter_context(weights_changed(adapter, model))
         for number, adapter in numbered:
             if isinstance(adapter, TokenEmbedding):
-                laid[number] = stack.enter_context(word_known(adapter, model))
+                laid[number] = stack.enter_context(with_placeholder(adapter, model))
             if isinstance(adapter, AestheticGradient):
                 laid[number] = stack.enter_context(aesthetic_followed(adapter, model))
         loras = [(number, adapter) for number, adapter in numbered if isinstance(adapter, LowRankAdapter)]

@@ -40,10 +40,10 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class DiffusionModel:
-    """A handle: which weights, of which family, and the adapters laid over them."""
+    """A handle: which weights, of which family, and the adapters that are applied to them."""
 
     digest: str
-    """Identity of the content of a folder or of a single file; the run knows where it lies."""
+    """Identity of the content of a folder or of a single file; the run knows its path."""
     name: str
     family: Family
     prediction_type: PredictionType
@@ -60,11 +60,11 @@ class DiffusionModel:
     zero_terminal_snr: bool = False
     """Whether it was trained with no signal left at the last timestep, so that sampling must begin there too."""
     initial_seed: int | None = None
-    """When set, the folder only describes the parts: their weights are drawn at random from this seed."""
+    """When set, the folder only describes the parts: their weights are initialized at random from this seed."""
     moving_average: bool = False
     """Whether the moving average that a single file holds beside its UNet is used in its place."""
     adapters: tuple[Adapter, ...] = ()
-    """What is laid over the weights, in order."""
+    """Adapters that are applied to the weights, in order."""
     info: ModelInfo | None = field(default=None, compare=False)
     """What LoadModel read of the model; handles that were cached before there was this field have none: see `info_of`."""
 
@@ -105,8 +105,8 @@ def text_identity(model: DiffusionModel) -> str:
 
 def inversion_conditions(model: DiffusionModel) -> str:
     """Return what a picture's inversion depends on besides the file: its weights, layers dropped, length of text, adapters."""
-    laid = [asdict(adapter) for adapter in model.adapters]
+    adapters = [asdict(adapter) for adapter in model.adapters]
     average = ["moving average"] if model.moving_average else []
-    longer = [model.max_token_length] if model.max_token_length > 75 else []  # files of before it was there keep theirs
-    text = json.dumps([model.clip_skip, laid, *average, *longer], default=lambda path: path.name)
+    longer = [model.max_token_length] if model.max_token_length > 75 else []  # older files keep their hash
+    text = json.dumps([model.clip_skip, adapters, *average, *longer], default=lambda path: path.name)
     return hashlib.sha256(text.encode()).hexdigest()

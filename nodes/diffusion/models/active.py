@@ -13,7 +13,7 @@ from nodes.diffusion.devices import Precision
 from nodes.diffusion.formats.model_folders import read_config
 from nodes.diffusion.handles.models import DiffusionModel, ModelInfo
 from nodes.diffusion.models.extra_unet_channels import fill_channels
-from nodes.diffusion.models.loading import damage_named
+from nodes.diffusion.models.loading import naming_part
 from nodes.diffusion.models.parts import ModelParts
 
 
@@ -83,7 +83,7 @@ class ActiveModel:
     @cached_property
     def noise_scheduler(self) -> DDPMScheduler:
         """The forward process of the model's training (DDPM, Ho et al. 2020), with its prediction type."""
-        with damage_named("scheduler"):
+        with naming_part("scheduler"):
             scheduler: Any = DDPMScheduler.from_config(self.scheduler_config)
         return scheduler
 

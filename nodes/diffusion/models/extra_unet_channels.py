@@ -1,7 +1,7 @@
-"""What UNets of inpainting and editing models are given beside the noisy latents: that there is no picture yet.
+"""Extra input channels of UNets for inpainting and editing, filled as if there were no picture yet.
 
-For inpainting (Rombach et al. 2022, 4.5) the mask is 1 everywhere and the picture around it is grey, for InstructPix2Pix
-(Brooks et al. 2023, 3.2) the picture to edit is zeros, which is what its guidance leaves it out by.
+For inpainting (Rombach et al. 2022, 4.5) the mask is 1 everywhere and the masked picture is grey. For InstructPix2Pix (Brooks
+et al. 2023, 3.2) the picture to edit is zeros, as in the unconditional half of its guidance.
 """
 
 from collections.abc import Callable
@@ -36,12 +36,12 @@ def _beside(inputs: tuple[Any, ...], make: Callable[[Tensor], Tensor], channels:
 
 
 class _HiddenPicture:
-    """Mask and latents of a picture that is masked as a whole."""
+    """The mask and the masked latents of a picture that is masked as a whole."""
 
     def __init__(self, vae: Callable[[], nn.Module]) -> None:
         self._vae = vae
         self._weights: list[nn.Parameter] = []
-        """Weights that the latents were computed with; those of a trained VAE may take their place for a while."""
+        """Weights that the latents were computed with; an adapter may replace them during a use."""
         self._latents: dict[tuple[int, int], Tensor] = {}
 
     def channels(self, noisy_latents: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class _HiddenPicture:
         return torch.cat([mask, grey.expand(len(noisy_latents), -1, -1, -1)], dim=1)
 
     def _grey(self, height: int, width: int) -> Tensor:
-        """The mean of the VAE's posterior for a grey picture, scaled, computed once for each size."""
+        """Return the scaled mean of the VAE's posterior for a grey picture, computed once for each size."""
         vae: Any = self._vae()
         weights = list(vae.parameters())
         if len(weights) != len(self._weights) or any(one is not other for one, other in zip(weights, self._weights, strict=True)):
@@ -59,7 +59,7 @@ class _HiddenPicture:
         if (height, width) not in self._latents:
             factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
             picture = torch.zeros(1, 3, factor * height, factor * width)
-            # the same numbers in training and in drawing
+            # the same numbers in training and in sampling
             with without_overflow(vae):
                 mean, _ = encode_pictures(vae, picture, ["a grey picture"])
             self._latents[height, width] = mean.to(vae.device)

@@ -20,7 +20,7 @@ from nodes.diffusion.formats.weight_files import is_pickled, weights_variant
 from nodes.diffusion.randomness import seed_for
 
 transformers_logging.disable_progress_bar()  # the run has its own
-# what they would warn of is an InputError here, or counted and reported once
+# what they would warn of is an InputError here, or is counted and reported once
 transformers_logging.set_verbosity_error()
 diffusers_logging.set_verbosity(diffusers_logging.CRITICAL)
 
@@ -29,9 +29,9 @@ def part_from_file(
     cls: Any, file: Path, part: str, device: torch.device, dtype: torch.dtype | None = None, *, moving_average: bool = False
 ) -> Any:
     """Return one part of a checkpoint in one file, frozen and in evaluation mode; without `dtype`, with the file's numbers."""
-    with damage_named(part):
+    with naming_part(part):
         with init_empty_weights():
-            module = _made(cls, described(file) / part)
+            module = _from_config(cls, described(file) / part)
         fill(module, file, part, device, dtype, moving_average=moving_average)
     return module.to(device).requires_grad_(False).eval()
 
@@ -39,13 +39,13 @@ def part_from_file(
 def load_part(cls: Any, folder: Path, device: torch.device, *, initial_seed: int | None = None, **dtype: torch.dtype) -> Any:
     """Return one part of a model, frozen and in evaluation mode, from weights on this disk and nothing else.
 
-    With `initial_seed` no weights are read: they are drawn from it, as the part's library begins a training.
+    With `initial_seed` no weights are read: the library initializes them at random from this seed, as for a new training.
     """
     if initial_seed is not None:
-        return _drawn(cls, folder, initial_seed).to(device, *dtype.values()).requires_grad_(False).eval()
+        return _initialized(cls, folder, initial_seed).to(device, *dtype.values()).requires_grad_(False).eval()
     options = {"local_files_only": True, "use_safetensors": True, "variant": weights_variant(folder)}
     report = {"output_loading_info": True, "ignore_mismatched_sizes": True}
-    with damage_named(folder.name):
+    with naming_part(folder.name):
         if is_pickled(folder):
             module, found = part_from_pickles(cls, folder, **dtype)
         else:
@@ -58,14 +58,15 @@ def load_part(cls: Any, folder: Path, device: torch.device, *, initial_seed: int
     return module.to(device).requires_grad_(False).eval()
 
 
-def _drawn(cls: type[Any], folder: Path, seed: int) -> Any:
-    with damage_named(folder.name), torch.random.fork_rng(devices=[]):
+def _initialized(cls: type[Any], folder: Path, seed: int) -> Any:
+    """Return one part with its first random weights."""
+    with naming_part(folder.name), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(seed, folder.name))  # the libraries draw from the global generator
-        return _made(cls, folder)
+        return _from_config(cls, folder)
 
 
-def _made(cls: type[Any], folder: Path) -> Any:
-    """One part as its library makes it."""
+def _from_config(cls: type[Any], folder: Path) -> Any:
+    """Return one part as its library makes it from a configuration."""
     config = read_config(folder / "config.json")
     if issubclass(cls, PreTrainedModel):
         configured: Any = cls.config_class
@@ -74,7 +75,7 @@ def _made(cls: type[Any], folder: Path) -> Any:
 
 
 @contextmanager
-def damage_named(part: str) -> Generator[None]:
+def naming_part(part: str) -> Generator[None]:
     """Turn what a library raises about a part's files, which may be anything, into an InputError that names the part."""
     try:
         yield

@@ -1,4 +1,4 @@
-"""How many pictures a model computes at once: as many as wanted, and on a GPU no more than its free memory holds."""
+"""Batch sizes that fit: as many pictures at once as wanted, and on a GPU no more than its free memory holds."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def encoded_at_once(vae: nn.Module, size: tuple[int, int], wanted: int) -> int:
 
 
 def _fitting(module: nn.Module, wanted: int, numbers: int) -> int:
-    """Return how many times that many numbers fit into the memory that is left now; all that are wanted where nobody knows."""
+    """Return how many times that many numbers fit into the memory that is left now; `wanted` where the free memory is unknown."""
     first = next(module.parameters())
     free = free_memory(first.device)
     if free is None:

@@ -17,7 +17,7 @@ from nodes.diffusion.formats.opening import stamp_of
 from nodes.diffusion.formats.single_file.configurations import described
 from nodes.diffusion.formats.single_file.header import is_single_file
 from nodes.diffusion.handles.models import ModelInfo
-from nodes.diffusion.models.loading import damage_named, load_part, part_from_file
+from nodes.diffusion.models.loading import load_part, naming_part, part_from_file
 from nodes.diffusion.models.residency import RESIDENT, PartKey, Residency
 
 
@@ -117,7 +117,7 @@ class ModelParts:
 
     def _tokenizer(self, name: str) -> Any:
         """One tokenizer, whose length is never more than its encoder can see: older folders do not state it."""
-        with damage_named(name):
+        with naming_part(name):
             tokenizer: Any = CLIPTokenizer.from_pretrained(self.folder_of(name), local_files_only=True)
             config = read_config(self.folder_of(name.replace("tokenizer", "text_encoder")) / "config.json")
             tokenizer.model_max_length = min(tokenizer.model_max_length, config.get("max_position_embeddings", 77))

@@ -52,9 +52,9 @@ def _moments(vae: Any, pictures: Tensor) -> Tensor:
 
 @contextmanager
 def without_overflow(vae: torch.nn.Module) -> Generator[None]:
-    """Hold an fp16 VAE in fp32, where SDXL's does not overflow; the way there and back is exact.
+    """Keep an fp16 VAE in fp32, in which SDXL's does not overflow; the conversion back to fp16 is exact.
 
-    Autocast, in which trainings draw their previews, would bring its layers back to half precision.
+    Autocast is off: during the previews of a training it would bring the layers back to half precision.
     """
     first = next(vae.parameters())
     half = first.dtype == torch.float16

@@ -13,12 +13,12 @@ OVERLAP = 256
 
 
 def is_large(height: int, width: int) -> bool:
-    """Whether a picture of so many pixels is cut into tiles."""
+    """Return whether a picture of this size is cut into tiles."""
     return height * width > LARGE
 
 
-def in_tiles(inputs: Tensor, made: Callable[[Tensor], Tensor], factor: int, *, enlarged: bool) -> Tensor:
-    """Return what `made` gives of [1, c, h, w] in float32, put together from tiles; linear blending hides their borders.
+def in_tiles(inputs: Tensor, encode_or_decode: Callable[[Tensor], Tensor], factor: int, *, enlarged: bool) -> Tensor:
+    """Return `encode_or_decode` of [1, c, h, w] in float32, assembled from tiles; linear blending hides their borders.
 
     Pixels are `factor` times as many on a side as latents; `enlarged` says that the inputs are the latents. A tile's own
     statistics take the place of the picture's in group norms, so the result differs a little from that of the whole.
@@ -30,7 +30,7 @@ def in_tiles(inputs: Tensor, made: Callable[[Tensor], Tensor], factor: int, *, e
     weights = torch.zeros(height * out_of, width * out_of, device=inputs.device)
     for top, bottom in tops:
         for left, right in lefts:
-            tile = made(inputs[:, :, top * into : bottom * into, left * into : right * into]).float()
+            tile = encode_or_decode(inputs[:, :, top * into : bottom * into, left * into : right * into]).float()
             weight = torch.outer(*(_ramp(side, OVERLAP // factor * out_of, tile.device) for side in tile.shape[2:]))
             if total is None:
                 total = torch.zeros(*tile.shape[:2], *weights.shape, device=tile.device)

@@ -1,4 +1,4 @@
-from .chunks import cut_told as cut_told
+from .chunks import cut_warning as cut_warning
 from .clip_text_embeddings import load_text_embedder as load_text_embedder
 from .encoding import (
     cut_prompts as cut_prompts,

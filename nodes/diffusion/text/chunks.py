@@ -34,9 +34,9 @@ class Chunks:
 
 
 def in_chunks(pieces: Sequence[Sequence[int]], room: int, count: int) -> Chunks:
-    """Lay a prompt's pieces out in `count` chunks of `room` tokens, each filled before the next begins, as kohya's are.
+    """Split a prompt's pieces into `count` chunks of `room` tokens, each filled before the next begins, as kohya's trainer does.
 
-    A piece of several tokens, which are the vectors of one word, begins the next chunk where it would be split. A piece of
+    A piece of several tokens, the vectors of one placeholder, begins the next chunk where it would be split. A piece of
     none begins the next chunk too; after the last, all that follows is cut.
     """
     chunks, cut, ended = [list[int]()], list[int](), False
@@ -57,8 +57,8 @@ def in_chunks(pieces: Sequence[Sequence[int]], room: int, count: int) -> Chunks:
     return Chunks(tuple(map(tuple, chunks)), tuple(cut))
 
 
-def cut_told(kind: str, cut: Mapping[str, int], max_token_length: int) -> str:
+def cut_warning(kind: str, cut: Mapping[str, int], max_token_length: int) -> str:
     """Return the warning that texts, `kind` such as `captions`, were cut by so many tokens each."""
     text, tokens = max(cut.items(), key=lambda item: item[1])
-    told = f"{len(cut)} {kind} are too long and were cut at {max_token_length} tokens, such as {text[:80]!r} by {tokens}."
-    return told if max_token_length >= 3 * CHUNK else f"{told} A higher max_token_length of LoadModel lets in more."
+    warning = f"{len(cut)} {kind} are too long and were cut at {max_token_length} tokens, such as {text[:80]!r} by {tokens}."
+    return warning if max_token_length >= 3 * CHUNK else f"{warning} A higher max_token_length of LoadModel lets in more."

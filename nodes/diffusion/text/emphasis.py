@@ -1,4 +1,4 @@
-"""Weights of tokens, laid on what a text encoder made of them."""
+"""Weights of tokens, applied to the states of a text encoder."""
 
 from collections.abc import Callable
 

@@ -13,7 +13,7 @@ from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.text.chunks import CHUNK, Chunks, in_chunks
 from nodes.diffusion.text.conditions import Conditions
 from nodes.diffusion.text.emphasis import emphasized
-from nodes.diffusion.text.placeholder_tokens import longer_table, text_before, token_ids, token_pieces
+from nodes.diffusion.text.placeholder_tokens import extended_token_table, text_before, token_ids, token_pieces
 from nodes.diffusion.text.prompt_syntax import Emphasis, read_prompt
 
 
@@ -31,12 +31,12 @@ def encode_prompts(model: ActiveModel, prompts: Sequence[str], *, emphasis: Emph
     hidden, pooled = list[Tensor](), dict[str, Tensor]()
     encoder: Any
     for number, (tokenizer, encoder) in enumerate(zip(model.tokenizers, model.text_encoders, strict=True)):
-        laid = [chunked(model, prompt, tokenizer, emphasis) for prompt in prompts]
-        tokens = torch.tensor([framed(chunks, tokenizer) for chunks in laid], device=model.device)
-        with longer_table(encoder, [vectors[number] for vectors in model.placeholders.values()], len(tokenizer)):
+        prompt_chunks = [chunked(model, prompt, tokenizer, emphasis) for prompt in prompts]
+        tokens = torch.tensor([framed(chunks, tokenizer) for chunks in prompt_chunks], device=model.device)
+        with extended_token_table(encoder, [vectors[number] for vectors in model.placeholders.values()], len(tokenizer)):
             output = encoder(tokens.flatten(0, 1), output_hidden_states=True)
         states = conditioning(model, output, number)
-        states = weighed(model, states.reshape(*tokens.shape, -1), laid, number, emphasis)
+        states = with_emphasis(model, states.reshape(*tokens.shape, -1), prompt_chunks, number, emphasis)
         hidden.append(states.flatten(1, 2))
         if text_encoders(facts(model.info.family))[number].pooled and hasattr(encoder, "text_projection"):
             last = _final_norm(encoder)(output.hidden_states[-1][:: tokens.shape[1]])
@@ -44,11 +44,11 @@ def encode_prompts(model: ActiveModel, prompts: Sequence[str], *, emphasis: Emph
     return Conditions({"hidden": torch.cat(hidden, dim=-1), **pooled})
 
 
-def weighed(model: ActiveModel, states: Tensor, laid: Sequence[Chunks], number: int, emphasis: Emphasis) -> Tensor:
+def with_emphasis(model: ActiveModel, states: Tensor, prompt_chunks: Sequence[Chunks], number: int, emphasis: Emphasis) -> Tensor:
     """Return the states [n, chunks, tokens, d] that encoder `number` made of prompts, with the prompts' weights."""
-    if not any(chunks.weights for chunks in laid):
+    if not any(chunks.weights for chunks in prompt_chunks):
         return states
-    weights = torch.tensor([chunks.weight_rows(states.shape[2]) for chunks in laid], device=states.device)
+    weights = torch.tensor([chunks.weight_rows(states.shape[2]) for chunks in prompt_chunks], device=states.device)
     tokenizer, encoder = model.tokenizers[number], model.text_encoders[number]
 
     def encode_empty() -> Tensor:

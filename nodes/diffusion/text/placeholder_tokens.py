@@ -1,4 +1,4 @@
-"""New words: placeholders in prompts stand for trained vectors; tokenizer and table of the model stay as they are."""
+"""Placeholder tokens: words in prompts that stand for trained vectors; tokenizer and token table stay as they are."""
 
 import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -16,12 +16,12 @@ from nodes.diffusion.randomness import generator_for
 
 
 @contextmanager
-def word_known(word: TokenEmbedding, model: ActiveModel) -> Generator[dict[str, nn.Parameter]]:
-    """Let prompts use a word; yield its vectors by encoder, `text_encoder_0` [vectors, d]. Afterwards it is unknown again."""
+def with_placeholder(word: TokenEmbedding, model: ActiveModel) -> Generator[dict[str, nn.Parameter]]:
+    """Let prompts of one use contain a placeholder; yield its vectors by encoder, `text_encoder_0` [vectors, d]."""
     if word.placeholder_token.lower() in model.placeholders:
         message = f"two embeddings of this model are called {word.placeholder_token!r}."
         raise InputError(message, field="model", remedy="Give each its own placeholder.")
-    vectors = _in_file(word, model) if word.weights or word.start else _first(word, model)
+    vectors = _in_file(word, model) if word.weights or word.start else _initial_vectors(word, model)
     model.placeholders[word.placeholder_token.lower()] = list(vectors.values())
     try:
         yield vectors
@@ -30,16 +30,16 @@ def word_known(word: TokenEmbedding, model: ActiveModel) -> Generator[dict[str, 
 
 
 def _in_file(word: TokenEmbedding, model: ActiveModel) -> dict[str, nn.Parameter]:
-    """A trained word's vectors in the model's arithmetic, or in fp32 those that its training goes on from."""
+    """Return trained vectors in the model's precision, or in fp32 those that a training continues from."""
     path = word.weights or word.start
     assert path is not None
     found, vectors = load_file(path), {}
     for number, encoder in enumerate(model.text_encoders):
-        table = table_of(encoder).weight
+        table = token_table(encoder).weight
         tensor = found.get(f"text_encoder_{number}")
         if tensor is None or tensor.shape[1] != table.shape[1] or len(found) != len(model.text_encoders):
             widths = " and ".join(str(tensor.shape[1]) for _, tensor in sorted(found.items()))
-            own = " and ".join(str(table_of(encoder).weight.shape[1]) for encoder in model.text_encoders)
+            own = " and ".join(str(token_table(encoder).weight.shape[1]) for encoder in model.text_encoders)
             message = f"the embedding {word.placeholder_token!r} is {widths} wide; this model takes {own}."
             raise InputError(message, field="model", remedy="Use it with a model of the family that it was trained on.")
         dtype = table.dtype if word.weights else torch.float32
@@ -47,17 +47,17 @@ def _in_file(word: TokenEmbedding, model: ActiveModel) -> dict[str, nn.Parameter
     return vectors
 
 
-def _first(word: TokenEmbedding, model: ActiveModel) -> dict[str, nn.Parameter]:
+def _initial_vectors(word: TokenEmbedding, model: ActiveModel) -> dict[str, nn.Parameter]:
     vectors: dict[str, nn.Parameter] = {}
     for number, (tokenizer, encoder) in enumerate(zip(model.tokenizers, model.text_encoders, strict=True)):
-        row = table_of(encoder).weight.detach()[initial_token(word.initializer_token, tokenizer)].float()
+        row = token_table(encoder).weight.detach()[initial_token(word.initializer_token, tokenizer)].float()
         rows = row.repeat(word.num_vectors, 1)
         noise = torch.randn(rows.shape, generator=generator_for(word.seed, f"embedding {number}"))
         vectors[f"text_encoder_{number}"] = nn.Parameter(rows + word.spread * noise.to(rows.device), requires_grad=False)
     return vectors
 
 
-def table_of(encoder: Any) -> nn.Embedding:
+def token_table(encoder: Any) -> nn.Embedding:
     """Return the table of token vectors, in transformers' flat CLIP layout and in the nested one."""
     return getattr(encoder, "text_model", encoder).embeddings.token_embedding
 
@@ -73,7 +73,7 @@ def initial_token(word: str, tokenizer: Any) -> int:
 
 
 def check_new(placeholder: str, model: ActiveModel) -> None:
-    """Raise InputError when the model would take a placeholder for a word that it knows."""
+    """Raise InputError when the model knows a placeholder as a word."""
     for tokenizer in model.tokenizers:
         if len(tokenizer(placeholder, add_special_tokens=False)["input_ids"]) == 1:
             message = f"{placeholder!r} is a word that the model knows already."
@@ -104,12 +104,12 @@ def token_pieces(prompt: str, tokenizer: Any, words: Mapping[str, Sequence[Tenso
 
 
 def holds_word(prompt: str, placeholder: str) -> bool:
-    """Whether a prompt holds a word that stands alone."""
+    """Return whether a prompt contains a placeholder as a whole word."""
     return bool(_pattern([placeholder]).search(prompt))
 
 
 def text_before(prompt: str, placeholder: str) -> str:
-    """Return what stands before a word for the first time."""
+    """Return the text before the first occurrence of a placeholder."""
     return _pattern([placeholder]).split(prompt, maxsplit=1)[0]
 
 
@@ -119,18 +119,18 @@ def replaced_word(prompt: str, placeholder: str, other: str) -> str:
 
 
 def _pieces(prompt: str, words: Iterable[str]) -> list[str]:
-    """A prompt cut at its placeholders."""
+    """Return a prompt split at its placeholders."""
     known = list(words)
     return [piece for piece in _pattern(known).split(prompt) if piece] if known else [prompt]
 
 
 def _pattern(words: Sequence[str]) -> re.Pattern[str]:
-    """Finds words that stand alone: `<cat>` is none in `<cat>s`, nor in `<cat>-neg`."""
+    """Return a pattern of whole words: `<cat>` is none in `<cat>s`, nor in `<cat>-neg`."""
     longest_first = "|".join(sorted(map(re.escape, words), key=len, reverse=True))
     return re.compile(rf"(?<![\w-])({longest_first})(?![\w-])", re.IGNORECASE)
 
 
-class _LongerTable(nn.Module):
+class _ExtendedTokenTable(nn.Module):
     """A table of token vectors with more rows at its end."""
 
     def __init__(self, table: nn.Embedding, rows: Tensor, start: int) -> None:
@@ -145,14 +145,14 @@ class _LongerTable(nn.Module):
 
 
 @contextmanager
-def longer_table(encoder: Any, vectors: Sequence[Tensor], start: int) -> Generator[None]:
+def extended_token_table(encoder: Any, vectors: Sequence[Tensor], start: int) -> Generator[None]:
     """Let an encoder look up ids from `start` on in `vectors` [k, d], each; gradients reach them and nothing else."""
     if not vectors:
         yield
         return
     embeddings = getattr(encoder, "text_model", encoder).embeddings
     table = embeddings.token_embedding
-    embeddings.token_embedding = _LongerTable(table, torch.cat([rows.to(table.weight.device) for rows in vectors]), start)
+    embeddings.token_embedding = _ExtendedTokenTable(table, torch.cat([rows.to(table.weight.device) for rows in vectors]), start)
     try:
         yield
     finally:
