@@ -50,7 +50,7 @@ def test_diffusers_opens_it_with_the_trained_weights(tmp_path: Path, family: str
     assert all(torch.equal(tensor, text[name]) for name, tensor in opened.text_encoders[0].state_dict().items())
     assert all(torch.equal(tensor, pipe.unet.state_dict()[name]) for name, tensor in opened.unet.state_dict().items())
     assert all(torch.equal(tensor, loaded.vae.state_dict()[name]) for name, tensor in pipe.vae.state_dict().items())
-    assert opened.facts == loaded.facts
+    assert opened.info == loaded.info
 
 
 def test_parts_that_are_not_saved_are_not_named(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_one_file_computes_what_the_folder_computes(desk: Desk, tmp_path: Path, 
     saved(folder, desk.root / "m.safetensors")
     model, loaded = opened(desk, "m.safetensors")
     own = fresh_model(folder)
-    assert loaded.facts == own.facts
+    assert loaded.info == own.info
     assert model.prediction_type == own.info.prediction_type
     assert loaded.scheduler_config == own.scheduler_config
     for part in ("unet", "vae"):
