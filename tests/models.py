@@ -185,7 +185,7 @@ def random_adapter(folder: Path, file: Path, *, rank: int = 2, alpha: float = 1.
     adapter = LowRankAdapter(
         rank=rank,
         alpha=alpha,
-        unet_targets=unet_targets(folder, "attention and feed-forward"),
+        unet_targets=unet_targets(handle(folder), folder, "attention and feed-forward"),
         text_encoder_targets=text_encoder_targets(handle(folder), folder, "attention and feed-forward") if text_encoder else (),
         training=(("ss_steps", "7"),),
     )

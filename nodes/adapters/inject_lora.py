@@ -64,7 +64,9 @@ class InjectLoRA(Node):
             rank=self.rank,
             alpha=self.alpha,
             factor=self.factor,
-            unet_targets=diffusion.adapters.unet_targets(folder, self.targets, custom, convolutions=self.algorithm == "locon"),
+            unet_targets=diffusion.adapters.unet_targets(
+                model, folder, self.targets, custom, convolutions=self.algorithm == "locon"
+            ),
             text_encoder_targets=text_targets,
             seed=self.seed,
         )

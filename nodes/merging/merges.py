@@ -6,14 +6,14 @@ from graph_runtime.context import RunContext
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.handles.models import DiffusionModel
-from nodes.diffusion.handles.recipes import Checkpoint, Merged, Method, Source, name_of
+from nodes.diffusion.handles.recipes import Checkpoint, Merged, Source, name_of
 from nodes.diffusion.merging.plan import planned
 
 PARTS = {"unet": "UNet", "vae": "VAE", "text_encoder": "text encoders"}
 
 
 def merged(
-    method: Method,
+    method: str,
     inputs: list[Checkpoint],
     weights: tuple[float, ...],
     context: RunContext,

@@ -7,6 +7,7 @@ from graph_runtime.context import RunContext
 from graph_runtime.node import Node
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.registry import titles
 from nodes.diffusion.formats.checkpoint_headers import family_of
 from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.handles.recipes import Checkpoint, Permuted, name_of, sources_of
@@ -53,7 +54,7 @@ def _common_units(plans: list[Plan], context: RunContext) -> Mapping[str, Units]
     names, families = [name_of(plan.recipe) for plan in plans], [family_of(plan.tensors) for plan in plans]
     for name, family, socket in zip(names, families, ("model", "reference"), strict=True):
         if family == "other":
-            message = f"{name} holds no UNet of SD 1.x, SD 2.x or SDXL."
+            message = f"{name} holds no UNet of {titles('or')}."
             raise InputError(message, field=socket, remedy="Wire a checkpoint that has one.")
     if families[0] != families[1]:
         message = f"{names[0]} is of the family {families[0]} and {names[1]} of {families[1]}."

@@ -57,7 +57,7 @@ def test_an_adapter_acts_and_leaves_the_very_same_modules(tmp_path: Path, family
 
 def test_a_lora_of_the_unet_leaves_text_encoders_on_the_disk(tmp_path: Path) -> None:
     folder = make_model_folder(tmp_path / "m", "sdxl")
-    untrained = LowRankAdapter(rank=2, alpha=2, unet_targets=tuple(unet_targets(folder, "attention")))
+    untrained = LowRankAdapter(rank=2, alpha=2, unet_targets=tuple(unet_targets(handle(folder), folder, "attention")))
     model = open_model(folder)
     with applied([untrained], model) as (tensors,):
         assert tensors
@@ -81,7 +81,7 @@ def test_an_untrained_adapter_changes_nothing_and_begins_by_its_seed(tmp_path: P
     base = forward(model)
     begun: list[dict[str, torch.Tensor]] = []
     for seed in (1, 1, 2):
-        adapter = LowRankAdapter(rank=4, alpha=8, unet_targets=unet_targets(folder, "attention"), seed=seed)
+        adapter = LowRankAdapter(rank=4, alpha=8, unet_targets=unet_targets(handle(folder), folder, "attention"), seed=seed)
         with applied([adapter], model) as laid:
             assert torch.equal(forward(model), base)
             begun.append({name: tensor.detach().clone() for name, tensor in laid[0].items()})
@@ -137,8 +137,8 @@ def test_only_a_training_makes_tensors_trainable_and_those_are_fp32(tmp_path: Pa
 
 
 def test_targets_are_the_layers_of_the_published_counts() -> None:
-    attention = unet_targets(BUNDLED, "attention")
-    more = unet_targets(BUNDLED, "attention and feed-forward")
+    attention = unet_targets(handle(BUNDLED), BUNDLED, "attention")
+    more = unet_targets(handle(BUNDLED), BUNDLED, "attention and feed-forward")
     assert len(attention) == 56
     assert set(attention) < set(more)
     assert all(name.rsplit("attn", 1)[1][2:] in ("to_q", "to_k", "to_v", "to_out.0") for name in attention)
@@ -154,11 +154,11 @@ def test_layers_that_nothing_uses_are_left_out(tmp_path: Path, family, layers: l
 
 
 def test_custom_targets_name_endings() -> None:
-    found = unet_targets(BUNDLED, "custom", ["attn2.to_k", "attn2.to_v"])
+    found = unet_targets(handle(BUNDLED), BUNDLED, "custom", ["attn2.to_k", "attn2.to_v"])
     assert found
     assert all(name.endswith(("attn2.to_k", "attn2.to_v")) for name in found)
     with pytest.raises(InputError) as caught:
-        unet_targets(BUNDLED, "custom", ["to_z"])
+        unet_targets(handle(BUNDLED), BUNDLED, "custom", ["to_z"])
     assert caught.value.field == "custom_targets"
 
 

@@ -134,7 +134,7 @@ def family_adapter(folder: Path, algorithm: Any, file: Path | None, **fields: An
         algorithm,
         rank=2,
         alpha=3.0,
-        unet_targets=unet_targets(folder, "attention and feed-forward", convolutions=convolutions),
+        unet_targets=unet_targets(handle(folder), folder, "attention and feed-forward", convolutions=convolutions),
         text_encoder_targets=text_encoder_targets(handle(folder), folder, "attention"),
         **fields,
     )

@@ -26,12 +26,14 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.registry import facts
 from nodes.diffusion.formats.checkpoint_headers import read_header
 from nodes.diffusion.handles.recipes import Merged, Permuted, Recipe, Source
-from nodes.diffusion.merging import evaluate, methods
+from nodes.diffusion.merging import evaluate, merge_method, methods
 from nodes.diffusion.merging.blocks import block_finder, preset, ratio_of
 from nodes.diffusion.merging.hashing_writer import HashingWriter
+from nodes.diffusion.merging.modelspec import recipe_json
 from nodes.diffusion.merging.plan import planned
 from nodes.diffusion.merging.quantiles import Selection
 from nodes.diffusion.merging.source_tensors import is_part
+from nodes.diffusion.merging.tensor_statistics import Products, inner_products
 from nodes.diffusion.merging.write_checkpoint import write_merged
 
 POSITIONS = "cond_stage_model.transformer.text_model.embeddings.position_ids"
@@ -173,10 +175,10 @@ def test_dare_keeps_its_share_and_the_mean_and_draws_apart() -> None:
 
 def test_a_number_that_is_drawn_does_not_depend_on_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(methods, "BLOCK", 64)
-    whole = methods.drawn(1, "w", 0, 1000)
+    whole = methods.random_numbers(1, "w", 0, 1000)
     assert len(np.unique(whole)) > 900
     for start, count in ((0, 64), (64, 64), (0, 1), (63, 2), (10, 300), (999, 1), (128, 0)):
-        assert np.array_equal(methods.drawn(1, "w", start, count), whole[start : start + count])
+        assert np.array_equal(methods.random_numbers(1, "w", start, count), whole[start : start + count])
 
 
 @given(several, slicing)
@@ -198,6 +200,28 @@ def test_adding_a_whole_difference_arrives(draw: Drawn) -> None:
     a, b, *_ = drawn(draw)
     torch.testing.assert_close(merged("add difference", [a, b, a], 1.0), b, rtol=1e-6, atol=1e-6)
     assert torch.equal(merged("add difference", [a, b, a], 0.0), a)
+
+
+def test_a_new_method_is_one_decorated_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(merge_method.METHODS, "toy", merge_method.METHODS["weighted"])  # taken out again at the end
+
+    @merge_method.merge_method("toy", needs=inner_products)
+    def toy(tensors: list[Tensor], density: float, statistics: Products) -> Tensor:
+        return tensors[0] * density + statistics[1][0]
+
+    a, b = torch.arange(6.0).double(), torch.ones(6).double()
+    recipe = Merged(method="toy", inputs=(), weights=(1.0,), density=0.5)
+    close(merged("toy", [a, b], 1.0, density=0.5, slice=4), a * 0.5 + 15)
+    assert recipe_json(recipe).get("density") == 0.5
+    assert "seed" not in recipe_json(recipe)
+
+
+def test_a_method_that_asks_for_what_there_is_not_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"'wrong' asks for lambda_"):
+        merge_method.merge_method("wrong")(lambda tensors, lambda_: tensors[0])
+    assert "wrong" not in merge_method.METHODS
+    with pytest.raises(InputError, match="no merge method 'unknown'"):
+        merged("unknown", [torch.ones(2), torch.ones(2)], 1.0)
 
 
 class Files:

@@ -49,7 +49,10 @@ class Bench:
         settings = DenoisingSettings(**{"max_steps": 4, "batch_size": 2, "learning_rate": 1e-2, **changes})
         targets = text_encoder_targets(handle(self.folder), self.folder, "attention") if text_encoder else ()
         adapter = LowRankAdapter(
-            rank=2, alpha=2, unet_targets=unet_targets(self.folder, "attention"), text_encoder_targets=targets
+            rank=2,
+            alpha=2,
+            unet_targets=unet_targets(handle(self.folder), self.folder, "attention"),
+            text_encoder_targets=targets,
         )
         texts = self.captions if text_encoder else self.embeddings
         seen: list[StepDone] = []
@@ -148,7 +151,9 @@ def test_the_loss_at_fixed_noise_falls(tmp_path: Path) -> None:
     settings = {"validation_fraction": 0.4, "max_steps": 1, "learning_rate": 1e-9}
     values: list[float] = []
     for changes in (settings, {**settings, "max_steps": 120, "learning_rate": 2e-2}):
-        adapter = LowRankAdapter(rank=4, alpha=4, unet_targets=unet_targets(bench.folder, "attention and feed-forward"))
+        adapter = LowRankAdapter(
+            rank=4, alpha=4, unet_targets=unet_targets(handle(bench.folder), bench.folder, "attention and feed-forward")
+        )
         with applied([adapter], bench.model) as laid:
             task = DenoisingTask(bench.model, DenoisingSettings(batch_size=4, **changes), bench.latents, bench.embeddings)
             assert len(task.validation) == 2

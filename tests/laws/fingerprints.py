@@ -41,13 +41,12 @@ class Fingerprint:
     def add(self, value: Any) -> "Fingerprint":
         """Take in a value as it is on a wire, with the files that it names.
 
-        Fields that have their default or do not count in comparisons are left out, so that a new one changes no fingerprint.
+        Fields that do not count in comparisons are left out.
         """
         if isinstance(value, Path):
             self._file(value)
         elif dataclasses.is_dataclass(value):
-            items = {each.name: getattr(value, each.name) for each in dataclasses.fields(value) if each.compare}
-            self.add({each: items[each] for each in items if items[each] != _default(value, each)})
+            self.add({each.name: getattr(value, each.name) for each in dataclasses.fields(value) if each.compare})
         elif isinstance(value, dict):
             for name, item in value.items():
                 self._fact(name)
@@ -121,10 +120,6 @@ class Fingerprint:
             self._text(value)
         else:
             self._fact(repr(value))
-
-
-def _default(value: Any, name: str) -> Any:
-    return type(value).__dataclass_fields__[name].default
 
 
 def is_alike(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> bool:

@@ -28,6 +28,10 @@ Method = Literal[
 """What a family may refuse: methods of training and inversion, and layouts of files."""
 
 
+LoraKind = Literal["attention", "feed-forward", "convolution"]
+"""What a layer does that LoRAs adapt: the targets that can be chosen are made of these."""
+
+
 @dataclass(frozen=True)
 class Refusal:
     """Why a method makes no sense for a family, and what to do instead: two whole sentences."""
@@ -134,7 +138,7 @@ class Extra:
 
 
 class Facts(Protocol):
-    """A family: how it is recognised, and how its files are named and laid out."""
+    """A family: how it is recognised, how its files are named, and which methods fit it."""
 
     @property
     def name(self) -> str:
@@ -215,6 +219,10 @@ class Facts(Protocol):
     @property
     def embedding_names(self) -> tuple[str, ...]:
         """Names of a trained word's tensors in files, one for each text encoder."""
+        ...
+
+    def lora_kind(self, layer: str) -> LoraKind | None:
+        """Return what a linear or convolutional layer does, by its name with its part's; None for those that LoRAs leave out."""
         ...
 
     def lora_layer_finder(self, layers: Iterable[str]) -> Callable[[str], str | None]:

@@ -40,7 +40,7 @@ def inspect_folder(place: Path, *, weights: bool = True) -> ModelInfo:
     Without `weights`, a folder's descriptions are enough.
     """
     if is_single_file(place):
-        weights = False  # they are in the file, whose names have told the family
+        weights = False  # they are in the file itself
         if place.suffix.lower() == ".safetensors":
             check_whole(place)
     path = described(place)

@@ -8,7 +8,6 @@ from typing import Literal, TypeAlias
 from nodes.diffusion.handles.adapters import LowRankAdapter
 from nodes.diffusion.handles.models import Family
 
-Method = Literal["weighted", "add difference", "slerp", "cosine", "ties", "dare", "model stock", "train difference", "VAE"]
 Spelling = Literal["own", "file", "folder"]
 """Whether a VAE's tensors are named as they are, as single files name them, or as folders do."""
 
@@ -35,7 +34,8 @@ class Merged:
     """One operation on the tensors of the same name in all inputs; the first input says which tensors there are."""
 
     kind: Literal["merged"] = "merged"
-    method: Method
+    method: str
+    """Its name in the table of merge methods, `merging.merge_method.METHODS`."""
     inputs: "tuple[Recipe, ...]"
     weights: tuple[float, ...]
     """Weighted: one for each input. Otherwise the one strength that the method's equation names."""

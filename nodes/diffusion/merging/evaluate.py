@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,11 +15,11 @@ from nodes.diffusion.handles.recipes import Baked, Merged, Permuted, Pruned, Rec
 from nodes.diffusion.merging.allocation import lying_in
 from nodes.diffusion.merging.baking import RowChange, baked, look_through, read_changes
 from nodes.diffusion.merging.blocks import ratio_of
-from nodes.diffusion.merging.methods import combined
+from nodes.diffusion.merging.methods import method_of
 from nodes.diffusion.merging.permutations import Order, read_order
 from nodes.diffusion.merging.plan import Plan
 from nodes.diffusion.merging.read_tensors import Reader
-from nodes.diffusion.merging.tensor_statistics import Facts, found
+from nodes.diffusion.merging.tensor_statistics import WholeTensors
 
 SLICE = 2**18
 """Numbers in one slice: a few of them fit into a processor's cache."""
@@ -45,7 +46,7 @@ class Calculation:
     name: str
     folder: Path | None
     """Where a whole tensor may lie while it is needed; None for memory alone."""
-    _facts: dict[Merged, Facts] = field(default_factory=dict[Merged, Facts])
+    _statistics: dict[Merged, Any] = field(default_factory=dict[Merged, Any])
     _read: dict[tuple[Source, int, int], Tensor] = field(default_factory=dict[tuple[Source, int, int], Tensor])
     """What was read for the slice at hand."""
     _changes: dict[Baked, list[RowChange]] = field(default_factory=dict[Baked, list[RowChange]])
@@ -110,12 +111,19 @@ class Calculation:
         shapes = [self._entry(part).shape for part in operation.inputs]
         if len(set(shapes)) > 1:
             return self._first_channels(operation, shapes)
-        if operation not in self._facts:
-            self._facts[operation] = found(
-                operation, math.prod(shapes[0]), lambda: self._inputs(operation), self._sample(operation)
-            )
+        if operation not in self._statistics:
+            whole = WholeTensors(math.prod(shapes[0]), lambda: self._inputs(operation), lambda: self._sample(operation))
+            self._statistics[operation] = self._measured(operation, whole)
         tensors = [self._value(part, start, count) for part in operation.inputs]
-        return combined(operation, tensors, self._weights(operation), self._facts[operation], self.name, start)
+        return self._merged(operation, tensors, self._statistics[operation], start)
+
+    def _measured(self, operation: Merged, whole: WholeTensors) -> Any:
+        """Return the statistics that a method needs, None for one that goes entry by entry."""
+        needs = method_of(operation).needs
+        return needs(operation, whole) if needs else None
+
+    def _merged(self, operation: Merged, tensors: list[Tensor], statistics: Any, start: int) -> Tensor:
+        return method_of(operation).merge(operation, tensors, self._weights(operation), statistics, self.name, start)
 
     def _baked(self, recipe: Baked, start: int, count: int) -> Tensor:
         if not self.plan.takes_whole_rows(recipe, self.name):
@@ -169,7 +177,7 @@ class Calculation:
         """Return the same few entries of each input, all if they are in one slice; none where an input is a merge itself."""
         entries = [self._entry(part) for part in operation.inputs]
         count = entries[0].count
-        if operation.method != "ties" or (count > SLICE and not all(isinstance(part, Source) for part in operation.inputs)):
+        if count > SLICE and not all(isinstance(part, Source) for part in operation.inputs):
             return [torch.empty(0)] * len(entries)
         if count <= SLICE:
             return next(self._inputs(operation))
@@ -184,8 +192,8 @@ class Calculation:
         ]
         latents = latent_channels_at(self.name)
         tensors = [whole[:, :latents].flatten() for whole in wholes]
-        facts = found(operation, len(tensors[0]), lambda: iter([tensors]), tensors)
-        merged = combined(operation, tensors, self._weights(operation), facts, self.name, 0)
+        again = WholeTensors(len(tensors[0]), lambda: iter([tensors]), lambda: tensors)
+        merged = self._merged(operation, tensors, self._measured(operation, again), 0)
         first = wholes[0]
         return torch.cat([merged.view(len(first), -1, *first.shape[2:]), first[:, latents:]], dim=1).flatten()
 

@@ -9,6 +9,7 @@ from nodes.diffusion.families.registry import known, latent_channels_at
 from nodes.diffusion.formats.checkpoint_headers import Header, read_metadata
 from nodes.diffusion.handles.adapters import LowRankAdapter
 from nodes.diffusion.handles.recipes import Baked, Permuted, Pruned, Recipe, Source, name_of, sources_of
+from nodes.diffusion.merging.methods import method_of
 from nodes.diffusion.merging.plan import Plan
 
 KEPT = ("latentloom.descriptions", "modelspec.prediction_type")
@@ -80,8 +81,7 @@ def recipe_json(recipe: Recipe) -> dict[str, Any]:
         "multiplier": recipe.weights[-1],
         "weights": recipe.weights,
         **({"blocks": dict(recipe.blocks)} if recipe.blocks else {}),
-        **({"density": recipe.density} if recipe.method in ("ties", "dare") else {}),
-        **({"seed": recipe.seed} if recipe.method == "dare" else {}),
+        **{name: getattr(recipe, name) for name in ("density", "seed") if name in method_of(recipe).takes},
     }
 
 

@@ -1,8 +1,9 @@
-"""What a method must know of whole tensors before its first slice: inner products, and how small a change is dropped."""
+"""Statistics of whole tensors that a merge method needs before its first slice: inner products and magnitude thresholds."""
 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,6 @@ from nodes.diffusion.merging.quantiles import Bits, Selection
 Numbers = NDArray[np.float32]
 ROW = 2**12
 """Numbers that are summed in float32 before their sum is added to others in float64."""
-Pass = Callable[[], Iterator[list[Tensor]]]
-"""Goes through the inputs of a merge once more, slice by slice."""
 
 
 @dataclass
@@ -45,30 +44,51 @@ class Trim:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What was found; empty for methods that go entry by entry."""
+class WholeTensors:
+    """The inputs' tensors of one name; they are read again, slice by slice, as often as a statistic needs."""
 
-    products: list[list[float]] = field(default_factory=list[list[float]])
-    """Inner products of all pairs, [i][j] for j <= i: of the inputs, for Model Stock of their differences from the first."""
-    trims: tuple[Trim, ...] = ()
-
-
-def found(merge: Merged, total: int, again: Pass, sample: list[Tensor]) -> Facts:
-    """Return the facts of one tensor of `total` entries; `sample` is what some entries are in each input, if it is known."""
-    if merge.method == "ties":
-        kept = math.floor(merge.density * total)
-        if 0 < kept < total:
-            return Facts(trims=_trims(kept, total, again, sample))
-        return Facts(trims=(Trim(0.0 if kept else math.inf),) * (len(merge.inputs) - 1))
-    if merge.method in ("slerp", "cosine"):
-        return Facts(products=_products(again()))
-    if merge.method == "model stock":
-        return Facts(products=_products([other - base for other in others] for base, *others in again()))
-    return Facts()
+    total: int
+    """Entries of each."""
+    slices: Callable[[], Iterator[list[Tensor]]]
+    """Starts one more pass: yields the slices of all inputs, flat and float32, in order."""
+    sample: Callable[[], list[Tensor]]
+    """Returns the same few entries of each input, all of them for a small tensor; empty ones where none can be had cheaply."""
 
 
-def _products(slices: Iterator[list[Tensor]]) -> list[list[float]]:
-    sums: list[list[float]] = []
+Measure = Callable[[Merged, WholeTensors], Any]
+"""Returns a statistic of whole tensors, which the method gets for each slice."""
+Products = list[list[float]]
+"""Inner products of all pairs of vectors, [i][j] for j <= i."""
+
+
+def inner_products(merge: Merged, whole: WholeTensors) -> Products:
+    """Return the inner products of the inputs."""
+    return _products(whole.slices())
+
+
+def inner_products_of_differences(merge: Merged, whole: WholeTensors) -> Products:
+    """Return the inner products of the other inputs' differences from the first."""
+    return _products([other - base for other in others] for base, *others in whole.slices())
+
+
+def largest_differences(merge: Merged, whole: WholeTensors) -> tuple[Trim, ...]:
+    """Return for each difference from the first input which `floor(density * total)` entries are the largest."""
+    kept = math.floor(merge.density * whole.total)
+    if not 0 < kept < whole.total:
+        return (Trim(0.0 if kept else math.inf),) * (len(merge.inputs) - 1)
+    selections = [Selection(kept, whole.total, bits) for bits in _sizes(whole.sample())]
+    searching = True
+    while searching:
+        for tensors in whole.slices():
+            for selection, bits in zip(selections, _sizes(tensors), strict=True):
+                selection.add(bits)
+        ended = [selection.narrow() for selection in selections]
+        searching = not all(ended)
+    return tuple(Trim(float(np.int32(one.value).view(np.float32)), one.equal_kept) for one in selections)
+
+
+def _products(slices: Iterator[list[Tensor]]) -> Products:
+    sums: Products = []
     for vectors in slices:
         sums = sums or [[0.0] * (i + 1) for i in range(len(vectors))]
         for i, vector in enumerate(vectors):
@@ -82,18 +102,6 @@ def _dot(one: Numbers, other: Numbers) -> float:
     whole = len(one) // ROW * ROW
     rows = np.einsum("ij,ij->i", one[:whole].reshape(-1, ROW), other[:whole].reshape(-1, ROW))
     return float(rows.sum(dtype=np.float64)) + float(np.einsum("i,i->", one[whole:], other[whole:]))
-
-
-def _trims(kept: int, total: int, again: Pass, sample: list[Tensor]) -> tuple[Trim, ...]:
-    selections = [Selection(kept, total, bits) for bits in _sizes(sample)]
-    searching = True
-    while searching:
-        for tensors in again():
-            for selection, bits in zip(selections, _sizes(tensors), strict=True):
-                selection.add(bits)
-        ended = [selection.narrow() for selection in selections]
-        searching = not all(ended)
-    return tuple(Trim(float(np.int32(one.value).view(np.float32)), one.equal_kept) for one in selections)
 
 
 def _sizes(tensors: list[Tensor]) -> list[Bits]:

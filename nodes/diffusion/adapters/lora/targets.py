@@ -1,4 +1,4 @@
-"""Which layers an adapter is laid over, by name; no weights are read."""
+"""Which layers an adapter changes, by name; no weights are read."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,45 +10,50 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.protocol import text_encoders
+from nodes.diffusion.families.protocol import LoraKind, text_encoders
 from nodes.diffusion.families.registry import facts
 from nodes.diffusion.formats.model_folders import info_of, read_config
 from nodes.diffusion.handles.models import DiffusionModel, ModelInfo
 from nodes.diffusion.models.empty_unet import empty_unet
 
 Targets = Literal["attention", "attention and feed-forward", "custom"]
-ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
-FEED_FORWARD = (*ATTENTION, "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out")
-CONVOLUTIONS = ("conv1", "conv2", "downsamplers.0.conv", "upsamplers.0.conv")
-TEXT_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
-TEXT_FEED_FORWARD = (*TEXT_ATTENTION, "fc1", "fc2")
+KINDS: dict[Targets, set[LoraKind]] = {
+    "attention": {"attention"},
+    "attention and feed-forward": {"attention", "feed-forward"},
+    "custom": set(),
+}
 
 
-def unet_targets(folder: Path, targets: Targets, custom: Sequence[str] = (), *, convolutions: bool = False) -> tuple[str, ...]:
-    """Return the full names of the UNet's layers that an adapter is laid over, with its 3x3 convolutions if wanted."""
-    endings = {"attention": ATTENTION, "attention and feed-forward": FEED_FORWARD, "custom": tuple(custom)}[targets]
-    found = _named(empty_unet(folder / "unet"), (*endings, *CONVOLUTIONS) if convolutions else endings)
+def unet_targets(
+    model: DiffusionModel, folder: Path, targets: Targets, custom: Sequence[str] = (), *, convolutions: bool = False
+) -> tuple[str, ...]:
+    """Return the full names of the UNet's layers that an adapter changes, with its 3x3 convolutions if wanted."""
+    family, wanted = facts(model.family), KINDS[targets] | ({"convolution"} if convolutions else set())
+    endings = tuple(f".{ending}" for ending in custom) if targets == "custom" else ()
+    layers = (f"unet.{name}" for name in _layers(empty_unet(folder / "unet")))
+    found = [layer for layer in layers if family.lora_kind(layer) in wanted or layer.endswith(endings)]
     if not found:
         raise InputError(
-            f"no layer of the UNet ends in {', '.join(endings) or 'nothing'}.",
+            f"no layer of the UNet ends in {', '.join(custom) or 'nothing'}.",
             field="custom_targets",
             remedy="Give endings of layer names, such as attn2.to_k, separated by commas.",
         )
-    return found
+    return tuple(sorted(layer.removeprefix("unet.") for layer in found))
 
 
 def text_encoder_targets(model: DiffusionModel, folder: Path, targets: Targets) -> tuple[tuple[str, ...], ...]:
-    """Return the full names for each text encoder, in the flat layout (`encoder.layers.0...`).
+    """Return the full names for each text encoder, in the flat layout (`encoder.layers.0...`); `custom` means attention.
 
-    Layers whose output nothing uses are left out: those that clip skip drops, and the last of SDXL's first encoder.
+    Layers whose output nothing uses are left out, such as those that clip skip drops.
     """
-    endings = TEXT_FEED_FORWARD if targets == "attention and feed-forward" else TEXT_ATTENTION
-    info, found = info_of(model, folder), list[tuple[str, ...]]()
-    for part in text_encoders(facts(info.family)):
+    family, found = facts(model.family), list[tuple[str, ...]]()
+    wanted = KINDS[targets] or KINDS["attention"]
+    for part in text_encoders(family):
         encoder = _encoder(folder / part.folder)
-        names = [name.removeprefix("text_model.") for name in _named(encoder, endings)]
+        names = [name for name in _layers(encoder) if family.lora_kind(f"{part.name}.{name}") in wanted]
+        flat = sorted(name.removeprefix("text_model.") for name in names)
         used = encoder.config.num_hidden_layers - part.unused_layers(model.clip_skip)
-        found.append(tuple(name for name in names if int(name.split(".")[2]) < used))
+        found.append(tuple(name for name in flat if int(name.split(".")[2]) < used))
     return tuple(found)
 
 
@@ -78,6 +83,5 @@ def _encoder(folder: Path) -> Any:
         return CLIPTextModel(CLIPTextConfig(**read_config(folder / "config.json")))
 
 
-def _named(module: nn.Module, endings: Sequence[str]) -> tuple[str, ...]:
-    layers = [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-    return tuple(sorted(name for name in layers if any(name == end or name.endswith(f".{end}") for end in endings)))
+def _layers(module: nn.Module) -> list[str]:
+    return [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]

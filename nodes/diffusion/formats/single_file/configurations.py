@@ -53,7 +53,7 @@ def described(place: Path) -> Path:
 
 
 def description_of(path: Path) -> Path:
-    """Return where a description lies on the disk: `model.safetensors/unet/config.json` names one of a single file."""
+    """Return the path of a description on the disk: `model.safetensors/unet/config.json` names one of a single file."""
     for parent in path.parents:
         if is_single_file(parent):
             return described(parent) / path.relative_to(parent)

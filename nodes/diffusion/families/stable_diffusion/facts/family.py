@@ -6,7 +6,18 @@ from functools import cached_property, partial
 from typing import Any, ClassVar
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.protocol import Component, Extra, Method, ModelFolder, Part, Refusal, Shape, TensorFile, TextEncoder
+from nodes.diffusion.families.protocol import (
+    Component,
+    Extra,
+    LoraKind,
+    Method,
+    ModelFolder,
+    Part,
+    Refusal,
+    Shape,
+    TensorFile,
+    TextEncoder,
+)
 from nodes.diffusion.families.stable_diffusion.facts import blocks, configurations, lora_names, recognition
 from nodes.diffusion.families.stable_diffusion.facts.folders import (
     SchedulerConfig,
@@ -53,7 +64,7 @@ class StableDiffusionFamily:
     """The layer that is called `label_emb` in single files: of sizes and pooled text, or of unCLIP's picture."""
     average_prefix: str = AVERAGE
     velocity_is_marked: bool = True
-    """Whether files say by an empty tensor that they predict velocity; otherwise their weights tell."""
+    """Whether files say by an empty tensor that they predict velocity; otherwise their weights are probed."""
     unused_layer: tuple[int, int] | None = None
     """OpenCLIP's last layer, which is not used and left out of folders, behind the one that is written in its place."""
 
@@ -180,6 +191,9 @@ class StableDiffusionFamily:
         marked = self.kohya_marks_velocity and predicts == "v_prediction"
         version = self.kohya_version + ("_v" if marked else "")
         return {"ss_v2": str(version.startswith("sd_v2")), "ss_base_model_version": version}
+
+    def lora_kind(self, layer: str) -> LoraKind | None:
+        return lora_names.kind_of(layer)
 
     def lora_layer_finder(self, layers: Iterable[str]) -> Callable[[str], str | None]:
         return lora_names.finder(layers)

@@ -4,6 +4,8 @@ import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 
+from nodes.diffusion.families.protocol import LoraKind
+
 PLACE = re.compile(r"((?:(?:down|up)_blocks\.\d+|mid_block)\.(?:resnets|attentions|downsamplers|upsamplers)\.\d+)\.(.+)")
 OUTSIDE_BLOCKS = {
     "conv_in": "input_blocks.0.0",
@@ -33,8 +35,23 @@ ENCODERS = (
     ),
     ("lora_te2", "text_encoder_2", "clip_g", "text_encoders.clip_g.transformer"),
 )  # fmt: skip
+KINDS: dict[LoraKind, tuple[str, ...]] = {
+    "attention": (".to_q", ".to_k", ".to_v", ".to_out.0"),
+    "feed-forward": (".ff.net.0.proj", ".ff.net.2", ".proj_in", ".proj_out"),
+    "convolution": (".conv1", ".conv2", ".downsamplers.0.conv", ".upsamplers.0.conv"),
+}
+TEXT_KINDS: dict[LoraKind, tuple[str, ...]] = {
+    "attention": (".q_proj", ".k_proj", ".v_proj", ".out_proj"),
+    "feed-forward": (".fc1", ".fc2"),
+}
 OLD_ATTENTION = {"q_proj": "to_q", "k_proj": "to_k", "v_proj": "to_v", "out_proj": "to_out", "to_out.0": "to_out"}
 """Endings of names in files of diffusers' first years."""
+
+
+def kind_of(layer: str) -> LoraKind | None:
+    """Return what a layer does, by its name with its part's; None for those that LoRAs leave out."""
+    kinds = KINDS if layer.startswith("unet.") else TEXT_KINDS
+    return next((kind for kind, endings in kinds.items() if layer.endswith(endings)), None)
 
 
 def finder(layers: Iterable[str]) -> Callable[[str], str | None]:
@@ -47,7 +64,7 @@ def kohya_namer(unet_layers: Collection[str], *, sdxl: bool) -> Callable[[str], 
     """Return the function from a layer to kohya's name of it.
 
     For SDXL it uses Stability's names of the UNet's layers, which follow from all of them, and counts text encoders. Names of
-    text encoders always hold `text_model_`, as those programs expect, however the encoder is laid out here.
+    text encoders always hold `text_model_`, as those programs expect, however the encoder is nested here.
     """
     stability = stability_names(unet_layers) if sdxl else {}
 
