@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nodes.diffusion.adapters.lora.write import effective_alpha
+from nodes.diffusion.families.protocol import denoiser_folder
 from nodes.diffusion.families.registry import facts
 from nodes.diffusion.formats.model_folders import read_config
 from nodes.diffusion.handles.adapters import Algorithm, LowRankAdapter
@@ -57,5 +58,4 @@ def modelspec_metadata(
 def architecture_of(model: DiffusionModel, folder: Path) -> str:
     """Return the ModelSpec id of a model; one that is not built as its family was published gets an id of its own."""
     family = facts(model.family)
-    denoiser = next(part.folder for part in family.parts if part.kind == "denoiser")
-    return family.architecture(read_config(folder / denoiser / "config.json"), model.prediction_type)
+    return family.architecture(read_config(folder / denoiser_folder(family) / "config.json"), model.prediction_type)

@@ -301,6 +301,11 @@ def weight_folders(family: Facts) -> list[str]:
     return [part.folder for part in family.parts if part.weights]
 
 
+def denoiser_folder(family: Facts) -> str:
+    """Return the folder of the denoiser."""
+    return next(part.folder for part in family.parts if part.kind == "denoiser")
+
+
 def text_encoders(family: Facts) -> list[TextEncoder]:
     """Return the text encoders, in order of use."""
     return [part for part in family.parts if isinstance(part, TextEncoder)]

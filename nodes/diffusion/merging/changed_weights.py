@@ -12,7 +12,7 @@ from transformers import CLIPTextConfig
 
 from nodes.diffusion.adapters.lora.targets import empty_text_encoders
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.protocol import Counterpart
+from nodes.diffusion.families.protocol import Counterpart, denoiser_folder
 from nodes.diffusion.families.registry import facts as family_facts
 from nodes.diffusion.families.tensor_names.clip import SHELL
 from nodes.diffusion.formats.checkpoint_headers import Header
@@ -49,8 +49,8 @@ def parameter_shapes(model: DiffusionModel, place: Path) -> dict[str, tuple[int,
 
 def weights_in(header: Header, family: str) -> dict[str, tuple[str, Counterpart]]:
     """Return each weight's tensor in the checkpoint, and the folder's tensor that it is converted to."""
-    folder = any(name.startswith("unet.") for name in header)
-    names = family_facts(family).tensor_names(header)
+    denoiser = f"{denoiser_folder(family_facts(family))}."
+    folder, names = any(name.startswith(denoiser) for name in header), family_facts(family).tensor_names(header)
     found: dict[str, tuple[str, Counterpart]] = {}
     for name, entry in header.items():
         for own in (Counterpart(name),) if folder else names.to_folder(name):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
-from nodes.diffusion.families.protocol import Counterpart
+from nodes.diffusion.families.protocol import Counterpart, denoiser_folder
 from nodes.diffusion.families.tensor_names.clip import SHELL, THIRDS
 from nodes.diffusion.formats.checkpoint_headers import Entry, Header, facts_of, read_file_header
 from nodes.diffusion.handles.adapters import ENCODERS, LowRankAdapter, leaf_of
@@ -35,7 +35,8 @@ def all_parameters_in(header: Header) -> dict[str, Part]:
     """Return the same with the VAE's, whose attention may be 1x1 convolutions."""
     if (family := facts_of(header)) is None:
         return {}
-    folder, folders = any(name.startswith("unet.") for name in header), {part.folder for part in family.parts}
+    folders, denoiser = {part.folder for part in family.parts}, f"{denoiser_folder(family)}."
+    folder = any(name.startswith(denoiser) for name in header)
     names = family.tensor_names(header)
     found: dict[str, Part] = {}
     for name, entry in header.items():
