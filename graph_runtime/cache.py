@@ -276,7 +276,7 @@ class Cache:
             self._memory_bytes -= len(freed)
 
     def _sound(self, name: str) -> bool:
-        """Whether a store file is there and still has the content that names it."""
+        """Return whether a store file is there and still has the content that names it."""
         path = self._path_of(name)
         try:
             stamp = _stamp(path)
@@ -297,7 +297,7 @@ class Cache:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """What changes when somebody writes to a file."""
+    """Return what changes when somebody writes to a file."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 

@@ -36,7 +36,7 @@ def numbered(path: Path) -> Iterator[Path]:
 
 
 def same_content(one: Path, other: Path) -> bool:
-    """Whether two files are alike byte for byte; it ends where they first differ, which costs less than their digests."""
+    """Return whether two files are alike byte for byte; it ends where they first differ, which costs less than their digests."""
     return one.samefile(other) or filecmp.cmp(one, other, shallow=False)
 
 

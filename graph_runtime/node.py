@@ -278,7 +278,7 @@ def _outputs(annotation: Any) -> dict[str, Any]:
 
 
 def accepts(expected: Any, offered: Any) -> bool:
-    """Whether a wire may carry `offered` into a socket of type `expected`."""
+    """Return whether a wire may carry `offered` into a socket of type `expected`."""
     if expected is Any or expected == offered:
         return True
     origin = typing.get_origin(expected)

@@ -214,7 +214,7 @@ def _json_bytes(value: object) -> bytes:
 
 
 def _claimed_folder(path: Path, made: Path) -> bool:
-    """Whether a folder of this content is now there: it was, or its name was free and it has been moved there."""
+    """Return whether a folder of this content is now there: it was, or its name was free and it has been moved there."""
     if path.exists():
         files = [file.relative_to(made) for file in made.rglob("*") if file.is_file()]
         return path.is_dir() and all(_holds(path / name, made / name) for name in files)

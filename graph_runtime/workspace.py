@@ -79,7 +79,7 @@ class Workspace:
         return None
 
     def _is_trusted(self, place: Path) -> bool:
-        """Whether a path begins, as it is written, with one that a person named on the command line."""
+        """Return whether a path begins, as it is written, with one that a person named on the command line."""
         return ".." not in place.parts and any(place.is_relative_to(trusted) for trusted in self._trusted)
 
     def _shipped(self, path: str) -> Path | None:

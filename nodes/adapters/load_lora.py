@@ -71,7 +71,7 @@ class LoadLoRA(Node):
         return replace(model, adapters=(*model.adapters, *words, *([adapter] if adapter else [])))
 
     def _adapter(self, read: Any, text_encoders: int, context: RunContext) -> LowRankAdapter | None:
-        """What was read, of the parts on which it is to act."""
+        """Return what was read, of the parts on which it is to act."""
         from safetensors.torch import save_file
 
         tensors: dict[str, Any] = {}

@@ -77,7 +77,7 @@ class CaptionDataset(Node):
         return CaptionedDataset(images.pictures, images.background, captions, self.caption_dropout, emphasis)
 
     def _said(self, images: ImageDataset, context: RunContext) -> list[str]:
-        """What the source says of each picture; nothing when the template does not ask."""
+        """Return what the source says of each picture; nothing when the template does not ask."""
         if "{caption}" not in self.template:
             return [""] * len(images.pictures)
         if self.source == "file name":
@@ -109,7 +109,7 @@ class CaptionDataset(Node):
             raise InputError(message, field="template", remedy=remedy)
 
     def _seen(self, images: ImageDataset, context: RunContext) -> list[str]:
-        """What a model sees in each picture, asked once per picture."""
+        """Return what a model sees in each picture, asked once per picture."""
         keys = [self._key(context.fingerprint, images, picture) for picture in images.pictures]
         missing = [(key, p) for key, p in zip(keys, images.pictures, strict=True) if context.find_item(key) is None]
         if missing:

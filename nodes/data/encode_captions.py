@@ -77,7 +77,7 @@ def _key(identity: str, text: str, emphasis: Emphasis) -> str:
 
 
 def _kept_before(identity: str, text: str, emphasis: Emphasis, context: RunContext) -> Any:
-    """What earlier versions kept under a name that captions had too: the same bytes."""
+    """Return what earlier versions kept under a name that captions had too: the same bytes."""
     return context.find_item("caption:" + _digest([EncodeCaptions.version, identity, text])) if emphasis == "none" else None
 
 

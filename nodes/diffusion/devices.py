@@ -92,7 +92,7 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def _gpu_has_bf16(device: torch.device) -> bool:
-    """Whether the card itself multiplies bf16: `is_bf16_supported` says yes of those that emulate it, too."""
+    """Return whether the card itself multiplies bf16: `is_bf16_supported` says yes of those that emulate it, too."""
     return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
@@ -102,5 +102,5 @@ def _cpu_has_bf16() -> bool:
 
 
 def eager_attention_pays(device: torch.device) -> bool:
-    """Whether training is faster with plain matrix products than with SDPA, whose backward pass is slow on CPUs."""
+    """Return whether training is faster with plain matrix products than with SDPA, whose backward pass is slow on CPUs."""
     return device.type == "cpu"

@@ -73,7 +73,7 @@ def saved_bytes(adapter: Adapter, folder: Path) -> int:
 
 
 def _numbers(file: Path) -> int:
-    """How many numbers a file of weights holds, from its header alone."""
+    """Return how many numbers a file of weights holds, from its header alone."""
     if file.suffix == ".bin":
         return sum(math.prod(shape) for shape in read_single_file(file).shapes.values())
     header, _ = read_header(file)

@@ -103,7 +103,7 @@ class InvertCLIP(DenoisingSettings, Node):
 
 
 def _reporter(settings: DenoisingSettings, task: Any, context: RunContext) -> Callable[[Any], None]:
-    """What happens after each step: numbers, and the chance to stop."""
+    """Return what happens after each step: numbers, and the chance to stop."""
 
     def report(done: Any) -> None:
         tell_step(done, settings, context)

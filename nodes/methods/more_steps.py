@@ -48,7 +48,7 @@ def checkpoint_of(
 
 
 def _leads_on(kept: Kept, settings: TrainingSettings) -> bool:
-    """Whether the kept state is the one that this training has after as many steps."""
+    """Return whether the kept state is the one that this training has after as many steps."""
     return settings.has_steady_rate or settings.continue_from == kept["steps"]
 
 
@@ -86,5 +86,5 @@ def _keep(
 
 
 def _state(key: str, steps: int) -> str:
-    """What is known of the training after so many steps."""
+    """Return what is known of the training after so many steps."""
     return f"{key}:{steps}"

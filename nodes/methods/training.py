@@ -136,7 +136,7 @@ def _reporter(
     costs: Costs,
     prompts: Prompts,
 ) -> Callable[[Any], None]:
-    """What happens after each step: numbers, validation, previews, and the chance to stop."""
+    """Return what happens after each step: numbers, validation, previews, and the chance to stop."""
 
     def report(done: Any) -> None:
         costs.after_step()

@@ -88,7 +88,7 @@ class LoadModel(Node):
         }
 
     def _checked(self, place: Path) -> ModelInfo:
-        """What a model says of itself; raise InputError when the fields do not fit to it."""
+        """Return what a model says of itself; raise InputError when the fields do not fit to it."""
         info = inspect_folder(place)
         if self.clip_skip > info.max_clip_skip:
             message = f"{self.model} has too few text-encoder layers to drop {self.clip_skip}."
@@ -127,7 +127,7 @@ class LoadModel(Node):
 
 
 def _said_beside(config: Path | None) -> str | None:
-    """What a model predicts by the configuration that AUTOMATIC1111 takes from beside a checkpoint, if there is one."""
+    """Return what a model predicts by the configuration that AUTOMATIC1111 takes from beside a checkpoint, if there is one."""
     if config is None:
         return None
     with open_regular(config) as file:
@@ -136,7 +136,7 @@ def _said_beside(config: Path | None) -> str | None:
 
 
 def _found(file: SingleFile, info: ModelInfo, said_beside: str) -> str:
-    """What a single file turned out to be."""
+    """Return what a single file turned out to be."""
     numbers = " and ".join(kind for kind, _ in Counter(file.dtypes.values()).most_common(2)).lower()
     numbers += ", fp8 weights with scales" if file.scales else ""
     family = family_facts(info.family)

@@ -94,7 +94,7 @@ class SaveCheckpoint(Node):
 
 
 def _of_scales(place: Path) -> dict[str, str]:
-    """What ComfyUI reads of the layers whose weights are scaled, where no tensors say it."""
+    """Return what ComfyUI reads of the layers whose weights are scaled, where no tensors say it."""
 
     said = diffusion.formats.read_single_file(place).metadata if is_single_file(place) else {}
     return {name: text for name, text in said.items() if name == "_quantization_metadata"}

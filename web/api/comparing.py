@@ -39,7 +39,7 @@ def _with_curves(folder: Path, runs: list[Run]) -> list[Run]:
 
 
 def _has_rows(table: Path) -> bool:
-    """Whether a table of losses holds more than its heading."""
+    """Return whether a table of losses holds more than its heading."""
     try:
         with table.open("rb") as file:
             return file.read(512).count(b"\n") > 1

@@ -77,7 +77,7 @@ class Guard:
         return None
 
     def has_token(self, request: web.Request) -> bool:
-        """Whether a request carries the token in any of the places it may be in."""
+        """Return whether a request carries the token in any of the places it may be in."""
         places = (request.headers.get(TOKEN_HEADER), _bearer(request), request.cookies.get(self.cookie), _query_token(request))
         return any(self._matches(text) for text in places if text)
 

@@ -51,7 +51,7 @@ class Places:
         return resolved
 
     def is_hidden(self, place: Path) -> bool:
-        """Whether any part of a place below the root begins with a dot, as the program's own state does."""
+        """Return whether any part of a place below the root begins with a dot, as the program's own state does."""
         return any(part.startswith(".") for part in place.relative_to(self.root).parts)
 
 

@@ -239,7 +239,7 @@ class Facts(Protocol):
         ...
 
     def is_folder(self, folder: ModelFolder) -> bool:
-        """Whether a folder that has all of its parts is of this family."""
+        """Return whether a folder that has all of its parts is of this family."""
         ...
 
     def inspect(self, folder: ModelFolder) -> ModelInfo:
@@ -247,11 +247,11 @@ class Facts(Protocol):
         ...
 
     def is_file(self, shapes: Mapping[str, Shape]) -> bool:
-        """Whether a single file is of this family, be it whole or not, by its tensors' names and shapes."""
+        """Return whether a single file is of this family, be it whole or not, by its tensors' names and shapes."""
         ...
 
     def is_denoiser(self, shapes: Mapping[str, Shape]) -> bool:
-        """Whether tensors, in single-file or folder names, hold a denoiser of this family."""
+        """Return whether tensors, in single-file or folder names, hold a denoiser of this family."""
         ...
 
     def check_file(self, file: TensorFile) -> None:

@@ -105,7 +105,7 @@ def one_spelling(name: str) -> str:
 
 
 def is_moving_average(name: str) -> bool:
-    """Whether a single file's tensor belongs to a moving average of its denoiser."""
+    """Return whether a single file's tensor belongs to a moving average of its denoiser."""
     return any(facts.average_prefix and name.startswith(facts.average_prefix) for facts in families())
 
 

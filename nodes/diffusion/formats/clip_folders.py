@@ -53,7 +53,7 @@ def text_config(folder: Path) -> dict[str, Any]:
 
 
 def has_text_projection(folder: Path) -> bool:
-    """Whether a text encoder's features can be compared with those of pictures."""
+    """Return whether a text encoder's features can be compared with those of pictures."""
     if not (folder / "config.json").is_file():
         return False
     architectures = read_config(folder / "config.json").get("architectures") or [""]

@@ -37,7 +37,7 @@ def _is_variant(file: Path, variant: str | None) -> bool:
 
 
 def is_pickled(part: Path) -> bool:
-    """Whether a part's folder holds pickles of weights and no safetensors."""
+    """Return whether a part's folder holds pickles of weights and no safetensors."""
     return any(file.suffix == ".bin" for file in weight_files(part))
 
 

@@ -42,7 +42,7 @@ def merge_metadata(plan: Plan, family: str, given: Mapping[str, str], precision:
 
 
 def _own_metadata(header: Header, source: Source) -> dict[str, str]:
-    """What a checkpoint's own file says, not those of weights that were trained in place of some of its."""
+    """Return what a checkpoint's own file says, not those of weights that were trained in place of some of its."""
     files = Counter(entry.file for entry in header.values() if entry.file not in source.changes)
     return read_metadata(files.most_common(1)[0][0]) if files else {}
 

@@ -145,7 +145,7 @@ def _uses(kind: _Kind, side: tuple[tuple[str, ...], str], module: str, names: se
 
 
 def _blocks(kind: _Kind, module: str, folder: Path) -> int:
-    """How many blocks the units of a module are in; 0 where the model has no such thing."""
+    """Return how many blocks the units of a module are in; 0 where the model has no such thing."""
     part = module.partition(".")[0]
     if not kind.blocks:
         return 1

@@ -97,7 +97,7 @@ class Plan:
         return recipe if all(entry and entry.is_float for entry in entries) else None
 
     def is_touched(self, name: str) -> bool:
-        """Whether a tensor of the result may be another than the first file's own."""
+        """Return whether a tensor of the result may be another than the first file's own."""
         recipe = self.recipe
         while not isinstance(recipe, Source):
             if self.operation(recipe, name) or self.takes_whole_rows(recipe, name):
@@ -108,7 +108,7 @@ class Plan:
         return recipe.moving_average or self.headers[recipe][name].file in recipe.changes
 
     def takes_whole_rows(self, recipe: Recipe, name: str) -> bool:
-        """Whether LoRAs are added to a tensor here, or its rows or columns are put in another order."""
+        """Return whether LoRAs are added to a tensor here, or its rows or columns are put in another order."""
         if isinstance(recipe, Permuted):
             return not self.orders[recipe].keys().isdisjoint((f"rows.{name}", f"columns.{name}"))
         return isinstance(recipe, Baked) and name in self.changes[recipe]

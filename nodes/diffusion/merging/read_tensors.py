@@ -70,7 +70,7 @@ class Reader:
         return numbers
 
     def _scales(self, scale: Entry, rows: Tensor) -> Tensor:
-        """What numbers in these rows [n] are multiplied by: [n], or [1] where it is the same for all."""
+        """Return what numbers in these rows [n] are multiplied by: [n], or [1] where it is the same for all."""
         scales = self.numbers(scale)
         return scales if len(scales) == 1 else scales[rows]
 

@@ -47,7 +47,7 @@ def _averaged(header: Header, name: str) -> dict[str, Entry]:
 
 
 def is_part(name: str, parts: tuple[str, ...]) -> bool:
-    """Whether a tensor belongs to one of the parts `unet`, `vae` and `text_encoder`."""
+    """Return whether a tensor belongs to one of the parts `unet`, `vae` and `text_encoder`."""
     return (name in MARKS and "unet" in parts) or name.startswith(tuple(prefix for part in parts for prefix in PREFIXES[part]))
 
 

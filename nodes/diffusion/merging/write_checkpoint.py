@@ -73,7 +73,7 @@ def written_as(dtype: torch.dtype, values: Tensor, name: str, plan: Plan, reader
 
 
 def _all_finite(values: Tensor) -> bool:
-    """Whether no number has all bits of its exponent set, which is what NaN and infinity are."""
+    """Return whether no number has all bits of its exponent set, which is what NaN and infinity are."""
     kind, exponent = EXPONENTS[values.dtype]
     bits: Any = values.view(kind).numpy()
     return not len(bits) or bool((bits & exponent).max() < exponent)

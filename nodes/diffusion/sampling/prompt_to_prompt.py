@@ -25,7 +25,7 @@ class AttentionControl:
     """Share of the steps done; whoever runs the steps sets it."""
 
     def acts_on(self, places: int, *, cross: bool) -> bool:
-        """Whether attention from so many places is replaced now."""
+        """Return whether attention from so many places is replaced now."""
         if cross:
             return self.progress < self.cross_replace_steps
         return self.progress < self.self_replace_steps and places <= LARGEST_SELF_ATTENTION

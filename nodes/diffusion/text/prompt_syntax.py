@@ -119,7 +119,7 @@ def _in_comfyui(tokens: list[str]) -> Iterator[Span]:
 
 
 def _own_weight(tokens: list[str], start: int, end: int) -> tuple[str, float] | None:
-    """What stands before the number at the end of a pair of brackets, and the number."""
+    """Return what stands before the number at the end of a pair of brackets, and the number."""
     last = tokens[end - 1]
     found = OWN_WEIGHT.search(last, max(0, len(last) - LONGEST_WEIGHT)) if end - 1 > start else None
     if found is None or (found.start() == 0 and end - 2 == start):

@@ -82,7 +82,7 @@ def _shifting(net: ContextNet, strength: float, drop: Callable[[], Drop | None])
 
 
 def _dropping(hypernetwork: Hypernetwork, model: ActiveModel, place: str) -> Callable[[], Drop | None]:
-    """What drops numbers at one place now; None when the hypernetwork is not being trained.
+    """Return what drops numbers at one place now; None when the hypernetwork is not being trained.
 
     The draw depends on place and step alone: checkpointed activations that are computed twice come out the same.
     """

@@ -24,7 +24,7 @@ DEPENDING = {"dora_scale": "a DoRA", "a1.weight": "a GLoRA", "ia3": "(IA)3", "se
 
 
 def is_plain(leaves: Leaves) -> bool:
-    """Whether a layer has B A alone."""
+    """Return whether a layer has B A alone."""
     return frozenset(leaves) - {"alpha"} == PLAIN
 
 
@@ -63,7 +63,7 @@ def weight_change(leaves: Leaves, weight: Tensor, scale: float) -> Tensor:
 
 
 def fits(leaves: Leaves, shape: tuple[int, ...]) -> bool:
-    """Whether a layer's tensors make a change of a weight of this shape; told from shapes alone."""
+    """Return whether a layer's tensors make a change of a weight of this shape; told from shapes alone."""
     shadows = {leaf: torch.empty(tensor.shape, device="meta") for leaf, tensor in leaves.items() if leaf != "alpha"}
     try:
         change = weight_change(shadows, torch.empty(shape, device="meta"), 1.0)

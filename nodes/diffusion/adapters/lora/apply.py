@@ -43,7 +43,7 @@ class ChangedLayer(nn.Module):
 
 
 def _passed(layer: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """What a layer would make of its input with another weight and bias; it is linear in both."""
+    """Return what a layer would make of its input with another weight and bias; it is linear in both."""
     if isinstance(layer, nn.Conv2d):
         return F.conv2d(hidden, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)  # pyright: ignore
     if isinstance(layer, nn.GroupNorm):
@@ -101,7 +101,7 @@ def _modules(model: ActiveModel, parts: set[str]) -> dict[str, Any]:
 
 
 def _first_values(adapter: LowRankAdapter, modules: Mapping[str, Any]) -> dict[str, Tensor]:
-    """What an adapter's tensors begin with, from the seed."""
+    """Return what an adapter's tensors begin with, from the seed."""
     found: dict[str, Tensor] = {}
     for part, targets in adapter.targets():
         for target in targets:

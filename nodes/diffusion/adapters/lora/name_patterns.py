@@ -50,7 +50,7 @@ Matcher = Callable[[Tried, Places], Places]
 
 
 def is_plain(pattern: str) -> bool:
-    """Whether a pattern is a name, with dots for any character."""
+    """Return whether a pattern is a name, with dots for any character."""
     return LITERAL.fullmatch(pattern) is not None
 
 

@@ -173,7 +173,7 @@ def _check_numbers(name: str, layer: str, leaves: Leaves, scale: float) -> None:
 
 
 def _nothing_in(name: str, unknown: Sequence[str]) -> InputError:
-    """What a file is that changes no layer of the model."""
+    """Return what a file is that changes no layer of the model."""
     which = f", such as {unknown[0][:100]}" if unknown else ""
     if not unknown or any((match := LEAF.fullmatch(tensor)) and match["other"] != "alpha" for tensor in unknown):
         return InputError(f"{name} holds nothing for a layer of this model{which}.", field="file", remedy=ANOTHER)

@@ -21,7 +21,7 @@ def vae_blocks(names: Iterable[str]) -> int:
 
 
 def is_attention_weight(name: str) -> bool:
-    """Whether LDM keeps this tensor as a 1x1 convolution where diffusers has a matrix."""
+    """Return whether LDM keeps this tensor as a 1x1 convolution where diffusers has a matrix."""
     found = LDM_MIDDLE.search(name)
     return found is not None and found[2] == "attn" and found[4] != "norm" and found[5] == "weight"
 
@@ -66,5 +66,5 @@ def _shortcut(layer: str) -> str:
 
 
 def _outer(name: str) -> bool:
-    """Whether it is one of the layers around the blocks."""
+    """Return whether it is one of the layers around the blocks."""
     return OUTER.fullmatch(name) is not None

@@ -116,7 +116,7 @@ def own_descriptions(files: Mapping[str, str], family: Facts) -> dict[str, str]:
 
 
 def _same(config: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
-    """Whether a configuration describes the published layers; sizes of pictures and what is predicted may differ."""
+    """Return whether a configuration describes the published layers; sizes of pictures and what is predicted may differ."""
     return all(
         _spread(config.get(name, DEFAULTS.get(name))) == _spread(value)
         for name, value in {**DEFAULTS, **expected}.items()

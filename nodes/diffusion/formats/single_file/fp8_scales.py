@@ -18,7 +18,7 @@ def scales_among(names: Iterable[str]) -> dict[str, str]:
 
 
 def is_scaling(name: str) -> bool:
-    """Whether a tensor only says how others are to be read."""
+    """Return whether a tensor only says how others are to be read."""
     return name.endswith((*SCALES, *MARKS))
 
 

@@ -45,7 +45,7 @@ class SingleFile:
 
 
 def is_single_file(path: Path) -> bool:
-    """Whether a path names a checkpoint in one file, rather than a folder."""
+    """Return whether a path names a checkpoint in one file, rather than a folder."""
     return format_of(path) is not None and path.is_file()
 
 
@@ -78,7 +78,7 @@ def family_in(file: SingleFile) -> Facts:
 
 
 def _otherwise(file: SingleFile) -> str:
-    """What a file is that no family knows."""
+    """Return what a file is that no family knows."""
     if kind := unsupported(file.shapes):
         return f"is {kind}"
     if any(map(file.has, file_prefixes("unet"))):

@@ -58,7 +58,7 @@ class SchedulerConfig(BaseModel):
 
 
 def is_linear(folder: ModelFolder) -> bool:
-    """Whether the UNet projects into its transformers by matrices, as SD2's does, and not by 1x1 convolutions."""
+    """Return whether the UNet projects into its transformers by matrices, as SD2's does, and not by 1x1 convolutions."""
     return folder.read("unet/config.json", UNetConfig).use_linear_projection
 
 
