@@ -1,1 +1,1 @@
-"""Adapters: what is laid over a frozen model."""
+"""Adapters over a frozen model."""

@@ -1,4 +1,4 @@
-"""Which device computes, in which precision, with which attention: by what was measured, not by habit."""
+"""Choice of the device, the precision and the attention, by what was measured."""
 
 from collections.abc import Generator
 from contextlib import contextmanager

@@ -2,7 +2,7 @@
 
 
 class InputError(ValueError):
-    """What was given cannot be used; `field` names the setting or wire and `remedy` says what to change."""
+    """The input cannot be used; `field` names the setting or wire and `remedy` says what to change."""
 
     def __init__(self, message: str, *, field: str = "", remedy: str = "") -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""What can be applied to a model, and the files it is read from and written to."""
+"""Adapters of every kind: applied to a model, read from files and written to them."""
 
 import lazy_loader
 

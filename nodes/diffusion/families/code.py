@@ -19,7 +19,7 @@ from nodes.diffusion.text.conditions import Conditions
 
 
 class Code(Protocol):
-    """What a family's `code` holds."""
+    """The functions in a family's `code`."""
 
     def predict(
         self, model: ActiveModel, noisy_latents: Tensor, level: Tensor, conditions: Conditions, sizes: Sequence[ShownSizes], /

@@ -1,4 +1,4 @@
-"""What a model is trained to predict, and at which noise levels; `ddpm.py` holds denoising diffusion."""
+"""Training objectives: the prediction and the noise levels; `ddpm.py` holds denoising diffusion."""
 
 from typing import Protocol
 

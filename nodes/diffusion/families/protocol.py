@@ -1,4 +1,4 @@
-"""What a family of models says of itself without torch: its light side, which readers of files, merges and nodes ask."""
+"""The light side of a family of models, without torch, which readers of files, merges and nodes ask."""
 
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Sizes of pictures as a denoiser may be told them."""
+"""Sizes of pictures that condition a denoiser (SDXL's micro-conditioning)."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What a checkpoint holds, from the headers of its files alone; needs no torch."""
+"""Tensors of a checkpoint, from the headers of its files alone; needs no torch."""
 
 import math
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ CONVERT_FOLDER = "Open the folder with LoadModel, write it with SavePipeline, an
 
 @dataclass(frozen=True)
 class Entry:
-    """Where one tensor lies."""
+    """The place of one tensor in a file."""
 
     file: Path
     dtype: str

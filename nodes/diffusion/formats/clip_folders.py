@@ -1,4 +1,4 @@
-"""Where the parts of a CLIP lie (Radford et al. 2021): in a folder of transformers, or beside a diffusion model. No torch."""
+"""Folders of the parts of a CLIP (Radford et al. 2021): in a folder of transformers, or beside a diffusion model. No torch."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How much a `config.json` may ask for: a line of it can name more layers than a machine builds in an hour."""
+"""Bounds of what a `config.json` may ask for: a line of it can name more layers than a machine builds in an hour."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -34,7 +34,7 @@ class FileFormat:
     tensors: "Callable[[Path], AbstractContextManager[Callable[[str], Tensor]]]"
     """Opens a file, and yields a function that returns a tensor by its name."""
     is_safetensors: bool = False
-    """Whether it is laid out as safetensors are: merges read slices at offsets, and its header takes no torch."""
+    """True for the layout of safetensors: merges read slices at offsets, and its header takes no torch."""
     is_listed: bool = False
     """Whether the editor shows files of this suffix as models."""
     is_uploaded: bool = False

@@ -1,4 +1,4 @@
-"""What a model folder or a single file holds, read from JSON files and weight headers alone; needs no torch."""
+"""Descriptions of a model folder or a single file, read from JSON files and weight headers alone; needs no torch."""
 
 import json
 from dataclasses import dataclass, replace

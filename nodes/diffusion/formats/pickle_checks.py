@@ -1,4 +1,4 @@
-"""What a PyTorch file asks for, found out before torch reads it: a pickle of a kilobyte may ask for gigabytes.
+"""Checks of a PyTorch file before torch reads it: a pickle of a kilobyte may ask for gigabytes.
 
 Nothing that a pickle names is called: `_Look` puts counting stand-ins in the place of all of it. Needs no torch.
 """

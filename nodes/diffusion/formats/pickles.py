@@ -49,7 +49,7 @@ def load_pickle(path: Path, *, mapped: bool = False) -> Any:
 
 
 class _Passed:
-    """What a pickle makes of names that are no tensors: nothing."""
+    """Stands in for names in a pickle that are no tensors, and holds nothing."""
 
     def __init__(self, *_: object) -> None: ...
 
@@ -57,7 +57,7 @@ class _Passed:
 
 
 class _Parameters(dict[str, Any]):
-    """What a pickle makes of a ParameterDict: its tensors by name."""
+    """Stands in for a ParameterDict in a pickle: its tensors by name."""
 
     def __setstate__(self, state: Any) -> None:
         self.update(state["_parameters"])

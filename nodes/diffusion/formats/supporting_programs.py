@@ -1,4 +1,4 @@
-"""Which programs load what is written here: the one source of what help texts and the guide say. No torch.
+"""Programs that load the files written here: the one source of what help texts and the guide say. No torch.
 
 From the programs' sources; diffusers is tried by the tests: AUTOMATIC1111 1.10, ComfyUI of October 2025, sd-scripts of
 February 2026 with its own `networks.lora` (LyCORIS is a module beside it), diffusers 0.42.

@@ -26,7 +26,7 @@ MAX_BYTES = 256 * 2**20
 
 @dataclass(frozen=True)
 class TextFile:
-    """What a file says."""
+    """The text of a file, and how its encoding was found."""
 
     text: str
     guess: str = ""

@@ -1,4 +1,4 @@
-"""Which VAE a single file holds, by its content: files that hold the same one share latents. Needs no torch."""
+"""The identity of the VAE in a single file, by its content: files that hold the same one share latents. Needs no torch."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Which files hold the weights of a model's part: safetensors or, where there are none, PyTorch's pickles. Needs no torch."""
+"""Files that hold the weights of a model's part: safetensors or, where there are none, PyTorch's pickles. Needs no torch."""
 
 import re
 from pathlib import Path

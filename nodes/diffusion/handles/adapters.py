@@ -63,7 +63,7 @@ class LowRankAdapter:
 
     @property
     def scale(self) -> float:
-        """What products of matrices are multiplied by; rsLoRA divides by the root of the rank (Kalajdzievski 2023)."""
+        """The factor of the products of matrices; rsLoRA divides by the root of the rank (Kalajdzievski 2023)."""
         return self.alpha / (self.rank**0.5 if self.algorithm == "rslora" else self.rank)
 
     def strength_on(self, part: str) -> float:
@@ -77,12 +77,12 @@ class LowRankAdapter:
 
     @property
     def trained(self) -> str:
-        """What is trained, in a few words."""
+        """The trained tensors in a few words."""
         return f"matrices of rank {self.rank}"
 
     @property
     def left_out(self) -> str:
-        """What a whole model's file lacks of it, as a sentence; empty when it is a part of the weights."""
+        """A sentence for models written as a whole, which lack it; empty when it is a part of the weights."""
         return f"{self.label} is not in what is written: save it as a file of its own."
 
     def text_identity(self) -> str:
@@ -145,12 +145,12 @@ class TokenEmbedding:
 
     @property
     def trained(self) -> str:
-        """What is trained, in a few words."""
+        """The trained tensors in a few words."""
         return "word vectors"
 
     @property
     def left_out(self) -> str:
-        """What a whole model's file lacks of it, as a sentence; empty when it is a part of the weights."""
+        """A sentence for models written as a whole, which lack it; empty when it is a part of the weights."""
         return f"the word {self.placeholder_token} is not in what is written: SaveEmbedding writes it."
 
     def text_identity(self) -> str:
@@ -187,14 +187,14 @@ class WeightChange:
 
     @property
     def trained(self) -> str:
-        """What is trained, in a few words."""
+        """The trained tensors in a few words."""
         if self.endings:
             return "keys and values"
         return "all weights of UNet and text encoders" if self.text_encoder else "all weights of the UNet"
 
     @property
     def left_out(self) -> str:
-        """What a whole model's file lacks of it, as a sentence; empty when it is a part of the weights."""
+        """A sentence for models written as a whole, which lack it; empty when it is a part of the weights."""
         return ""
 
     @property
@@ -226,12 +226,12 @@ class AestheticGradient:
 
     @property
     def trained(self) -> str:
-        """What is trained, in a few words."""
+        """The trained tensors in a few words."""
         return self.label
 
     @property
     def left_out(self) -> str:
-        """What a whole model's file lacks of it, as a sentence; empty when it is a part of the weights."""
+        """A sentence for models written as a whole, which lack it; empty when it is a part of the weights."""
         return f"{self.label} is not in what is written: save it as a file of its own."
 
     @property
@@ -294,12 +294,12 @@ class Hypernetwork:
 
     @property
     def trained(self) -> str:
-        """What is trained, in a few words."""
+        """The trained tensors in a few words."""
         return self.label
 
     @property
     def left_out(self) -> str:
-        """What a whole model's file lacks of it, as a sentence; empty when it is a part of the weights."""
+        """A sentence for models written as a whole, which lack it; empty when it is a part of the weights."""
         return f"{self.label} is not in what is written: save it as a file of its own."
 
     def text_identity(self) -> str:

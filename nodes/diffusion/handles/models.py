@@ -23,7 +23,7 @@ ImageConditioning = Literal["image variation", "unclip"]
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a model's descriptions say of it; no weights are read for it."""
+    """The facts in a model's descriptions; no weights are read for them."""
 
     family: Family
     prediction_type: PredictionType

@@ -44,7 +44,7 @@ class TrainingSettings(BaseModel):
     ] = "adamw"
     """`adamw8bit` saves memory on a GPU; `prodigy` finds the learning rate itself; `schedulefree` needs no schedule."""
     weight_decay: Annotated[float, Field(ge=0, le=1, json_schema_extra=_group("Optimizer"))] = 0.01
-    """How strongly weights are drawn to zero (decoupled, Loshchilov and Hutter 2019)."""
+    """How strongly weights are pulled to zero (decoupled, Loshchilov and Hutter 2019)."""
     lr_scheduler: Annotated[Literal["constant", "linear", "cosine"], Field(json_schema_extra=_group("Optimizer"))] = "constant"
     """How the learning rate falls after the warm-up."""
     lr_warmup_steps: Annotated[int, Field(ge=0, json_schema_extra=_group("Optimizer"))] = 0

@@ -1,4 +1,4 @@
-"""Where large tensors lie, and how freed memory is kept."""
+"""Allocation of large tensors, and how freed memory is kept."""
 
 import ctypes
 import functools

@@ -1,4 +1,4 @@
-"""What a model learned, as a LoRA: the difference of two recipes, layer by layer, in factors of low rank."""
+"""Extraction of LoRAs: the difference of two recipes, layer by layer, in factors of low rank."""
 
 import math
 from collections.abc import Callable, Collection, Iterator
@@ -41,7 +41,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Difference:
-    """What a tuned model has more than its base."""
+    """The difference between a tuned model and its base."""
 
     base: Side
     tuned: Side

@@ -22,7 +22,7 @@ SAVED_EVERY = 10.0
 
 @dataclass
 class Rebasin:
-    """What is found while the orders are written."""
+    """The orders of hidden units, found while they are written."""
 
     ours: Plan
     theirs: Plan
@@ -34,7 +34,7 @@ class Rebasin:
 
     @property
     def reordered(self) -> int:
-        """How many modules are in another order."""
+        """The number of modules in another order."""
         return sum(best.orders is not None for best in self._found.values())
 
     @property

@@ -16,7 +16,7 @@ NO_LAYERS = ("token_embedding.weight", "position_embedding.weight", "text_projec
 
 @dataclass(frozen=True)
 class Part:
-    """Where a parameter of a layer lies: in all of a tensor, or in a third of its rows."""
+    """The place of a layer's parameter: all of a tensor, or a third of its rows."""
 
     name: str
     """The tensor's, in the checkpoint."""
@@ -75,7 +75,7 @@ def changeable_in(header: Header) -> dict[str, Part]:
 
 @dataclass(frozen=True)
 class LayerChange:
-    """What one LoRA adds to one parameter."""
+    """The change that one LoRA makes to one parameter."""
 
     part: Part
     lora: LowRankAdapter

@@ -1,4 +1,4 @@
-"""What the file of a merge says of itself: ModelSpec, and the recipe as AUTOMATIC1111 writes it."""
+"""Metadata of a merge's file: ModelSpec, and the recipe as AUTOMATIC1111 writes it."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Whether a merge can be carried out, told from headers alone; needs no torch."""
+"""Plans of merges, checked from headers alone; needs no torch."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -42,7 +42,7 @@ class Plan:
     changes: Mapping[Baked, Mapping[str, tuple[LayerChange, ...]]]
     """What is baked into which tensors."""
     orders: Mapping[Permuted, Header]
-    """Where the new orders of rows and columns lie."""
+    """Headers of the files that hold the new orders of rows and columns."""
     _known: dict[int, tuple[Recipe, Header]] = field(default_factory=dict[int, tuple[Recipe, Header]], init=False, repr=False)
     """Tensors of parts of the recipe by the part's `id`; a part itself is a tree, whose hash takes long."""
 

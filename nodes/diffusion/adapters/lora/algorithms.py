@@ -1,4 +1,4 @@
-"""What an adapter's tensors add to a weight, and how they begin: LoRA and its family, one layer at a time.
+"""The algorithms of LoRA and its family, one layer at a time: first values, and the change of a weight.
 
 A layer's tensors are named by their leaves, as in files of LyCORIS: `lora_A.weight` and `lora_B.weight` (there `lora_down`
 and `lora_up`), `hada_w1_a`, `lokr_w1`, `b1.weight`, `ia3`, `dora_scale`, `diff`. Which of them are there says how they act.

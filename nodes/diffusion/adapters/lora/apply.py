@@ -1,4 +1,4 @@
-"""Low-rank adapters (Hu et al. 2021) and their family, laid over a model and taken off again.
+"""Low-rank adapters (Hu et al. 2021) and their family, applied to a model and taken off again.
 
 Each changes the model's own weights W by strength * (W' - W), beside all others: their order does not matter.
 """

@@ -1,4 +1,4 @@
-"""What a LoRA file says its products are multiplied by: alpha beside the tensors, or PEFT's configuration."""
+"""Scales of the products in a LoRA file: alpha beside the tensors, or PEFT's configuration."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Which layers an adapter changes, by name; no weights are read."""
+"""Names of the layers that an adapter changes; no weights are read."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What bases conditioned on a CLIP image embedding hold, read from their JSON files and weight headers; needs no torch."""
+"""Folders of bases conditioned on a CLIP image embedding, read from their JSON files and weight headers; needs no torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

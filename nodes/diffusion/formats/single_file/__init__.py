@@ -1,1 +1,1 @@
-"""How one model is named in two layouts: folders of diffusers and single files of LDM and sgm."""
+"""Models in one file, in the layouts of LDM and sgm, and as folders of diffusers."""

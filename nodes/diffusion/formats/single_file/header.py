@@ -1,4 +1,4 @@
-"""What a single-file checkpoint holds, from its header alone: tensors and family. No torch for safetensors."""
+"""The header of a single-file checkpoint: tensors and family. No torch for safetensors."""
 
 import struct
 from collections.abc import Mapping

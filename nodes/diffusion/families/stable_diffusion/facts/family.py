@@ -1,4 +1,4 @@
-"""What SD 1.x, SD 2.x and SDXL have in common, given what differs."""
+"""The facts that SD 1.x, SD 2.x and SDXL have in common, given those that differ."""
 
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What the configurations in a diffusers folder say of a Stable Diffusion model."""
+"""Configurations in the diffusers folder of a Stable Diffusion model."""
 
 from typing import Annotated
 

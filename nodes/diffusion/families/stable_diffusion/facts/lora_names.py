@@ -1,4 +1,4 @@
-"""How files of other programs spell the names of layers: kohya, LyCORIS, diffusers, PEFT, ComfyUI, Stability."""
+"""Spellings of layer names in files of other programs: kohya, LyCORIS, diffusers, PEFT, ComfyUI, Stability."""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""What the model in a single file predicts: noise or velocity."""
+"""The prediction type of the model in a single file: noise or velocity."""
 
 from statistics import pstdev
 

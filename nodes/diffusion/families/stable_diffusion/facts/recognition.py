@@ -1,4 +1,4 @@
-"""Which Stable Diffusion family tensors or folders are of: the one place that decides it."""
+"""Recognition of the Stable Diffusion families, by tensors or folders: the one place that decides."""
 
 from collections.abc import Mapping
 
