@@ -2,8 +2,9 @@
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -13,6 +14,7 @@ from graph_runtime.errors import Problem, WorkflowError
 from graph_runtime.node import Node, NodeType, describe
 
 GROUP = "latentloom.nodes"
+WIDGET = re.compile(r"[a-z][a-z0-9-]{0,60}")
 TEMPLATES = Path(__file__).resolve().parent.parent / "workflows"
 """The workflows that come with the program, and their pictures."""
 
@@ -24,6 +26,8 @@ class Palette:
     types: Mapping[str, NodeType]
     folders: tuple[Path, ...] = ()
     problems: tuple[Problem, ...] = ()
+    widgets: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    """JavaScript modules of packages that edit fields, by the name that fields give."""
 
 
 @cache
@@ -32,6 +36,7 @@ def load_palette() -> Palette:
     types: dict[str, NodeType] = {}
     folders: list[Path] = []
     problems: list[Problem] = []
+    widgets: dict[str, Path] = {}
     points = sorted(entry_points(group=GROUP), key=lambda point: (point.name != "latentloom", point.name))
     if not points:
         raise WorkflowError(Problem("No node package is installed.", remedy="Install the program with `pip install latentloom`."))
@@ -40,10 +45,12 @@ def load_palette() -> Palette:
             package = importlib.import_module(point.value)
             for node_type in package_types(package, point.name):
                 add_type(types, node_type)
-            folders.append(Path(next(iter(package.__path__))).resolve())
+            folder = Path(next(iter(package.__path__))).resolve()
+            folders.append(folder)
+            add_widgets(widgets, folder)
         except Exception as error:  # a third party's package may fail in any way
             problems.append(Problem(f"Node package {point.name} does not load: {type(error).__name__}: {error}"))
-    return Palette(types, (*folders, TEMPLATES), tuple(problems))
+    return Palette(types, (*folders, TEMPLATES), tuple(problems), widgets)
 
 
 def add_type(types: dict[str, NodeType], node_type: NodeType) -> None:
@@ -54,6 +61,15 @@ def add_type(types: dict[str, NodeType], node_type: NodeType) -> None:
     for other in types.values():
         if other is not node_type and (both := set(other.cls.former_names) & set(node_type.cls.former_names)):
             raise ValueError(f"nodes {other.name} and {node_type.name} both had the name {min(both)}")
+
+
+def add_widgets(widgets: dict[str, Path], folder: Path) -> None:
+    """Add the widgets of a package's folder; raise ValueError when a name is taken or no plain name."""
+    for file in sorted(folder.glob("widgets/*.js")):
+        if not WIDGET.fullmatch(file.stem):
+            raise ValueError(f"the widget {file.name} has no plain name of small letters, digits and hyphens")
+        if widgets.setdefault(file.stem, file) != file:
+            raise ValueError(f"widget {file.stem} exists already in another package")
 
 
 def package_types(package: ModuleType, name: str) -> Iterator[NodeType]:

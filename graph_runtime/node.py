@@ -42,6 +42,13 @@ def _plain_name(name: str) -> str:
 FORBIDDEN_IN_NAMES = frozenset('/\\:*?"<>|')
 FileName = Annotated[str, AfterValidator(_plain_name), Field(max_length=120)]
 """A plain file name: no folders, no hidden file; the run decides where it goes."""
+
+
+def widget(name: str) -> Any:
+    """Return the annotation of a field that a widget of its package edits: `widgets/NAME.js` in the package's folder."""
+    return Field(json_schema_extra={"widget": name})
+
+
 Prompt = Annotated[str, Field(json_schema_extra={"widget": "prompt"})]
 """Text over several lines."""
 

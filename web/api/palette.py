@@ -30,7 +30,8 @@ def palette_reply(palette: Palette) -> PaletteReply:
     offered = {type_name(kind): kind for node_type in palette.types.values() for kind in node_type.outputs.values()}
     nodes = [_described(node_type, offered) for node_type in palette.types.values()]
     nodes.sort(key=lambda node: (node.category, node.name))
-    return PaletteReply(nodes=nodes, problems=[report(problem) for problem in palette.problems])
+    problems = [report(problem) for problem in palette.problems]
+    return PaletteReply(nodes=nodes, problems=problems, widgets=sorted(palette.widgets))
 
 
 def _described(node_type: NodeType, offered: dict[str, Any]) -> NodeDescription:

@@ -17,6 +17,7 @@ from web.api import (
     runs,
     session,
     uploads,
+    widgets,
     workflows,
 )
 from web.api.events import open_socket
@@ -35,6 +36,7 @@ async def show_openapi(services: Services, request: web.Request) -> web.Response
 ROUTES = (
     Route("GET", "/api/session", session.show_session, "Token, version and devices.", reply=models.Session),
     Route("GET", "/api/nodes", palette.show_palette, "The palette.", reply=models.PaletteReply),
+    Route("GET", "/api/widgets/{name}", widgets.show_widget, "A widget of a node package.", sends_file=True),
     Route("GET", "/api/workflows", workflows.list_workflows, "Saved workflows.", reply=models.WorkflowList),
     Route("GET", "/api/workflows/{path:.+}", workflows.read_workflow, "A saved workflow.", reply=models.SavedWorkflow),
     Route(

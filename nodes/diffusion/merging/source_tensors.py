@@ -1,4 +1,4 @@
-"""Tensors that a recipe takes from a file: a moving average, trained weights in their places, a VAE under other names; parts of a model."""
+"""Tensors that a recipe takes from a file: a moving average, trained weights in their places, a VAE under other names."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -79,3 +79,5 @@ class PaletteReply(Message):
 
     nodes: list[NodeDescription]
     problems: list[ProblemReport]
+    widgets: list[str] = []  # noqa: RUF012 - pydantic copies it
+    """Names of the widgets that packages bring; each is a module at `/api/widgets/NAME`."""

@@ -114,6 +114,7 @@ export const api = {
 
 /** Addresses of pictures and files, for `src` and `href`. */
 export const address = {
+  widget: (name: string) => `/api/widgets/${part(name)}`,
   runFile: (run: string, path: string, thumbnail = 0) =>
     `/api/runs/${run}/files/${part(path)}${thumbnail ? `?thumbnail=${thumbnail}` : ""}`,
   artifact: (run: string, name: string, thumbnail = 0) =>

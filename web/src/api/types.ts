@@ -709,6 +709,10 @@ export interface ProblemReport {
 export interface PaletteReply {
   nodes: NodeDescription[];
   problems: ProblemReport[];
+  /**
+   * Names of the widgets that packages bring; each is a module at `/api/widgets/NAME`.
+   */
+  widgets: string[];
 }
 /**
  * What a run would do with each node; with problems, `nodes` is empty.

@@ -5,13 +5,21 @@ import type { ModelEntry } from "../api/types";
 import { UploadButton } from "../components/UploadButton";
 import { isPictureFolder } from "../graph/palette";
 import { askForDataSet } from "../state/dropping";
+import { useEditor } from "../state/editor";
 import { openDialog } from "../state/ui";
 import { text } from "../text/en";
 import { NumberInput } from "./NumberInput";
+import { PackageWidget } from "./PackageWidget";
 import type { WidgetProps } from "./props";
 
-/** The control that fits a field. */
+/** The control that fits a field: its package's own, or that of its kind. */
 export function Widget(props: WidgetProps) {
+  const isBrought = useEditor((state) => state.widgets.has(props.field.widget));
+  const plain = <KindWidget {...props} />;
+  return isBrought ? <PackageWidget {...props}>{plain}</PackageWidget> : plain;
+}
+
+function KindWidget(props: WidgetProps) {
   const { id, field, value, change, describedBy } = props;
   const common = { id, "aria-describedby": describedBy, "aria-invalid": describedBy !== undefined };
   switch (field.kind) {

@@ -6,24 +6,14 @@ import { paragraphs } from "./paragraphs";
 export type { FieldSocket, InputSocket, NodeDescription, OutputSocket };
 export type Palette = ReadonlyMap<string, NodeDescription>;
 
-export type FieldKind =
-  | "integer"
-  | "number"
-  | "seed"
-  | "switch"
-  | "choice"
-  | "text"
-  | "prompt"
-  | "color"
-  | "workspace-folder"
-  | "workspace-file"
-  | "workspace-path"
-  | "model";
+export type FieldKind = "integer" | "number" | "seed" | "switch" | "choice" | "text" | OwnWidget;
 
 /** A field as an editor shows it. */
 export interface FieldSpec {
   name: string;
   kind: FieldKind;
+  /** The widget of a package that edits it, empty for none; `kind` says what edits it without. */
+  widget: string;
   help: string;
   default: unknown;
   required: boolean;
@@ -75,6 +65,7 @@ function spec(name: string, schema: Schema, required: boolean): FieldSpec {
   return {
     name,
     kind: kind(name, schema),
+    widget: isOwn(schema.widget) ? "" : String(schema.widget ?? ""),
     help: paragraphs(String(schema.description ?? "")),
     default: schema.default,
     required,
@@ -88,10 +79,12 @@ function spec(name: string, schema: Schema, required: boolean): FieldSpec {
   };
 }
 
+const OWN = ["prompt", "color", "workspace-folder", "workspace-file", "workspace-path", "model"] as const;
+type OwnWidget = (typeof OWN)[number];
+const isOwn = (widget: unknown): widget is OwnWidget => OWN.some((own) => own === widget);
+
 function kind(name: string, schema: Schema): FieldKind {
-  const widget = schema.widget as string | undefined;
-  if (widget && ["prompt", "color", "workspace-folder", "workspace-file", "workspace-path", "model"].includes(widget))
-    return widget as FieldKind;
+  if (isOwn(schema.widget)) return schema.widget;
   if (schema.enum) return "choice";
   if (schema.type === "boolean") return "switch";
   if (schema.type === "integer") return /(^|_)seed$/.test(name) ? "seed" : "integer";

@@ -30,18 +30,20 @@ export interface Tab {
 
 interface EditorState {
   palette: Palette;
+  /** Names of the widgets that node packages bring. */
+  widgets: ReadonlySet<string>;
   tabs: Tab[];
   current: string;
 }
 
-export const useEditor = create<EditorState>(() => ({ palette: new Map(), tabs: [], current: "" }));
+export const useEditor = create<EditorState>(() => ({ palette: new Map(), widgets: new Set(), tabs: [], current: "" }));
 
 const NONE: ReadonlySet<string> = new Set();
 const get = useEditor.getState;
 const set = useEditor.setState;
 
 export function setPalette(reply: PaletteReply): void {
-  set({ palette: makePalette(reply.nodes) });
+  set({ palette: makePalette(reply.nodes), widgets: new Set(reply.widgets) });
 }
 
 /** `crypto.randomUUID` does not exist where the page comes from another machine over plain HTTP. */

@@ -40,6 +40,8 @@ export const text = {
   oneOf: (names: string[]) => `one of ${names.join(" and ")} is needed`,
   many: "several",
   fromWire: "from a wire",
+  widgetFailed: (name: string) =>
+    `The widget ${name} of this node's package does not load. Type the value, or update the package.`,
   moreFields: "More",
   loss: "loss",
   sameSide: "A wire goes from an output to an input.",

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from graph_runtime.context import Artifact, RunContext
-from graph_runtime.node import Node
+from graph_runtime.node import Node, widget
 
 
 class Say(Node):
@@ -22,6 +22,18 @@ class Say(Node):
 
     def run(self) -> str:
         return self.text
+
+
+class Rate(Node):
+    """A number of stars."""
+
+    stars: Annotated[int, Field(ge=0, le=5), widget("stars")] = 1
+    """How many, edited by this package's own widget."""
+    flavor: Annotated[str, widget("broken")] = "plain"
+    """A text whose widget does not load."""
+
+    def run(self) -> str:
+        return "*" * self.stars
 
 
 class Print(Node):

@@ -1,0 +1,62 @@
+import { useEffect, useRef, useState } from "react";
+import { address } from "../api/client";
+import { text } from "../text/en";
+import type { WidgetProps } from "./props";
+
+/** What a widget's module exports: it draws into an element, and is told of values that change elsewhere. */
+interface WidgetModule {
+  mount: (element: HTMLElement, options: WidgetOptions) => MountedWidget | undefined;
+}
+
+interface WidgetOptions {
+  id: string;
+  value: unknown;
+  onChange: (value: unknown) => void;
+}
+
+interface MountedWidget {
+  update?: (value: unknown) => void;
+  unmount?: () => void;
+}
+
+interface Props extends WidgetProps {
+  /** Edits the field when the module cannot. */
+  children: React.ReactNode;
+}
+
+/** A field edited by a module of the node's package, loaded when it is first shown. */
+export function PackageWidget({ id, field, value, change, children }: Props) {
+  const place = useRef<HTMLSpanElement>(null);
+  const mounted = useRef<MountedWidget | undefined>(undefined);
+  const latest = useRef({ value, change });
+  latest.current = { value, change };
+  const [hasFailed, setFailed] = useState(false);
+
+  useEffect(() => {
+    let isGone = false;
+    const start = async () => {
+      const module: WidgetModule = await import(/* @vite-ignore */ address.widget(field.widget));
+      if (isGone || !place.current) return;
+      const onChange = (next: unknown) => latest.current.change(next);
+      mounted.current = module.mount(place.current, { id, value: latest.current.value, onChange });
+    };
+    start().catch(() => setFailed(true));
+    return () => {
+      isGone = true;
+      mounted.current?.unmount?.();
+      mounted.current = undefined;
+    };
+  }, [field.widget, id]);
+
+  useEffect(() => {
+    mounted.current?.update?.(value);
+  }, [value]);
+
+  if (!hasFailed) return <span ref={place} className="package-widget nodrag" />;
+  return (
+    <>
+      {children}
+      <span className="help">{text.widgetFailed(field.widget)}</span>
+    </>
+  );
+}
