@@ -136,7 +136,7 @@ def test_zero_terminal_snr_begins_at_the_last_timestep(
 
 
 def test_zero_terminal_snr_needs_v_prediction(models: dict[str, ActiveModel]) -> None:
-    with pytest.raises(InputError, match="epsilon"):
+    with pytest.raises(InputError, match="predicts noise"):
         make_scheduler(another_use(models["sd1"], zero_terminal_snr=True), "ddim")
 
 
