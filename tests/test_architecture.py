@@ -120,6 +120,19 @@ def test_only_a_family_s_own_folder_names_it() -> None:
         assert not [name for name in known() if re.search(rf"[\"'`]{name}[\"'`]", path.read_text())], path
 
 
+def test_only_the_code_of_a_family_calls_a_denoiser() -> None:
+    """Packing, ids, masks, sign and time convention are `predict`'s own affair."""
+    callers = {
+        path.relative_to(ROOT / "nodes").as_posix()
+        for path in sources("nodes")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and (isinstance(node.func, ast.Name | ast.Attribute))
+        and (node.func.id if isinstance(node.func, ast.Name) else node.func.attr) in ("unet", "transformer", "denoiser")
+    }
+    assert callers == {"diffusion/families/stable_diffusion/code.py"}
+
+
 def test_a_category_imports_no_other_category() -> None:
     looked = 0
     for path in sources("nodes"):
