@@ -70,7 +70,7 @@ class InvertCLIP(DenoisingSettings, Node):
             trained = self._trained(task, precision, context)
         return InvertedEmbedding(trained=_kept(trained, "trained", context), mean=_kept(mean[None], "mean", context))
 
-    def _trained(self, task: Any, precision: "Precision", context: RunContext) -> Any:
+    def _trained(self, task: "diffusion.training.InversionTask", precision: "Precision", context: RunContext) -> Any:
         """The trained vectors [k, d]; how much they gained is told."""
         before = task.loss_at_start(context.stop_if_asked)
         checkpoint = checkpoint_of(self, context, precision)
@@ -86,7 +86,11 @@ class InvertCLIP(DenoisingSettings, Node):
         return trained["image_embeds"]
 
     def _task(
-        self, base: Any, settings: DenoisingSettings, latents: LatentDataset, files: list[tuple[Path, ...]]
+        self,
+        base: "diffusion.families.ImageVariation",
+        settings: DenoisingSettings,
+        latents: LatentDataset,
+        files: list[tuple[Path, ...]],
     ) -> tuple[Any, Any]:
         """The mean embedding [d] of all views, and the loss of vectors that begin there."""
         import torch
@@ -102,10 +106,12 @@ class InvertCLIP(DenoisingSettings, Node):
         )
 
 
-def _reporter(settings: DenoisingSettings, task: Any, context: RunContext) -> Callable[[Any], None]:
+def _reporter(
+    settings: DenoisingSettings, task: "diffusion.training.InversionTask", context: RunContext
+) -> Callable[[Any], None]:
     """Return what happens after each step: numbers, and the chance to stop."""
 
-    def report(done: Any) -> None:
+    def report(done: "diffusion.optimization.StepDone") -> None:
         tell_step(done, settings, context)
         if done.step % settings.validation_every == 0 and done.step < settings.max_steps:
             with done.trainer.weights_for_use():

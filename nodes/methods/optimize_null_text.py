@@ -55,7 +55,7 @@ class OptimizeNullText(Node):
         known = {name: value for name, value in asdict(inversion).items() if name not in ("uncond", "guidance_scale")}
         return NullTextInversion(**known, uncond=uncond, guidance_scale=self.guidance_scale)
 
-    def _task(self, loaded: Any, inversion: Inversion, path: Any) -> Any:
+    def _task(self, loaded: "diffusion.models.ActiveModel", inversion: Inversion, path: Any) -> "diffusion.sampling.NullTextTask":
         return diffusion.sampling.NullTextTask(
             loaded,
             diffusion.sampling.ddim_schedule(loaded, inversion.num_inference_steps),

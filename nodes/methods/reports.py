@@ -1,12 +1,11 @@
 """What every training tells after a step."""
 
-from typing import Any
-
 from graph_runtime.context import RunContext
+from nodes import diffusion
 from nodes.diffusion.handles.settings import TrainingSettings
 
 
-def tell_step(done: Any, settings: TrainingSettings, context: RunContext) -> None:
+def tell_step(done: "diffusion.optimization.StepDone", settings: TrainingSettings, context: RunContext) -> None:
     """Tell the numbers of a step and what is amiss, and let the person stop."""
     context.metric(done.step, loss=done.loss, learning_rate=done.learning_rate)
     if done.step == 1 and settings.lr_warmup_steps >= settings.max_steps:

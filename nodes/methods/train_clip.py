@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -87,7 +87,13 @@ class TrainCLIP(TrainingSettings, Node):
         if len(captions) < self.batch_size:
             context.message(f"There are {len(captions)} pictures to train on: every batch is all of them.", "warning")
 
-    def _report(self, recall: Callable[[Sequence[int]], float], held: list[int], context: RunContext, done: Any) -> None:
+    def _report(
+        self,
+        recall: Callable[[Sequence[int]], float],
+        held: list[int],
+        context: RunContext,
+        done: "diffusion.optimization.StepDone",
+    ) -> None:
         """Tell the numbers of a step, and let the person stop."""
         tell_step(done, self, context)
         if held and (done.step == self.max_steps or done.step % self.validation_every == 0):

@@ -78,7 +78,7 @@ class TrainCustomDiffusion(DenoisingSettings, Node):
         prior = self._prior(model, class_latents, class_embeddings) if self.prior_loss_weight else None
         check_word(self.placeholder_token, self.initializer_token, model, context)
 
-        def make_task(loaded: Any, settings: DenoisingSettings) -> Any:
+        def make_task(loaded: "diffusion.models.ActiveModel", settings: DenoisingSettings) -> "diffusion.training.Task":
             concept = diffusion.training.DenoisingTask(loaded, settings, latents, captions, caption_of=_smaller)
             if prior is None:
                 return concept

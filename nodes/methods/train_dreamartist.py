@@ -72,7 +72,7 @@ class TrainDreamArtist(DenoisingSettings, Node):
 
         negative = f"{self.placeholder_token}-neg"
 
-        def make_task(loaded: Any, settings: DenoisingSettings) -> diffusion.training.DenoisingTask:
+        def make_task(loaded: "diffusion.models.ActiveModel", settings: DenoisingSettings) -> diffusion.training.DenoisingTask:
             conditions_of = diffusion.training.with_negative(self.placeholder_token, negative)
             predict = diffusion.training.guided(self.guidance_scale)
             return diffusion.training.DenoisingTask(

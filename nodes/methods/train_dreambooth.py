@@ -106,7 +106,7 @@ class TrainDreamBooth(DenoisingSettings, Node):
 
     def _task(
         self,
-        loaded: Any,
+        loaded: "diffusion.models.ActiveModel",
         settings: DenoisingSettings,
         model: DiffusionModel,
         latents: LatentDataset,

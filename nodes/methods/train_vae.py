@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -96,7 +96,9 @@ class TrainVAE(TrainingSettings, Node):
         if self.crop > min(min(size) for size in sizes):
             raise InputError("some pictures are smaller than crop.", field="crop", remedy="Lower it.")
 
-    def _report(self, psnr: Callable[[int], float], held: list[int], context: RunContext, done: Any) -> None:
+    def _report(
+        self, psnr: Callable[[int], float], held: list[int], context: RunContext, done: "diffusion.optimization.StepDone"
+    ) -> None:
         """Tell the numbers of a step, and let the person stop."""
         tell_step(done, self, context)
         if held and (done.step == self.max_steps or done.step % self.validation_every == 0):

@@ -41,7 +41,7 @@ def train_untrained(
     model: DiffusionModel,
     texts: Texts,
     context: RunContext,
-    make_task: Callable[[Any, DenoisingSettings], "Task"],
+    make_task: Callable[["diffusion.models.ActiveModel", DenoisingSettings], "Task"],
 ) -> tuple[DiffusionModel, str]:
     """Train every adapter of a model that is not trained yet; return the model with their weights, and the precision used.
 
@@ -77,7 +77,9 @@ def train_untrained(
     return replace(model, adapters=tuple(adapters)), precision
 
 
-def _reached(adapter: Adapter, applied: dict[str, Any], loaded: Any, context: RunContext) -> dict[str, Any]:
+def _reached(
+    adapter: Adapter, applied: dict[str, Any], loaded: "diffusion.models.ActiveModel", context: RunContext
+) -> dict[str, Any]:
     """An adapter's tensors but for those in layers of text encoders whose output nothing uses; files of others have such."""
     if not isinstance(adapter, LowRankAdapter) or adapter.start is None:
         return applied
@@ -107,7 +109,7 @@ def settings_for(settings: DenoisingSettings, model: DiffusionModel | ImageVaria
     return settings.model_copy(update={"zero_terminal_snr": True}) if model.zero_terminal_snr else settings
 
 
-def _check_cuts(texts: Texts, loaded: Any, context: RunContext) -> None:
+def _check_cuts(texts: Texts, loaded: "diffusion.models.ActiveModel", context: RunContext) -> None:
     """Warn of captions that are cut, and raise InputError when a new word of theirs is."""
     if not isinstance(texts, CaptionedDataset):
         return
@@ -138,7 +140,7 @@ def _reporter(
 ) -> Callable[[Any], None]:
     """Return what happens after each step: numbers, validation, previews, and the chance to stop."""
 
-    def report(done: Any) -> None:
+    def report(done: "diffusion.optimization.StepDone") -> None:
         costs.after_step()
         tell_step(done, settings, context)
         last = done.step == settings.max_steps

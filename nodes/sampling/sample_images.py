@@ -99,7 +99,7 @@ class SampleImages(Node):
                 _tell_cosines(loaded.aesthetic.cosines, context)
         return images
 
-    def _draw(self, loaded: Any, model: DiffusionModel, batch: list[Job], on_step: Any) -> Any:
+    def _draw(self, loaded: "diffusion.models.ActiveModel", model: DiffusionModel, batch: list[Job], on_step: Any) -> Any:
         return diffusion.sampling.sample(
             loaded,
             [prompt for prompt, _ in batch],

@@ -54,7 +54,7 @@ class SampleVariation(Node):
             rows = [*_given(embeddings), *(_seen(images, base, context) if images else [])]
             return self._rows(base, rows, context)
 
-    def _rows(self, base: Any, rows: list[Row], context: RunContext) -> ImageSet:
+    def _rows(self, base: "diffusion.families.ImageVariation", rows: list[Row], context: RunContext) -> ImageSet:
         seeds = [self.seed + n for n in range(self.images_per_row)]
         batches = [(row, seeds[n : n + self.batch_size]) for row in rows for n in range(0, len(seeds), self.batch_size)]
         total = len(batches) * self.num_inference_steps
@@ -65,7 +65,7 @@ class SampleVariation(Node):
             drawn += [_kept(picture, label, seed, context) for picture, seed in zip(pictures, own, strict=True)]
         return ImageSet(tuple(drawn), columns=len(seeds))
 
-    def _draw(self, base: Any, embeds: Any, seeds: list[int], on_step: Any) -> Any:
+    def _draw(self, base: "diffusion.families.ImageVariation", embeds: Any, seeds: list[int], on_step: Any) -> Any:
         return diffusion.sampling.sample_variations(
             base,
             embeds,
@@ -97,7 +97,7 @@ def _given(embeddings: list[ImageEmbedding]) -> list[Row]:
     return [(embedding.label, load_file(embedding.file)["image_embeds"]) for embedding in embeddings]
 
 
-def _seen(images: ImageDataset, base: Any, context: RunContext) -> list[Row]:
+def _seen(images: ImageDataset, base: "diffusion.families.ImageVariation", context: RunContext) -> list[Row]:
     """Each picture's own embedding [1, d], of its first view."""
 
     rows: list[Row] = []

@@ -1,2 +1,2 @@
-from .image_variation.model import variation_in_use as variation_in_use
+from .image_variation.model import ImageVariation as ImageVariation, variation_in_use as variation_in_use
 from .registry import facts as facts
