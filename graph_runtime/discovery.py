@@ -43,11 +43,11 @@ def load_palette() -> Palette:
     for point in points:
         try:
             package = importlib.import_module(point.value)
+            folder = Path(next(iter(package.__path__))).resolve()
+            add_widgets(widgets, folder)
             for node_type in package_types(package, point.name):
                 add_type(types, node_type)
-            folder = Path(next(iter(package.__path__))).resolve()
             folders.append(folder)
-            add_widgets(widgets, folder)
         except Exception as error:  # a third party's package may fail in any way
             problems.append(Problem(f"Node package {point.name} does not load: {type(error).__name__}: {error}"))
     return Palette(types, (*folders, TEMPLATES), tuple(problems), widgets)
@@ -66,6 +66,8 @@ def add_type(types: dict[str, NodeType], node_type: NodeType) -> None:
 def add_widgets(widgets: dict[str, Path], folder: Path) -> None:
     """Add the widgets of a package's folder; raise ValueError when a name is taken or no plain name."""
     for file in sorted(folder.glob("widgets/*.js")):
+        if not file.resolve().is_relative_to(folder):
+            raise ValueError(f"the widget {file.name} is a link out of the package")
         if not WIDGET.fullmatch(file.stem):
             raise ValueError(f"the widget {file.name} has no plain name of small letters, digits and hyphens")
         if widgets.setdefault(file.stem, file) != file:

@@ -25,6 +25,11 @@ def test_names_are_plain_and_taken_once(tmp_path: Path) -> None:
     assert list(widgets) == ["stars"]
     with pytest.raises(ValueError, match="exists already"):
         add_widgets(widgets, tmp_path / "other")
+    (tmp_path / "secret.txt").write_text("x")
+    (tmp_path / "other" / "widgets" / "stars.js").unlink()
+    (tmp_path / "other" / "widgets" / "moon.js").symlink_to(tmp_path / "secret.txt")
+    with pytest.raises(ValueError, match="link out of the package"):
+        add_widgets(widgets, tmp_path / "other")
     (tmp_path / "one" / "widgets" / "Two Words.js").write_text("")
     with pytest.raises(ValueError, match="no plain name"):
         add_widgets(widgets, tmp_path / "one")

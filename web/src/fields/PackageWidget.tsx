@@ -11,6 +11,8 @@ interface WidgetModule {
 interface WidgetOptions {
   id: string;
   value: unknown;
+  /** Id of the element that says what is wrong with the value, when something is. */
+  describedBy: string | undefined;
   onChange: (value: unknown) => void;
 }
 
@@ -25,11 +27,11 @@ interface Props extends WidgetProps {
 }
 
 /** A field edited by a module of the node's package, loaded when it is first shown. */
-export function PackageWidget({ id, field, value, change, children }: Props) {
+export function PackageWidget({ id, field, value, change, describedBy, children }: Props) {
   const place = useRef<HTMLSpanElement>(null);
   const mounted = useRef<MountedWidget | undefined>(undefined);
-  const latest = useRef({ value, change });
-  latest.current = { value, change };
+  const latest = useRef({ value, change, describedBy });
+  latest.current = { value, change, describedBy };
   const [hasFailed, setFailed] = useState(false);
 
   useEffect(() => {
@@ -38,18 +40,27 @@ export function PackageWidget({ id, field, value, change, children }: Props) {
       const module: WidgetModule = await import(/* @vite-ignore */ address.widget(field.widget));
       if (isGone || !place.current) return;
       const onChange = (next: unknown) => latest.current.change(next);
-      mounted.current = module.mount(place.current, { id, value: latest.current.value, onChange });
+      const { value, describedBy } = latest.current;
+      mounted.current = module.mount(place.current, { id, value, describedBy, onChange });
     };
     start().catch(() => setFailed(true));
     return () => {
       isGone = true;
-      mounted.current?.unmount?.();
+      try {
+        mounted.current?.unmount?.();
+      } catch {
+        // the field is gone either way
+      }
       mounted.current = undefined;
     };
   }, [field.widget, id]);
 
   useEffect(() => {
-    mounted.current?.update?.(value);
+    try {
+      mounted.current?.update?.(value);
+    } catch {
+      setFailed(true);
+    }
   }, [value]);
 
   if (!hasFailed) return <span ref={place} className="package-widget nodrag" />;
