@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from inspect import cleandoc, signature
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -42,6 +42,11 @@ def _plain_name(name: str) -> str:
 FORBIDDEN_IN_NAMES = frozenset('/\\:*?"<>|')
 FileName = Annotated[str, AfterValidator(_plain_name), Field(max_length=120)]
 """A plain file name: no folders, no hidden file; the run decides where it goes."""
+
+
+def with_suffix(name: str, suffix: str) -> str:
+    """Return a file name with a suffix such as `.safetensors`, which a person may have written already."""
+    return name if PurePath(name).suffix == suffix else f"{name}{suffix}"
 
 
 def widget(name: str) -> Any:

@@ -3,11 +3,11 @@
 import json
 from collections.abc import Iterable
 from contextlib import ExitStack
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
-from graph_runtime.node import FileName, Node
+from graph_runtime.node import FileName, Node, with_suffix
 from nodes import diffusion
 from nodes.diffusion.families.protocol import weight_folders
 from nodes.diffusion.formats.single_file.header import is_single_file
@@ -64,7 +64,7 @@ class SaveCheckpoint(Node):
                 ".safetensors",
                 lambda path: diffusion.formats.write_checkpoint(written, precision, metadata, path, context.progress),
             )
-        name = self.filename if PurePath(self.filename).suffix == ".safetensors" else f"{self.filename}.safetensors"
+        name = with_suffix(self.filename, ".safetensors")
         return (Artifact(name, file),)
 
     def _metadata(self, model: DiffusionModel, place: Path, context: RunContext) -> dict[str, str]:

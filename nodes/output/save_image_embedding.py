@@ -1,10 +1,9 @@
 """SaveImageEmbedding."""
 
-from pathlib import PurePath
 from typing import ClassVar
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
-from graph_runtime.node import FileName, Node
+from graph_runtime.node import FileName, Node, with_suffix
 from nodes import diffusion
 from nodes.diffusion.handles.results import ImageEmbedding
 
@@ -24,5 +23,5 @@ class SaveImageEmbedding(Node):
         tensors = {"image_embeds": load_file(embedding.file)["image_embeds"].float()}
         metadata = {"format": "pt", "label": embedding.label, METADATA_KEY: context.provenance.text()}
         content = diffusion.formats.safetensors_bytes(tensors, metadata, diffusion.formats.tensor_bytes(tensors))
-        name = self.filename if PurePath(self.filename).suffix == ".safetensors" else f"{self.filename}.safetensors"
+        name = with_suffix(self.filename, ".safetensors")
         return (Artifact(name, context.add_file(".safetensors", lambda path: path.write_bytes(content))),)

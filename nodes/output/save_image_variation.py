@@ -1,10 +1,9 @@
 """SaveImageVariation."""
 
-from pathlib import PurePath
 from typing import Any, ClassVar, Literal
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
-from graph_runtime.node import FileName, Node
+from graph_runtime.node import FileName, Node, with_suffix
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.models import ImageVariationModel
@@ -34,7 +33,7 @@ class SaveImageVariation(Node):
         facts = {"zero_terminal_snr": str(model.zero_terminal_snr).lower()}
         metadata = {"format": "pt", **facts, METADATA_KEY: context.provenance.text()}
         content = diffusion.formats.safetensors_bytes(tensors, metadata, diffusion.formats.tensor_bytes(tensors))
-        name = self.filename if PurePath(self.filename).suffix == ".safetensors" else f"{self.filename}.safetensors"
+        name = with_suffix(self.filename, ".safetensors")
         return (Artifact(name, context.add_file(".safetensors", lambda path: path.write_bytes(content))),)
 
 

@@ -1,10 +1,9 @@
 """SaveNullText."""
 
-from pathlib import PurePath
 from typing import ClassVar
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
-from graph_runtime.node import FileName, Node
+from graph_runtime.node import FileName, Node, with_suffix
 from nodes import diffusion
 from nodes.diffusion.handles.results import NullTextInversion
 
@@ -31,5 +30,5 @@ class SaveNullText(Node):
             tensors.pop("ddim_latents", None)
         metadata = {**diffusion.sampling.metadata_of(inversion), METADATA_KEY: context.provenance.text()}
         content = diffusion.formats.safetensors_bytes(tensors, metadata, diffusion.formats.tensor_bytes(tensors))
-        name = self.filename if PurePath(self.filename).suffix == ".safetensors" else f"{self.filename}.safetensors"
+        name = with_suffix(self.filename, ".safetensors")
         return (Artifact(name, context.add_file(".safetensors", lambda path: path.write_bytes(content))),)

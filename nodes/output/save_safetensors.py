@@ -2,13 +2,13 @@
 
 import datetime
 import hashlib
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext, Sha256
-from graph_runtime.node import FileName, Node, Wired
+from graph_runtime.node import FileName, Node, Wired, with_suffix
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import LowRankAdapter
@@ -64,7 +64,7 @@ class SaveSafetensors(Node):
         refuse_bare(wired["model"], "this model has no LoRA.", remedy)
 
     def run(self, model: DiffusionModel | Checkpoint, context: RunContext) -> tuple[Artifact, ...]:
-        name = self.filename if PurePath(self.filename).suffix == ".safetensors" else f"{self.filename}.safetensors"
+        name = with_suffix(self.filename, ".safetensors")
         file = self._checkpoint(model, context) if isinstance(model, Checkpoint) else self._lora(model, context)
         return (Artifact(name, file),)
 

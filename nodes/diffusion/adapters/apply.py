@@ -1,4 +1,4 @@
-"""Adapters of every kind apply_adapters to a model at once, and taken off again.
+"""Adapters of every kind applied to a model at once, and taken off again.
 
 A further kind is a dataclass in `handles/adapters.py`, its entry in `Adapter` there, and a row of `KINDS`.
 """

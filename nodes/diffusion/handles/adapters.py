@@ -25,6 +25,11 @@ KEYS_AND_VALUES = ("attn2.to_k.weight", "attn2.to_v.weight")
 """What custom diffusion trains of the UNet."""
 
 
+def left_out_of_models(label: str) -> str:
+    """Return the sentence that says of an adapter that a whole model's file lacks it."""
+    return f"{label} is not in what is written: save it as a file of its own."
+
+
 @dataclass(frozen=True, kw_only=True)
 class LowRankAdapter:
     """Small matrices over named layers (Hu et al. 2021), put together as the algorithm says."""
@@ -83,7 +88,7 @@ class LowRankAdapter:
     @property
     def left_out(self) -> str:
         """A sentence for models written as a whole, which lack it; empty when it is a part of the weights."""
-        return f"{self.label} is not in what is written: save it as a file of its own."
+        return left_out_of_models(self.label)
 
     def text_identity(self) -> str:
         """Return what text embeddings depend on; empty when they do not."""
@@ -232,7 +237,7 @@ class AestheticGradient:
     @property
     def left_out(self) -> str:
         """A sentence for models written as a whole, which lack it; empty when it is a part of the weights."""
-        return f"{self.label} is not in what is written: save it as a file of its own."
+        return left_out_of_models(self.label)
 
     @property
     def start(self) -> None:
@@ -300,7 +305,7 @@ class Hypernetwork:
     @property
     def left_out(self) -> str:
         """A sentence for models written as a whole, which lack it; empty when it is a part of the weights."""
-        return f"{self.label} is not in what is written: save it as a file of its own."
+        return left_out_of_models(self.label)
 
     def text_identity(self) -> str:
         """Return nothing: text encoders are not touched."""
