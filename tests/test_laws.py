@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from graph_runtime.discovery import load_palette
-from tests.laws.memory import forget_models
 from tests.laws.runs import ALL, RECORD, opened, recorded
 from tests.laws.witness import Witness
 from tests.shell import run_small
@@ -36,7 +35,6 @@ RICH = {
 
 @pytest.mark.slow
 def test_the_demo_keeps_the_laws_with_everything_switched_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_models()
     witness = Witness().watch(monkeypatch)
     assert run_small(tmp_path, **RICH).status == 0
     assert len(witness.nodes) == 11

@@ -18,7 +18,6 @@ from tests.graph_runtime import toys
 from tests.graph_runtime.conftest import Lab, document
 from tests.laws import runs
 from tests.laws.fingerprints import Fingerprint, is_alike
-from tests.laws.memory import forget_models
 from tests.laws.witness import Seen, Witness
 from tests.laws.writes import WRITES
 
@@ -111,7 +110,6 @@ def test_the_witness_sees_which_law_is_broken(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, nodes: dict[str, str], wires: list[tuple[str, str]], broken: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    forget_models()  # other tests of this process may have left some trainable
     found = watched(lab, monkeypatch, nodes, wires).broken
     assert [line for line in found if "(a)" in line] == found
     assert any(broken in line for line in found) if broken else found == []

@@ -16,7 +16,7 @@ from graph_runtime.emitter import Emitter
 from graph_runtime.steps import Step
 from nodes.methods.costs import Costs
 from tests.laws.fingerprints import Fingerprint
-from tests.laws.memory import weights
+from tests.laws.memory import forget_models, weights
 from tests.laws.writes import WRITES
 
 
@@ -59,6 +59,7 @@ class Witness:
 
     def watch(self, patch: pytest.MonkeyPatch) -> "Witness":
         """Stand between the executor and its nodes, each of which runs twice from now on."""
+        forget_models()  # other tests of this process may have left some, large or trainable, and all are hashed
         original, keep = executor._Run._call, Costs.keep
 
         def same_everywhere(costs: Costs, *args: Any) -> None:
