@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.protocol import (
@@ -64,6 +64,8 @@ class ToyFamily:
     )
     empty_components: tuple[str, ...] = ()
     zeros_when_unconditional: bool = False
+    embedding_precision: Literal["fp32"] = "fp32"
+    max_text_tokens: int = 0
     latent_channels: int = 16
     resolution: int = 1024
     input_layers: tuple[str, ...] = ("toy.x_embedder.weight",)

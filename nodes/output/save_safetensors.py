@@ -73,7 +73,7 @@ class SaveSafetensors(Node):
         tensors, dtype = diffusion.adapters.adapter_tensors(adapter), diffusion.DTYPES[self.precision]
         if self.layout == "kohya":
             written = diffusion.adapters.kohya_tensors(
-                adapter, tensors, model.family, diffusion.adapters.unet_layers(context.locate(model.digest)), dtype
+                adapter, tensors, model.family, diffusion.adapters.denoiser_layers(model, context.locate(model.digest)), dtype
             )
         else:
             written = diffusion.adapters.diffusers_tensors(adapter, tensors, dtype)

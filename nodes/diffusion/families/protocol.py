@@ -49,6 +49,8 @@ class Part:
     kind: PartKind
     library: Literal["diffusers", "transformers"]
     cls: str
+    other_classes: tuple[str, ...] = ()
+    """Classes that a folder's `architectures` may name in place of the usual one."""
 
     @property
     def weights(self) -> str:
@@ -59,7 +61,7 @@ class Part:
 
 @dataclass(frozen=True)
 class TextEncoder(Part):
-    """A text encoder, and how its states condition the denoiser."""
+    """A CLIP text encoder, and how its states condition the denoiser."""
 
     penultimate: bool = False
     """Whether the states are those of the layer before the last, without the final norm."""
@@ -171,6 +173,16 @@ class Facts(Protocol):
     @property
     def zeros_when_unconditional(self) -> bool:
         """Whether guidance without a negative prompt takes zeros for it, and not the empty text."""
+        ...
+
+    @property
+    def embedding_precision(self) -> Literal["fp32", "bf16"]:
+        """The precision of text encoders while captions are encoded, and of the embeddings that are kept."""
+        ...
+
+    @property
+    def max_text_tokens(self) -> int:
+        """How many tokens of a text it reads; 0 where LoadModel's `max_token_length` says it."""
         ...
 
     @property

@@ -57,6 +57,11 @@ def check_method(family: str, method: Method, field: str = "model") -> None:
         raise InputError(refusal.message, field=field, remedy=refusal.remedy)
 
 
+def token_limit(family: str, max_token_length: int) -> int:
+    """Return how many tokens of a text a model reads, whose LoadModel says `max_token_length`."""
+    return facts(family).max_text_tokens or max_token_length
+
+
 def family_of_folder(folder: ModelFolder) -> Facts:
     """Return the family of a diffusers folder; where parts are missing, the family that misses the fewest."""
     missing = {facts.name: missing_parts(facts, folder) for facts in families()}

@@ -14,7 +14,8 @@ from nodes.diffusion.handles.adapters import Adapter
 
 Family: TypeAlias = str
 """The name of a family, as `families.registry` knows it."""
-PredictionType = Literal["epsilon", "v_prediction"]
+PredictionType = Literal["epsilon", "v_prediction", "flow"]
+"""Noise (Ho et al. 2020), velocity (Salimans and Ho 2022), or the velocity of a rectified flow (Liu et al. 2023)."""
 Purpose = Literal["text-to-image", "inpainting", "instruct-pix2pix"]
 """What a UNet takes beside the noisy latents: nothing, a mask and the picture around it, or the picture to edit."""
 ImageConditioning = Literal["image variation", "unclip"]

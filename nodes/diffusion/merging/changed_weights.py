@@ -26,7 +26,7 @@ from nodes.diffusion.merging.evaluate import values_of
 from nodes.diffusion.merging.plan import Plan
 from nodes.diffusion.merging.read_tensors import reading
 from nodes.diffusion.merging.write_checkpoint import written_as
-from nodes.diffusion.models.empty_unet import empty_unet
+from nodes.diffusion.models.empty_denoiser import empty_denoiser
 
 
 def parameter_shapes(model: DiffusionModel, place: Path) -> dict[str, tuple[int, ...]]:
@@ -34,7 +34,7 @@ def parameter_shapes(model: DiffusionModel, place: Path) -> dict[str, tuple[int,
     folder = described(place)
     with init_empty_weights():
         vae: Any = AutoencoderKL.from_config(read_config(folder / "vae" / "config.json"))
-    parts = {"unet": empty_unet(folder / "unet"), "vae": vae, **empty_text_encoders(folder, info_of(model, place))}
+    parts = {"unet": empty_denoiser(folder, model.family), "vae": vae, **empty_text_encoders(folder, info_of(model, place))}
     found = {
         f"{part}.{name.removeprefix(SHELL)}": tuple(parameter.shape)
         for part, module in parts.items()

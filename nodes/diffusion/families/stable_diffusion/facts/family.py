@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.protocol import (
@@ -68,6 +68,8 @@ class StableDiffusionFamily:
     unused_layer: tuple[int, int] | None = None
     """OpenCLIP's last layer, which is not used and left out of folders, behind the one that is written in its place."""
 
+    embedding_precision: ClassVar[Literal["fp32"]] = "fp32"
+    max_text_tokens: ClassVar[int] = 0
     latent_channels: ClassVar[int] = 4
     input_layers: ClassVar[tuple[str, ...]] = ("diffusion_model.input_blocks.0.0.weight", "unet.conv_in.weight")
 
