@@ -65,6 +65,7 @@ class ToyFamily:
     empty_components: tuple[str, ...] = ()
     zeros_when_unconditional: bool = False
     embedding_precision: Literal["fp32"] = "fp32"
+    lora_leaves: Literal["kohya"] = "kohya"
     max_text_tokens: int = 0
     latent_channels: int = 16
     resolution: int = 1024

@@ -12,6 +12,7 @@ from nodes.diffusion.families.registry import token_limit
 from nodes.diffusion.handles.adapters import Adapter, LowRankAdapter
 from nodes.diffusion.handles.datasets import CaptionedDataset, EmbeddingDataset, LatentDataset
 from nodes.diffusion.handles.models import DiffusionModel, ImageVariationModel, text_identity
+from nodes.diffusion.handles.noise_checks import check_noise_settings
 from nodes.diffusion.handles.settings import DenoisingSettings
 from nodes.diffusion.text.prompt_syntax import Emphasis
 from nodes.methods.costs import Costs
@@ -49,6 +50,7 @@ def train_untrained(
     `make_task` gets the model in memory and the settings as they hold for it, and returns the loss on `texts`.
     """
 
+    check_noise_settings(settings, model.prediction_type)
     device = diffusion.choose_device(context.device)
     precision = diffusion.training_precision(device, settings.precision)
     model = replace(model, zero_terminal_snr=model.zero_terminal_snr or settings.zero_terminal_snr)

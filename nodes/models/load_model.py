@@ -26,6 +26,10 @@ SHOWN: dict[Purpose, str] = {
     "inpainting": "it is for inpainting (9 input channels): in training and drawing the mask hides the whole picture.",
     "instruct-pix2pix": "it is InstructPix2Pix (8 input channels): in training and drawing there is no picture to edit.",
 }
+DISTILLED = (
+    "it is distilled: it draws in about 8 steps with guidance_scale 1, which a LoRA that is trained on it alone undoes. Train on "
+    "the base model and draw with this one, or put a training adapter below: LoadLoRA, BakeLoRA, then InjectLoRA."
+)
 
 
 class LoadModel(Node):
@@ -110,6 +114,8 @@ class LoadModel(Node):
             vae_digest = vae_identity(place) or vae_digest
         if info.purpose in SHOWN:
             context.message(SHOWN[info.purpose])
+        if info.distilled:
+            context.message(DISTILLED)
         return DiffusionModel(
             digest=digests["folder"],
             name=digests["name"],

@@ -23,7 +23,7 @@ Conversion = Literal["", "conv", "transposed", "q", "k", "v"]
 Method = Literal[
     "LoRA", "DreamBooth", "fine-tuning", "textual inversion", "DreamArtist", "custom diffusion", "hypernetwork",
     "DDIM inversion", "null-text inversion", "aesthetic gradient", "CLIP training", "image variation",
-    "A1111 embedding", "custom diffusion file",
+    "A1111 embedding", "custom diffusion file", "text encoder training",
 ]  # fmt: skip
 """What a family may refuse: methods of training and inversion, and layouts of files."""
 
@@ -237,12 +237,23 @@ class Facts(Protocol):
         """Return what a linear or convolutional layer does, by its name with its part's; None for those that LoRAs leave out."""
         ...
 
-    def lora_layer_finder(self, layers: Iterable[str]) -> Callable[[str], str | None]:
-        """Return the function from a name in a LoRA file to the layer that it spells, None for none of `layers`."""
+    def lora_layer_finder(self, layers: Iterable[str]) -> Callable[[str], tuple[str, ...]]:
+        """Return the function from a name in a LoRA file to the layer of `layers` that it spells, () for none.
+
+        A name spells several layers where the file fuses them: their rows follow one another.
+        """
+        ...
+
+    @property
+    def lora_leaves(self) -> Literal["kohya", "peft"]:
+        """Which names the matrices of a LoRA have in the files that most programs read: kohya's with alpha, or PEFT's without."""
         ...
 
     def kohya_namer(self, denoiser_layers: Collection[str]) -> Callable[[str], str]:
-        """Return the function from a layer to its name in kohya's LoRA files; it may depend on all layers of the denoiser."""
+        """Return the function from a layer to its name in the LoRA files that most programs read, kohya's for Stable Diffusion.
+
+        It may depend on all layers of the denoiser.
+        """
         ...
 
     @property

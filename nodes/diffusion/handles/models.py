@@ -37,6 +37,8 @@ class ModelInfo:
     zero_terminal_snr: bool
     """Whether it was trained with no signal left at the last timestep."""
     purpose: Purpose = "text-to-image"
+    distilled: bool = False
+    """Whether it was trained to draw in few steps without guidance, which further training undoes."""
 
 
 @dataclass(frozen=True)

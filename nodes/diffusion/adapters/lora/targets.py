@@ -68,9 +68,9 @@ def layer_shapes(model: DiffusionModel, folder: Path) -> dict[str, torch.Size]:
     }
 
 
-def denoiser_layers(model: DiffusionModel, folder: Path) -> list[str]:
+def denoiser_layers(folder: Path, family: str) -> list[str]:
     """Return the names of all modules of a model's denoiser that have weights of their own; none are read."""
-    denoiser = empty_denoiser(folder, model.family)
+    denoiser = empty_denoiser(folder, family)
     return [name for name, module in denoiser.named_modules() if getattr(module, "weight", None) is not None]
 
 

@@ -69,6 +69,7 @@ class StableDiffusionFamily:
     """OpenCLIP's last layer, which is not used and left out of folders, behind the one that is written in its place."""
 
     embedding_precision: ClassVar[Literal["fp32"]] = "fp32"
+    lora_leaves: ClassVar[Literal["kohya"]] = "kohya"
     max_text_tokens: ClassVar[int] = 0
     latent_channels: ClassVar[int] = 4
     input_layers: ClassVar[tuple[str, ...]] = ("diffusion_model.input_blocks.0.0.weight", "unet.conv_in.weight")
@@ -197,7 +198,7 @@ class StableDiffusionFamily:
     def lora_kind(self, layer: str) -> LoraKind | None:
         return lora_names.kind_of(layer)
 
-    def lora_layer_finder(self, layers: Iterable[str]) -> Callable[[str], str | None]:
+    def lora_layer_finder(self, layers: Iterable[str]) -> Callable[[str], tuple[str, ...]]:
         return lora_names.finder(layers)
 
     def kohya_namer(self, denoiser_layers: Collection[str]) -> Callable[[str], str]:
