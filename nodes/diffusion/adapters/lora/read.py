@@ -20,6 +20,7 @@ from nodes.diffusion.adapters.lora.fused import split_rows
 from nodes.diffusion.adapters.lora.layer_tensors import complete, kinds_of
 from nodes.diffusion.adapters.lora.scales import PeftConfig, stated_scale
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.protocol import denoiser_folder
 from nodes.diffusion.families.registry import facts
 from nodes.diffusion.handles.adapters import Algorithm
 
@@ -109,7 +110,7 @@ def read_lora(path: Path, shapes: Mapping[str, torch.Size], family: str, config:
         metadata = file.metadata() or {}
     if not found:
         raise _nothing_in(path.name, unknown)
-    stated = PeftConfig.by_part(path.name, metadata.get("lora_adapter_metadata"), config)
+    stated = PeftConfig.by_part(path.name, metadata.get("lora_adapter_metadata"), config, denoiser_folder(facts(family)))
     layers, scales = Layers(), dict[str, float]()
     for layer, leaves in found.items():
         if leaves.get("lora_A.weight", torch.ones(1)).shape[:1] == (0,):  # resized to nothing
