@@ -111,6 +111,13 @@ class ToyFamily:
         if "toy.final.weight" not in file.shapes:
             raise InputError(f"{file.path.name} is Toy and holds no final layer.", field="model", remedy="Copy it again.")
 
+    def missing_components(self, shapes: Mapping[str, Shape]) -> list[Component]:
+        return []
+
+    def check_part(self, component: Component, file: TensorFile) -> None:
+        message = f"{self.title} models are read whole."
+        raise InputError(message, field=component, remedy="Leave it empty; BakeVAE puts another VAE into a model.")
+
     def prediction_of(self, file: TensorFile) -> tuple[PredictionType, str]:
         return "epsilon", "all Toys do"
 

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import ZImagePipeline, ZImageTransformer2DModel
+from accelerate import init_empty_weights
+from diffusers import AutoencoderKL, ZImagePipeline, ZImageTransformer2DModel
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import Qwen3Config, Qwen3Model
 
 from graph_runtime.context import RunContext
 from graph_runtime.errors import Interrupted
@@ -24,14 +27,19 @@ from nodes.diffusion.adapters.lora.targets import layer_shapes
 from nodes.diffusion.adapters.model_in_use import model_in_use
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.code import encode_prompts, make_scheduler, predict
-from nodes.diffusion.families.registry import check_method
+from nodes.diffusion.families.registry import check_method, facts
+from nodes.diffusion.families.z_image.facts import Z_IMAGE
+from nodes.diffusion.formats.single_file.configurations import METADATA_NAME
+from nodes.diffusion.formats.single_file.header import SingleFile
 from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.sampling.sampler import denoise, sample
 from nodes.diffusion.training.denoising_task import DenoisingTask
 from nodes.methods.train_hypernet import TrainHypernet
 from nodes.methods.train_lora import TrainLoRA
 from nodes.models.load_model import LoadModel
+from nodes.output.save_pipeline import SavePipeline
 from nodes.output.save_safetensors import SaveSafetensors
+from nodes.sampling.sample_images import SampleImages
 from tests.flow_models import make_z_image_folder
 from tests.nodes.desk import Desk, captions, images
 from tests.nodes.test_train_lora import StoppingReporter
@@ -294,3 +302,104 @@ def test_a_distilled_model_says_what_training_does_to_it(desk: Desk) -> None:
     make_z_image_folder(desk.root / "m", shift=3.0)
     desk.run(LoadModel(model="m"))
     assert any("it is distilled" in text and "BakeLoRA" in text for text in desk.messages.texts)
+
+
+def write_apart(desk: Desk, *, prefix: str = "model.diffusion_model.", **changes: dict[str, Tensor]) -> None:
+    """Write the folder's parts as ComfyUI has them: the transformer with fused attention, the text encoder, the VAE of LDM."""
+    folder = desk.root / "m"
+    texts = {str(path.relative_to(folder)): path.read_text() for path in folder.glob("*/*.json") if "index" not in path.name}
+    names = facts("z_image").tensor_names(())
+    parts: dict[str, dict[str, Tensor]] = {}
+    for part, (file, begins) in APART.items():
+        (weights,) = (folder / part).glob("*.safetensors")
+        fused: dict[str, list[Tensor]] = {}
+        for name, tensor in sorted(load_file(weights).items(), key=lambda item: "to_k" in item[0] or 2 * ("to_v" in item[0])):
+            own = names.to_file(f"{part}.{name}") or pytest.fail(name)
+            fused.setdefault(own.name, []).append(tensor[:, :, None, None] if own.conversion == "conv" else tensor)
+        parts[file] = {begins + name.removeprefix(WHOLE[part]): torch.cat(found) for name, found in fused.items()}
+    parts["m"] = {prefix + name.removeprefix("model.diffusion_model."): tensor for name, tensor in parts["m"].items()}
+    for file, tensors in parts.items():
+        metadata = {METADATA_NAME: json.dumps(texts)} if file == "m" else {}
+        save_file(tensors | changes.get(file, {}), desk.root / f"{file}.safetensors", metadata)
+
+
+APART = {
+    "transformer": ("m", "model.diffusion_model."),
+    "text_encoder": ("qwen", "model."),
+    "vae": ("ae", ""),
+}
+WHOLE = {
+    "transformer": "model.diffusion_model.", "text_encoder": "text_encoders.qwen3_4b.transformer.model.", "vae": "vae.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("prefix", ["model.diffusion_model.", ""])
+def test_files_apart_draw_what_the_folder_draws(
+    desk: Desk, model: DiffusionModel, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_apart(desk, prefix=prefix)
+    monkeypatch.setitem(Z_IMAGE.part_marks, "text_encoder", ("embed_tokens.weight", 1, 32))  # type: ignore[index]
+    names = load_file(desk.root / "m.safetensors")
+    assert names[f"{prefix}layers.0.attention.qkv.weight"].shape == (96, 32)
+    assert f"{prefix}x_embedder.weight" in names
+    assert "decoder.mid.attn_1.q.weight" in load_file(desk.root / "ae.safetensors")
+    opened = desk.run(LoadModel(model="m.safetensors", text_encoder="qwen.safetensors", vae="ae.safetensors"))
+    assert opened.vae_digest != model.vae_digest
+    assert [part for part, _ in opened.files] == ["text_encoder", "vae"]
+    picture = desk.run(SampleImages(prompts="a cat", num_inference_steps=2, sampler="euler"), models=[opened])
+    expected = desk.run(SampleImages(prompts="a cat", num_inference_steps=2, sampler="euler"), models=[model])
+    drawn, wanted = (Image.open(each.images[0].file).tobytes() for each in (picture, expected))
+    assert drawn == wanted
+    saved = desk.run(SavePipeline(precision="fp32"), model=opened)[0]
+    folder = desk.root / "saved"
+    for name, file in saved.files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(file.read_bytes())
+    theirs: Any = ZImageTransformer2DModel.from_pretrained(folder / "transformer")
+    whole: Any = ZImageTransformer2DModel.from_pretrained(desk.root / "m" / "transformer")
+    assert all(torch.equal(tensor, theirs.state_dict()[name]) for name, tensor in whole.state_dict().items())
+    assert ZImagePipeline.from_pretrained(folder)
+
+
+def test_a_file_that_is_missing_or_another_model_s_is_named(
+    desk: Desk, model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_apart(desk)
+    with pytest.raises(InputError, match=r"m\.safetensors holds no text encoder") as refused:
+        desk.run(LoadModel(model="m.safetensors"))
+    assert refused.value.field == "text_encoder"
+    with pytest.raises(
+        InputError, match=r"qwen\.safetensors holds a text encoder of width 32, and Z-Image needs one of width 2560"
+    ):
+        desk.run(LoadModel(model="m.safetensors", text_encoder="qwen.safetensors", vae="ae.safetensors"))
+    monkeypatch.setitem(Z_IMAGE.part_marks, "text_encoder", ("embed_tokens.weight", 1, 32))  # type: ignore[index]
+    with pytest.raises(InputError, match=r"qwen\.safetensors holds no VAE"):
+        desk.run(LoadModel(model="m.safetensors", text_encoder="qwen.safetensors", vae="qwen.safetensors"))
+    with pytest.raises(InputError, match="a folder holds all of its parts"):
+        desk.run(LoadModel(model="m", vae="ae.safetensors"))
+    (desk.root / "m.gguf").write_bytes(b"GGUF")
+    with pytest.raises(InputError, match="GGUF"):
+        desk.run(LoadModel(model="m.gguf"))
+
+
+def test_published_configurations_have_the_published_sizes() -> None:
+    configs = Z_IMAGE.published()
+    with init_empty_weights():
+        transformer: Any = ZImageTransformer2DModel.from_config(configs["transformer/config.json"])
+        text_encoder = Qwen3Model(Qwen3Config(**configs["text_encoder/config.json"]))
+        vae: Any = AutoencoderKL.from_config(configs["vae/config.json"])
+    sizes = [sum(parameter.numel() for parameter in part.parameters()) for part in (transformer, text_encoder, vae)]
+    assert [round(size / 1e6) for size in sizes] == [6155, 4022, 84]
+    tokenizer = Z_IMAGE.vocabulary()
+    assert {"vocab.json", "merges.txt", "tokenizer_config.json"} == set(tokenizer)
+
+
+def test_a_file_s_name_tells_turbo_from_base(tmp_path: Path) -> None:
+    shapes = {"cap_embedder.1.weight": (3840, 2560), **{f"layers.{n}.adaLN_modulation.0.weight": (1, 1) for n in range(30)}}
+    shifts = [
+        Z_IMAGE.configurations(SingleFile(tmp_path / name, shapes, {}))["scheduler/scheduler_config.json"]["shift"]
+        for name in ("z_image_turbo_bf16.safetensors", "z_image_bf16.safetensors")
+    ]
+    assert shifts == [3.0, 6.0]
+    with pytest.raises(InputError, match="width 3840 and 1 layers where 3840 and 30 are published"):
+        Z_IMAGE.configurations(SingleFile(tmp_path / "z.safetensors", dict(list(shapes.items())[:2]), {}))

@@ -23,7 +23,7 @@ Conversion = Literal["", "conv", "transposed", "q", "k", "v"]
 Method = Literal[
     "LoRA", "DreamBooth", "fine-tuning", "textual inversion", "DreamArtist", "custom diffusion", "hypernetwork",
     "DDIM inversion", "null-text inversion", "aesthetic gradient", "CLIP training", "image variation",
-    "A1111 embedding", "custom diffusion file", "text encoder training",
+    "A1111 embedding", "custom diffusion file", "text encoder training", "single file",
 ]  # fmt: skip
 """What a family may refuse: methods of training and inversion, and layouts of files."""
 
@@ -279,6 +279,14 @@ class Facts(Protocol):
 
     def check_file(self, file: TensorFile) -> None:
         """Raise InputError, naming what is missing, for a file of this family that holds no whole model."""
+        ...
+
+    def missing_components(self, shapes: Mapping[str, Shape]) -> list[Component]:
+        """Return what a single file of it lacks and what other files may give."""
+        ...
+
+    def check_part(self, component: Component, file: TensorFile) -> None:
+        """Raise InputError, naming both, for a file that is to give a component and holds another model's, or none."""
         ...
 
     def prediction_of(self, file: TensorFile) -> tuple[PredictionType, str]:

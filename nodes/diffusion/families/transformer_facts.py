@@ -1,9 +1,11 @@
 """The facts that families of rectified-flow transformers have in common, given those that differ; needs no torch."""
 
+import json
 import re
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
@@ -57,8 +59,12 @@ class TransformerFamily:
     """The ModelSpec id."""
     kohya_version: str
     """What trainers write as `ss_base_model_version`."""
-    mark: tuple[str, str, int]
-    """The end of the name of a tensor that only its denoisers have; that of another, and how many inputs this has."""
+    published_file: Path
+    """JSON of the published configurations by path in a diffusers folder."""
+    part_marks: Mapping[Component, tuple[str, int, int]]
+    """The end of the name of a tensor that a component has in all files, one of its axes, and how long this is."""
+    marks_of_denoiser: tuple[str, ...]
+    """Ends of the names of tensors that its denoisers have, all of them, and no other family's."""
     input_layers: tuple[str, ...]
     prefixes: Mapping[Component, str]
     """How the names of a component's tensors begin in single files that hold all."""
@@ -68,6 +74,8 @@ class TransformerFamily:
     """How the names of the denoiser's layers begin that LoRAs adapt."""
     refusals: Mapping[Method, Refusal] = field(default_factory=dict[Method, Refusal])
     names: Callable[[Iterable[str]], TensorNames]
+    tokenizer_files: Callable[[], Mapping[str, str]]
+    """Texts of the files of its tokenizer, by name."""
 
     resolution: ClassVar[int] = 0
     embedding_precision: ClassVar[Literal["bf16"]] = "bf16"
@@ -124,26 +132,51 @@ class TransformerFamily:
         )
 
     def is_denoiser(self, shapes: Mapping[str, Shape]) -> bool:
-        own, other, width = self.mark
-        named = any(name.endswith(own) for name in shapes)
-        return named and any(name.endswith(other) and shape[-1:] == (width,) for name, shape in shapes.items())
+        return all(any(name.endswith(mark) for name in shapes) for mark in self.marks_of_denoiser)
 
     def is_file(self, shapes: Mapping[str, Shape]) -> bool:
         return self.is_denoiser(shapes)
 
     def check_file(self, file: TensorFile) -> None:
-        for component, prefix in self.prefixes.items():
-            if not any(name.startswith(prefix) for name in file.shapes):
-                what = {"unet": "no whole model", "vae": "no VAE", "text_encoder": "no text encoder"}[component]
-                message = f"{file.path.name} is {self.title} and holds {what}."
-                remedy = f"Use the diffusers folder, with the folders {', '.join(part.folder for part in self.parts)}."
-                raise InputError(message, field="model", remedy=remedy)
+        """Do nothing: what a file lacks, others give."""
+
+    def missing_components(self, shapes: Mapping[str, Shape]) -> list[Component]:
+        apart: tuple[Component, ...] = ("text_encoder", "vae")
+        return [component for component in apart if not any(name.startswith(self.prefixes[component]) for name in shapes)]
+
+    def check_part(self, component: Component, file: TensorFile) -> None:
+        ending, axis, expected = self.part_marks[component]
+        found = next((shape[axis] for name, shape in file.shapes.items() if name.endswith(ending) and len(shape) > axis), None)
+        if found != expected:
+            what = {"vae": "VAE", "text_encoder": "text encoder"}.get(component, component)
+            holds = f"a {what} of width {found}" if found else f"no {what}"
+            message = f"{file.path.name} holds {holds}, and {self.title} needs one of width {expected}."
+            raise InputError(message, field=component, remedy=f"Choose the {what} that {self.title} was published with.")
+
+    def published(self) -> dict[str, Any]:
+        return json.loads(self.published_file.read_text(encoding="utf-8"))
+
+    def configurations(self, file: TensorFile) -> dict[str, Any]:
+        """Return the published configurations; raise InputError for a denoiser of another size."""
+        self._check_size(file)
+        return self.published()
+
+    def _check_size(self, file: TensorFile) -> None:
+        ending, axis, expected = self.part_marks["unet"]
+        found = next((shape[axis] for name, shape in file.shapes.items() if name.endswith(ending)), 0)
+        layers = len({match[1] for name in file.shapes if (match := BLOCK.search(name)) and ".refiner" not in name})
+        if found != expected or layers < self.layers:
+            message = (
+                f"{file.path.name} has the names of {self.title}, but width {found} and {layers} layers where {expected} and "
+                f"{self.layers} are published."
+            )
+            raise InputError(message, field="model", remedy="Use its diffusers folder, which describes it.")
 
     def prediction_of(self, file: TensorFile) -> tuple[PredictionType, str]:
         return "flow", f"all {self.title} models do"
 
     def vocabulary(self) -> Mapping[str, str]:
-        return {}
+        return self.tokenizer_files()
 
     def tensor_names(self, names: Iterable[str]) -> TensorNames:
         return self.names(names)

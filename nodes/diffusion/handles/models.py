@@ -68,6 +68,8 @@ class DiffusionModel:
     """Whether the moving average that a single file holds beside its UNet is used in its place."""
     adapters: tuple[Adapter, ...] = ()
     """Adapters that are applied to the weights, in order."""
+    files: tuple[tuple[str, str], ...] = ()
+    """Parts that are files of their own, by folder, such as `vae`, and the digest of each file's content."""
     info: ModelInfo | None = field(default=None, compare=False)
     """What LoadModel read of the model; handles that were cached before there was this field have none: see `info_of`."""
 
@@ -96,7 +98,7 @@ class ImageVariationModel:
 
 def identifying_fields(model: DiffusionModel) -> dict[str, Any]:
     """Return the fields of a handle that tell models apart, for keys: what was only read of the model is left out."""
-    return {name: value for name, value in asdict(model).items() if name != "info"}
+    return {name: value for name, value in asdict(model).items() if name != "info" and (name != "files" or value)}
 
 
 def text_identity(model: DiffusionModel) -> str:

@@ -13,7 +13,7 @@ from transformers import CLIPTextConfig
 from nodes.diffusion.adapters.lora.targets import empty_text_encoders
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.protocol import Counterpart, denoiser_folder
-from nodes.diffusion.families.registry import facts as family_facts
+from nodes.diffusion.families.registry import facts as family_facts, part_name
 from nodes.diffusion.families.tensor_names.clip import SHELL
 from nodes.diffusion.formats.checkpoint_headers import Header
 from nodes.diffusion.formats.clip_folders import has_text_projection
@@ -56,7 +56,7 @@ def weights_in(header: Header, family: str) -> dict[str, tuple[str, Counterpart]
         for own in (Counterpart(name),) if folder else names.to_folder(name):
             part, _, inner = own.name.partition(".")
             if entry.is_float:
-                found[f"{ENCODERS.get(part, part)}.{inner.removeprefix(SHELL)}"] = (name, own)
+                found[f"{part_name(family, part)}.{inner.removeprefix(SHELL)}"] = (name, own)
     return found
 
 

@@ -40,6 +40,7 @@ class ModelParts:
         initial_seed: int | None = None,
         moving_average: bool = False,
         elsewhere: Mapping[str, Path] | None = None,
+        files: Mapping[str, Path] | None = None,
         unet_weights: Path | None = None,
         residency: Residency = RESIDENT,
     ) -> None:
@@ -52,6 +53,8 @@ class ModelParts:
         self.moving_average = moving_average
         self.elsewhere = elsewhere or {}
         """Folders of parts by name, when the parts are in several folders."""
+        self.files = files or {}
+        """Files of parts that are not in the model's own file or folder, by the folder's name."""
         self.unet_weights = unet_weights
         """Weights that take the place of those in the UNet's folder."""
         self.residency = residency
@@ -65,7 +68,7 @@ class ModelParts:
 
     @property
     def _places(self) -> Iterable[Path]:
-        return self.elsewhere.values() or (self.folder,)
+        return (*(self.elsewhere.values() or (self.folder,)), *self.files.values())
 
     def folder_of(self, name: str) -> Path:
         """Return the folder of one part, such as `unet`; of a single file's, which holds descriptions alone."""
@@ -112,9 +115,11 @@ class ModelParts:
     def _loaded(self, part: Part, name: str, **dtype: torch.dtype) -> Any:
         stated = read_config(self.folder_of(name) / "config.json").get("architectures") or [] if part.other_classes else []
         cls = class_of(part, next((other for other in stated if other in part.other_classes), part.cls))
-        if is_single_file(self.folder):
-            average = self.moving_average
-            return part_from_file(cls, self.folder, part.folder, self.device, *dtype.values(), moving_average=average)
+        file = self.files.get(part.folder, self.folder)
+        if is_single_file(file):
+            family, average = facts(self.info.family), self.moving_average
+            config = self.folder_of(name)
+            return part_from_file(cls, file, config, family, self.device, *dtype.values(), moving_average=average)
         return load_part(cls, self.folder_of(name), self.device, initial_seed=self.initial_seed, **dtype)
 
     def _tokenizer(self, name: str) -> Any:

@@ -64,7 +64,7 @@ def layer_shapes(model: DiffusionModel, folder: Path) -> dict[str, torch.Size]:
         f"{part}.{name.removeprefix('text_model.')}": layer.weight.shape
         for part, module in parts.items()
         for name, layer in module.named_modules()
-        if isinstance(layer, nn.Linear | nn.Conv2d | nn.GroupNorm | nn.LayerNorm) and layer.weight is not None
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.GroupNorm | nn.LayerNorm) and getattr(layer, "weight", None) is not None
     }
 
 

@@ -18,8 +18,8 @@ class FusedAttentionNames:
 
     denoiser: str
     """The folder of the denoiser."""
-    prefixes: Mapping[str, str]
-    """How a part's tensors begin in the single file, by folder."""
+    prefixes: Mapping[str, tuple[str, ...]]
+    """How a part's tensors begin in single files, by folder: as they are written first, then as others spell them."""
     renamed: Mapping[str, str]
     """Pieces of names in the denoiser's folder, and what files have in their place."""
     vae_blocks: int
@@ -27,30 +27,34 @@ class FusedAttentionNames:
     def to_file(self, name: str) -> Counterpart | None:
         """Return the single file's tensor that holds a folder's; None for a name that the family does not have."""
         part, _, inner = name.partition(".")
-        if part not in self.prefixes:
-            return None
+        found = self._inner_to_file(part, inner) if part in self.prefixes else None
+        return Counterpart(self.prefixes[part][0] + found.name, found.conversion) if found else None
+
+    def _inner_to_file(self, part: str, inner: str) -> Counterpart | None:
         if part == "vae":
             found = vae_to_ldm(inner, self.vae_blocks)
-            return Counterpart(self.prefixes[part] + found, "conv" if is_attention_weight(found) else "") if found else None
-        third: Conversion = ""
-        if part == self.denoiser:
-            if match := PROJECTION.fullmatch(inner):
-                third = THIRDS["qkv".index(match[2])]
-                inner = f"{match[1]}.qkv.{match[3]}"
-            inner = _replaced(inner, self.renamed)
-        return Counterpart(self.prefixes[part] + inner, third)
+            return Counterpart(found, "conv" if is_attention_weight(found) else "") if found else None
+        if part != self.denoiser:
+            return Counterpart(inner)
+        if match := PROJECTION.fullmatch(inner):
+            return Counterpart(_replaced(f"{match[1]}.qkv.{match[3]}", self.renamed), THIRDS["qkv".index(match[2])])
+        return Counterpart(_replaced(inner, self.renamed))
 
     def in_file(self, name: str, present: Container[str]) -> Counterpart | None:
-        """Return the same among the tensors of one file."""
-        found = self.to_file(name)
-        return found if found and found.name in present else None
+        """Return the same among the tensors of one file, which may hold the part alone, in a folder's names too."""
+        part, _, inner = name.partition(".")
+        if part not in self.prefixes:
+            return None
+        spelled = [own for own in (self._inner_to_file(part, inner), Counterpart(inner)) if own]
+        found = (Counterpart(prefix + own.name, own.conversion) for prefix in self.prefixes[part] for own in spelled)
+        return next((own for own in found if own.name in present), None)
 
     def to_folder(self, name: str) -> tuple[Counterpart, ...]:
         """Return the folder's tensors that a single file's holds: three where queries, keys and values are fused, () for none."""
-        part = next((part for part, prefix in self.prefixes.items() if name.startswith(prefix)), None)
-        if part is None:
-            return ()
-        inner = name.removeprefix(self.prefixes[part])
+        whole = (part for part, prefixes in self.prefixes.items() if name.startswith(prefixes[0]))
+        # what no part's name begins with is a denoiser alone
+        part = next(whole, self.denoiser)
+        inner = name.removeprefix(self.prefixes[part][0])
         if part == "vae":
             found = vae_from_ldm(inner, self.vae_blocks)
             return (Counterpart(f"{part}.{found}", "conv" if is_attention_weight(inner) else ""),) if found else ()

@@ -2,20 +2,26 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.protocol import Count, Method, ModelFolder, Part, Refusal
+from nodes.diffusion.families.protocol import Count, Method, ModelFolder, Part, Refusal, TensorFile
 from nodes.diffusion.families.tensor_names.autoencoder_kl import vae_blocks
 from nodes.diffusion.families.tensor_names.fused_attention import FusedAttentionNames
 from nodes.diffusion.families.transformer_facts import TransformerFamily
+from nodes.diffusion.families.vocabularies.qwen_files import tokenizer_files
 from nodes.diffusion.handles.models import ModelInfo, PredictionType
 
 TEXT_WIDTH = 2560
 """Width of the states of Qwen3-4B."""
-PREFIXES = {"transformer": "model.diffusion_model.", "vae": "vae.", "text_encoder": "text_encoders.qwen3_4b.transformer."}
+PREFIXES = {
+    "transformer": ("model.diffusion_model.", "diffusion_model.", ""),
+    "vae": ("vae.", "first_stage_model.", ""),
+    "text_encoder": ("text_encoders.qwen3_4b.transformer.model.", "model.", ""),
+}
 RENAMED = {
     "all_x_embedder.2-1": "x_embedder",
     "all_final_layer.2-1": "final_layer",
@@ -48,6 +54,7 @@ REFUSALS: dict[Method, Refusal] = {
     "A1111 embedding": Refusal("Z-Image has no word embeddings in files.", TRAIN_LORA),
     "custom diffusion file": Refusal("diffusers has no such file for Z-Image.", "Save the whole model with SavePipeline."),
     "text encoder training": LORA,
+    "single file": Refusal("Z-Image is not written as one file.", "Save it as a folder with SavePipeline."),
 }
 
 
@@ -69,8 +76,8 @@ class _Scheduler(BaseModel):
     shift: float = 1.0
 
 
-TURBO_SHIFT = 3.0
-"""The shift that the distilled model was published with; the base model has 6."""
+TURBO_SHIFT, BASE_SHIFT = 3.0, 6.0
+"""The shifts that the distilled and the base model were published with."""
 
 
 def names(known: Iterable[str]) -> FusedAttentionNames:
@@ -98,11 +105,11 @@ class ZImageFamily(TransformerFamily):
         published = config.get("dim", 3840) == 3840 and config.get("n_layers", self.layers) == self.layers
         return self.architecture_id if published else f"custom-{self.name}-{config['dim']}"
 
-    def published(self) -> dict[str, Any]:
-        return {}
-
-    def configurations(self, file: Any) -> dict[str, Any]:
-        raise InputError("Z-Image is read as a diffusers folder.", field="model")
+    def configurations(self, file: TensorFile) -> dict[str, Any]:
+        """Return the published configurations; a file does not say whether it is distilled, so its name does."""
+        configs = super().configurations(file)
+        configs["scheduler/scheduler_config.json"]["shift"] = TURBO_SHIFT if "turbo" in file.path.stem.lower() else BASE_SHIFT
+        return configs
 
 
 Z_IMAGE = ZImageFamily(
@@ -121,9 +128,19 @@ Z_IMAGE = ZImageFamily(
     layers=30,
     architecture_id="Z-Image",
     kohya_version="zimage",
-    mark=("layers.0.adaLN_modulation.0.weight", "cap_embedder.1.weight", TEXT_WIDTH),
+    marks_of_denoiser=("layers.0.adaLN_modulation.0.weight", "cap_embedder.1.weight"),
     input_layers=("x_embedder.weight", "all_x_embedder.2-1.weight"),
-    prefixes={"unet": PREFIXES["transformer"], "vae": PREFIXES["vae"], "text_encoder": PREFIXES["text_encoder"]},
+    prefixes={
+        "unet": PREFIXES["transformer"][0],
+        "vae": PREFIXES["vae"][0],
+        "text_encoder": PREFIXES["text_encoder"][0],
+    },
+    published_file=Path(__file__).parent / "published.json",
+    part_marks={
+        "unet": ("cap_embedder.1.weight", 0, 3840),
+        "vae": ("decoder.conv_in.weight", 1, 16),
+        "text_encoder": ("embed_tokens.weight", 1, TEXT_WIDTH),
+    },
     lora_endings={
         "attention": (".attention.to_q", ".attention.to_k", ".attention.to_v", ".attention.to_out.0"),
         "feed-forward": (".feed_forward.w1", ".feed_forward.w2", ".feed_forward.w3"),
@@ -131,5 +148,6 @@ Z_IMAGE = ZImageFamily(
     lora_blocks="layers.",
     refusals=REFUSALS,
     names=names,
+    tokenizer_files=tokenizer_files,
 )
 FAMILIES = (Z_IMAGE,)

@@ -119,6 +119,13 @@ class StableDiffusionFamily:
                 message = f"{file.path.name} is {self.title} and holds no tensors {spelled[0]}*."
                 raise InputError(message, field="model", remedy="Use a file that has all parts: UNet, VAE and text encoders.")
 
+    def missing_components(self, shapes: Mapping[str, Shape]) -> list[Component]:
+        return []
+
+    def check_part(self, component: Component, file: TensorFile) -> None:
+        message = f"{self.title} models are read whole."
+        raise InputError(message, field=component, remedy="Leave it empty; BakeVAE puts another VAE into a model.")
+
     def prediction_of(self, file: TensorFile) -> tuple[PredictionType, str]:
         return prediction_in(file, probed=not self.velocity_is_marked)
 
