@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from transformers import Qwen2Tokenizer
 
 MERGES = Path(__file__).parent / "qwen_merges.txt.xz"
-"""The 151387 merges, one a line, in order."""
+"""The 151387 merges, one a line, in order; `tests/vocabularies.py` makes the file."""
 SPECIAL_TOKENS = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>", "<|box_end|>",
     "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>",

@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from transformers import T5Tokenizer
 
 VOCABULARY = Path(__file__).parent / "t5_vocabulary.json.xz"
-"""`pieces`: the 32100 pieces with their log-probabilities; `characters`: SentencePiece's table for normalizing, in base64."""
+"""`pieces`: the 32100 pieces with their log-probabilities; `characters`: SentencePiece's table for normalizing, in base64.
+
+`tests/vocabularies.py` makes the file.
+"""
 
 
 def t5_tokenizer() -> "T5Tokenizer":
