@@ -352,7 +352,7 @@ def test_files_apart_draw_what_the_folder_draws(
     assert drawn == wanted
     saved = desk.run(SavePipeline(precision="fp32"), model=opened)[0]
     folder = desk.root / "saved"
-    for name, file in saved.files:
+    for name, file in saved.folder:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(file.read_bytes())
     theirs: Any = ZImageTransformer2DModel.from_pretrained(folder / "transformer")
