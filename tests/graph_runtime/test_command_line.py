@@ -127,7 +127,8 @@ def test_a_failed_node_is_status_1_with_place_and_remedy(shell: Shell) -> None:
         (["--set", "m.value=3"], "'m'"),
         (["--set", "f.by=3"], "Fail has no field 'by'. It has no fields.\n"),
         (["--set", "nonsense"], "NODE.FIELD=VALUE"),
-        (["--target", "ghost"], "ghost"),
+        (["--target", "ghost"], "ghost: this target is not in the workflow. Its nodes are: n, d, f.\n"),
+        (["--target", "F"], "F: this target is not in the workflow. Did you mean f?\n"),
         (["--set", "d.by=0"], "d.by"),
     ],
 )
