@@ -182,7 +182,7 @@ def cache_command(options: argparse.Namespace) -> int:
     """Show, shrink or empty the cache."""
     with _cache(options) as cache:
         if options.action == "prune":
-            cache.prune(int(options.max_gb * 1e9) if options.max_gb is not None else cache.max_bytes)
+            cache.prune(cache.max_bytes if options.max_gb is None else options.max_gb)
         elif options.action == "clear":
             cache.clear()
         return _show(cache_report(cache.info(), as_json=options.json))

@@ -51,8 +51,8 @@ def _input_line(socket: dict[str, Any]) -> str:
 
 def cache_report(info: dict[str, Any], *, as_json: bool) -> str:
     """Say where the cache lies and how full it is."""
-    used, cap = f"{info['bytes'] / 1e6:.1f} MB", f"{info['max_bytes'] / 1e9:.1f} GB"
-    return json.dumps(info) if as_json else f"{info['folder']}: {info['entries']} entries, {used} of at most {cap}"
+    used, cap = info["bytes"] / 1e9, info["max_bytes"] / 1e9
+    return json.dumps(info) if as_json else f"{info['folder']}: {info['entries']} entries, {used:.2f} of at most {cap:.2f} GB"
 
 
 def inspect_report(path: Path, *, workflow: bool, as_json: bool) -> str:

@@ -33,10 +33,10 @@ def default_cache_folder() -> Path:
 
 
 def cache_limit() -> int:
-    """Return the cache's cap in bytes: `LATENTLOOM_CACHE_GB` gigabytes, else 20 GiB."""
+    """Return the cache's cap in bytes: `LATENTLOOM_CACHE_GB` times 10^9, else 20 GiB, which are 21.5 GB."""
     text = os.environ.get("LATENTLOOM_CACHE_GB", "")
     try:
-        return int(gigabytes(text) * 1e9) if text else DEFAULT_MAX_BYTES
+        return gigabytes(text) if text else DEFAULT_MAX_BYTES
     except ValueError as error:
         remedy = "Set it to the size that the cache may have, as 20, or not at all."
         raise WorkflowError(Problem(f"LATENTLOOM_CACHE_GB is {text[:40]!r}: {error}.", remedy=remedy)) from None

@@ -101,6 +101,13 @@ def test_plan_says_what_would_run(shell: Shell) -> None:
     assert {id: n["state"] for id, n in changed["nodes"].items()} == {"text": "cached", "save": "run"}
 
 
+def test_several_targets_run_what_any_of_them_needs(shell: Shell) -> None:
+    nodes = {"a": ("Number", {}), "b": ("Number", {"value": 1}), "c": ("Number", {"value": 2}), "save": ("WriteText", {})}
+    file = shell.write(document({**nodes, "text": ("Text", {})}, [("text.output", "save.text")]))
+    _, out, _ = shell("plan", file, "--target", "a", "--target", "c", "--json")
+    assert {id for id, node in json.loads(out)["nodes"].items() if node["state"] == "run"} == {"a", "c"}
+
+
 def test_no_cache_computes_anew_and_keeps_nothing(shell: Shell) -> None:
     file = shell.write(SAVING)
     shell("run", file)
@@ -339,6 +346,16 @@ def test_a_cache_size_that_is_none_is_named(shell: Shell, monkeypatch: pytest.Mo
     monkeypatch.setenv("LATENTLOOM_CACHE_GB", text)
     status, _, said = shell("cache", "info")
     assert (status, said.split(":")[0]) == (2, f"LATENTLOOM_CACHE_GB is '{text}'")
+
+
+def test_the_cache_is_measured_in_one_unit(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shell("cache", "info")[1].endswith(": 0 entries, 0.00 of at most 21.47 GB\n")
+    monkeypatch.setenv("LATENTLOOM_CACHE_GB", "5")
+    assert (
+        json.loads(shell("cache", "info", "--json")[1])["max_bytes"]
+        == parse_arguments(["cache", "prune", "--max-gb", "5"]).max_gb
+    )
+    assert shell("cache", "info")[1].endswith(" of at most 5.00 GB\n")
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "9" * 5000, "x", ""])
