@@ -20,7 +20,7 @@ from graph_runtime.errors import DamagedCache, Problem, WorkflowError
 from graph_runtime.migrate import migrated
 from graph_runtime.overrides import apply_overrides
 from graph_runtime.reports import cache_report, inspect_report, nodes_report
-from graph_runtime.session import Prepared, cache_limit, default_cache_folder, prepare, run
+from graph_runtime.session import Prepared, cache_limit, check_device, default_cache_folder, prepare, run
 from graph_runtime.workflow import read_workflow
 from graph_runtime.workspace import Workspace
 
@@ -108,6 +108,7 @@ def _cache(options: argparse.Namespace) -> Generator[Cache]:
 
 def run_command(options: argparse.Namespace) -> int:
     """Execute a workflow."""
+    check_device(options.device)
     with _prepared(options) as (prepared, cache), _stop_on_signal() as stop, _listener(options) as listener:
         output = Path(options.output) if options.output else Path(options.workspace) / "outputs"
         finished = run(prepared, cache, output, device=options.device, listener=listener, stop_requested=stop)

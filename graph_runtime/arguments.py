@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import re
 from importlib.metadata import version
 
 MAX_GIGABYTES = 1_000_000
@@ -94,7 +95,6 @@ def _port(text: str) -> int:
 
 
 def _device(text: str) -> str:
-    kind, _, number = text.partition(":")
-    if kind not in ("auto", "cpu", "cuda", "mps") or (number and not number.isdigit()) or (number and kind != "cuda"):
+    if not re.fullmatch("auto|cpu|mps|cuda(:[0-9]{1,2})?", text):
         raise argparse.ArgumentTypeError("choose auto, cpu, cuda, cuda:N or mps")
     return text

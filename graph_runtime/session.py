@@ -11,7 +11,7 @@ from graph_runtime import events as ev
 from graph_runtime.arguments import gigabytes
 from graph_runtime.cache import DEFAULT_MAX_BYTES, Cache
 from graph_runtime.context import Provenance
-from graph_runtime.discovery import Palette
+from graph_runtime.discovery import Palette, load_palette
 from graph_runtime.emitter import Emitter, Listener
 from graph_runtime.errors import Problem, WorkflowError, choice_of, did_you_mean
 from graph_runtime.executor import Plan, RunEnvironment, execute, make_plan
@@ -40,6 +40,17 @@ def cache_limit() -> int:
     except ValueError as error:
         remedy = "Set it to the size that the cache may have, as 20, or not at all."
         raise WorkflowError(Problem(f"LATENTLOOM_CACHE_GB is {text[:40]!r}: {error}.", remedy=remedy)) from None
+
+
+def check_device(name: str) -> None:
+    """Raise WorkflowError when the machine lacks the device that `--device` names; every machine has `auto` and `cpu`."""
+    checks = () if name in ("auto", "cpu") else load_palette().device_checks
+    for check in checks:
+        try:
+            check(name)
+        except ValueError as error:
+            problem = Problem(f"--device {name} cannot be used: {error}", remedy=getattr(error, "remedy", ""))
+            raise WorkflowError(problem) from None
 
 
 @dataclass(frozen=True)

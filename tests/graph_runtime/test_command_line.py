@@ -101,6 +101,13 @@ def test_plan_says_what_would_run(shell: Shell) -> None:
     assert {id: n["state"] for id, n in changed["nodes"].items()} == {"text": "cached", "save": "run"}
 
 
+@pytest.mark.parametrize("device", ["cuda:", "cuda:x", "cuda:²", "cpu:1", "gpu"])
+def test_a_device_that_is_none_is_a_wrong_call(device: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_arguments(["run", "w.json", "--device", device])
+    assert "choose auto, cpu, cuda, cuda:N or mps" in capsys.readouterr().err
+
+
 def test_several_targets_run_what_any_of_them_needs(shell: Shell) -> None:
     nodes = {"a": ("Number", {}), "b": ("Number", {"value": 1}), "c": ("Number", {"value": 2}), "save": ("WriteText", {})}
     file = shell.write(document({**nodes, "text": ("Text", {})}, [("text.output", "save.text")]))
