@@ -28,8 +28,10 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     cache.add_argument("--max-gb", type=_gigabytes, metavar="GB", help="size to prune to, in GB of 10^9 bytes (default: the cap)")
     _add_cache(cache)
     _add_json(cache)
-    inspect = commands.add_parser("inspect", help="show what made a saved file")
-    inspect.add_argument("artifact", metavar="ARTIFACT", help="a .safetensors or .png made by this program")
+    inspect = commands.add_parser("inspect", help="show what made a saved file, or what a workflow is made of")
+    inspect.add_argument(
+        "artifact", metavar="ARTIFACT", help="a .safetensors, .pt or .png made by this program, or a workflow (.json)"
+    )
     inspect.add_argument("--workflow", action="store_true", help="print the workflow alone, ready to be run again")
     _add_json(inspect)
     add_serving(commands.add_parser("serve", help="serve the editor to the browser"))

@@ -269,6 +269,28 @@ def test_inspect_survives_hostile_headers(shell: Shell, kind: str) -> None:
     assert shell("inspect", str(path), "--workflow")[0] == 2
 
 
+def test_inspect_shows_what_a_workflow_is_made_of(shell: Shell) -> None:
+    nodes = {"f": ("ReadFile", {"path": "a.txt"}), "g": ("ReadFile", {}), "n": ("Number", {}), "x": ("Unheard", {})}
+    file = shell.write(document(nodes, name="hens", description="Counts hens."))
+    status, out, _ = shell("inspect", file)
+    assert (status, [line.split() for line in out.splitlines()]) == (
+        0,
+        [
+            ["hens"],
+            ["Counts", "hens."],
+            [],
+            ["4", "nodes"],
+            ["f", "ReadFile", "path:", "a.txt"],
+            ["g", "ReadFile", "path:", "nothing", "chosen"],
+            ["n", "Number"],
+            ["x", "Unheard", "(not", "installed)"],
+        ],
+    )
+    assert json.loads(shell("inspect", file, "--json")[1])["nodes"]["f"]["reads"] == {"path": "a.txt"}
+    assert json.loads(shell("inspect", file, "--workflow")[1])["nodes"].keys() == nodes.keys()
+    assert "is not a Latent Loom workflow" in shell("inspect", shell.write([], "list.json"))[2]
+
+
 def test_inspect_refuses_other_files_and_damaged_pictures(shell: Shell) -> None:
     assert shell("inspect", shell.write("words", "notes.md"))[0] == 2
     chunk = b"latentloom\0\0not compressed"
