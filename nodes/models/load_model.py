@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Annotated, Any, ClassVar, Literal
@@ -22,6 +23,9 @@ from nodes.diffusion.handles.models import DiffusionModel, ModelInfo, Purpose
 
 BUNDLED = {"loom-emoji": Path(__file__).parent / "loom_emoji"}
 PARAMETERIZATION = re.compile(r"^\s*parameterization:\s*[\"']?(v|eps)\b", re.MULTILINE)
+PREDICTED: Mapping[str, str] = {"epsilon": "noise", "v_prediction": "velocity"}
+"""What diffusion models (DDPM) predict; their files do not always say which."""
+FLOW = "the velocity of a flow"
 SHOWN: dict[Purpose, str] = {
     "inpainting": "it is for inpainting (9 input channels): in training and drawing the mask hides the whole picture.",
     "instruct-pix2pix": "it is InstructPix2Pix (8 input channels): in training and drawing there is no picture to edit.",
@@ -96,6 +100,9 @@ class LoadModel(Node):
         if self.moving_average and not (place.is_file() and read_single_file(place).has_moving_average):
             remedy = "Turn it off, or use the file that is called ema or full."
             raise InputError(f"{self.model} holds no moving average.", field="moving_average", remedy=remedy)
+        if self.prediction_type != "automatic" and info.prediction_type not in PREDICTED:
+            message = f"{self.model} predicts {FLOW}, so nothing else can be chosen."
+            raise InputError(message, field="prediction_type", remedy="Choose automatic.")
         return info
 
     def run(self, context: RunContext) -> DiffusionModel:
@@ -103,7 +110,8 @@ class LoadModel(Node):
         place = context.locate(digests["folder"])
         info = self._checked(place)
         vae_digest = digests["vae"]
-        if said := digests.get("said_beside"):
+        said = digests.get("said_beside") if info.prediction_type in PREDICTED else None
+        if said:
             info = replace(info, prediction_type=said)
         if place.is_file():
             context.message(_found(read_single_file(place), info, "the .yaml file beside it says so" if said else ""))
@@ -141,6 +149,6 @@ def _found(file: SingleFile, info: ModelInfo, said_beside: str) -> str:
     numbers += ", fp8 weights with scales" if file.scales else ""
     family = family_facts(info.family)
     reason = said_beside or family.prediction_of(file)[1]
-    kind = "velocity" if info.prediction_type == "v_prediction" else "noise"
+    kind = PREDICTED.get(info.prediction_type, FLOW)
     average = ", with a moving average of the UNet" if file.has_moving_average else ""
     return f"{family.title}, {info.resolution} pixels, {numbers}{average}; it predicts {kind}: {reason}."
