@@ -167,6 +167,7 @@ def test_node_files_import_nothing_heavy_at_the_top() -> None:
         ["nodes", "TrainLoRA"],
         ["validate", "workflows/lora.json"],
         ["plan", "workflows/lora.json"],
+        ["inspect", "workflows/lora.json"],
         ["cache", "info"],
     ],
     ids=" ".join,

@@ -151,6 +151,9 @@ class LoadModel(Node):
         if self.moving_average and not (place.is_file() and read_single_file(place).has_moving_average):
             remedy = "Turn it off, or use the file that is called ema or full."
             raise InputError(f"{self.model} holds no moving average.", field="moving_average", remedy=remedy)
+        if self.prediction_type != "automatic" and info.prediction_type == "flow":
+            message = f"{self.model} predicts {PREDICTED[info.prediction_type]}, so nothing else can be chosen."
+            raise InputError(message, field="prediction_type", remedy="Choose automatic.")
         return info
 
     def run(self, context: RunContext) -> DiffusionModel:
@@ -158,7 +161,8 @@ class LoadModel(Node):
         place = context.locate(digests["folder"])
         info = self._checked(place)
         vae_digest = digests["vae"]
-        if said := digests.get("said_beside"):
+        said = digests.get("said_beside") if info.prediction_type != "flow" else None
+        if said:
             info = replace(info, prediction_type=said)
         if place.is_file():
             context.message(_found(read_single_file(place), info, "the .yaml file beside it says so" if said else ""))

@@ -11,6 +11,7 @@ from graph_runtime.node import FileName, Node, with_suffix
 from nodes import diffusion
 from nodes.diffusion.families.protocol import weight_folders
 from nodes.diffusion.families.registry import check_method
+from nodes.diffusion.formats.modelspec import PREDICTIONS
 from nodes.diffusion.formats.single_file.header import is_single_file
 from nodes.diffusion.handles.adapters import in_folder
 from nodes.diffusion.handles.models import DiffusionModel
@@ -82,7 +83,7 @@ class SaveCheckpoint(Node):
             "implementation": "sgm",
             "title": self.title or model.name,
             "resolution": f"{model.resolution}x{model.resolution}",
-            "prediction_type": "v" if model.prediction_type == "v_prediction" else "epsilon",
+            "prediction_type": PREDICTIONS.get(model.prediction_type, ""),
             "author": self.author,
             "description": self.description,
             "license": self.license,

@@ -8,6 +8,7 @@ from nodes.diffusion.adapters.lora.write import effective_alpha
 from nodes.diffusion.families.protocol import denoiser_folder
 from nodes.diffusion.families.registry import facts
 from nodes.diffusion.formats.model_folders import read_config
+from nodes.diffusion.formats.modelspec import PREDICTIONS
 from nodes.diffusion.handles.adapters import Algorithm, LowRankAdapter
 from nodes.diffusion.handles.models import DiffusionModel
 
@@ -49,11 +50,11 @@ def modelspec_metadata(
         "implementation": "diffusers",
         "title": f"LoRA for {model.name}",
         "resolution": f"{model.resolution}x{model.resolution}",
-        "prediction_type": "v" if model.prediction_type == "v_prediction" else "epsilon",
+        "prediction_type": PREDICTIONS.get(model.prediction_type, ""),
         "hash_sha256": f"0x{data_hash}",
         **{name: text for name, text in given.items() if text},
     }
-    return {f"modelspec.{name}": text for name, text in spec.items()}
+    return {f"modelspec.{name}": text for name, text in spec.items() if text}
 
 
 def architecture_of(model: DiffusionModel, folder: Path) -> str:
