@@ -1,4 +1,4 @@
-"""What the commands that only look have to say."""
+"""Texts of the commands that only report: nodes, cache, inspect."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from graph_runtime.provenance import read_provenance, safetensors_metadata
 
 
 def nodes_report(name: str | None, *, as_json: bool) -> str:
-    """Describe the palette, or one node."""
+    """Return the description of the palette, or of one node."""
     palette = load_palette()
     if not name:
         types = sorted(palette.types.values(), key=lambda node_type: (node_type.category, node_type.name))
@@ -50,13 +50,13 @@ def _input_line(socket: dict[str, Any]) -> str:
 
 
 def cache_report(info: dict[str, Any], *, as_json: bool) -> str:
-    """Say where the cache lies and how full it is."""
+    """Return the path and the size of the cache as text."""
     used, cap = f"{info['bytes'] / 1e6:.1f} MB", f"{info['max_bytes'] / 1e9:.1f} GB"
     return json.dumps(info) if as_json else f"{info['folder']}: {info['entries']} entries, {used} of at most {cap}"
 
 
 def inspect_report(path: Path, *, workflow: bool, as_json: bool) -> str:
-    """Show what an artifact carries: the workflow that made it, its inputs, versions, metadata."""
+    """Return the provenance of an artifact as text: its workflow, inputs, versions, metadata."""
     try:
         found = read_provenance(path)
         metadata = safetensors_metadata(path) if path.suffix == ".safetensors" else {}

@@ -52,7 +52,7 @@ class NodeRunner:
         fingerprint = node.fingerprint(files)
         self.located = {**getattr(self, "located", {}), **files.located}
         self.messages = Messages()
-        self.messages.texts += files.told
+        self.messages.texts += files.warnings
         context = RunContext(
             store=self.cache, located=self.located, fingerprint=fingerprint, reporter=self.messages, device="cpu"
         )

@@ -248,7 +248,7 @@ def test_what_is_left_out_is_told_and_changes_no_key(runner: NodeRunner) -> None
 
     def looked_through() -> tuple[object, list[str]]:
         files = OutsideReader(Workspace(runner.root), digest_file)
-        return LoadImages(folder="p").fingerprint(files), files.told
+        return LoadImages(folder="p").fingerprint(files), files.warnings
 
     before, told = looked_through()
     assert told == []

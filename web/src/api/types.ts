@@ -214,7 +214,7 @@ export interface Workflow {
   };
 }
 /**
- * One node as it was placed.
+ * One node of a graph.
  *
  * This interface was referenced by `undefined`'s JSON-Schema definition
  * via the `patternProperty` "^[\w-]{1,64}$".
@@ -227,18 +227,18 @@ export interface Workflow {
  */
 export interface NodeEntry {
   /**
-   * Class name of the node.
+   * The class name of the node.
    */
   type: string;
   /**
-   * Which names of the class its fields and wires use; raised with each of the class's migrations.
+   * The version of the class's names that its fields and wires use; raised with each of the class's migrations.
    */
   schema_version?: number;
   fields?: {
     [k: string]: JsonValue;
   };
   /**
-   * `muted` does not run, nor does what needs it; `bypassed` hands its inputs on unchanged.
+   * `muted` does not run, nor do nodes that need it; `bypassed` returns its inputs unchanged.
    */
   mode?: "active" | "muted" | "bypassed";
   title?: string;
@@ -257,7 +257,7 @@ export interface Wire {
   from: string;
   to: string;
   /**
-   * Where it bends on its way.
+   * Points at which it bends.
    */
   via?: [number, number][];
 }
@@ -287,7 +287,7 @@ export interface Note {
   color?: string;
 }
 /**
- * A graph to be placed as one node, of type `Subgraph` with the id in its field `subgraph`; kept with the document.
+ * A graph that is used as one node, of type `Subgraph` with the id in its field `subgraph`; stored in the document.
  *
  * This interface was referenced by `undefined`'s JSON-Schema definition
  * via the `patternProperty` "^[\w-]{1,64}$".
@@ -302,7 +302,7 @@ export interface Subgraph {
   };
   wires?: Wire[];
   /**
-   * Outer input name to inner `ID.input`.
+   * The inner `ID.input` by outer input name.
    */
   inputs?: {
     /**
@@ -312,7 +312,7 @@ export interface Subgraph {
     [k: string]: string;
   };
   /**
-   * Outer output name to inner `ID.output`.
+   * The inner `ID.output` by outer output name.
    */
   outputs?: {
     /**
@@ -444,7 +444,7 @@ export interface NodePreview {
   earlier: boolean;
 }
 /**
- * Something the person should know about a node that goes on.
+ * A message of a node that goes on.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "NodeMessage".
@@ -499,7 +499,7 @@ export interface RunFinished {
   artifacts: PublishedArtifact[];
 }
 /**
- * How a node ended, the seconds it took, and why it did not run although it was wanted, such as `latents is muted`.
+ * A node's final state, its duration in seconds, and the reason why it was skipped, such as `latents is muted`.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "NodeOutcome".
