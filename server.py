@@ -30,7 +30,7 @@ from web.api.failures import answering
 from web.api.guard import GUARD, Guard, add_headers, guarding
 from web.api.hub import Closing, Hub
 from web.api.page import show_asset, show_page
-from web.api.places import Places
+from web.api.path_access import PathAccess
 from web.api.planner import Planner
 from web.api.route import register
 from web.api.services import SERVICES, Services, Settings
@@ -51,7 +51,7 @@ def make_services(settings: Settings) -> Services:
     return Services(
         settings=settings,
         load_palette=load_palette,
-        places=Places(settings.root, (TEMPLATES,)),
+        paths=PathAccess(settings.root, (TEMPLATES,)),
         planner=Planner(settings.root, settings.cache, load_palette),
         supervisor=Supervisor(settings.root, settings.state, settings.output, settings.cache, settings.devices),
         hub=Hub(),
