@@ -8,12 +8,12 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.hands import add, field, put
 from tests.browser.machines import Server
-from tests.graph_runtime.shop import install_crafts
+from tests.graph_runtime.supervised_server import install_sample_package
 
 
 @pytest.fixture(autouse=True)
 def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install_crafts(tmp_path, monkeypatch)
+    install_sample_package(tmp_path, monkeypatch)
 
 
 def test_a_packages_widget_edits_its_field(page: Page, server: Server) -> None:

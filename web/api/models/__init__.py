@@ -1,4 +1,4 @@
-"""What the editor and the server exchange, by resource."""
+"""Messages between editor and server, by resource."""
 
 from web.api.models.base import MAX_NUMBER, Message, ProblemReport, Problems, ValidationReply
 from web.api.models.documents import (

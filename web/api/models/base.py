@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 MAX_NUMBER = 2**31 - 1
-"""Nothing that is counted here goes so far; beyond, numbers no longer fit where C keeps them."""
+"""The largest number in a message; larger ones would overflow in C, and no count here reaches it."""
 
 
 class Message(BaseModel):
@@ -20,13 +20,13 @@ class ProblemReport(Message):
 
 
 class Problems(Message):
-    """Everything that is wrong; the body of every refusal, and of a validation."""
+    """Every problem; the body of every refusal, and of a validation."""
 
     problems: list[ProblemReport]
 
 
 class ValidationReply(Message):
-    """Everything that is wrong with a document, and what it leaves out although nothing is wrong."""
+    """Every problem of a document, and the warnings of a valid one."""
 
     problems: list[ProblemReport]
     warnings: list[ProblemReport]

@@ -11,7 +11,7 @@ from web.api.models.base import MAX_NUMBER, Message, ProblemReport
 
 
 class RunRequest(Message):
-    """A run to be queued."""
+    """A run to queue."""
 
     document: Workflow
     targets: list[str] = []  # noqa: RUF012 - pydantic copies it
@@ -23,21 +23,21 @@ class RunSummary(Message):
 
     id: str
     workflow: str
-    """Name of the workflow."""
+    """The name of the workflow."""
     targets: list[str]
     device: str
     state: RunState
     position: int | None
-    """Place in the queue, counted from 0; null when it is not queued."""
+    """The place in the queue, counted from 0; null when it is not queued."""
     created: float
     """Seconds since 1970, as all times here."""
     started: float | None
     finished: float | None
     problems: list[ProblemReport]
-    """Why it failed, with the nodes that did."""
+    """The reasons of a failure, with the failed nodes."""
     artifacts: list[PublishedArtifact]
     not_run: dict[str, str]
-    """Nodes that were wanted and did not run, each with the reason."""
+    """Requested nodes that did not run, each with the reason."""
 
 
 class RunList(Message):
@@ -47,20 +47,20 @@ class RunList(Message):
 
 
 class RunDetails(Message):
-    """A run with the document it runs."""
+    """A run with its document."""
 
     run: RunSummary
     document: Workflow
 
 
 class ComparableRun(Message):
-    """A run whose curves can be laid beside another's."""
+    """A run whose curves can be compared with another's."""
 
     run: str
     workflow: str
     created: float
     differs: list[str]
-    """Fields that it sets otherwise, as `learning_rate 0.001`."""
+    """Fields with another value, as `learning_rate 0.001`."""
 
 
 class ComparableRuns(Message):
