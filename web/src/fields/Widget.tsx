@@ -16,7 +16,13 @@ import type { WidgetProps } from "./props";
 export function Widget(props: WidgetProps) {
   const isBrought = useEditor((state) => state.widgets.has(props.field.widget));
   const plain = <KindWidget {...props} />;
-  return isBrought ? <PackageWidget {...props}>{plain}</PackageWidget> : plain;
+  if (!isBrought) return plain;
+  // what one module could not do says nothing of the module of another node that takes the place
+  return (
+    <PackageWidget key={`${props.id} ${props.field.widget}`} {...props}>
+      {plain}
+    </PackageWidget>
+  );
 }
 
 function KindWidget(props: WidgetProps) {
