@@ -15,13 +15,14 @@ from nodes.diffusion.handles.models import DiffusionModel
 
 def kohya_metadata(model: DiffusionModel, adapter: LowRankAdapter, architecture: str, data_hash: str) -> dict[str, str]:
     """Return what kohya's trainer writes; `data_hash` is the sha256 of the tensors' bytes, which other programs show."""
+    alpha = adapter.rank if facts(model.family).lora_leaves == "peft" else effective_alpha(adapter)
     return {
         **dict(adapter.training),
         **facts(model.family).kohya_metadata(model.prediction_type),
         **({"ss_base_model_version": architecture} if architecture.startswith("custom-") else {}),
         "ss_network_module": "lycoris.kohya" if _network_args(adapter) else "networks.lora",
         "ss_network_dim": str(adapter.rank),
-        "ss_network_alpha": str(effective_alpha(adapter)),
+        "ss_network_alpha": str(alpha),
         "ss_network_args": json.dumps(_network_args(adapter)),
         "sshs_model_hash": data_hash,
     }

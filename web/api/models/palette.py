@@ -18,6 +18,8 @@ class Session(Message):
     """Ends of the names of pictures, such as `.png`, that can be uploaded and trained on."""
     text_suffixes: list[str]
     """Ends of the names of texts that can be uploaded beside them."""
+    workflow_suffixes: list[str]
+    """Ends of the names of files in which the page can find a workflow: its own, and what artifacts carry."""
     output_folder: str
     """Where finished files lie, as their paths begin."""
     output: str | None

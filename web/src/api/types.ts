@@ -913,6 +913,10 @@ export interface Session {
    */
   text_suffixes: string[];
   /**
+   * Ends of the names of files in which the page can find a workflow: its own, and what artifacts carry.
+   */
+  workflow_suffixes: string[];
+  /**
    * Where finished files lie, as their paths begin.
    */
   output_folder: string;

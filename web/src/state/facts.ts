@@ -12,6 +12,9 @@ export function setFacts(session: Session): void {
 /** Which files can be uploaded. */
 export const kinds = (): Kinds => ({ pictures: known?.picture_suffixes ?? [], texts: known?.text_suffixes ?? [] });
 
+/** Ends of the names of files that may carry a workflow. */
+export const workflowSuffixes = (): string[] => known?.workflow_suffixes ?? [];
+
 /** The path in the workspace of a finished file, or of the folder that it is the first of; null when it lies elsewhere. */
 export function placeOf(artifact: string): string | null {
   if (!known || known.output === null || !artifact.startsWith(known.output_folder)) return null;
