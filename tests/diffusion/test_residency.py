@@ -1,19 +1,23 @@
 """Which parts of models stay in memory: one by one, the least recently used go first, and nothing goes that is in use."""
 
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from nodes.diffusion.adapters.model_in_use import model_in_use
+from nodes.diffusion.errors import InputError
 from nodes.diffusion.formats.model_folders import info_of
 from nodes.diffusion.handles.adapters import TokenEmbedding
+from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.models import residency
 from nodes.diffusion.models.active import ActiveModel, held
 from nodes.diffusion.models.parts import ModelParts
 from nodes.diffusion.models.residency import RESIDENT, Residency, bytes_of
 from nodes.diffusion.text.encoding import encode_prompts
-from tests.models import handle, make_model_folder, resident_parts
+from tests.models import handle, make_model_folder, random_adapter, resident_parts
 
 CPU = torch.device("cpu")
 
@@ -95,3 +99,21 @@ def test_a_use_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not one.placeholders
     assert {name for identity, name in resident_parts() if identity == one.parts.identity} == {"text_encoder", "tokenizer"}
     RESIDENT.clear()
+
+
+def test_a_second_use_of_parts_that_have_adapters_is_refused(tmp_path: Path) -> None:
+    folder = make_model_folder(tmp_path / "m", "sd1")
+    plain = handle(folder)
+    learned = replace(plain, adapters=(random_adapter(folder, tmp_path / "w.safetensors"),))
+
+    def use(model: DiffusionModel) -> AbstractContextManager[ActiveModel]:
+        return model_in_use(model, lambda digest: folder, device=CPU)
+
+    with use(plain), use(learned):
+        for second in (plain, learned):
+            with pytest.raises(InputError, match="in use with adapters"), use(second):
+                pass
+    with use(learned), pytest.raises(InputError, match="in use with adapters"), use(learned):
+        pass
+    with use(learned):
+        pass

@@ -98,12 +98,12 @@ def test_its_checkpoints_are_merged_by_its_own_blocks(runner: NodeRunner) -> Non
         runner.run(MergeBlockWeighted(blocks="IN00=0.5"), a=a, b=b)
 
 
-def test_a_family_without_blocks_is_merged_whole(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_family_without_blocks_is_merged_whole(runner: NodeRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(known(), TOY.name, replace(TOY, blocks=()))
-    write_file(desk.root / "a.safetensors", 1.0)
-    a = desk.run(LoadCheckpoint(path="a.safetensors"))
+    write_file(runner.root / "a.safetensors", 1.0)
+    a = runner.run(LoadCheckpoint(path="a.safetensors"))
     with pytest.raises(InputError, match="the blocks of this checkpoint have no known names"):
-        desk.run(MergeBlockWeighted(), a=a, b=a)
+        runner.run(MergeBlockWeighted(), a=a, b=a)
 
 
 def metadata(file: Path) -> dict[str, Any]:

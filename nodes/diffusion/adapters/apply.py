@@ -42,6 +42,8 @@ KINDS: dict[str, ApplyAll] = {
 }
 """How the adapters of each kind are applied, in this order: what wraps layers wraps the changed ones, and hypernetworks come
 last, as what wraps a layer must see the changed context too. So only the order within a kind counts."""
+PATCHING = frozenset({"weights", "lora", "hypernetwork"})
+"""The kinds that change the modules, which all uses of the same parts share."""
 
 
 @contextmanager

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 
-from nodes.diffusion.adapters.apply import apply_adapters
+from nodes.diffusion.adapters.apply import PATCHING, apply_adapters
 from nodes.diffusion.devices import Precision
+from nodes.diffusion.errors import InputError
 from nodes.diffusion.formats.model_folders import info_of
 from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.models.active import ActiveModel, held
@@ -33,6 +34,23 @@ def model_in_use(
         moving_average=handle.moving_average,
         files={part: locate(digest) for part, digest in handle.files},
     )
-    with held(ActiveModel(handle, parts)) as model, apply_adapters(handle.adapters, model) as tensors:
+    with held(ActiveModel(handle, parts)) as model, _patched(parts, handle), apply_adapters(handle.adapters, model) as tensors:
         model.applied = tensors
         yield model
+
+
+@contextmanager
+def _patched(parts: ModelParts, handle: DiffusionModel) -> Generator[None]:
+    """Note that parts are patched; raise InputError where they already are: the second use would see the first one's adapters."""
+    patched = parts.residency.patched
+    if parts.identity in patched:
+        message = f"{handle.name} is in use with adapters, and the same parts cannot be used a second time meanwhile."
+        raise InputError(message, field="model", remedy="End the first use before the second one begins.")
+    if not any(adapter.kind in PATCHING for adapter in handle.adapters):
+        yield
+        return
+    patched.add(parts.identity)
+    try:
+        yield
+    finally:
+        patched.remove(parts.identity)

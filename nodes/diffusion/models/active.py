@@ -22,7 +22,7 @@ class ActiveModel:
 
     Placeholders, aesthetic and training step belong to this object, so two uses of the same parts do not see each other's.
     Adapters patch the modules themselves, which all uses of the same parts share: while one use has adapters applied, another
-    must not compute with these parts in between. Runs use one model after the other, and nested uses apply nothing twice.
+    is refused. Runs use one model after the other.
     """
 
     def __init__(self, handle: DiffusionModel, parts: ModelParts) -> None:

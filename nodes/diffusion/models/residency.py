@@ -17,6 +17,8 @@ class Residency:
     def __init__(self) -> None:
         self._parts: OrderedDict[PartKey, tuple[torch.device, Any]] = OrderedDict()
         self._uses: Counter[PartKey] = Counter()
+        self.patched: set[str] = set()
+        """Identities of the models whose parts have adapters applied to them now."""
 
     def find(self, key: PartKey) -> Any:
         """Return a part that is in memory, from now on the most recently used one; None if it is not there."""
