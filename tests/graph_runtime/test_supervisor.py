@@ -62,7 +62,7 @@ def test_runs_are_done_in_the_order_of_the_queue(shop: Shop, tmp_path: Path) -> 
             with pytest.raises(RunStateError):
                 supervisor.remove(first.id)
             supervisor.remove(a.id)
-            assert RunRemoved(a.id) in shop.heard
+            assert RunRemoved(run=a.id) in shop.heard
             assert shop.told(c)[-1].position == 1
             (tmp_path / "gate").touch()
             await shop.state(c, "succeeded")
