@@ -14,7 +14,8 @@ from nodes.diffusion.handles.adapters import Adapter
 
 Family: TypeAlias = str
 """The name of a family, as `families.registry` knows it."""
-PredictionType = Literal["epsilon", "v_prediction"]
+PredictionType = Literal["epsilon", "v_prediction", "flow"]
+"""Noise (Ho et al. 2020), velocity (Salimans and Ho 2022), or the velocity of a rectified flow (Liu et al. 2023)."""
 Purpose = Literal["text-to-image", "inpainting", "instruct-pix2pix"]
 """What a UNet takes beside the noisy latents: nothing, a mask and the picture around it, or the picture to edit."""
 ImageConditioning = Literal["image variation", "unclip"]
@@ -36,6 +37,8 @@ class ModelInfo:
     zero_terminal_snr: bool
     """Whether it was trained with no signal left at the last timestep."""
     purpose: Purpose = "text-to-image"
+    distilled: bool = False
+    """Whether it was trained to draw in few steps without guidance, which further training undoes."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class DiffusionModel:
     """Whether the moving average that a single file holds beside its UNet is used in its place."""
     adapters: tuple[Adapter, ...] = ()
     """Adapters that are applied to the weights, in order."""
+    files: tuple[tuple[str, str], ...] = ()
+    """Parts that are files of their own, by folder, such as `vae`, and the digest of each file's content."""
     info: ModelInfo | None = field(default=None, compare=False)
     """What LoadModel read of the model; handles that were cached before there was this field have none: see `info_of`."""
 
@@ -93,7 +98,7 @@ class ImageVariationModel:
 
 def identifying_fields(model: DiffusionModel) -> dict[str, Any]:
     """Return the fields of a handle that tell models apart, for keys: what was only read of the model is left out."""
-    return {name: value for name, value in asdict(model).items() if name != "info"}
+    return {name: value for name, value in asdict(model).items() if name != "info" and (name != "files" or value)}
 
 
 def text_identity(model: DiffusionModel) -> str:
