@@ -1,4 +1,4 @@
-"""The editor's server: puts the parts together, and starts and stops them."""
+"""The editor's server: composes the parts, starts and stops them."""
 
 import argparse
 import asyncio
@@ -30,7 +30,7 @@ from web.api.failures import answering
 from web.api.guard import GUARD, Guard, add_headers, guarding
 from web.api.hub import Closing, Hub
 from web.api.page import show_asset, show_page
-from web.api.places import Places
+from web.api.path_access import PathAccess
 from web.api.planner import Planner
 from web.api.route import register
 from web.api.services import SERVICES, Services, Settings
@@ -47,11 +47,11 @@ LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def make_services(settings: Settings) -> Services:
-    """Put together what the handlers work with."""
+    """Return the services that the handlers use."""
     return Services(
         settings=settings,
         load_palette=load_palette,
-        places=Places(settings.root, (TEMPLATES,)),
+        paths=PathAccess(settings.root, (TEMPLATES,)),
         planner=Planner(settings.root, settings.cache, load_palette),
         supervisor=Supervisor(settings.root, settings.state, settings.output, settings.cache, settings.devices),
         hub=Hub(),
@@ -81,7 +81,7 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
         LOG.warning("%s %s", problem.message, problem.remedy)
     services.supervisor.listen(services.hub.broadcast)
     await services.supervisor.start()
-    early = asyncio.to_thread(load_palette)  # the page will ask for it next
+    early = asyncio.to_thread(load_palette)  # the page will request it next
     tasks = [asyncio.create_task(work) for work in (early, services.planner.close_when_idle(), watch_device(services))]
     yield
     for task in tasks:
@@ -98,7 +98,7 @@ async def _say_goodbye(app: web.Application) -> None:
 
 async def serve(options: argparse.Namespace, settings: Settings) -> None:
     """Serve until asked to stop."""
-    stop = _stop_signal()  # before anybody is told the address, and may ask
+    stop = _stop_signal()  # before the address is printed, so that no stop is missed
     guard = Guard(options.host, options.port, settings.token)
     runner = web.AppRunner(
         make_app(make_services(settings), guard), access_log=None, keepalive_timeout=IDLE_SECONDS, shutdown_timeout=5.0
@@ -117,7 +117,7 @@ async def serve(options: argparse.Namespace, settings: Settings) -> None:
 
 
 def free_port(host: str) -> int:
-    """Return a port at which nothing listens yet."""
+    """Return a free port."""
     family, _, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
     with socket.socket(family) as probe:
         probe.bind(address)
@@ -125,13 +125,13 @@ def free_port(host: str) -> int:
 
 
 def address_at(host: str, guard: Guard) -> str:
-    """Return the address that opens the page by way of `host`, with the token where it is asked for."""
+    """Return the page's address at `host`, with the token where one is required."""
     name = f"[{host}]" if ":" in host else host
     return f"http://{name}:{guard.port}/" + ("" if guard.is_local else f"?{urlencode({'token': guard.token})}")
 
 
 def _stop_signal() -> asyncio.Event:
-    """An event that is set when the process is asked to stop."""
+    """Return an event that is set when the process is asked to stop."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows
@@ -140,7 +140,7 @@ def _stop_signal() -> asyncio.Event:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Read the options, take the workspace and serve it."""
+    """Read the options and serve the workspace."""
     parser = argparse.ArgumentParser(prog="latentloom serve", description="Serve the editor for one workspace.")
     add_serving(parser)
     options = parser.parse_args(arguments)
@@ -159,7 +159,7 @@ def main(arguments: list[str] | None = None) -> int:
     settings = _settings(options, root)
     if not Guard(options.host, options.port, settings.token).is_local and len(settings.token) < SHORTEST_TOKEN:
         parser.error(f"LATENTLOOM_TOKEN needs at least {SHORTEST_TOKEN} characters when others can reach the server")
-    # a checkout of the source builds its page; an installed program brings it along
+    # a source checkout builds its page; an installed program includes it
     problem = import_module("web.build").ensure_built() if find_spec("web.build") else ""
     if problem:
         LOG.warning(problem)

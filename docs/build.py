@@ -1,6 +1,6 @@
-"""Builds the site: these pages, the node reference made from docstrings, and the pictures that lie beside what they show.
+"""Builds the site: these pages, the node reference made from docstrings, and the pictures beside their subjects.
 
-The pages are staged as plain Markdown, so that only the last line knows which program makes HTML of them.
+The pages are staged as plain Markdown, so that only the last step depends on the program that makes HTML of them.
 """
 
 import os
@@ -37,7 +37,7 @@ def stage(folder: Path) -> None:
     for place in [*ROOT.glob("docs/**/*.md"), *ROOT.glob("docs/**/*.ipynb")]:
         target = folder / place.relative_to(ROOT / "docs")
         target.parent.mkdir(parents=True, exist_ok=True)
-        # in the repository the pictures lie beside `docs`, in the site below it
+        # in the repository the pictures are beside `docs`, in the site below it
         target.write_text(OUTSIDE.sub(r"\1\2", place.read_text(encoding="utf-8")), encoding="utf-8")
     for place in (place for pattern in PICTURES for place in ROOT.glob(pattern)):
         target = folder / place.relative_to(ROOT)

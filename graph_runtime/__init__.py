@@ -1,1 +1,1 @@
-"""Runs typed graphs of nodes: knows pydantic, networkx and sqlite3, and nothing of torch or of any node."""
+"""Runs typed graphs of nodes; imports pydantic, networkx and sqlite3, never torch or a node package."""

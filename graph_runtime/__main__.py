@@ -33,7 +33,7 @@ STATUS = {"succeeded": DONE, "failed": NODE_FAILED, "interrupted": INTERRUPTED}
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status; every expected failure is one clear message."""
     options = parse_arguments(arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # what files carry may be no text, such as half a surrogate pair
+    if isinstance(sys.stdout, io.TextIOWrapper):  # metadata may hold invalid Unicode, such as half a surrogate pair
         sys.stdout.reconfigure(errors="backslashreplace")
     commands = {
         "run": run_command,
@@ -131,7 +131,7 @@ def _listener(options: argparse.Namespace) -> Generator[Any]:
 
 @contextmanager
 def _stop_on_signal() -> Generator[Any]:
-    """Turn the first Ctrl-C into a polite request, and the second into an interruption."""
+    """Turn the first Ctrl-C into a request to stop, and the second into an interruption."""
     asked: list[int] = []
 
     def handle(number: int, _: object) -> None:
@@ -148,7 +148,7 @@ def _stop_on_signal() -> Generator[Any]:
 
 
 def validate_command(options: argparse.Namespace) -> int:
-    """Name every problem of a workflow."""
+    """Print every problem of a workflow."""
     with _prepared(options) as (prepared, _):
         nodes = len(prepared.graph.workflow.nodes)
         warnings = list(prepared.graph.left_out.warnings())
@@ -160,7 +160,7 @@ def validate_command(options: argparse.Namespace) -> int:
 
 
 def plan_command(options: argparse.Namespace) -> int:
-    """Say which nodes would run and which would come from the cache."""
+    """Print which nodes would run and which would come from the cache."""
     with _prepared(options) as (prepared, cache):
         plan = prepared.plan(cache)
     warnings = list(prepared.graph.left_out.warnings())
@@ -190,9 +190,9 @@ def cache_command(options: argparse.Namespace) -> int:
 
 
 def serve_command(arguments: list[str]) -> int:
-    """Become the editor's server, which is a program of its own: it is started by its place, whatever lies around here."""
+    """Replace this process by the editor's server, started by its path so that the current folder cannot shadow a module."""
     command = [sys.executable, str(SERVER), *arguments]
-    if os.name != "nt":  # there, exec leaves a process behind that nobody waits for
+    if os.name != "nt":  # on Windows exec starts a process that nobody waits for
         os.execv(sys.executable, command)
     return subprocess.call(command)
 

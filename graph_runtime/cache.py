@@ -54,11 +54,11 @@ class Cache:
 
     @property
     def spare_bytes(self) -> int:
-        """What a file may weigh that is kept only because it could save time: it must not push all else out."""
+        """Return the most bytes of a file that is kept only to save time, so that it does not evict everything else."""
         return self.max_bytes // 4
 
     def get(self, key: str, kind: Any = Any) -> Any:
-        """Return the value of type `kind` under `key`, or MISS; what is damaged counts as a miss."""
+        """Return the value of type `kind` under `key`, or MISS; a damaged entry counts as a miss."""
         value, text = self._memory.get(key, (MISS, None))
         if text is not None and all(map(self._sound, codec.files_in(text))):
             self._memory.move_to_end(key)
@@ -76,7 +76,7 @@ class Cache:
         return value
 
     def _look_up(self, key: str) -> str | None:
-        """Return the text under a key; from now on nobody evicts it, until this process ends."""
+        """Return the text under a key, and pin it: nobody evicts it until this process ends."""
         found = self._index.get(key)
         if found and found.last_used < self._begun and key not in self._pins:
             if self._pins.add(key):
@@ -105,7 +105,7 @@ class Cache:
         self.put(f"item:{key}", value)
 
     def add_file(self, suffix: str, write: Callable[[Path], object]) -> Path:
-        """Let `write` fill a file, then move it to the place that its content names: by the Sha256 that it returns, if any."""
+        """Call `write` with a new file and move it to the path named by its digest (the Sha256 that `write` returns, if any)."""
         handle, name = tempfile.mkstemp(dir=self.folder / "temporary", suffix=suffix)
         os.close(handle)
         temporary = Path(name)
@@ -122,7 +122,7 @@ class Cache:
         return place
 
     def digest_of(self, file: Path) -> str:
-        """Return the sha256 of a file; one of the store that this process made or checked says it by its name."""
+        """Return the sha256 of a file; a store file that this process made or checked has it in its name."""
         known = file.parent.parent == self.folder / "files" and self._verified.get(file.name) == _stamp(file)
         return file.name.split(".", 1)[0] if known else digest_file(file)
 
@@ -167,7 +167,7 @@ class Cache:
         self._flushed = time.monotonic()
 
     def close(self) -> None:
-        """Flush, bring the size under the cap, and let go."""
+        """Flush, bring the size under the cap, and release the folder."""
         self.flush()
         if self._index.total()[1] > self.max_bytes:
             self.prune(self.max_bytes)
@@ -182,7 +182,7 @@ class Cache:
         return {"folder": str(self.folder), "entries": entries, "bytes": self._disk_bytes(), "max_bytes": self.max_bytes}
 
     def prune(self, max_bytes: int) -> int:
-        """Evict what was used longest ago until `max_bytes` are left, but nothing that a living process has used.
+        """Evict the least recently used entries until `max_bytes` are left, but none that a living process has used.
 
         Returns the bytes freed.
         """
@@ -211,7 +211,7 @@ class Cache:
         return before - self._disk_bytes()
 
     def clear(self) -> int:
-        """Remove everything, unfinished trainings too, except what a living process has used; return bytes freed."""
+        """Remove everything, unfinished trainings too, except entries that a living process has used; return bytes freed."""
         self._sweep_progress(time.time())
         return self.prune(-1)
 
@@ -220,7 +220,7 @@ class Cache:
         return sum(map(_size, (self.folder / "files").glob("*/*")))
 
     def _sweep(self, named: set[str], before: float) -> None:
-        """Remove files that no entry names and leftovers of killed processes, if written before then."""
+        """Remove files that no entry names and leftovers of killed processes, if written before `before`."""
         self._sweep_temporary(before)
         for file in (self.folder / "files").glob("*/*"):
             if file.name not in named and _mtime(file) < before:
@@ -233,7 +233,7 @@ class Cache:
                 file.unlink(missing_ok=True)
 
     def _sweep_progress(self, before: float) -> None:
-        """Remove the progress of trainings that nobody runs and that nobody has touched since then."""
+        """Remove the progress of trainings that no process runs and that are unchanged since `before`."""
         for folder in [path for path in (self.folder / "progress").iterdir() if path.is_dir()]:
             lock = FileLock(folder.with_name(f"{folder.name}.lock"))
             if _mtime(folder) < before and lock.acquire():
@@ -241,7 +241,7 @@ class Cache:
                 _done_with(lock, folder)
 
     def _sweep_locks(self) -> None:
-        """Remove the locks that nobody holds and that guard nothing."""
+        """Remove locks that no process holds and whose folder is gone."""
         for path in (self.folder / "progress").glob("*.lock"):
             lock, folder = FileLock(path), path.with_suffix("")
             if not folder.exists() and lock.acquire():
@@ -251,12 +251,12 @@ class Cache:
         handle, name = tempfile.mkstemp(dir=self.folder / "sessions")
         os.close(handle)
         session = FileLock(Path(name))
-        while not session.acquire():  # a process that has just begun takes it for a dead one's, and removes it
+        while not session.acquire():  # a process that starts now may remove it as stale
             time.sleep(0.001)
         return session
 
     def _oldest_session(self) -> float:
-        """Return when the oldest living process opened the cache; what it has used since then must stay."""
+        """Return when the oldest living process opened the cache; entries used since then must stay."""
         living = [self._session.path.stat().st_mtime]
         for path in (self.folder / "sessions").iterdir():
             lock = FileLock(path)
@@ -297,7 +297,7 @@ class Cache:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """Return what changes when somebody writes to a file."""
+    """Return the size and time of modification, which change when the file is written."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 
@@ -310,7 +310,7 @@ def _size(path: Path) -> int:
 
 
 def _mtime(path: Path) -> float:
-    """When a file was written; of one that another process has removed meanwhile, never to be removed by this one."""
+    """Return when a file was written; infinity if another process has removed it, so that this one does not try."""
     try:
         return path.stat().st_mtime
     except FileNotFoundError:
@@ -318,7 +318,7 @@ def _mtime(path: Path) -> float:
 
 
 def _done_with(lock: FileLock, folder: Path) -> None:
-    """Let go of a lock, and remove it when what it guards is gone."""
+    """Release a lock, and remove it when the folder that it guards is gone."""
     if folder.exists():
         lock.release()
     else:

@@ -1,4 +1,4 @@
-"""Values on wires to JSON and back: bulk lies in files of the store, so a value is small and says which files it needs."""
+"""Values on wires to JSON and back: bulk data are files of the store, so a value is small and names the files it needs."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ FILE = "$file"
 
 
 class NotStorable(TypeError):
-    """A value that has no JSON form; it lives in memory, for one run."""
+    """A value that has no JSON form; it stays in memory for one run."""
 
 
 def encode(value: Any, name_of: Callable[[Path], str]) -> str:

@@ -1,4 +1,4 @@
-"""What a node may ask of the run it is part of."""
+"""The interface between a node and its run."""
 
 import json
 import tempfile
@@ -14,32 +14,32 @@ from graph_runtime.outside import Watch
 
 Level = Literal["info", "warning"]
 METADATA_KEY = "latentloom"
-"""Under this name a saved file carries its provenance."""
+"""The metadata key of the provenance in a saved file."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A finished file, waiting in the cache to be published under `name` in the output folder."""
+    """A finished file in the cache, to be published under `name` in the output folder."""
 
     name: str
     file: Path
     folder: tuple[tuple[str, Path], ...] = ()
-    """When it is a folder: all its files by their paths in it, `file` being the first."""
+    """All files of a folder by their paths in it, `file` being the first; empty for a single file."""
     caption: str = ""
-    """What a picture shows, in a few words."""
+    """A few words on what a picture shows."""
     group: str = ""
     """Pictures of the same group are meant to be compared."""
 
 
 @dataclass(frozen=True)
 class Sha256:
-    """The hexadecimal sha256 of a file, as who wrote it took it on the way: nobody has to read it again."""
+    """The hexadecimal sha256 of a file, computed while it was written, so that it need not be read again."""
 
     digest: str
 
 
 class Reporter(Protocol):
-    """Where a node's progress goes."""
+    """Receives the progress of a node."""
 
     def progress(self, step: int, total: int) -> None: ...
     def metric(self, step: int, values: Mapping[str, float], *, earlier: bool = False) -> None: ...
@@ -52,7 +52,7 @@ class FileStore(Protocol):
 
     @property
     def spare_bytes(self) -> int:
-        """What a file may weigh that is kept only because it could save time."""
+        """Return the most bytes of a file that is kept only to save time."""
         ...
 
     def add_file(self, suffix: str, write: Callable[[Path], object]) -> Path: ...
@@ -90,7 +90,7 @@ class PlainFolder:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What made a file: the workflow, one digest of what each node read from outside, by node id, and library versions."""
+    """The origin of a file: the workflow, by node id a digest of the outside files that it read, and library versions."""
 
     workflow: Mapping[str, Any] = field(default_factory=dict[str, Any])
     inputs: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -113,26 +113,26 @@ class RunContext:
     located: Mapping[str, Path] = field(default_factory=dict[str, Path])
     provenance: Provenance = field(default_factory=Provenance)
     fingerprint: Any = None
-    """What the node's `fingerprint` returned in this run."""
+    """The result of the node's `fingerprint` in this run."""
     stem: str = ""
-    """The node's key without the fields that it `continues`: what is kept under it is of runs that differ in these alone."""
+    """The node's key without the fields that it `continues`, shared by runs that differ in these alone."""
     progress_folder: Path | None = None
-    """Where a long node keeps what it needs to go on after a crash; emptied when the node finishes. None: nowhere."""
+    """The folder in which a resumable node keeps its state; removed when the node finishes. None for other nodes."""
     stop_requested: Callable[[], bool] = lambda: False
     watch: Watch = field(default_factory=Watch)
-    """Sees to it that what is read from outside is what the run was planned with."""
+    """Checks that outside files still have the content that the run was planned with."""
 
     def locate(self, digest: str) -> Path:
-        """Return where outside content lies now, which nobody may change until the node ends.
+        """Return the path of outside content, which must not change until the node ends.
 
-        Raises ContentChanged when it is another content now, FileNotFoundError when this run has not seen it.
+        Raises ContentChanged when the content has changed, FileNotFoundError when the run's fingerprints did not read it.
         """
         place = self._place(digest)
         self.watch.begin(digest)
         return place
 
     def open(self, digest: str) -> AbstractContextManager[BufferedReader]:
-        """Open an outside file that is read at once; raise ContentChanged when it is another one now. For many small ones."""
+        """Open an outside file that is read at once, as one of many; raise ContentChanged when its content has changed."""
         return self.watch.opened(digest, self._place(digest))
 
     def _place(self, digest: str) -> Path:
@@ -142,13 +142,13 @@ class RunContext:
             raise FileNotFoundError(f"The file with digest {digest[:12]} is not among this run's inputs.") from None
 
     def progress(self, step: int, total: int) -> None:
-        """Report that `step` of `total` is done; raise Interrupted when the person asked to stop."""
+        """Report that `step` of `total` is done; raise Interrupted when a stop was requested."""
         self.watch.glance()
         self.reporter.progress(step, total)
         self.stop_if_asked()
 
     def stop_if_asked(self) -> None:
-        """Raise Interrupted when the person asked to stop."""
+        """Raise Interrupted when a stop was requested."""
         if self.stop_requested():
             raise Interrupted
 
@@ -161,11 +161,11 @@ class RunContext:
         self.reporter.preview(step, file)
 
     def message(self, text: str, level: Level = "info") -> None:
-        """Tell the person something about this node."""
+        """Show a message about this node."""
         self.reporter.message(text, level)
 
     def add_file(self, suffix: str, write: Callable[[Path], object]) -> Path:
-        """Let `write` fill a new file and return its place in the cache, named by content; it may return its Sha256."""
+        """Call `write` with a new file and return its path in the cache, named by content; `write` may return its Sha256."""
         return self.store.add_file(suffix, write)
 
     def find_item(self, key: str) -> Any:

@@ -21,7 +21,7 @@ TEMPLATES = Path(__file__).resolve().parent.parent / "workflows"
 
 @dataclass(frozen=True)
 class Palette:
-    """All node types by class name, the folders that came with packages, and what could not be loaded."""
+    """All node types by class name, the folders of packages, and problems of packages that could not be loaded."""
 
     types: Mapping[str, NodeType]
     folders: tuple[Path, ...] = ()

@@ -1,4 +1,4 @@
-"""Numbers events, throttles progress, and hands both on."""
+"""Numbering of events and throttling of progress."""
 
 import math
 import time
@@ -19,7 +19,7 @@ class Emitter:
         self._listeners = listeners
         self._seq = first
         self.goes_on = first > 0
-        """Whether the run has events from an earlier attempt."""
+        """True when the run has events from an earlier attempt."""
 
     def emit(self, event: ev.Event) -> None:
         """Number an event and send it to every listener."""
@@ -30,7 +30,7 @@ class Emitter:
 
 
 class NodeReporter:
-    """Turns what a node reports into events."""
+    """Turns the reports of a node into events."""
 
     def __init__(self, emitter: Emitter, node: str, keep_preview: Callable[[str, int, Path], str]) -> None:
         self._emitter = emitter
@@ -45,7 +45,7 @@ class NodeReporter:
             self._emitter.emit(ev.NodeProgress(node=self._node, step=step, total=total))
 
     def metric(self, step: int, values: Mapping[str, float], *, earlier: bool = False) -> None:
-        finite = {name: value for name, value in values.items() if math.isfinite(value)}  # JSON knows no others
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}  # JSON has no others
         self._emitter.emit(ev.NodeMetric(node=self._node, step=step, values=finite, earlier=earlier))
 
     def preview(self, step: int, file: Path, *, earlier: bool = False) -> None:

@@ -25,7 +25,7 @@ class Problem:
 
 
 def printable(text: str) -> str:
-    """Return text from outside, such as a file's name, without what would steer a terminal or turn its words round."""
+    """Return text from outside, such as a file's name, without terminal control and bidirectional characters."""
     return "".join(letter if letter.isprintable() or letter in "\n\t" else "�" for letter in text)
 
 
@@ -70,7 +70,7 @@ class WorkflowError(Exception):
 
 
 class Interrupted(Exception):
-    """The person asked the run to stop."""
+    """The run was asked to stop."""
 
 
 class DamagedCache(Exception):

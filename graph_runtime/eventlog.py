@@ -11,7 +11,7 @@ from graph_runtime.runs import EVENTS, LOCK, filled_lines
 
 
 class EventLog:
-    """A run's log that grows; every event is delivered once and in order, whether the worker sends it or only the file has it."""
+    """A run's growing log: delivers every event once and in order, whether the worker sends it or only the file has it."""
 
     def __init__(self, folder: Path, deliver: Callable[[ev.AnyEvent], None], next_seq: int = 0) -> None:
         self.folder = folder
@@ -20,7 +20,7 @@ class EventLog:
         self._deliver = deliver
 
     def receive(self, event: ev.AnyEvent) -> None:
-        """Deliver an event that the worker has sent, after those before it that did not arrive."""
+        """Deliver an event from the worker, after earlier events that did not arrive."""
         if event.seq > self.next_seq:
             self.catch_up(event.seq)
         if event.seq >= self.next_seq:
@@ -45,10 +45,10 @@ def stored_events(folder: Path) -> list[str]:
 
 
 def end_log(folder: Path, nodes: Iterable[str], failure: Problem | None, first: int = 0) -> str:
-    """Write what a dead worker could not: that the node it was running failed, if so, and the end of the run.
+    """End the log of a dead worker: append the failure of the node that was running, if any, and the end of the run.
 
-    What it writes gets a `seq` of at least `first`. Returns the node that was running. A log that has its end, or that a
-    living process writes, is left alone.
+    The appended events get a `seq` of at least `first`. Returns the node that was running. Leaves a log alone that has its
+    end or that a living process writes.
     """
     lock = FileLock(folder / LOCK)
     with contextlib.suppress(OSError):

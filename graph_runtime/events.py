@@ -1,4 +1,4 @@
-"""What happens in a run: one typed vocabulary for the command line, the server, the browser and the stored log."""
+"""The events of a run: one typed union for the command line, the server, the browser and the stored log."""
 
 from typing import Annotated, Literal
 
@@ -49,7 +49,7 @@ class NodeMetric(Event):
     step: int
     values: dict[str, float]
     earlier: bool = False
-    """True when an earlier run made the step and this one only tells of it."""
+    """True when an earlier run made the step."""
 
 
 class NodePreview(Event):
@@ -60,11 +60,11 @@ class NodePreview(Event):
     step: int
     path: str
     earlier: bool = False
-    """True when an earlier run made the step and this one only tells of it."""
+    """True when an earlier run made the step."""
 
 
 class NodeMessage(Event):
-    """Something the person should know about a node that goes on."""
+    """A message of a node that goes on."""
 
     type: Literal["node_message"] = "node_message"
     node: str
@@ -100,13 +100,13 @@ class PublishedArtifact(BaseModel):
     bytes: int
     node: str
     caption: str = ""
-    """What a picture shows, in a few words."""
+    """A few words on what a picture shows."""
     group: str = ""
     """Pictures of the same group are meant to be compared."""
 
 
 class NodeOutcome(BaseModel):
-    """How a node ended, the seconds it took, and why it did not run although it was wanted, such as `latents is muted`."""
+    """A node's final state, its duration in seconds, and the reason why it was skipped, such as `latents is muted`."""
 
     model_config = ConfigDict(frozen=True)
     state: NodeState
@@ -123,7 +123,7 @@ class RunFinished(Event):
     artifacts: list[PublishedArtifact]
 
     def not_run(self) -> dict[str, str]:
-        """Return the nodes that were wanted and did not run, each with the reason."""
+        """Return the requested nodes that did not run, each with the reason."""
         return {id: outcome.reason for id, outcome in self.nodes.items() if outcome.reason}
 
 

@@ -23,7 +23,7 @@ FROM_CACHE = ev.NodeOutcome(state="cached")
 
 
 class Publisher(Protocol):
-    """Where finished files, previews and tracebacks go."""
+    """Receives finished files, previews and tracebacks."""
 
     def publish(self, artifact: Artifact, node: str, digest_of: Callable[[Path], str]) -> ev.PublishedArtifact: ...
     def keep_preview(self, node: str, step: int, file: Path) -> str: ...
@@ -32,7 +32,7 @@ class Publisher(Protocol):
 
 @dataclass(frozen=True)
 class RunEnvironment:
-    """All that a run needs besides its graph."""
+    """Everything that a run needs besides its graph."""
 
     cache: Cache
     emitter: Emitter
@@ -42,12 +42,12 @@ class RunEnvironment:
     provenance: Provenance = field(default_factory=Provenance)
     stop_requested: Callable[[], bool] = lambda: False
     contents: Mapping[str, Content] = field(default_factory=dict[str, Content])
-    """What lies at `located`, to tell whether it still does."""
+    """The contents expected at `located`, to check for changes."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do: `needed` nodes in order, values `at_hand` from the cache, and those `to_run`."""
+    """The nodes of a run: `needed` in order, `at_hand` with their values from the cache, and `to_run`."""
 
     targets: list[str]
     needed: list[str]
@@ -56,7 +56,7 @@ class Plan:
 
 
 def make_plan(graph: Graph, targets: list[str], cache: Cache) -> Plan:
-    """Walk from the targets back; what is cached needs nothing above it."""
+    """Walk back from the targets; a cached node needs nothing upstream."""
     at_hand: dict[str, Any] = {}
     demanded, open_ = set[str](), list(targets)
     while open_:
@@ -75,9 +75,9 @@ def make_plan(graph: Graph, targets: list[str], cache: Cache) -> Plan:
 
 
 def execute(graph: Graph, targets: list[str], environment: RunEnvironment, run_name: str = "") -> ev.RunFinished:
-    """Run what the targets need; return the last event, which says how every node ended."""
+    """Run what the targets need; return the last event, which holds every node's outcome."""
     plan = make_plan(graph, targets, environment.cache)
-    environment.cache.flush()  # from now on other processes know what this run uses, and leave it
+    environment.cache.flush()  # from now on other processes do not evict what this run uses
     run = _Run(graph, plan, environment, run_name)
     environment.emitter.emit(ev.RunStarted(run=run_name, workflow=graph.workflow.name, targets=targets, nodes=plan.needed))
     for warning in graph.left_out.warnings():
@@ -103,11 +103,11 @@ class _Run:
         self.outcomes = {id: _skipped(reason) for id, reason in graph.left_out.dropped.items()}
         self.artifacts: list[ev.PublishedArtifact] = []
         self.made = set[str]()
-        """The keys of what this run has computed."""
+        """The keys of the results that this run has computed."""
         self.uses = Counter(source.node for id in plan.to_run for source in _sources(graph.steps[id]))
 
     def walk(self) -> ev.RunStatus:
-        """Visit the needed nodes in order and say how the run ended."""
+        """Visit the needed nodes in order and return how the run ended."""
         to_run = set(self.plan.to_run)
         targets = set(self.plan.targets)
         for id in self.plan.needed:
@@ -122,7 +122,7 @@ class _Run:
         return "failed" if failed else "succeeded"
 
     def finish(self, status: ev.RunStatus) -> ev.RunFinished:
-        """Return the closing event; what was not reached counts as skipped."""
+        """Return the closing event; nodes that were not reached count as skipped."""
         stopped = set(self.plan.needed if status == "interrupted" else ())
         rest = {id: _skipped("the run was stopped" if id in stopped else "") for id in self.graph.workflow.nodes}
         nodes = {id: self.outcomes.get(id, otherwise) for id, otherwise in rest.items()}
@@ -133,7 +133,7 @@ class _Run:
             if is_target:
                 self._publish(id)
             self._warn(self.graph.steps[id])
-            self._tell_of(self.graph.steps[id])
+            self._replay_history(self.graph.steps[id])
             self.outcomes[id] = FROM_CACHE
             self.environment.emitter.emit(ev.NodeFinished(node=id, state="cached", seconds=0.0))
         except OSError as error:
@@ -163,19 +163,19 @@ class _Run:
         self._free_if_unused(step.id)
 
     def _result(self, step: Step) -> Any:
-        """Return the node's result; what an equal node, or of a resumable one another process, has just made is taken."""
+        """Return the node's result; reuse that of an equal node, or of another process (resumable nodes only)."""
         cache = self.environment.cache
         with self._progress_folder(step) as folder:
             found = cache.get(step.key, step.type.result) if folder or step.key in self.made else MISS
             if found is not MISS:
-                self._tell_of(step)
+                self._replay_history(step)
                 return found
             if folder:
                 cache.flush()
             try:
                 result = self._call(step, folder)
             except ContentChanged:
-                cache.forget_progress(step.key)  # it may have come of the other content
+                cache.forget_progress(step.key)  # the state may come from the other content
                 raise
             cache.put(step.key, result)
             self.made.add(step.key)
@@ -207,7 +207,7 @@ class _Run:
         try:
             return node.run(**{name: value for name, value in arguments.items() if name not in wired})
         finally:
-            watch.check()  # an error may have no other cause either
+            watch.check()  # changed content may also be the cause of an error
 
     def _argument(self, step: Step, name: str, sources: list[Source]) -> Any:
         found = [self._output(source) for source in sources]
@@ -222,13 +222,13 @@ class _Run:
         return NodeReporter(self.environment.emitter, step.id, self.environment.publisher.keep_preview)
 
     def _warn(self, step: Step) -> None:
-        for text in step.told:
+        for text in step.warnings:
             self._reporter(step).message(text, "warning")
 
-    def _tell_of(self, step: Step) -> None:
-        """Show the curve and the pictures of a node whose result is at hand; a run that goes on has shown them already."""
+    def _replay_history(self, step: Step) -> None:
+        """Report metrics and previews of a cached node again; a resumed run has reported them already."""
         if step.type.cls.resumable and not self.environment.emitter.goes_on:
-            history.tell_of(step.key, self.environment.cache, self._reporter(step))
+            history.replay_kept(step.key, self.environment.cache, self._reporter(step))
 
     def _context(self, step: Step, progress_folder: Path | None, watch: Watch) -> RunContext:
         environment, reporter = self.environment, self._reporter(step)
@@ -246,7 +246,7 @@ class _Run:
         )
 
     def _provenance(self, step: Step) -> Provenance:
-        """The run's provenance, with the inputs of this node alone."""
+        """Return the run's provenance with the inputs of this node alone."""
         made_by = self.environment.provenance
         if not step.type.cls.side_effects:
             return made_by

@@ -1,4 +1,4 @@
-"""A node's error in plain words."""
+"""Explanations of a node's error in plain words."""
 
 import errno
 import re
@@ -9,7 +9,7 @@ from graph_runtime.graph import problem_of
 from graph_runtime.steps import Step
 
 NO_MEMORY = "can't allocate memory"
-"""What torch's allocator of a CPU says in a RuntimeError."""
+"""Part of the RuntimeError of torch's CPU allocator."""
 ASKED = re.compile(r"[Tt]ried to allocate ([\d.]+) ?(\w+)")
 FREE = re.compile(r"total capacity of ([\d.]+ \w+) of which ([\d.]+ \w+) is free")
 SPACE = "Free some space"
@@ -21,7 +21,7 @@ NO_ROOM: dict[int, tuple[str, str]] = {
         "Raise the limit (`ulimit -f`), or choose a disk that takes larger files (FAT32 ends at 4 GiB)",
     ),
 }
-"""Why nothing more can be written, and what to do."""
+"""By errno, the reason why nothing more can be written, and the remedy."""
 RUST = re.compile(r"\bos error (\d+)")
 SAVING = {
     "batch_size": "lower batch_size",
@@ -29,11 +29,11 @@ SAVING = {
     "gradient_checkpointing": "turn gradient_checkpointing on",
     "precision": "choose bf16 as precision",
 }
-"""How fields of a node save memory."""
+"""By field of a node, the change that saves memory."""
 
 
 def explained(error: Exception, step: Step) -> Problem:
-    """Return what a person should read about a node's error, the usual causes put in plain words."""
+    """Return the problem to show for a node's error, with plain words for the usual causes."""
     if number := _unwritable(error):
         message, remedy = NO_ROOM[number]
         where = f" at {error.filename}" if isinstance(error, OSError) and error.filename else ""
@@ -50,7 +50,7 @@ def explained(error: Exception, step: Step) -> Problem:
 
 
 def worker_ended(status: int) -> Problem:
-    """Return what a person should read when the worker process ended in the middle of a run with this exit status."""
+    """Return the problem to show when the worker process ended in the middle of a run with this exit status."""
     kept = "Run again: what is finished is kept, and a training goes on from its last checkpoint."
     if status == -9:
         remedy = f"Use a smaller batch_size or resolution, or close other programs. {kept}"
@@ -82,12 +82,12 @@ def _short_of_memory(error: Exception, step: Step) -> Problem:
 
 
 def _unwritable(error: BaseException | None) -> int:
-    """Return the number of an error of `NO_ROOM`, as Python's own, as text from a library written in Rust, or behind another."""
+    """Return the errno if it is in `NO_ROOM`, else 0: of an OSError, of a Rust library's message, or of a chained error."""
     seen = set[int]()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        told = RUST.search(str(error))
-        number = (error.errno or 0) if isinstance(error, OSError) else int(told[1]) if told else 0
+        found = RUST.search(str(error))
+        number = (error.errno or 0) if isinstance(error, OSError) else int(found[1]) if found else 0
         if number in NO_ROOM:
             return number
         error = None if hasattr(error, "remedy") else error.__cause__ or error.__context__

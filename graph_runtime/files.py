@@ -1,4 +1,4 @@
-"""Writing so that a reader sees the old file or the new one, never half of either, and no file takes another's place."""
+"""Atomic writes: a reader sees the old file or the new one, and no other file is overwritten."""
 
 import contextlib
 import filecmp
@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 
 LARGE = 2**28
-"""Bytes of a file that is not copied where a link does."""
+"""Bytes from which a file is hard-linked rather than copied, where possible."""
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -29,19 +29,19 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 def numbered(path: Path) -> Iterator[Path]:
-    """Yield `path`, then without end the same with -2, -3 ... before its suffix."""
+    """Yield `path`, then endlessly the same with -2, -3 ... before its suffix."""
     yield path
     for number in count(2):
         yield path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
 def same_content(one: Path, other: Path) -> bool:
-    """Return whether two files are alike byte for byte; it ends where they first differ, which costs less than their digests."""
+    """Return whether two files are equal; stops at the first difference, which costs less than their digests."""
     return one.samefile(other) or filecmp.cmp(one, other, shallow=False)
 
 
 def copy_or_share(source: Path, target: Path) -> None:
-    """Put a copy at `target`; of a large file a second name, since copying takes as long as making it and as much disk again."""
+    """Copy a file to `target`; hard-link a large one, to save time and disk space."""
     if source.stat().st_size >= LARGE:
         with contextlib.suppress(OSError):
             os.link(source, target)
@@ -50,7 +50,7 @@ def copy_or_share(source: Path, target: Path) -> None:
 
 
 def place(source: Path, target: Path) -> None:
-    """Give a finished file a second name that must be free; where the file system has no links, copy it."""
+    """Hard-link a finished file to `target`, which must not exist; copy it where the file system has no links."""
     try:
         os.link(source, target)
     except FileExistsError:

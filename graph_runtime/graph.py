@@ -1,4 +1,4 @@
-"""Document and palette to an executable graph: order, upstream, cache keys."""
+"""An executable graph from document and palette: order, upstream, cache keys."""
 
 import hashlib
 import json
@@ -30,13 +30,13 @@ class Graph:
     left_out: LeftOut = field(default_factory=LeftOut)
 
     def default_targets(self) -> list[str]:
-        """Return the nodes that save or show something; without any, the nodes that nothing depends on."""
+        """Return the nodes with side effects; without any, the nodes that nothing depends on."""
         saving = [step.id for step in self.steps.values() if step.type.cls.side_effects]
         needed = {source.node for step in self.steps.values() for sources in step.inputs.values() for source in sources}
         return saving or [id for id in self.steps if id not in needed]
 
     def with_upstream(self, targets: list[str]) -> list[str]:
-        """Return the targets and all that they depend on, in topological order."""
+        """Return the targets and everything upstream, in topological order."""
         needed, open_ = set(targets), list(targets)
         while open_:
             for sources in self.steps[open_.pop()].inputs.values():
@@ -61,7 +61,7 @@ def build_graph(workflow: Workflow, palette: Mapping[str, NodeType]) -> Graph:
 
 
 def _make_nodes(steps: Mapping[str, Step]) -> None:
-    """Make every node whose fields are all known; raise WorkflowError naming those whose fields are wrong without a muted one."""
+    """Make every node whose fields are all set; raise WorkflowError naming those that are invalid without a muted input."""
     problems: list[Problem] = []
     for step in steps.values():
         if not any(step.type.inputs[name].is_field for name in step.inputs):
@@ -75,7 +75,7 @@ def _make_nodes(steps: Mapping[str, Step]) -> None:
 
 def dependencies(workflow: Workflow) -> "nx.DiGraph[str]":
     """Return the directed graph of node ids."""
-    import networkx as nx  # costs 0.15 s, which a server that has nothing to run yet need not wait for
+    import networkx as nx  # costs 0.15 s, which the start of the server need not wait for
 
     graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_nodes_from(workflow.nodes)
@@ -84,7 +84,7 @@ def dependencies(workflow: Workflow) -> "nx.DiGraph[str]":
 
 
 def compute_keys(graph: Graph, files: OutsideFiles, carried: Mapping[str, Any]) -> None:
-    """Fill in every step's fingerprint, warnings and key; `carried` is what saved files carry, the document and the versions.
+    """Fill in every step's fingerprint, warnings and key; `carried` is the metadata of saved files (document, versions).
 
     Raises WorkflowError naming all outside files that cannot be read.
     """
@@ -95,7 +95,7 @@ def compute_keys(graph: Graph, files: OutsideFiles, carried: Mapping[str, Any]) 
             step.fingerprint = step.node.fingerprint(files) if step.node else None
         except (OSError, ValueError) as error:
             problems.append(problem_of(error, step))
-        step.told, files.told = files.told, []
+        step.warnings, files.warnings = files.warnings, []
         step.key = _digest(_identity(step, graph, document))
         if continued := step.type.cls.continues:
             step.stem = _digest(_identity(step, graph, document, without=continued))
@@ -104,9 +104,9 @@ def compute_keys(graph: Graph, files: OutsideFiles, carried: Mapping[str, Any]) 
 
 
 def _identity(step: Step, graph: Graph, document: str, without: frozenset[str] = frozenset()) -> str:
-    """Return everything that a result depends on, as one text; control characters separate what could run together.
+    """Return everything that a result depends on, as one text with control characters as separators.
 
-    What some fields say, or what arrives at them, is left out if asked for.
+    The values of the fields and inputs in `without` are left out.
     """
     if step.node:
         fields = step.node.model_dump_json(exclude=step.type.not_in_key | step.type.unchanged_fields(step.node) | without)
@@ -125,7 +125,7 @@ def _canonical(value: Any) -> str:
 
 
 def digest_json(value: Any) -> str:
-    """Return the sha256 of a JSON value, however its objects are ordered."""
+    """Return the sha256 of a JSON value, independent of the order of keys."""
     return _digest(_canonical(value))
 
 
@@ -134,7 +134,7 @@ def _digest(text: str) -> str:
 
 
 def problem_of(error: BaseException, step: Step) -> Problem:
-    """Return what a person should read about an error inside a node."""
+    """Return the problem to show for an error inside a node."""
     if isinstance(error, ValidationError):
         details = error.errors(include_url=False)[0]
         return Problem(readable(details), node=step.id, field=".".join(map(str, details["loc"])))

@@ -1,4 +1,4 @@
-"""What a long node has told of its steps: told again in the run that goes on with it, or takes its result from the cache."""
+"""The metrics and previews of a resumable node, replayed when a run resumes it or takes its result from the cache."""
 
 import contextlib
 import json
@@ -11,22 +11,22 @@ from graph_runtime.context import FileStore, Level, Reporter
 
 FILE = "told.jsonl"
 MOST = 2_000
-"""So many entries with the same names are kept; of more, evenly chosen ones."""
-TOLD, SHOWN = 200, 50
-"""So many of them, and so many pictures, are told of a result from the cache: a run may take hundreds of such."""
+"""Most entries with the same names that are kept; of more, evenly spaced ones."""
+REPLAYED_METRICS, REPLAYED_PREVIEWS = 200, 50
+"""Most metrics and previews that are replayed for a cached result: a run may use hundreds of them."""
 
 
 class History:
-    """Passes reports on and keeps those that belong to steps, in the folder of the node's progress.
+    """A Reporter that forwards to `inner` and logs metrics and previews in the node's progress folder.
 
-    At the first one of an attempt, what earlier attempts told of the steps before is told again, unless this `run` heard it.
+    The first of an attempt is preceded by those of earlier steps from earlier attempts, unless they were of this `run`.
     """
 
     def __init__(self, inner: Reporter, folder: Path, run: str) -> None:
         self._inner = inner
         self._file = folder / FILE
         self._run = run
-        self._is_told = False
+        self._has_begun = False
 
     def progress(self, step: int, total: int) -> None:
         self._inner.progress(step, total)
@@ -45,24 +45,24 @@ class History:
 
     def _keep(self, entry: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):  # a history that cannot be written does not stop the node
-            if not self._is_told:
+            if not self._has_begun:
                 self._begin(entry["step"])
             with self._file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
 
     def _begin(self, step: int) -> None:
-        """Tell what came before `step`, and forget what earlier attempts told of later ones."""
-        self._is_told = True
+        """Replay the entries before `step`, and drop later ones of earlier attempts."""
+        self._has_begun = True
         entries = list(_entries(self._file))
         before = [entry for entry in entries if entry.get("step", step) < step]
         if not (self._run and {"run": self._run} in entries):
-            tell(before, self._inner)
+            replay(before, self._inner)
         lines = (json.dumps(entry) + "\n" for entry in [{"run": self._run}, *before])
         self._file.write_text("".join(lines), encoding="utf-8")
 
 
 def keep_for(key: str, folder: Path, store: FileStore) -> None:
-    """Keep the history of a node that has its result, under the result's key."""
+    """Keep the history of a finished node under the key of its result."""
     with contextlib.suppress(OSError):
         _keep_for(key, folder, store)
 
@@ -74,29 +74,29 @@ def _keep_for(key: str, folder: Path, store: FileStore) -> None:
     pictures = [entry for entry in entries if "picture" in entry and Path(entry["picture"]).is_file()]
     numbers = [entry for entry in entries if "values" in entry]
     text = "".join(json.dumps(entry) + "\n" for entry in _thinned([*numbers, *pictures], MOST, len(pictures)))
-    told = store.add_file(".jsonl", lambda path: path.write_text(text, encoding="utf-8"))
-    store.keep_item(_item(key), {"told": told, "pictures": [Path(entry["picture"]) for entry in pictures]})
+    kept = store.add_file(".jsonl", lambda path: path.write_text(text, encoding="utf-8"))
+    store.keep_item(_item(key), {"told": kept, "pictures": [Path(entry["picture"]) for entry in pictures]})
 
 
-def tell_of(key: str, store: FileStore, reporter: Reporter) -> None:
-    """Tell what was kept with a result, of long histories evenly chosen steps."""
+def replay_kept(key: str, store: FileStore, reporter: Reporter) -> None:
+    """Replay the history kept with a result, thinned to evenly spaced steps."""
     found = store.find_item(_item(key))
     if found:
         with contextlib.suppress(OSError):
-            tell(_thinned(_entries(found["told"]), TOLD, SHOWN), reporter)
+            replay(_thinned(_entries(found["told"]), REPLAYED_METRICS, REPLAYED_PREVIEWS), reporter)
 
 
-def take_up(key: str, store: FileStore, folder: Path) -> None:
-    """Let the node whose progress lies in `folder` go on from a state whose history was kept under `key`."""
+def continue_from(key: str, store: FileStore, folder: Path) -> None:
+    """Copy the history kept under `key` into `folder`, the progress of a node that continues from that state."""
     if found := store.find_item(_item(key)):
         with contextlib.suppress(OSError):
-            heard = [entry for entry in _entries(folder / FILE) if "run" in entry]
-            lines = [json.dumps(entry) + "\n" for entry in [*heard, *_entries(found["told"])]]
+            runs = [entry for entry in _entries(folder / FILE) if "run" in entry]
+            lines = [json.dumps(entry) + "\n" for entry in [*runs, *_entries(found["told"])]]
             (folder / FILE).write_text("".join(lines), encoding="utf-8")
 
 
-def tell(entries: Iterable[dict[str, Any]], reporter: Reporter) -> None:
-    """Report entries again; a picture that the cache has given up is left out."""
+def replay(entries: Iterable[dict[str, Any]], reporter: Reporter) -> None:
+    """Report entries again, without pictures that the cache has evicted."""
     for entry in entries:
         if "values" in entry:
             reporter.metric(entry["step"], entry["values"], earlier=True)
@@ -105,7 +105,7 @@ def tell(entries: Iterable[dict[str, Any]], reporter: Reporter) -> None:
 
 
 def _thinned(entries: Iterable[dict[str, Any]], numbers: int, pictures: int) -> list[dict[str, Any]]:
-    """Return, by step, so many evenly chosen entries with the same names of numbers, so many pictures, and the last of each."""
+    """Return evenly spaced entries by step: at most `numbers` for each set of metrics, `pictures`, and the last ones."""
     kinds: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for entry in entries:
         kinds.setdefault(tuple(entry.get("values", ())), []).append(entry)
@@ -121,7 +121,7 @@ def _item(key: str) -> str:
 
 
 def _entries(file: Path) -> Iterator[dict[str, Any]]:
-    """Yield what a file holds, up to a line that a killed process left half-written."""
+    """Yield the entries of a file, up to a line that a killed process left half-written."""
     if not file.is_file():
         return
     for line in file.read_text(encoding="utf-8", errors="replace").split("\n"):

@@ -1,4 +1,4 @@
-"""Repositories as Hugging Face's programs keep them: `models--ORGANIZATION--NAME` with `refs`, `snapshots` and `blobs`."""
+"""Repositories in a Hugging Face cache: `models--ORGANIZATION--NAME` with `refs`, `snapshots` and `blobs`."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ REVISION = re.compile(r"[\w.-]{1,100}")
 
 
 def snapshots_in(folder: Path) -> list[Path]:
-    """Return the folders of a repository's files: that of its main branch alone, if there is one; none for any other folder."""
+    """Return a repository's snapshot folders, only that of its main branch if there is one; none for any other folder."""
     snapshots = folder / "snapshots"
     if not snapshots.is_dir() or not ((folder / "blobs").is_dir() or (folder / "refs").is_dir()):
         return []

@@ -22,8 +22,8 @@ CREATE TABLE IF NOT EXISTS texts (key TEXT PRIMARY KEY, text TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, digest TEXT NOT NULL) WITHOUT ROWID;
 """
 LARGE = 800
-"""A longer text lies in `texts`, and `entries` has an empty one: a search for any key reads whole rows, and those longer than
-a quarter of SQLite's page piece by piece."""
+"""Longer texts are stored in `texts`, and as an empty text in `entries`: a search reads whole rows, and those longer than a
+quarter of SQLite's page in several pieces."""
 VERSION = 1
 MOVE = f"""
 INSERT OR REPLACE INTO texts SELECT key, text FROM entries WHERE length(text) > {LARGE};
@@ -34,7 +34,7 @@ TEXT = "CASE text WHEN '' THEN (SELECT text FROM texts WHERE texts.key = entries
 
 
 class Found(NamedTuple):
-    """The text of a stored value, and when it was used last."""
+    """The text of a stored value and the time of its last use."""
 
     text: str
     last_used: float
@@ -77,7 +77,7 @@ class Index:
             self._set_aside()
 
     def _set_aside(self) -> None:
-        """Begin anew beside a damaged index: the files are still there, only what they were for is forgotten."""
+        """Move a damaged index aside and begin a new one; the files stay, but their keys are lost."""
         if hasattr(self, "_db"):
             self._db.close()
         for suffix in ("-wal", "-shm"):
@@ -116,7 +116,7 @@ class Index:
         try:
             with self._transaction():
                 return self._db.execute("UPDATE entries SET last_used = ? WHERE key = ?", (time.time(), key)).rowcount > 0
-        except OSError:  # a full disk keeps nobody from reading
+        except OSError:  # a full disk does not prevent reading
             return True
 
     def write(self, entries: Iterable[Entry], used: Iterable[str]) -> None:
@@ -162,7 +162,7 @@ class Index:
 
     @contextlib.contextmanager
     def _transaction(self) -> Generator[None]:
-        """All or nothing; a full disk is the OSError that it is everywhere else."""
+        """Commit all or nothing; raise OSError when the disk is full."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
             yield

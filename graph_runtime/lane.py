@@ -1,4 +1,4 @@
-"""One device of the server: its runs one by one, carried out by a worker process that is replaced when it dies."""
+"""One device of the server: its runs, executed one by one by a worker process that is replaced when it dies."""
 
 import asyncio
 import contextlib
@@ -22,22 +22,22 @@ STATES: dict[str, RunState] = {"succeeded": "succeeded", "failed": "failed"}
 
 @dataclass(frozen=True)
 class LaneContext:
-    """What all lanes of a server share."""
+    """State that all lanes of a server share."""
 
     queue: RunQueue
     runs: Path
-    """The folder of run folders."""
+    """The parent of run folders."""
     logs: dict[str, EventLog]
-    """The logs of runs that are not over, by run id."""
-    announce: Callable[[str], None]
-    """Says that a run has changed."""
-    tell: Callable[[str, ev.AnyEvent], None]
-    """Says that something happened in a run."""
+    """The logs of unfinished runs, by run id."""
+    publish_run: Callable[[str], None]
+    """Publishes that a run has changed."""
+    publish_event: Callable[[str, ev.AnyEvent], None]
+    """Publishes an event of a run."""
 
 
 @dataclass
 class _Current:
-    """The run that a lane is busy with."""
+    """The run that a lane executes."""
 
     run: Run
     nodes: list[str]
@@ -49,7 +49,7 @@ class _Current:
 
 @dataclass(frozen=True)
 class _Ending:
-    """How an attempt ended; `state` None: the run is to go on later."""
+    """The end of an attempt; with `state` None the run resumes later."""
 
     state: RunState | None
     problems: Sequence[Problem] = ()
@@ -58,7 +58,7 @@ class _Ending:
 
 
 class Lane:
-    """Takes runs that fit its device until it is stopped."""
+    """Executes runs that fit its device until it is stopped."""
 
     def __init__(self, device: str, command: Sequence[str], context: LaneContext, grace_seconds: float) -> None:
         self.device = device
@@ -73,7 +73,7 @@ class Lane:
 
     @property
     def run(self) -> str | None:
-        """Id of the run that is carried out."""
+        """The id of the run in execution."""
         return self._current.run.id if self._current else None
 
     @property
@@ -116,8 +116,8 @@ class Lane:
             try:
                 run = self._lane_context.queue.take(self.device)
                 await (self._carry_out(run) if run else self._work.wait())
-            except Exception as error:  # whatever one run met, the next is taken
-                if not isinstance(error, OSError):  # a full disk may be emptied
+            except Exception as error:  # an error in one run must not stop the next
+                if not isinstance(error, OSError):  # a full disk is no fault of the program
                     LOG.exception("The queue for %s met an error.", self.device)
                 await asyncio.sleep(RETRY_SECONDS)
         await self._dismiss()
@@ -127,7 +127,7 @@ class Lane:
             ending = await self._outcome(run)
         except Exception as error:
             LOG.exception("Run %s met an error of the server.", run.id)
-            self._kill()  # it may still be busy with the run
+            self._kill()  # it may still execute the run
             await self._dismiss()
             ending = _Ending("failed", [Problem(f"The server could not carry it out: {error}.", remedy="Retry it.")])
         if self._current and self._current.deadline:
@@ -141,7 +141,7 @@ class Lane:
         except WorkflowError as error:  # written by another version of the program
             return _Ending("failed", error.problems)
         self._current = _Current(run, list(document.nodes))
-        self._lane_context.announce(run.id)
+        self._lane_context.publish_run(run.id)
         return await self._attempt(self._current, document.to_json())
 
     async def _attempt(self, current: _Current, document: dict[str, Any]) -> _Ending:
@@ -162,12 +162,12 @@ class Lane:
             worker.close_stdin()
         async for message in worker.messages():
             with contextlib.suppress(ValueError, KeyError, TypeError):
-                self._hear(current, message)
+                self._receive(current, message)
             if "done" in message:
                 return await self._orderly(current, str(message["done"]))
         return await self._worker_died(current, worker)
 
-    def _hear(self, current: _Current, message: dict[str, Any]) -> None:
+    def _receive(self, current: _Current, message: dict[str, Any]) -> None:
         id = current.run.id
         if "event" in message:
             event = ev.EVENT.validate_python(message["event"])
@@ -182,15 +182,15 @@ class Lane:
             current.problems = [Problem(**problem) for problem in message["problems"]]
 
     def _opened(self, id: str, name: str, seq: int) -> None:
-        """The worker has the run folder, and the next event will have this `seq`."""
+        """Open the log in the worker's run folder; `seq` is that of the next event."""
         log, folder = self._lane_context.logs.get(id), self._lane_context.runs / name
         if log is None or log.folder != folder:
-            log = self._lane_context.logs[id] = EventLog(folder, lambda event: self._lane_context.tell(id, event))
+            log = self._lane_context.logs[id] = EventLog(folder, lambda event: self._lane_context.publish_event(id, event))
         log.catch_up(seq)
         log.next_seq = seq
         with contextlib.suppress(OSError):
             self._lane_context.queue.set_folder(id, name)
-            self._lane_context.announce(id)
+            self._lane_context.publish_run(id)
 
     async def _orderly(self, current: _Current, status: str) -> _Ending:
         artifacts = current.finished.artifacts if current.finished else []
@@ -199,11 +199,11 @@ class Lane:
             return _Ending(STATES.get(status, "failed"), current.problems, artifacts, not_run)
         if current.cancelled:
             return _Ending("cancelled", artifacts=artifacts, not_run=not_run)
-        await self._dismiss()  # somebody told it to end
+        await self._dismiss()  # it was asked to end from outside
         return _Ending(None)
 
     async def _worker_died(self, current: _Current, worker: WorkerProcess) -> _Ending:
-        """The worker died: end the log in its place and say what became of the run."""
+        """End the log of a dead worker and return how the run ended."""
         status = await worker.ended()
         log = self._lane_context.logs.get(current.run.id)
         if log:
@@ -223,7 +223,7 @@ class Lane:
         return _Ending("failed", [replace(failure, node=node, message=f"{failure.message} {last_words}".rstrip())])
 
     async def _settle(self, id: str, ending: _Ending) -> None:
-        """Write down how the run ended; on a full disk, as soon as there is room."""
+        """Store how the run ended; on a full disk, retry until there is room."""
         while True:
             try:
                 if ending.state is None:
@@ -237,7 +237,7 @@ class Lane:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 break
-        self._lane_context.announce(id)
+        self._lane_context.publish_run(id)
 
     async def _dismiss(self) -> None:
         """Let the worker end, and wait for it."""

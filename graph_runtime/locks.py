@@ -37,7 +37,7 @@ class FileLock:
             if self._lies_there(file):
                 self._file = file
                 return True
-            file.close()  # its last holder has removed it meanwhile
+            file.close()  # the last holder has removed it meanwhile
 
     def _lies_there(self, file: IO[bytes]) -> bool:
         try:
@@ -46,13 +46,13 @@ class FileLock:
             return False
 
     def remove(self) -> None:
-        """Let go of the lock and leave no file behind."""
+        """Release the lock and remove its file."""
         with contextlib.suppress(OSError):  # on Windows an open file cannot be removed, so it stays
             self.path.unlink()
         self.release()
 
     def release(self) -> None:
-        """Let go of the lock."""
+        """Release the lock."""
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -1,4 +1,4 @@
-"""Documents of earlier releases, as this one names things: classes, fields, inputs and outputs."""
+"""Migration of documents of earlier releases to today's names of classes, fields, inputs and outputs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ Types = Mapping[str, NodeType]
 
 
 def migrated(workflow: Workflow, types: Types) -> Workflow:
-    """Return the document with every node as its class is today; itself when no class in it has ever changed its names.
+    """Return the document with today's names in every node; the document itself when none of its classes has changed names.
 
     Nodes of unknown classes stay as they are. Raises WorkflowError naming every node that a newer program has written.
     """
@@ -40,7 +40,7 @@ def _migrated_subgraph(subgraph: Subgraph, known: Types) -> Subgraph:
 
 
 def _newer(nodes: Nodes, known: Types) -> list[Problem]:
-    """Return a problem for each node whose schema version this program does not know yet."""
+    """Return a problem for each node with a schema version newer than this program's."""
     problems: list[Problem] = []
     for id, entry in nodes.items():
         newest = known[entry.type].schema_version if entry.type in known else entry.schema_version
@@ -56,7 +56,7 @@ def _is_old(entry: NodeEntry, known: Types) -> bool:
 
 
 def _due(entry: NodeEntry, node_type: NodeType) -> list[Migration]:
-    """Return what has changed since the entry was written, oldest first.
+    """Return the migrations since the entry was written, oldest first.
 
     Files from before versions were stored look like those of version 1, so number 0 is due for both.
     """
@@ -65,7 +65,7 @@ def _due(entry: NodeEntry, node_type: NodeType) -> list[Migration]:
 
 
 class _Level:
-    """One graph of a document, and what has changed in each of its nodes."""
+    """One graph of a document and the migrations due for each node."""
 
     def __init__(self, nodes: Nodes, known: Types) -> None:
         self._nodes = nodes
@@ -73,24 +73,24 @@ class _Level:
         self._due = {id: _due(entry, known[entry.type]) for id, entry in nodes.items() if entry.type in known}
 
     def nodes(self) -> dict[str, NodeEntry]:
-        """Return the nodes as their classes are today."""
+        """Return the migrated nodes."""
         return {id: self._entry(id, entry) for id, entry in self._nodes.items()}
 
     def wires(self, wires: list[Wire]) -> list[Wire]:
-        """Return the wires with the sockets' names of today."""
+        """Return the wires with today's socket names."""
         return [
             wire.model_copy(update={"source": self.source(wire.source), "target": self.target(wire.target)}) for wire in wires
         ]
 
     def target(self, end: str) -> str:
-        """Return an `ID.input` or `ID.field` with the name of today."""
+        """Return an `ID.input` or `ID.field` with today's name."""
         node, _, name = end.partition(".")
         for change in self._due.get(node, ()):
             name = change.inputs.get(name, name)
         return f"{node}.{name}"
 
     def source(self, end: str) -> str:
-        """Return an `ID.output` with the name of today."""
+        """Return an `ID.output` with today's name."""
         node, _, name = end.partition(".")
         for change in self._due.get(node, ()):
             name = change.outputs.get(name, name)

@@ -1,4 +1,4 @@
-"""What a node class declares when names in its files change, so that older files keep their meaning."""
+"""Declarations of a node class whose names in files have changed, so that older files keep their meaning."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ class Migration:
     """The change from one schema version of a node to the next: renamed sockets and fields first, then a function."""
 
     inputs: Mapping[str, str] = field(default_factory=dict[str, str])
-    """New names of fields and inputs by their old ones; wires, sweeps and sockets of subgraphs follow."""
+    """New names of fields and inputs by old name; also applied to wires, sweeps and sockets of subgraphs."""
     outputs: Mapping[str, str] = field(default_factory=dict[str, str])
-    """New names of outputs by their old ones; wires and sockets of subgraphs follow."""
+    """New names of outputs by old name; also applied to wires and sockets of subgraphs."""
     change: Callable[[Fields], Fields] = dict
-    """Return the fields for whatever else has changed in them, such as a unit or a choice; it leaves its argument as it is."""
+    """Returns the fields with any other change, such as of a unit or a choice; does not modify its argument."""
 
     def migrated(self, fields: Fields) -> Fields:
-        """Return the fields as the next version has them; a value under a new name wins over one under its old name."""
+        """Return the fields of the next version; a value under a new name wins over one under its old name."""
         renamed = {self.inputs[name]: value for name, value in fields.items() if name in self.inputs}
         return self.change({**renamed, **{name: value for name, value in fields.items() if name not in self.inputs}})
 

@@ -1,4 +1,4 @@
-"""Muted and bypassed nodes taken out of a graph, and what cannot run, or runs with less, because of it."""
+"""Removal of muted and bypassed nodes from a graph, with the nodes that cannot run or lose inputs because of it."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,20 +13,20 @@ MUTE_INSTEAD = "Mute it if that is meant, or make it active."
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What a graph lacks because nodes in it are muted or bypassed."""
+    """Nodes and wires that a graph loses because nodes are muted or bypassed."""
 
     dropped: dict[str, str] = field(default_factory=dict[str, str])
     """Nodes that cannot run, each with the reason, such as `latents is muted`."""
     cut: list[tuple[str, str, Source, str]] = field(default_factory=list[tuple[str, str, Source, str]])
-    """Inputs that lost a wire: node, input, the source that is gone, and the reason."""
+    """Inputs that lost a wire: node, input, the removed source, and the reason."""
 
     def within(self, ids: Collection[str]) -> "LeftOut":
-        """Return what of it concerns these nodes."""
+        """Return the part that concerns these nodes."""
         dropped = {id: reason for id, reason in self.dropped.items() if id in ids}
         return LeftOut(dropped, [each for each in self.cut if each[0] in ids])
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield what does not run, and what runs without a wire of its own."""
+        """Yield a warning for each node that does not run and each lost wire of a node that runs."""
         for id, reason in self.dropped.items():
             yield Problem(f"does not run: {reason}.", node=id)
         for id, name, _, reason in self.cut:
@@ -35,7 +35,7 @@ class LeftOut:
 
 
 def apply_modes(workflow: Workflow, steps: dict[str, Step], palette: Mapping[str, NodeType]) -> LeftOut:
-    """Wire bypassed nodes through, and remove them, muted ones and what cannot run without these; return what that cost."""
+    """Wire through bypassed nodes; remove them, muted nodes and nodes that cannot run without these; return what was lost."""
     gone = {id: f"{id} is {entry.mode}" for id, entry in workflow.nodes.items() if entry.mode != "active"}
     if not gone:
         return LeftOut()
@@ -57,12 +57,12 @@ def apply_modes(workflow: Workflow, steps: dict[str, Step], palette: Mapping[str
 
 
 def refused_bypasses(workflow: Workflow, left_out: LeftOut) -> Iterator[Problem]:
-    """Yield a problem for every bypassed node from which something needs what it cannot hand on."""
-    told = set[str]()
+    """Yield a problem for every bypassed node with a needed output that no input can replace."""
+    refused = set[str]()
     for id, _, source, reason in left_out.cut:
         entry = workflow.nodes.get(source.node)
-        if entry and entry.mode == "bypassed" and source.node not in told:
-            told.add(source.node)
+        if entry and entry.mode == "bypassed" and source.node not in refused:
+            refused.add(source.node)
             message = f"{id} does not get what it needs: {reason}, and nothing wired to it can stand for its output."
             if id in left_out.dropped:
                 message = f"{id} does not run: {reason}, and nothing wired to it can stand for its output."
@@ -70,7 +70,7 @@ def refused_bypasses(workflow: Workflow, left_out: LeftOut) -> Iterator[Problem]
 
 
 def _lacking(step: Step) -> set[str]:
-    """Return the inputs without which a step cannot run and that have no wire."""
+    """Return the required inputs that have no wire."""
     fields = step.type.cls.model_fields
     unset = {name for name, info in fields.items() if info.is_required() and name not in step.fields}
     needed = unset | {socket.name for socket in step.type.inputs.values() if socket.required}
@@ -79,7 +79,7 @@ def _lacking(step: Step) -> set[str]:
 
 
 def _wire_through(workflow: Workflow, steps: Mapping[str, Step], palette: Mapping[str, NodeType]) -> None:
-    """Replace every source that is a bypassed node's output by what arrives there first and fits; otherwise it stays."""
+    """Replace every output of a bypassed node by its first input of a fitting type; keep it when there is none."""
     bypassed = {id for id, entry in workflow.nodes.items() if entry.mode == "bypassed"}
     passes = {
         (step.id, output): source
@@ -87,7 +87,7 @@ def _wire_through(workflow: Workflow, steps: Mapping[str, Step], palette: Mappin
         for output, kind in step.type.outputs.items()
         if (source := _arriving(step, kind, workflow, palette))
     }
-    for key, source in passes.items():  # in order: what a bypassed node takes from another one is known already
+    for key, source in passes.items():  # in order: sources of bypassed nodes are already replaced
         passes[key] = passes.get(source, source)
     for step in steps.values():
         step.inputs = {name: [passes.get(source, source) for source in sources] for name, sources in step.inputs.items()}

@@ -1,4 +1,4 @@
-"""Node: fields, sockets, cache identity and description, all from one declaration."""
+"""The Node class: one declaration gives fields, sockets, cache identity and description."""
 
 import re
 import types
@@ -24,7 +24,7 @@ def _path_field(kind: str) -> Any:
 
 
 WorkspaceFolder = Annotated[str, _path_field("workspace-folder")]
-"""A folder, relative to the workspace; the run resolves it and refuses everything outside."""
+"""A folder, relative to the workspace; the run resolves it and refuses paths outside."""
 WorkspaceFile = Annotated[str, _path_field("workspace-file")]
 """A file, relative to the workspace."""
 WorkspacePath = Annotated[str, _path_field("workspace-path")]
@@ -41,11 +41,11 @@ def _plain_name(name: str) -> str:
 
 FORBIDDEN_IN_NAMES = frozenset('/\\:*?"<>|')
 FileName = Annotated[str, AfterValidator(_plain_name), Field(max_length=120)]
-"""A plain file name: no folders, no hidden file; the run decides where it goes."""
+"""A plain file name, without folders and not hidden; the run chooses the folder."""
 
 
 def with_suffix(name: str, suffix: str) -> str:
-    """Return a file name with a suffix such as `.safetensors`, which a person may have written already."""
+    """Return a file name with a suffix such as `.safetensors`, added only if it is missing."""
     return name if PurePath(name).suffix == suffix else f"{name}{suffix}"
 
 
@@ -61,10 +61,10 @@ PATH_FORMATS = frozenset({"workspace-folder", "workspace-file", "workspace-path"
 
 
 class OutsideFiles(Protocol):
-    """What a fingerprint may ask about files outside the cache; each answer also tells the run where that content lies."""
+    """Access of fingerprints to files outside the cache; the run remembers the path of each digested content."""
 
-    told: list[str]
-    """Warnings of what was found that change no result: every run that needs the node tells them, and no key holds them."""
+    warnings: list[str]
+    """Warnings that change no result: shown in every run that needs the node, and part of no key."""
 
     def digest_file(self, path: str) -> str:
         """Return the sha256 of one file of the workspace."""
@@ -75,25 +75,25 @@ class OutsideFiles(Protocol):
         ...
 
     def resolve(self, path: str) -> Path:
-        """Return where a workspace path lies."""
+        """Return the absolute path of a workspace path."""
         ...
 
     def beside(self, path: str, name: str) -> Path | None:
-        """Return a companion of a file: what lies beside it, or beside what it is a link to, as `name`; None without one."""
+        """Return the file `name` beside a file, or beside its link's target; None when there is none."""
         ...
 
     def digest_beside(self, path: str, name: str) -> str | None:
-        """Return the sha256 of a companion of a file, None when there is none."""
+        """Return the sha256 of the file `name` beside a file; None when there is none."""
         ...
 
 
 Wired = Mapping[str, Sequence["Node"]]
-"""By the name of each input, the nodes wired to it, in order; one with wired fields is a bare `Node`."""
+"""By input name, the nodes wired to it, in order; a node with wired fields is a bare `Node`."""
 
 
 @dataclass(frozen=True)
 class Socket:
-    """One place where a wire can end: `many` accepts several wires, `required` must have one."""
+    """An input: `many` accepts several wires, `required` must have one."""
 
     name: str
     type: Any
@@ -107,16 +107,16 @@ class Socket:
 
 
 class Node(BaseModel):
-    """One step of a workflow: fields are what a person sets, `run` takes what arrives on wires and returns the outputs."""
+    """One step of a workflow: fields are set by a person, `run` takes the inputs from wires and returns the outputs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
     version: ClassVar[int] = 1
     """Raised when `run` changes its results, so that older cached results are not used; see `migrations` for changed names."""
     migrations: ClassVar[Mapping[int, Migration]] = {}
-    """By schema version, the change of names to the next one: 1 is the first, 0 takes files from before versions were stored."""
+    """By schema version, the change of names to the next one: 1 is the first, 0 is for files from before versions were stored."""
     former_names: ClassVar[tuple[str, ...]] = ()
-    """Names that the class had in earlier releases."""
+    """Names of the class in earlier releases."""
     side_effects: ClassVar[bool] = False
     """True for a node that saves or shows something: a run's default target, and its files carry the whole workflow."""
     resumable: ClassVar[bool] = False
@@ -126,32 +126,32 @@ class Node(BaseModel):
     added_fields: ClassVar[frozenset[str]] = frozenset()
     """Fields that a later release brought: at their defaults they mean what was done before, and keys leave them out."""
     one_of: ClassVar[tuple[tuple[str, ...], ...]] = ()
-    """Groups of inputs that are optional by themselves, of which one at least must be wired."""
+    """Groups of optional inputs; at least one of each group must be wired."""
     continues: ClassVar[frozenset[str]] = frozenset()
-    """Fields of which a run may go on from what another value has made: `context.stem` is the node's key without them."""
+    """Fields such as the number of steps, with which a run may continue another's state; `context.stem` leaves them out."""
     sweeps: ClassVar[tuple[tuple[str, str], ...]] = ()
-    """Pairs of fields: one names a `node.field` above, the other lists values for it, one per line. What lies between is made
-    once per combination and arrives, with the first pair's values changing fastest, at the inputs that take several wires."""
+    """Pairs of fields: one names an upstream `node.field`, the other lists values for it, one per line. Nodes between run once
+    per combination; the results arrive, the first pair's values changing fastest, at the inputs that take several wires."""
     display_name: ClassVar[str] = ""
-    """Spelled-out name; made from the class name when empty."""
+    """The spelled-out name; derived from the class name when empty."""
     synonyms: ClassVar[tuple[str, ...]] = ()
-    """Other words under which people look for the node."""
+    """Other search terms for the node."""
 
     def fingerprint(self, files: OutsideFiles) -> Json:
-        """Return the identity of everything `run` reads from outside the cache, None when it reads nothing."""
+        """Return the identity of everything that `run` reads from outside the cache; None when it reads nothing."""
         return None
 
     def check(self, wired: Wired) -> None:
-        """Raise, as `run` would, what the fields and the nodes that are wired to the inputs already show to be wrong."""
+        """Raise the errors of `run` that the fields and the wired nodes already show."""
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
-        """Compute the outputs; never change an input."""
+        """Return the outputs; must not change an input."""
         raise NotImplementedError(f"{type(self).__name__} has no run")
 
 
 @dataclass(frozen=True)
 class NodeType:
-    """Everything the program knows of a node class, read once from its declaration."""
+    """The description of a node class, read once from its declaration."""
 
     cls: type[Node]
     category: str
@@ -162,7 +162,7 @@ class NodeType:
     result: Any
     """The return annotation of `run`."""
     path_fields: Mapping[str, str]
-    """Field name to path format."""
+    """The path format by field name."""
 
     @property
     def name(self) -> str:
@@ -170,12 +170,12 @@ class NodeType:
 
     @cached_property
     def identity(self) -> str:
-        """The class, as cache keys name it."""
+        """Return the module and name of the class, as used in cache keys."""
         return f"{self.cls.__module__} {self.cls.__name__}"
 
     @cached_property
     def not_in_key(self) -> set[str]:
-        """Fields that cache keys leave out: those that change nothing, and paths, whose content counts instead."""
+        """Return the fields that are not in cache keys: those that change nothing, and paths, whose content counts instead."""
         return {*self.cls.not_in_key, *self.path_fields}
 
     def unchanged_fields(self, node: Node) -> set[str]:
@@ -185,7 +185,7 @@ class NodeType:
 
     @property
     def schema_version(self) -> int:
-        """The version of the class's names that documents store; 1 until a release has renamed some."""
+        """Return the version of the class's names that documents store; 1 until a release has renamed some."""
         return max(self.cls.migrations, default=0) + 1
 
     @property
@@ -222,12 +222,12 @@ WORDS = re.compile(r"LoRA|LoHa|LoKr|[A-Z]+(?![a-z])|[A-Z]?[^A-Z]+")
 
 
 def spelled_out(class_name: str) -> str:
-    """`InjectLoRA` becomes `Inject LoRA`."""
+    """Return a class name in words: `InjectLoRA` becomes `Inject LoRA`."""
     return " ".join(WORDS.findall(class_name))
 
 
 def type_name(kind: Any) -> str:
-    """A short name for a type on a wire, as `DiffusionModel or Checkpoint`."""
+    """Return a short name for a type on a wire, as `DiffusionModel or Checkpoint`."""
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         return " or ".join(type_name(member) for member in typing.get_args(kind) if member is not type(None))
     return getattr(kind, "__name__", None) or str(kind)
@@ -235,7 +235,7 @@ def type_name(kind: Any) -> str:
 
 @cache
 def describe(cls: type[Node], category: str = "", package: str = "") -> NodeType:
-    """Read a node class; raise TypeError when its declaration is incomplete."""
+    """Return the description of a node class; raise TypeError when its declaration is incomplete."""
     hints = typing.get_type_hints(cls.run)
     inputs = {name: _field_socket(name, info.annotation) for name, info in cls.model_fields.items()}
     context_parameter = None
@@ -288,7 +288,7 @@ def _wire_socket(name: str, annotation: Any, *, optional: bool) -> Socket:
 
 
 def _outputs(annotation: Any) -> dict[str, Any]:
-    """The outputs that wires can begin at; finished files leave the graph."""
+    """Return the outputs by name; finished files (Artifact) are none."""
     if annotation is type(None) or annotation is Artifact or typing.get_args(annotation)[:1] == (Artifact,):
         return {}
     if isinstance(annotation, type) and issubclass(annotation, tuple) and hasattr(annotation, "_fields"):

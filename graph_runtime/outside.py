@@ -1,4 +1,4 @@
-"""Whether what a run reads from outside the cache is still that whose digest its keys hold."""
+"""Checks that outside files still have the content whose digest is in the run's keys."""
 
 import os
 import time
@@ -15,7 +15,7 @@ GLANCE_SECONDS = 1.0
 
 
 class ContentChanged(ValueError):
-    """An outside file is another one than the run was planned with: nothing of it may be kept under the plan's keys."""
+    """An outside file has changed since the run was planned: no result from it may be kept under the plan's keys."""
 
     remedy = "Run again: what is finished is kept."
 
@@ -24,14 +24,14 @@ class ContentChanged(ValueError):
 
 
 class Known(NamedTuple):
-    """A file's digest, and the stamp that the file had then; None when it was too young for a stamp to tell it apart."""
+    """A file's digest, and its stamp at that time; None when the file was too recent for the stamp to show a change."""
 
     digest: str
     stamp: Stamp | None
 
 
 class Listing(NamedTuple):
-    """The files that a folder's digest is made of, and all folders that were looked into."""
+    """The files that make up a folder's digest, and all folders that were searched."""
 
     files: list[Path]
     folders: list[Path]
@@ -39,28 +39,28 @@ class Listing(NamedTuple):
 
 @dataclass
 class Content:
-    """What lies under one digest: a file, or those of a folder, which `find` finds again."""
+    """The content of one digest: a file, or the files of a folder, which `find` lists again."""
 
     place: Path
     files: dict[Path, Known]
     find: Callable[[], Listing] | None = None
 
     def begun(self) -> dict[Path, Stamp]:
-        """Return the stamps of all files and folders now; raise ContentChanged when a file has other content."""
+        """Return the current stamps of all files and folders; raise ContentChanged when a file's content has changed."""
         stamps = {path: self._confirmed(path, known) for path, known in self.files.items()}
         return stamps | {folder: self._stamp(folder) for folder in self._listed()}
 
     def compare(self, stamps: dict[Path, Stamp]) -> None:
-        """Raise ContentChanged when something has another content than when `stamps` were taken.
+        """Raise ContentChanged when a content has changed since `stamps` were taken.
 
-        A file of which only the times, the names or the permissions changed, or that an equal one replaced, is read again; a
-        folder is looked through again.
+        A file with another stamp of the same size, such as after a change of permissions, is read again; a changed folder is
+        listed again.
         """
         for path, before in stamps.items():
             now = self._stamp(path)
             if now == before:
                 continue
-            settled = is_settled(now)  # asked before the file is read: what is written meanwhile must show
+            settled = is_settled(now)  # before the file is read, so that a write meanwhile shows
             known = self.files.get(path)
             if known is None:
                 if now[:2] != before[:2]:
@@ -86,7 +86,7 @@ class Content:
             raise ContentChanged(path, self.place) from error
 
     def _listed(self) -> list[Path]:
-        """Return the folders; raise ContentChanged when the files are not those that they were."""
+        """Return the folders; raise ContentChanged when the list of files has changed."""
         if self.find is None:
             return []
         found = self.find()
@@ -104,33 +104,33 @@ def _holds(path: Path, known: Known) -> bool:
 
 @dataclass
 class Watch:
-    """What one node reads: compared when it begins to, and again before anything that came of it is kept."""
+    """The contents that one node reads: compared when reading begins, and again before a result is kept."""
 
     contents: Mapping[str, Content] = field(default_factory=dict[str, Content])
     _stamps: dict[str, dict[Path, Stamp]] = field(default_factory=dict[str, dict[Path, Stamp]])
     _looked: float = 0.0
 
     def begin(self, digest: str) -> None:
-        """Confirm a content that is going to be read; what this node reads already may not have changed meanwhile."""
+        """Confirm a content before it is read, and that those already read have not changed."""
         if digest in self._stamps:
             self.contents[digest].compare(self._stamps[digest])
         elif digest in self.contents:
             self._stamps[digest] = self.contents[digest].begun()
 
     def check(self) -> None:
-        """Raise ContentChanged when something that this node reads has changed since it began to."""
+        """Raise ContentChanged when a content has changed since this node began to read it."""
         for digest, stamps in self._stamps.items():
             self.contents[digest].compare(stamps)
         self._looked = time.monotonic()
 
     def glance(self) -> None:
-        """Check, at most once in a second."""
+        """Check at most once per second."""
         if time.monotonic() - self._looked > GLANCE_SECONDS:
             self.check()
 
     @contextmanager
     def opened(self, digest: str, path: Path) -> Generator[BufferedReader]:
-        """Open a file that is read to its end at once; what is told of it is told of this very descriptor."""
+        """Open a file that is read to its end at once; its content is confirmed on this descriptor, before and after."""
         content = self.contents.get(digest)
         with open_regular(path) as file:
             if content is None:
@@ -144,7 +144,7 @@ class Watch:
 
 
 def _confirmed(file: BufferedReader, content: Content, path: Path, trusted: Stamp | None) -> Stamp:
-    """Return the stamp of an open file, which is read when it is not the trusted one; raise ContentChanged for other content."""
+    """Return the stamp of an open file; read it if that is not `trusted`, and raise ContentChanged for other content."""
     stamp = stamp_from(os.fstat(file.fileno()))
     if stamp != trusted:
         file.seek(0)

@@ -1,4 +1,4 @@
-"""`--set NODE.FIELD=VALUE`: changes to a workflow that a person types."""
+"""Changes to a workflow from the command line: `--set NODE.FIELD=VALUE`."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -14,7 +14,7 @@ from graph_runtime.workflow import Workflow
 
 
 def apply_overrides(workflow: Workflow, texts: list[str], palette: Palette, workspace: Path) -> tuple[Workflow, list[Path]]:
-    """Return the changed workflow, and the paths that the person named and so may lie anywhere."""
+    """Return the changed workflow, and the paths that the person named, which may be outside the workspace."""
     nodes = dict(workflow.nodes)
     trusted: list[Path] = []
     problems: list[Problem] = []
@@ -72,12 +72,12 @@ def parse_value(text: str, annotation: Any) -> Any:
 
 
 def _path(text: str, workspace: Path, trusted: list[Path]) -> str:
-    """Trust a path that exists from where the person stands; write it relative to the workspace when it lies inside.
+    """Trust a path that exists relative to the current folder; return it relative to the workspace when it is inside.
 
-    A link keeps its own name, which says what kind of file it is. A plain name is left as it is: it may be a model's, or lie
-    in the workspace. Empty when there is nothing at the path.
+    A link keeps its own name, since its suffix gives the kind of file. A plain name is left as it is: it may be a model's, or
+    relative to the workspace. Returns an empty text when there is nothing at the path.
     """
-    if not text:  # which is no path, though Path takes it for the folder where the person stands
+    if not text:  # Path would take it for the current folder
         return text
     path = Path(text).expanduser()
     if not path.exists():

@@ -1,4 +1,4 @@
-"""What living processes have looked up in a cache: nobody evicts it, and looking up writes to no database."""
+"""Keys that living processes have looked up in a cache and that must not be evicted, kept without writing to the database."""
 
 import contextlib
 import time
@@ -11,7 +11,7 @@ from graph_runtime.locks import FileLock
 
 
 class Pins:
-    """One file of keys for each process, which has the name of its session; who evicts reads all of them."""
+    """One file of keys per process, named like its session; an evicting process reads all of them."""
 
     def __init__(self, folder: Path, session: Path) -> None:
         self._folder = folder / "looked_up"
@@ -27,20 +27,20 @@ class Pins:
         return key in self._keys
 
     def add(self, key: str) -> bool:
-        """Pin a key, which whoever evicts from now on leaves; False when somebody evicts right now and may not have seen it."""
+        """Pin a key; return False when another process is evicting right now and may not have seen the pin."""
         try:
             self._file = self._file or self._own.open("ab", buffering=0)
             self._file.write(f"{key}\n".encode())
         except OSError:  # a full disk
             return False
-        if self._evicting.exists():  # asked after the pin is there, as who evicts reads pins after this file is there
+        if self._evicting.exists():  # checked after the pin is written; evicting processes make this file before they read pins
             return False
         self._keys.add(key)
         return True
 
     @contextmanager
     def evicting(self) -> Generator[None]:
-        """Let other processes know that entries are being removed; one process at a time does it."""
+        """Mark that entries are being removed; one process at a time holds this."""
         lock = FileLock(self._evicting)
         while not lock.acquire():
             time.sleep(0.01)
@@ -54,12 +54,12 @@ class Pins:
         self._sweep()
         found = set[str]()
         for path in self._folder.iterdir():
-            with contextlib.suppress(FileNotFoundError):  # its process has ended
+            with contextlib.suppress(FileNotFoundError):  # the process has ended
                 found.update(path.read_text(encoding="utf-8").split("\n"))
         return found
 
     def remove(self) -> None:
-        """Let go of all keys."""
+        """Remove all pins of this process."""
         if self._file:
             self._file.close()
         self._own.unlink(missing_ok=True)

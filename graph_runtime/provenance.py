@@ -1,4 +1,4 @@
-"""What every artifact carries: the workflow that made it, digests of its inputs, library versions."""
+"""Metadata in every artifact: the workflow that made it, digests of its inputs, library versions."""
 
 import json
 import os
@@ -21,9 +21,9 @@ from graph_runtime.reading import open_regular
 from graph_runtime.workflow import NodeEntry, Workflow
 
 MAX_HEADER = 24 * 2**20
-"""JSON takes up to 25 times its length in memory; all names of a model's tensors have one megabyte, workflows hardly more."""
+"""Most bytes of a header: parsed JSON takes up to 25 times its length, and headers of models have about one megabyte."""
 MAX_OPCODES = 500_000
-"""Pickles of this program's files have some thousands."""
+"""Most opcodes of a pickle; files of this program have some thousands."""
 
 
 @cache
@@ -41,7 +41,7 @@ def _version(name: str) -> str:
 
 
 def carried_document(workflow: Workflow, palette: Mapping[str, NodeType]) -> dict[str, Any]:
-    """Return the workflow as its artifacts carry it: of a path outside the workspace only the last name."""
+    """Return the workflow for the metadata of its artifacts; paths outside the workspace are reduced to their last name."""
     document = workflow.to_json()
     for id, entry in workflow.nodes.items():
         _shorten(entry, palette, document["nodes"][id])
@@ -59,9 +59,9 @@ def _shorten(entry: NodeEntry, palette: Mapping[str, NodeType], shown: dict[str,
 
 
 def read_provenance(path: Path) -> dict[str, Any] | None:
-    """Return what an artifact (safetensors, PNG, hypernetwork) carries: workflow, inputs, versions; None when nothing.
+    """Return the provenance in an artifact (safetensors, PNG, hypernetwork): workflow, inputs, versions; None without any.
 
-    Raises ValueError when the file is not what its name says.
+    Raises ValueError when the content does not match the file's suffix.
     """
     with open_regular(path) as file:
         start = file.read(8)
@@ -100,7 +100,7 @@ def safetensors_header(path: Path) -> dict[str, Any]:
 
 
 def safetensors_metadata(path: Path) -> dict[str, str]:
-    """Return the texts in a safetensors file's header."""
+    """Return the metadata (name to text) in a safetensors file's header."""
     metadata = safetensors_header(path).get("__metadata__", {})
     return {key: text for key, text in metadata.items() if isinstance(text, str)} if isinstance(metadata, dict) else {}
 
@@ -141,7 +141,7 @@ def _text_of(kind: bytes, rest: bytes) -> str:
 
 
 def _decompressed(content: bytes) -> bytes:
-    """Return what was compressed; raise ValueError when it is longer than any text of ours, or cut off."""
+    """Return decompressed bytes; raise ValueError when they are longer than MAX_HEADER or truncated."""
     stream = zlib.decompressobj()
     found = stream.decompress(content, MAX_HEADER)
     if not stream.eof:

@@ -41,29 +41,29 @@ class Run(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
     id: str
     workflow: str
-    """Name of the workflow."""
+    """The name of the workflow."""
     targets: list[str]
     device: str
     state: RunState
     position: int | None
-    """Place in the queue, counted from 0; null when it is not queued."""
+    """The place in the queue, counted from 0; null when it is not queued."""
     created: float
     """Seconds since 1970, as all times here."""
     started: float | None
     finished: float | None
     problems: list[Problem]
-    """Why it failed, with the nodes that did."""
+    """The reasons of a failure, with the failed nodes."""
     artifacts: list[ev.PublishedArtifact]
     folder: Annotated[str | None, Field(exclude=True)]
-    """Name of the run folder; None before there is one. This and the attempts are not sent to pages."""
+    """The name of the run folder; None before there is one. This and the attempts are not sent to pages."""
     attempts: Annotated[int, Field(exclude=True)]
-    """How often a worker took it since it last stopped in an orderly way."""
+    """The number of attempts since it last stopped in an orderly way."""
     not_run: dict[str, str]
-    """Nodes that were wanted and did not run, each with the reason."""
+    """Requested nodes that did not run, each with the reason."""
 
 
 class RunStateError(Exception):
-    """What was asked is not possible with the run or the server as they are; `remedy` says what is."""
+    """The request is impossible in the present state of the run or the server; `remedy` gives an alternative."""
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message)
@@ -71,7 +71,7 @@ class RunStateError(Exception):
 
 
 def read_document(text: str) -> Workflow:
-    """Return a run's document; a large one takes a second."""
+    """Return a run's document; parsing a large one takes a second."""
     return workflow_from_json(json.loads(text), "the run's workflow")
 
 
@@ -93,7 +93,7 @@ class RunQueue:
         try:
             db.execute("PRAGMA journal_mode=WAL")
             db.executescript(SCHEMA)
-            if "not_run" not in [row[1] for row in db.execute("PRAGMA table_info(runs)")]:  # an earlier version's file
+            if "not_run" not in [row[1] for row in db.execute("PRAGMA table_info(runs)")]:  # a file of an earlier version
                 db.execute("ALTER TABLE runs ADD COLUMN not_run TEXT NOT NULL DEFAULT '{}'")
             if db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
                 raise sqlite3.DatabaseError("the file is damaged")
@@ -135,12 +135,12 @@ class RunQueue:
             return self.get(rows[0][0])
 
     def set_folder(self, id: str, folder: str) -> None:
-        """Remember which run folder a run has."""
+        """Store the name of a run's folder."""
         with self._transaction():
             self._db.execute("UPDATE runs SET folder = ? WHERE id = ?", (folder, id))
 
     def move(self, id: str, position: int) -> None:
-        """Give a queued run another place; it goes to the end when there are fewer."""
+        """Move a queued run to `position`, or to the end when the queue is shorter."""
         with self._transaction():
             self._need(id, "queued", "Only a run that waits can be moved.")
             order = [row[0] for row in self._rows("SELECT id FROM runs WHERE state = 'queued' ORDER BY place")]
@@ -149,7 +149,7 @@ class RunQueue:
             self._db.executemany("UPDATE runs SET place = ? WHERE id = ?", list(enumerate(order)))
 
     def cancel(self, id: str) -> None:
-        """End a run that waits."""
+        """End a queued run."""
         with self._transaction():
             self._need(id, "queued", "Only a run that waits or runs can be cancelled.")
             self._db.execute("UPDATE runs SET state = 'cancelled', finished = ? WHERE id = ?", (time.time(), id))
@@ -164,23 +164,23 @@ class RunQueue:
         *,
         was: RunState = "running",
     ) -> bool:
-        """End a run that `was` in that state; False, and no change, when it is not (any more)."""
-        said = json.dumps([problem.to_json() for problem in problems])
+        """End a run in state `was`; return False, without a change, when it is in another state."""
+        text = json.dumps([problem.to_json() for problem in problems])
         made = json.dumps([artifact.model_dump() for artifact in artifacts])
         change = "UPDATE runs SET state = ?, finished = ?, problems = ?, artifacts = ?, not_run = ? WHERE id = ? AND state = ?"
-        values = (state, time.time(), said, made, json.dumps(dict(not_run)), id, was)
+        values = (state, time.time(), text, made, json.dumps(dict(not_run)), id, was)
         with self._transaction():
             return self._db.execute(change, values).rowcount == 1
 
     def requeue(self, id: str, *, orderly: bool) -> bool:
-        """Put a running run at the front of the queue; an attempt that stopped in an orderly way is not held against it."""
+        """Put a running run at the front of the queue; with `orderly`, its attempts are counted from zero again."""
         attempts = "0" if orderly else "attempts"
         change = f"UPDATE runs SET state = 'queued', place = ?, attempts = {attempts} WHERE id = ? AND state = 'running'"
         with self._transaction():
             return self._db.execute(change, (self._edge("min") - 1, id)).rowcount == 1
 
     def remove(self, id: str) -> None:
-        """Forget a run that does not run."""
+        """Delete a run that is not running."""
         with self._transaction():
             if self.get(id).state == "running":
                 raise RunStateError("The run is not over.", "Cancel it first.")
@@ -198,22 +198,22 @@ class RunQueue:
         return read_document(self.document_text(id))
 
     def document_text(self, id: str) -> str:
-        """Return a run's document as it is stored, for `read_document`; raise KeyError when there is no such run."""
+        """Return a run's document as stored JSON, for `read_document`; raise KeyError when there is no such run."""
         rows = self._rows("SELECT document FROM runs WHERE id = ?", id)
         if not rows:
             raise KeyError(id)
         return rows[0][0]
 
     def running(self) -> list[Run]:
-        """Return what runs, what has run longest first."""
+        """Return the running runs, oldest start first."""
         return self._select("state = 'running' ORDER BY started")
 
     def waiting(self) -> list[Run]:
-        """Return what waits, in order."""
+        """Return the queued runs in order."""
         return self._select("state = 'queued' ORDER BY place")
 
     def history(self, before: float | None, limit: int) -> list[Run]:
-        """Return what is over, newest end first; with `before`, only what ended earlier than that."""
+        """Return finished runs, newest end first; with `before`, only those that ended earlier."""
         ended = "state NOT IN ('queued', 'running') AND finished < ? ORDER BY finished DESC, id DESC LIMIT ?"
         return self._select(ended, 1e18 if before is None else before, limit)
 
@@ -237,7 +237,7 @@ class RunQueue:
 
     @contextlib.contextmanager
     def _transaction(self) -> Generator[None]:
-        """All or nothing."""
+        """Commit all or nothing."""
         with self._trouble():
             try:
                 self._db.execute("BEGIN IMMEDIATE")
@@ -250,7 +250,7 @@ class RunQueue:
 
     @contextlib.contextmanager
     def _trouble(self) -> Generator[None]:
-        """A disk that is full, or fails, is the OSError that it is everywhere else."""
+        """Raise OSError when the disk is full or fails."""
         try:
             yield
         except sqlite3.OperationalError as error:

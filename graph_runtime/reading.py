@@ -1,4 +1,4 @@
-"""Opening files that somebody else may change, replace, or have made of something that is no file."""
+"""Safe opening of files that others may change or replace, or that are no regular files."""
 
 import errno
 import hashlib
@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 AT_ONCE = getattr(os, "O_NONBLOCK", 0)
-"""How a file is opened so that nobody waits: a pipe without a writer would hold its reader for ever."""
+"""The flag with which opening does not block: a pipe without a writer would hold its reader for ever."""
 
 
 TICK_NS = 50 * 10**6
 
 
 class NotRegular(OSError):
-    """It is no file with a content: a pipe, a device, a socket or a folder."""
+    """The path is no regular file, but a pipe, a device, a socket or a folder."""
 
 
 class Stamp(NamedTuple):
-    """What tells a file from the one that takes its place, and from itself after somebody wrote to it."""
+    """Status values that change when a file is replaced or written."""
 
     device: int
     inode: int
@@ -30,11 +30,11 @@ class Stamp(NamedTuple):
     modified: int
     """Nanoseconds; programs can set it back."""
     changed: int
-    """Nanoseconds; of the content or of what is known of it, such as its names and permissions."""
+    """Nanoseconds; of the last change of content, names or permissions."""
 
 
 def stamp_from(status: os.stat_result) -> Stamp:
-    """Return the stamp in what the system says of a file."""
+    """Return the stamp in a file's status."""
     return Stamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
@@ -44,7 +44,7 @@ def stamp_of(path: Path) -> Stamp:
 
 
 def is_settled(stamp: Stamp) -> bool:
-    """Whether the next change will show in the stamp: clocks of file systems tick slowly, and two may fall into one tick."""
+    """Return whether the next change will show in the stamp: file systems have coarse clocks, so two changes may get one time."""
     return time.time_ns() - stamp.changed > TICK_NS
 
 
@@ -55,7 +55,7 @@ def open_regular(path: Path) -> BufferedReader:
 
 
 def open_below(root: Path, place: Path) -> BufferedReader:
-    """Open a regular file by its path without links below `root`; a link that has been put into the way is not followed."""
+    """Open a regular file by its resolved path below `root`, following no link that was put into its way since."""
     if os.open not in os.supports_dir_fd:  # Windows, where links take special rights
         return open_regular(place)
     *folders, last = place.relative_to(root).parts
@@ -93,5 +93,5 @@ def digest_file(path: Path) -> str:
 
 
 def digest_of(file: BufferedReader) -> str:
-    """Return the sha256 of what is left to read of an open file."""
+    """Return the sha256 of the rest of an open file."""
     return hashlib.file_digest(file, "sha256").hexdigest()

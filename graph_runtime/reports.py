@@ -1,4 +1,4 @@
-"""What the commands that only look have to say."""
+"""Texts of the commands that only report: nodes, cache, inspect."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from graph_runtime.workflow import NodeEntry, Workflow, read_workflow
 
 
 def nodes_report(name: str | None, *, as_json: bool) -> str:
-    """Describe the palette, or one node."""
+    """Return the description of the palette, or of one node."""
     palette = load_palette()
     if not name:
         types = sorted(palette.types.values(), key=lambda node_type: (node_type.category, node_type.name))

@@ -1,4 +1,4 @@
-"""Run folders: what a run leaves behind."""
+"""Run folders: workflow, log, previews and artifacts of a run."""
 
 import contextlib
 import csv
@@ -20,11 +20,11 @@ from graph_runtime.workflow import Workflow, save_workflow
 
 EVENTS, LOCK = "events.jsonl", "events.lock"
 METRICS = ("loss", "learning_rate", "validation_loss", "fixed_noise_loss", "recall_at_1", "psnr")
-"""What a training tells of a step, the columns of `loss.csv`."""
+"""The columns of `loss.csv`: metrics that trainings report."""
 
 
 class RunFolder:
-    """`OUTPUT/runs/TIME-NAME/` with workflow, events, loss, versions, previews and artifacts; files also go to `OUTPUT/`."""
+    """The folder `OUTPUT/runs/TIME-NAME/` with workflow, events, loss, versions, previews and artifacts."""
 
     def __init__(
         self,
@@ -36,9 +36,9 @@ class RunFolder:
         first: int = 0,
         waiting: Callable[[], object] = lambda: None,
     ) -> None:
-        """Make a new folder, or go on in an `earlier` one; `waiting` is called while another process writes there.
+        """Make a new folder, or continue in an `earlier` one; `waiting` is called while another process writes there.
 
-        Its next event gets `first` for its `seq`, or more if so many are in the log.
+        The next event gets the `seq` `first`, or a larger one if the log has more events.
         """
         self.output = output
         known = earlier is not None and (output / "runs" / earlier).is_dir()
@@ -76,7 +76,7 @@ class RunFolder:
         if isinstance(event, ev.NodeMetric) and not event.values.keys().isdisjoint(METRICS):
             self._rows.writerow((event.node, event.step, *(event.values.get(name, "") for name in METRICS)))
             self._loss.flush()
-        self._events.flush()  # who hears of an event may at once ask for the log up to it
+        self._events.flush()  # a listener may at once ask for the log up to this event
 
     def keep_preview(self, node: str, step: int, file: Path) -> str:
         """Keep a preview picture; return its path below the run folder."""
@@ -85,14 +85,14 @@ class RunFolder:
         return path.relative_to(self.folder).as_posix()
 
     def keep_traceback(self, node: str, text: str) -> None:
-        """Append an error's details to `errors.txt`."""
+        """Append a traceback to `errors.txt`."""
         with contextlib.suppress(OSError), (self.folder / "errors.txt").open("a", encoding="utf-8") as file:
             file.write(f"{node}\n{text}\n")
 
     def publish(self, artifact: Artifact, node: str, digest_of: Callable[[Path], str] = digest_file) -> ev.PublishedArtifact:
         """Put an artifact into the output folder, never over a different file: the next free number is added to its name.
 
-        `digest_of` tells the sha256 of files in the cache.
+        `digest_of` returns the sha256 of a file in the cache.
         """
         if artifact.folder:
             return self._publish_folder(artifact, node)
@@ -100,13 +100,13 @@ class RunFolder:
         path = next(path for path in numbered(self.output / artifact.name) if _claimed(path, artifact.file))
         kept = self.folder / "artifacts" / path.name
         if not _holds(kept, artifact.file):
-            kept.unlink(missing_ok=True)  # an earlier attempt's, whose file in the output folder is gone
+            kept.unlink(missing_ok=True)  # of an earlier attempt, whose file in the output folder is gone
             place(path, kept)
         about = {"caption": artifact.caption, "group": artifact.group}
         return ev.PublishedArtifact(path=str(path), sha256=digest, bytes=path.stat().st_size, node=node, **about)
 
     def _publish_folder(self, artifact: Artifact, node: str) -> ev.PublishedArtifact:
-        """The same for a folder: it appears whole, under one name; what is told of it is its first file."""
+        """Publish a folder in one step, under one name; return its first file."""
         digests = [(name, digest_file(file)) for name, file in artifact.folder]
         whole = hashlib.sha256(_json_bytes(dict(digests))).hexdigest()
         with staging(self.output) as temporary:
@@ -131,7 +131,7 @@ class RunFolder:
 
 
 def whole_lines(path: Path) -> int:
-    """Return how many lines a log has, without a last one that a killed process left half-written: that is cut off."""
+    """Return the number of lines of a log, after cutting off a last one that a killed process left half-written."""
     if not path.exists():
         return 0
     with path.open("r+b") as file:
@@ -144,7 +144,7 @@ def whole_lines(path: Path) -> int:
 
 
 def filled_lines(path: Path, count: int) -> int:
-    """Return `whole_lines`, after a log of fewer than `count` has got empty ones in the place of what a full disk swallowed."""
+    """Return `whole_lines`, after padding a log to `count` with empty lines for events lost on a full disk."""
     lines = whole_lines(path)
     if lines < count:
         with path.open("a", encoding="utf-8") as file:
@@ -161,9 +161,9 @@ def _locked(path: Path, waiting: Callable[[], object]) -> FileLock:
 
 
 def _sweep_locks(runs: Path) -> None:
-    """Remove the locks that killed runs have left."""
+    """Remove locks of killed runs."""
     for path in runs.glob(f"*/{LOCK}"):
-        with contextlib.suppress(OSError):  # its holder was quicker
+        with contextlib.suppress(OSError):  # the holder was faster
             lock = FileLock(path)
             if lock.acquire():
                 lock.remove()
@@ -182,7 +182,7 @@ def _new_folder(runs: Path, name: str) -> Path:
 
 
 def _claimed(path: Path, source: Path) -> bool:
-    """Put `source` at `path` unless another file is there; say whether `path` has the content now."""
+    """Put `source` at `path` unless another file is there; return whether `path` now has its content."""
     try:
         _copy(source, path)
     except FileExistsError:
@@ -195,7 +195,7 @@ def _holds(path: Path, source: Path) -> bool:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy in one step to a place that must be free, even if another process wants it at the same moment."""
+    """Copy to a path that must be free, in one step, even when another process claims it at the same moment."""
     try:
         with staging(target.parent) as folder:
             temporary = folder / "file"
@@ -214,14 +214,14 @@ def _json_bytes(value: object) -> bytes:
 
 
 def _claimed_folder(path: Path, made: Path) -> bool:
-    """Return whether a folder of this content is now there: it was, or its name was free and it has been moved there."""
+    """Move `made` to `path` unless another folder is there; return whether `path` now has its content."""
     if path.exists():
         files = [file.relative_to(made) for file in made.rglob("*") if file.is_file()]
         return path.is_dir() and all(_holds(path / name, made / name) for name in files)
     try:
         made.rename(path)
     except OSError:
-        if path.exists():  # another process was quicker
+        if path.exists():  # another process was faster
             return False
         raise
     return True

@@ -1,4 +1,4 @@
-"""From a workflow file to a finished run: the steps that the command line and the server share."""
+"""The steps from a workflow to a finished run, shared by command line and server."""
 
 import os
 from collections.abc import Callable, Collection
@@ -55,10 +55,10 @@ def check_device(name: str) -> None:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A workflow that can run: its graph with keys, and where its outside files lie."""
+    """A workflow that can run: its graph with keys, and the paths of its outside files."""
 
     workflow: Workflow
-    """The document as it was given, with the names of today; the graph's is that without subgraphs, and with what is swept."""
+    """The given document with today's names; that of the graph is expanded: no subgraphs, and a copy for each swept value."""
     graph: Graph
     targets: list[str]
     files: OutsideReader
@@ -69,7 +69,7 @@ class Prepared:
 
 
 def prepare(workflow: Workflow, palette: Palette, workspace: Workspace, cache: Cache, targets: list[str]) -> Prepared:
-    """Migrate, validate, order and key a workflow; raise WorkflowError naming everything that is wrong."""
+    """Migrate, validate, order and key a workflow; raise WorkflowError naming every problem."""
     workflow = migrated(workflow, palette.types)
     if problems := validate(workflow, palette, workspace):
         raise WorkflowError(*problems)
@@ -111,7 +111,7 @@ def run(
     listener: Listener,
     stop_requested: Callable[[], bool],
 ) -> ev.RunFinished:
-    """Execute a prepared workflow and leave a run folder below `output`."""
+    """Execute a prepared workflow, with a run folder below `output`."""
     folder = open_folder(prepared, output)
     return run_in(folder, prepared, cache, device=device, listener=listener, stop_requested=stop_requested)
 
@@ -123,7 +123,7 @@ def open_folder(
     first: int = 0,
     waiting: Callable[[], object] = lambda: None,
 ) -> RunFolder:
-    """Make the folder of a run, or open an earlier one; raise WorkflowError when the output folder cannot be written."""
+    """Make a run folder or open an earlier one; raise WorkflowError when the output folder is not writable."""
     versions = prepared.provenance.versions
     try:
         return RunFolder(output, prepared.workflow, versions, earlier=earlier, first=first, waiting=waiting)

@@ -1,4 +1,4 @@
-"""Where files wait in the output folder until they are whole: hidden, and swept when the process that made them is dead."""
+"""Hidden folders for unfinished files in the output folder, removed once the process that made them is dead."""
 
 import contextlib
 import shutil
@@ -12,12 +12,12 @@ from graph_runtime.locks import FileLock
 
 PREFIX, LOCK = ".folder-", "lock"
 MOMENT_SECONDS = 60.0
-"""A folder without a lock is older than this, or is being made just now."""
+"""Age from which a folder without a lock is abandoned; a younger one may be in the making."""
 
 
 @contextmanager
 def staging(output: Path) -> Generator[Path]:
-    """Make a folder on the file system of `output`, so that what is whole moves to its place in one step."""
+    """Make a folder on the file system of `output`, from which finished files are moved in one step."""
     folder, lock = _locked_folder(output)
     try:
         (inner := folder / "files").mkdir()
@@ -28,7 +28,7 @@ def staging(output: Path) -> Generator[Path]:
 
 
 def _locked_folder(output: Path) -> tuple[Path, FileLock]:
-    """Make a folder and lock it; another one when a sweep has come between and takes it for a dead process's."""
+    """Make a folder and lock it; try again when a sweep has removed it before it was locked."""
     while True:
         folder = Path(tempfile.mkdtemp(dir=output, prefix=PREFIX))
         lock = FileLock(folder / LOCK)
@@ -41,7 +41,7 @@ def _locked_folder(output: Path) -> tuple[Path, FileLock]:
 
 
 def sweep(output: Path) -> None:
-    """Remove what killed processes have left."""
+    """Remove folders of killed processes."""
     for folder in output.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):  # another process was quicker
             if _is_abandoned(folder):

@@ -8,7 +8,7 @@ from graph_runtime.node import Json, Node, NodeType
 
 
 class Source(NamedTuple):
-    """Where a value comes from: an output of a node."""
+    """The origin of a value: an output of a node."""
 
     node: str
     output: str
@@ -21,25 +21,25 @@ class Step:
     id: str
     type: NodeType
     fields: dict[str, Any]
-    """Field values from the document, those that arrive on wires left out."""
+    """Field values from the document, without wired fields."""
     inputs: dict[str, list[Source]] = field(default_factory=dict[str, list[Source]])
     node: Node | None = None
-    """The node; None when a field arrives on a wire, so that it can only be made when it runs."""
+    """The node; None when a field is wired, so that it can only be made when it runs."""
     fingerprint: Json = None
-    told: list[str] = field(default_factory=list[str])
-    """What the fingerprint warns of."""
+    warnings: list[str] = field(default_factory=list[str])
+    """Warnings of the fingerprint."""
     key: str = ""
     stem: str = ""
-    """The key without what the node `continues`; empty when there is nothing of the kind."""
+    """The key without the fields that the node `continues`; empty when there are none."""
 
     def make_node(self, wired: Mapping[str, Any]) -> Node:
-        """Return the node, its wired fields filled in."""
+        """Return the node with its wired fields filled in."""
         return self.node or self.type.cls.model_validate({**self.fields, **wired})
 
 
 def ordered(steps: Mapping[str, Step]) -> Iterator[Step]:
-    """Yield the steps, each after those of them that it depends on."""
-    import networkx as nx  # costs 0.15 s, which a server that has nothing to run yet need not wait for
+    """Yield the steps in topological order."""
+    import networkx as nx  # costs 0.15 s, which the start of the server need not wait for
 
     graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_nodes_from(steps)

@@ -1,4 +1,4 @@
-"""Subgraph nodes replaced by what lies inside them, so that everything after this knows plain nodes only."""
+"""Expansion of Subgraph nodes to the nodes inside them, so that later stages have plain nodes only."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,10 +15,10 @@ MAX_DEPTH = 32
 
 
 def expanded(workflow: Workflow) -> Workflow:
-    """Return the workflow with the inner nodes, `OUTER--INNER`, in the place of its Subgraph nodes.
+    """Return the workflow with its Subgraph nodes replaced by their inner nodes, `OUTER--INNER`.
 
     At an input that takes several wires, those from inside come first. Raises WorkflowError naming every Subgraph node
-    that stands for nothing, or for itself.
+    whose definition is missing or contains itself.
     """
     whole = expand(workflow)
     if whole.problems:
@@ -27,7 +27,7 @@ def expanded(workflow: Workflow) -> Workflow:
 
 
 def expand(workflow: Workflow) -> "Expanded":
-    """Return as much of the expanded workflow as there is, and why the rest is not."""
+    """Return the expanded workflow as far as possible, and the problems of the rest."""
     if not any(entry.type == SUBGRAPH for entry in workflow.nodes.values()):
         return Expanded(workflow, [], frozenset())
     expansion = _Expansion(workflow.subgraphs)
@@ -37,18 +37,18 @@ def expand(workflow: Workflow) -> "Expanded":
 
 
 class Expanded(NamedTuple):
-    """A workflow of plain nodes, and what is missing from it."""
+    """A workflow of plain nodes, and the problems of the missing ones."""
 
     workflow: Workflow
     problems: list[Problem]
     cut: frozenset[str]
-    """Inputs, as `NODE.NAME`, whose wire comes from what is missing."""
+    """Inputs, as `NODE.NAME`, whose wire comes from a missing node."""
 
 
 def expanded_ids(workflow: Workflow, ids: Collection[str]) -> dict[str, list[str]]:
-    """Return the ids that nodes at any depth have once their workflow is expanded: their own, or all in them.
+    """Return, for nodes at any depth, their ids in the expanded workflow: their own, or those of all nodes inside.
 
-    The workflow has no problem.
+    The workflow must have no problem.
     """
     found: dict[str, list[str]] = {id: [] for id in ids}
     for path in _paths(workflow.nodes, workflow.subgraphs, ()):
@@ -59,7 +59,7 @@ def expanded_ids(workflow: Workflow, ids: Collection[str]) -> dict[str, list[str
 
 
 def joined(outer: str, inner: str) -> str:
-    """Return the id of a node inside a subgraph; what would be too long ends in a digest of itself, so that no two are alike."""
+    """Return the id of a node inside a subgraph; one that is too long is cut and ends in its digest, so that it is unique."""
     id = f"{outer}--{inner}" if outer else inner
     return id if len(id) <= MAX_ID else f"{id[: MAX_ID - DIGEST_DIGITS - 1]}-{sha256(id.encode()).hexdigest()[:DIGEST_DIGITS]}"
 
@@ -67,7 +67,7 @@ def joined(outer: str, inner: str) -> str:
 def _paths(
     nodes: Mapping[str, NodeEntry], subgraphs: Mapping[str, Subgraph], above: tuple[str, ...]
 ) -> Iterator[tuple[str, ...]]:
-    """Yield for every plain node its expanded id, those of the Subgraph nodes around it before it."""
+    """Yield for every plain node its path: the expanded ids of the Subgraph nodes around it, then its own."""
     for name, entry in nodes.items():
         here = (*above, joined(above[-1] if above else "", name))
         if entry.type == SUBGRAPH:
@@ -81,14 +81,14 @@ class _Expansion:
     subgraphs: Mapping[str, Subgraph]
     nodes: dict[str, NodeEntry] = field(default_factory=dict[str, NodeEntry])
     inputs: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
-    """For each Subgraph node, by name, what stands for an input of it, which may itself be an input of such a node."""
+    """For each Subgraph node, by name, the inner end of an input, which may itself be an input of a Subgraph node."""
     outputs: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     parts: int = 0
-    """Nodes, wires and sockets inside subgraphs so far: few definitions can stand for very many."""
+    """The number of nodes, wires and sockets inside subgraphs so far: few definitions can expand to very many."""
     problems: list[Problem] = field(default_factory=list[Problem])
     suggestions: Suggestions = field(default_factory=Suggestions)
     cut: set[str] = field(default_factory=set[str])
-    """Inputs whose wire comes from what cannot be expanded."""
+    """Inputs whose wire comes from a node that cannot be expanded."""
 
     def add(
         self, nodes: Mapping[str, NodeEntry], wires: list[Wire], outer: str, mode: str, within: tuple[str, ...]
@@ -143,7 +143,7 @@ class _Expansion:
         return wire if unchanged else Wire(source=source, target=target, via=wire.via)
 
     def _followed(self, end: str, sockets: Mapping[str, Mapping[str, str]], kind: str) -> str | None:
-        """Return the end at a plain node that an end at a Subgraph node stands for; each step leads one level down."""
+        """Return the end at a plain node behind an end at a Subgraph node; each step goes one level down."""
         for _ in range(MAX_DEPTH + 1):
             node, name = end.split(".")
             if node not in sockets:

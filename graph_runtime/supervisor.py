@@ -1,4 +1,4 @@
-"""The server's view of runs: a queue that survives restarts, and a worker process for every device."""
+"""The server's side of runs: a queue that survives restarts, and a worker process for every device."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ from graph_runtime.staging import sweep
 from graph_runtime.workflow import Workflow
 
 MAX_ATTEMPTS = 3
-"""A run during which the server died so often is not begun again by itself."""
+"""The number of attempts after which a run, during which the server died each time, is not started again."""
 
 
 class _Change(BaseModel):
@@ -29,7 +29,7 @@ class _Change(BaseModel):
 
 
 class RunEvent(_Change):
-    """Something happened in a run."""
+    """An event of a run."""
 
     type: Literal["event"] = "event"
     run: str
@@ -55,7 +55,7 @@ Change = RunEvent | RunChanged | RunRemoved
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """What a device's worker does; `pid` is None while there is none."""
+    """The state of a device's worker; `pid` is None while there is none."""
 
     device: str
     pid: int | None
@@ -63,7 +63,7 @@ class WorkerStatus:
 
 
 class Supervisor:
-    """Queues runs and has them carried out; all calls belong on the event loop's thread."""
+    """Queues runs and executes them in workers; call it on the event loop's thread only."""
 
     def __init__(
         self,
@@ -84,21 +84,21 @@ class Supervisor:
         self._queue = RunQueue(state / "queue.sqlite")
         self._devices = list(devices)
         self._grace = grace_seconds
-        # -P: files of the folder in which the server was started are no modules
+        # -P: the current folder is not searched for modules
         module = [sys.executable, "-P", "-m", "graph_runtime.worker"]
         self._command = [*module, "--workspace", str(workspace_root), "--output", str(output), "--cache", str(cache)]
-        self._lane_context = LaneContext(self._queue, output / "runs", {}, self._announce, self._tell)
+        self._lane_context = LaneContext(self._queue, output / "runs", {}, self._publish_run, self._publish_event)
         self._lanes: list[Lane] = []
         self._listeners: list[Callable[[Change], None]] = []
         self._positions: dict[str, int | None] = {}
 
     @property
     def problems(self) -> list[Problem]:
-        """What was wrong with the stored queue."""
+        """Return the problems of the stored queue."""
         return self._queue.problems
 
     async def start(self) -> None:
-        """Queue again what a dead server left running, and begin to work."""
+        """Queue again the runs that a dead server left running, and start the lanes."""
         for run in reversed(self._queue.running()):
             if run.attempts >= MAX_ATTEMPTS:
                 self._give_up(run)
@@ -114,7 +114,7 @@ class Supervisor:
         self._lanes = [Lane(device, self._command, self._lane_context, self._grace) for device in self._devices]
 
     async def stop(self) -> None:
-        """Ask workers to stop, then kill them; their runs are queued again and go on at the next start."""
+        """Ask workers to stop, then kill them; their runs are queued again and resume at the next start."""
         for error in await asyncio.gather(*(lane.stop() for lane in self._lanes), return_exceptions=True):
             if error:
                 logging.getLogger(__name__).error("A worker could not be stopped.", exc_info=error)
@@ -129,7 +129,7 @@ class Supervisor:
         return self._announced(self._queue.add(document, targets, device))
 
     def cancel(self, id: str) -> Run:
-        """Take a run out of the queue, or ask it to stop; its worker is killed when it has not stopped in time."""
+        """Remove a run from the queue, or ask it to stop and kill its worker after the grace period."""
         lane = next((lane for lane in self._lanes if lane.run == id), None)
         if lane:
             lane.cancel()
@@ -144,33 +144,33 @@ class Supervisor:
         return self.submit(self._queue.document(id), run.targets, run.device)
 
     def move(self, id: str, position: int) -> None:
-        """Give a queued run another place, counted from 0."""
+        """Move a queued run to a position, counted from 0."""
         self._queue.move(id, position)
-        self._announce(id)
+        self._publish_run(id)
 
     def remove(self, id: str) -> None:
-        """Forget a run that does not run; its files stay."""
+        """Delete a run that is not running; its files stay."""
         self._queue.remove(id)
         self._lane_context.logs.pop(id, None)
         self._publish(RunRemoved(run=id))
-        self._announce_moved()
+        self._publish_moved()
 
     def get(self, id: str) -> Run:
         """Return a run; raise KeyError when there is none."""
         return self._queue.get(id)
 
     def document(self, id: str) -> Workflow:
-        """Return what a run runs; raise KeyError when there is no such run."""
+        """Return a run's document; raise KeyError when there is no such run."""
         return self._queue.document(id)
 
     def document_text(self, id: str) -> str:
-        """Return what a run runs as it is stored; raise KeyError when there is no such run."""
+        """Return a run's document as stored JSON; raise KeyError when there is no such run."""
         return self._queue.document_text(id)
 
     async def events(self, id: str, after: int = -1) -> list[str]:
-        """Return the JSON of a run's events with `seq` > `after`, in order, up to the last one that listeners have heard.
+        """Return the JSON of a run's events with `seq` > `after`, in order, up to the last one that listeners have received.
 
-        The place of an event that a full disk swallowed is empty.
+        An event that was lost on a full disk is an empty text.
         """
         folder = self.folder(id)
         stored = await asyncio.to_thread(stored_events, folder) if folder else []
@@ -183,16 +183,16 @@ class Supervisor:
         return self._lane_context.runs / name if name else None
 
     def listen(self, callback: Callable[[Change], None]) -> Callable[[], None]:
-        """Call back on the event loop for every change; return what ends that."""
+        """Call `callback` on the event loop for every change; return a function that ends this."""
         self._listeners.append(callback)
         return lambda: self._listeners.remove(callback)
 
     def status(self) -> list[WorkerStatus]:
-        """Return what the workers do."""
+        """Return the state of every worker."""
         return [WorkerStatus(lane.device, lane.pid, lane.run) for lane in self._lanes]
 
     def list(self, before: float | None = None, limit: int = 100) -> list[Run]:
-        """Return the running, the queue in order, and `limit` of the history, newest end first.
+        """Return the running runs, the queue in order, and `limit` of the history, newest end first.
 
         With `before`, return only that part of the history that ended (`finished`) earlier.
         """
@@ -211,34 +211,34 @@ class Supervisor:
         self._queue.finish(run.id, "failed", [problem])
 
     def _log_of(self, id: str, folder: Path) -> EventLog:
-        return EventLog(folder, lambda event: self._tell(id, event), next_seq=len(stored_events(folder)))
+        return EventLog(folder, lambda event: self._publish_event(id, event), next_seq=len(stored_events(folder)))
 
     def _announced(self, id: str) -> Run:
-        self._announce(id)
+        self._publish_run(id)
         for lane in self._lanes:
             lane.wake()
         return self._queue.get(id)
 
-    def _announce(self, id: str) -> None:
-        """Tell listeners of a changed run, and of those whose place in the queue changed with it."""
+    def _publish_run(self, id: str) -> None:
+        """Publish a changed run, and those whose place in the queue changed with it."""
         run = self._queue.get(id)
         self._positions[id] = run.position
         self._publish(RunChanged(run=run))
-        self._announce_moved()
+        self._publish_moved()
 
-    def _announce_moved(self) -> None:
+    def _publish_moved(self) -> None:
         waiting = self._queue.waiting()
         for run in waiting:
             if self._positions.get(run.id) != run.position:
                 self._publish(RunChanged(run=run))
         self._positions = {run.id: run.position for run in waiting}
 
-    def _tell(self, id: str, event: ev.AnyEvent) -> None:
+    def _publish_event(self, id: str, event: ev.AnyEvent) -> None:
         self._publish(RunEvent(run=id, event=event))
 
     def _publish(self, change: Change) -> None:
         for callback in tuple(self._listeners):
             try:
                 callback(change)
-            except Exception:  # a listener's own fault must not end a run
+            except Exception:  # an error in a listener must not end a run
                 logging.getLogger(__name__).exception("A listener failed.")

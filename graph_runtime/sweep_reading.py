@@ -1,4 +1,4 @@
-"""What the nodes of a workflow sweep, and everything that is wrong with it."""
+"""Reading and checking of the sweeps of a workflow."""
 
 from collections.abc import Collection, Mapping
 from functools import cached_property
@@ -19,11 +19,11 @@ from graph_runtime.workflow import MAX_PARTS, NodeEntry, Wire, Workflow
 
 MAX_COMBINATIONS = 100
 MAX_SWEEPS = 100
-"""Each looks at the whole workflow."""
+"""Most sweeping nodes: each of them searches the whole workflow."""
 
 
 class Sweeps(NamedTuple):
-    """What a workflow sweeps, and why the rest cannot be."""
+    """The sweeps of a workflow, and the problems of those that are wrong."""
 
     found: list[Sweep]
     problems: list[Problem]
@@ -40,7 +40,7 @@ def read_sweeps(workflow: Workflow, types: Mapping[str, NodeType]) -> Sweeps:
 
 
 class _Refused(Exception):
-    """Something cannot be swept; the problem has been noted."""
+    """A sweep is wrong; its problem has been noted."""
 
 
 class _Reading:
@@ -55,16 +55,16 @@ class _Reading:
 
     @cached_property
     def into(self) -> dict[str, list[Wire]]:
-        """The wires that end at each node."""
+        """Return the wires into each node."""
         return wires_into(self.wires)
 
     @cached_property
     def wired(self) -> set[str]:
-        """The ends of all wires."""
+        """Return the targets of all wires."""
         return {wire.target for wire in self.wires}
 
     def sweep(self, id: str) -> Sweep | None:
-        """Return what a node sweeps; None when that cannot be said."""
+        """Return the sweep of a node; None when it is wrong."""
         many = {socket.name for socket in self.types[self.nodes[id].type].inputs.values() if socket.many}
         ends = tuple(wire for wire in self.into.get(id, ()) if wire.target.split(".")[1] in many)
         above = upstream([node_of(wire.source) for wire in ends], self.into) & self.nodes.keys()
@@ -79,7 +79,7 @@ class _Reading:
         return sweep
 
     def _axes(self, id: str, above: Collection[str]) -> tuple[Axis, ...]:
-        """Return what is swept, an axis for each pair of fields that says something."""
+        """Return an axis for each pair of fields that is set."""
         entry = self.nodes[id]
         pairs = _pairs(entry, self.types)
         fields = self.types[entry.type].cls.model_fields
@@ -112,12 +112,12 @@ class _Reading:
         return Axis(name, listed, node, field, self._values(id, listed, self.types[self.nodes[node].type], field, lines))
 
     def _meant(self, id: str, node: str) -> str:
-        """Return the whole id of a node that a sweeping node inside a subgraph may name as it is called there."""
+        """Return the expanded id of a node, which a sweeping node inside a subgraph may name by its inner id."""
         beside = joined(id.rpartition("--")[0], node)
         return beside if beside in self.nodes else node
 
     def _why_not(self, node: str, field: str, above: Collection[str]) -> tuple[str, str] | None:
-        """Return why a field cannot be swept, and what to do."""
+        """Return why a field cannot be swept, and the remedy; None when it can."""
         if node not in self.nodes:
             return f"there is no node {node[:60]!r}.", self.suggestions.did_you_mean(node, above, _choice_of(above))
         node_type = self.types.get(self.nodes[node].type)
@@ -149,7 +149,7 @@ class _Reading:
         return tuple(values)
 
     def _between(self, axes: tuple[Axis, ...], above: Collection[str]) -> dict[str, tuple[Axis, ...]]:
-        """Return every node on the way from a swept node, each with the axes that it depends on."""
+        """Return every node downstream of a swept one and upstream of the sweeping one, with the axes that it depends on."""
         out: dict[str, list[str]] = {}
         for wire in self.wires:
             if node_of(wire.target) in above:
@@ -159,7 +159,7 @@ class _Reading:
         return {id: own for id, own in found.items() if own}
 
     def _check_copies(self, sweep: Sweep) -> None:
-        """Refuse too many copies, and what is in their way."""
+        """Refuse too many copies, and nodes that cannot be copied."""
         numbers = {node: prod(len(axis.values) for axis in axes) for node, axes in sweep.between.items()}
         self.copies += sum(number * (1 + len(self.into.get(node, ()))) for node, number in numbers.items())
         self.copies += len(sweep.ends) * prod(len(axis.values) for axis in sweep.axes)
@@ -176,7 +176,7 @@ class _Reading:
                     self._refuse(message, sweep.node, axes[0].name, "Rename that node.")
 
     def _check_values(self, sweep: Sweep, node: str) -> None:
-        """Refuse values that are right each by itself, but not together or in this node."""
+        """Refuse values that are valid alone, but not together or in this node."""
         own = [axis for axis in sweep.axes if axis.node == node]
         cls = self.types[self.nodes[node].type].cls
         for choice in choices(own):

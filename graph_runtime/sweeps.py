@@ -1,4 +1,4 @@
-"""Nodes that sweep fields of nodes above them: what lies between is made once per combination of the values."""
+"""Nodes that sweep fields of upstream nodes: nodes between are copied once per combination of values."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from graph_runtime.subgraphs import joined
 from graph_runtime.workflow import NodeEntry, Wire, Workflow
 
 Choice = Mapping[str, int]
-"""For each axis, by its name, the number of the value that is taken."""
+"""By name of each axis, the index of the chosen value."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A node that sweeps, and what lies between it and the nodes whose fields it sweeps."""
+    """A sweeping node, and the nodes between it and those whose fields it sweeps."""
 
     node: str
     axes: tuple[Axis, ...]
@@ -36,28 +36,28 @@ class Sweep:
     ends: tuple[Wire, ...]
     """The wires to the sweeping node that every combination repeats."""
     prefix: str
-    """Tells its copies from those of other sweeps."""
+    """Distinguishes its copies from those of other sweeps."""
 
     def copy_id(self, node: str, choice: Choice) -> str:
-        """Return the id of a node's copy, or of the node itself when it does not depend on what is swept."""
+        """Return the id of a node's copy, or of the node itself when it does not depend on a swept field."""
         places = "".join(f"{axis.name}{choice[axis.name] + 1}" for axis in self.between.get(node, ()))
         return joined(node, f"{self.prefix}{places}") if places else node
 
     def entry(self, node: str, entry: NodeEntry, choice: Choice) -> NodeEntry:
-        """Return a node as its copy has it."""
+        """Return the copy of a node."""
         chosen = {axis.field: axis.values[choice[axis.name]] for axis in self.axes if axis.node == node}
         return entry.model_copy(update={"fields": {**entry.fields, **chosen}}) if chosen else entry
 
     def copied(self, wire: Wire, choice: Choice) -> Wire:
-        """Return a wire as it lies between copies."""
+        """Return the copy of a wire."""
         (source, output), (target, name) = wire.source.split("."), wire.target.split(".")
         return Wire(source=f"{self.copy_id(source, choice)}.{output}", target=f"{self.copy_id(target, choice)}.{name}")
 
 
 def swept(workflow: Workflow, sweeps: Collection[Sweep], keep: Collection[str] = ()) -> Workflow:
-    """Return a workflow without subgraphs, what is swept copied once per combination, as `NODE--x2y1`.
+    """Return a workflow without subgraphs, swept nodes copied once per combination, as `NODE--x2y1`.
 
-    Of the nodes that were copied, those remain that something else needs, or that are in `keep`.
+    The originals of copied nodes remain only if another node needs them or they are in `keep`.
     """
     if not sweeps:
         return workflow
@@ -102,7 +102,7 @@ def wires_into(wires: Collection[Wire]) -> dict[str, list[Wire]]:
 
 
 def upstream(ids: Collection[str], into: Mapping[str, list[Wire]]) -> set[str]:
-    """Return the nodes and all that they depend on."""
+    """Return the nodes and everything upstream."""
     return reached(ids, {id: [node_of(wire.source) for wire in wires] for id, wires in into.items()})
 
 

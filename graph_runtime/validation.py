@@ -19,17 +19,17 @@ from graph_runtime.workflow import NodeEntry, Wire, Workflow
 from graph_runtime.workspace import PathRefused, Workspace
 
 KINDS = {"workspace-folder": "folder", "workspace-file": "file", "workspace-path": "file or folder", "model": "model"}
-"""What each kind of path leads to, as a person calls it."""
+"""Words for each kind of path."""
 NO_WIRE = "this field takes no wire: what the node reads from outside must be known before anything runs."
 
 
 def refuses_wires(node_type: NodeType) -> str:
-    """Return why nothing can be wired to the fields of a node; empty when wires are welcome."""
+    """Return why the fields of a node take no wires; empty when they do."""
     return NO_WIRE if node_type.cls.fingerprint is not Node.fingerprint else ""
 
 
 def validate(workflow: Workflow, palette: Palette, workspace: Workspace) -> list[Problem]:
-    """Return all that is wrong with a workflow; an empty list means that it can be run."""
+    """Return every problem of a workflow; an empty list means that it can be run."""
     workflow, problems, cut = expand(workflow)
     if not problems:
         problems += _sweep_problems(workflow, palette.types, workspace)
@@ -55,10 +55,10 @@ def validate(workflow: Workflow, palette: Palette, workspace: Workspace) -> list
 
 
 def _graph_problems(workflow: Workflow, types: Mapping[str, NodeType]) -> Iterator[Problem]:
-    """Yield what nodes themselves know to be wrong, and bypassed nodes that can hand nothing on."""
+    """Yield problems from the nodes' own checks, and of bypassed nodes whose output no input can replace."""
     try:
         graph = build_graph(workflow, types)
-    except WorkflowError as error:  # fields that are whole only with what a muted node would have sent
+    except WorkflowError as error:  # fields that are valid only with the value of a muted node
         yield from error.problems
         return
     yield from refused_bypasses(workflow, graph.left_out)
@@ -73,7 +73,7 @@ def _graph_problems(workflow: Workflow, types: Mapping[str, NodeType]) -> Iterat
 
 
 def warnings(workflow: Workflow, palette: Palette) -> list[Problem]:
-    """Return what a workflow without problems leaves out because nodes in it are muted or bypassed."""
+    """Return warnings about nodes and wires that a valid workflow leaves out because nodes are muted or bypassed."""
     flat = expand(workflow).workflow
     if all(entry.mode == "active" for entry in flat.nodes.values()):
         return []

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a value, in sentences for a person."""
+"""Validation errors of pydantic as readable sentences."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -36,7 +36,7 @@ LONGEST = 200
 
 
 def readable(details: Any) -> str:
-    """Return one of pydantic's error details as a sentence that begins with a small letter."""
+    """Return one of pydantic's error details as a sentence that begins in lower case."""
     kind = str(details["type"])
     shown = _shown(details["input"])
     if shown in ("'nan'", "nan") and kind.startswith(("less_than", "greater_than")):
@@ -53,7 +53,7 @@ def _number(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """Return a value as a person wrote it, cut short."""
+    """Return a value as the user wrote it, cut short."""
     if value is None:
         return "an empty value"
     names: dict[type, Callable[[Any], str]] = {

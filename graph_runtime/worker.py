@@ -1,6 +1,6 @@
-"""The process that executes runs, one after another: told by JSON lines on stdin, answering by JSON lines on stdout.
+"""The process that executes runs one by one: orders are JSON lines on stdin, answers are JSON lines on stdout.
 
-In: `{"run": {id, document, targets, folder, seq}}`, `{"cancel": ID}`; the end of stdin means that the parent is gone.
+In: `{"run": {id, document, targets, folder, seq}}`, `{"cancel": ID}`; the end of stdin means that the parent has ended.
 Out: `{"folder": NAME, "seq": NEXT}`, `{"event": ...}`, `{"problems": [...]}`, and for every run one `{"done": STATUS}`.
 """
 
@@ -26,7 +26,7 @@ from graph_runtime.workspace import Workspace
 
 
 class Channel:
-    """The two pipes to the parent; its absence counts as the wish to stop."""
+    """The two pipes to the parent; the end of the parent is a request to stop."""
 
     def __init__(self, orders: IO[bytes], answers: IO[bytes]) -> None:
         self._orders = orders
@@ -46,12 +46,12 @@ class Channel:
         self.close()
 
     def close(self) -> None:
-        """Ask the current run to stop, and take no other."""
+        """Ask the current run to stop, and accept no other."""
         self._closing.set()
         self._runs.put(None)
 
     def next_run(self) -> dict[str, Any] | None:
-        """Wait for a run; None when there will be no more."""
+        """Wait for a run and return it; None when there will be no more."""
         run = self._runs.get()
         return None if self._closing.is_set() else run
 
@@ -66,7 +66,7 @@ class Channel:
         except OSError:
             self.close()
 
-    def tell(self, **message: Any) -> None:
+    def report(self, **message: Any) -> None:
         self.send(json.dumps(message))
 
     def event(self, event: ev.Event) -> None:
@@ -81,12 +81,12 @@ class Worker:
         self._options = options
 
     def serve(self) -> None:
-        """Execute runs until the parent is gone."""
+        """Execute runs until the parent has ended."""
         while order := self._channel.next_run():
-            self._channel.tell(done=self._outcome(order))
+            self._channel.report(done=self._outcome(order))
 
     def _outcome(self, order: dict[str, Any]) -> ev.RunStatus:
-        """Execute a run and say how it ended; whatever goes wrong around its nodes is a problem, never the worker's end."""
+        """Execute a run and return how it ended; an error outside of its nodes becomes a problem and does not end the worker."""
         try:
             return self._execute(order)
         except Interrupted:
@@ -100,7 +100,7 @@ class Worker:
         except Exception as error:
             traceback.print_exc()
             problems = (Problem(f"{type(error).__name__}: {error}"),)
-        self._channel.tell(problems=[problem.to_json() for problem in problems])
+        self._channel.report(problems=[problem.to_json() for problem in problems])
         return "failed"
 
     def _execute(self, order: dict[str, Any]) -> ev.RunStatus:
@@ -111,7 +111,7 @@ class Worker:
             workspace = Workspace(options.workspace, packages=palette.folders)
             prepared = prepare(workflow_from_json(order["document"]), palette, workspace, cache, order["targets"])
             folder = open_folder(prepared, options.output, order["folder"], order["seq"], lambda: _raise_if(stop()))
-            self._channel.tell(folder=folder.name, seq=folder.next_seq)
+            self._channel.report(folder=folder.name, seq=folder.next_seq)
             listener = self._channel.event
             return run_in(folder, prepared, cache, device=options.device, listener=listener, stop_requested=stop).status
         finally:
@@ -127,7 +127,7 @@ def _raise_if(stop: bool) -> None:
 
 
 def _take_pipes() -> Channel:
-    """Keep stdin and stdout for the channel alone: what a library prints goes to stderr, what it reads is empty."""
+    """Reserve stdin and stdout for the channel: what libraries print goes to stderr, and their stdin is empty."""
     orders = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
     with open(os.devnull, "rb") as nothing:
@@ -145,10 +145,10 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Serve until the parent is gone."""
+    """Serve until the parent has ended."""
     options = _arguments()
     channel = _take_pipes()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where Ctrl-C reaches it, the server decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C may reach this process too, but the server decides
     signal.signal(signal.SIGTERM, lambda *_: channel.close())
     Worker(channel, options).serve()
     return 0

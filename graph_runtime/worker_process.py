@@ -1,4 +1,4 @@
-"""A worker as the server sees it: a child process that is sent orders and answers with messages."""
+"""A worker from the server's side: a child process that receives orders and sends messages."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ DRAIN_SECONDS = 2.0
 
 
 class _Watch(asyncio.subprocess.SubprocessStreamProtocol):
-    """Tells the end of the process from the end of its pipes, which a child of it may hold open for long after."""
+    """Detects the end of the process, which its pipes may outlive when a child holds them open."""
 
     def __init__(self) -> None:
         super().__init__(limit=MAX_LINE, loop=asyncio.get_running_loop())
@@ -46,7 +46,7 @@ class WorkerProcess:
 
     @classmethod
     async def start(cls, command: Sequence[str]) -> "WorkerProcess":
-        """Start a worker in a session of its own; raise OSError when the system cannot."""
+        """Start a worker in its own session; raise OSError when that fails."""
         pipe, loop = asyncio.subprocess.PIPE, asyncio.get_running_loop()
         own = sys.platform != "win32"
         return cls(*await loop.subprocess_exec(_Watch, *command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=own))
@@ -61,22 +61,22 @@ class WorkerProcess:
 
     @property
     def errors(self) -> str:
-        """The last that the process wrote to stderr."""
+        """Return the last output of the process to stderr."""
         return self._errors.decode("utf-8", "replace")
 
     def forget_errors(self) -> None:
         self._errors = b""
 
     def send(self, **order: Any) -> None:
-        """Send an order; one that is dead does not hear it."""
+        """Send an order; it is lost if the worker is dead."""
         self._orders.write(f"{json.dumps(order)}\n".encode())
 
     async def messages(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield what the worker says until it ends; what is no message is passed over."""
+        """Yield the worker's messages until it ends; skip lines that are none."""
         while True:
             try:
                 line = await self._answers.readline()
-            except ValueError:  # a line beyond all measure
+            except ValueError:  # a line longer than the limit
                 continue
             if not line:
                 return
@@ -86,7 +86,7 @@ class WorkerProcess:
                     yield message
 
     def close_stdin(self) -> None:
-        """Ask the worker to stop what it does, keeping its progress, and to end."""
+        """Ask the worker to stop its run, keeping the progress, and to end."""
         self._orders.close()
 
     def kill(self) -> None:
@@ -109,7 +109,7 @@ class WorkerProcess:
                 os.killpg(self.pid, signal.SIGKILL)
 
     async def _reap(self, transport: asyncio.SubprocessTransport, watch: _Watch) -> int:
-        """Wait for the end of the process; end its children, and stop listening to any that got away."""
+        """Wait for the end of the process, kill its children, and close the pipes of any that survive."""
         await watch.gone.wait()
         self._kill_all()
         with contextlib.suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""The saved JSON document and its migrations: everything by name, nothing by position."""
+"""The saved JSON document and its migrations; everything is referred to by name, nothing by position."""
 
 import codecs
 import json
@@ -16,7 +16,7 @@ from graph_runtime.wording import readable
 FORMAT = "latentloom/1"
 MAX_BYTES = 20 * 2**20
 MAX_PARTS = 100_000
-"""Nodes, wires, groups and notes that a document may have, in itself or once its subgraphs are taken apart."""
+"""Most nodes, wires, groups and notes of a document, before or after its subgraphs are expanded."""
 PARTS = ("nodes", "wires", "groups", "notes", "inputs", "outputs")
 
 NodeId = Annotated[str, Field(pattern=r"^[\w-]{1,64}$")]
@@ -33,15 +33,15 @@ class _Part(BaseModel):
 
 
 class NodeEntry(_Part):
-    """One node as it was placed."""
+    """One node of a graph."""
 
     type: str
-    """Class name of the node."""
+    """The class name of the node."""
     schema_version: Annotated[int, Field(ge=1)] = 1
-    """Which names of the class its fields and wires use; raised with each of the class's migrations."""
+    """The version of the class's names that its fields and wires use; raised with each of the class's migrations."""
     fields: dict[str, JsonValue] = {}
     mode: Literal["active", "muted", "bypassed"] = "active"
-    """`muted` does not run, nor does what needs it; `bypassed` hands its inputs on unchanged."""
+    """`muted` does not run, nor do nodes that need it; `bypassed` returns its inputs unchanged."""
     title: str = ""
     position: Point | None = None
     size: Point | None = None
@@ -56,7 +56,7 @@ class Wire(_Part):
     source: Annotated[str, Field(alias="from", pattern=r"^[\w-]{1,64}\.\w{1,64}$")]
     target: Annotated[str, Field(alias="to", pattern=r"^[\w-]{1,64}\.\w{1,64}$")]
     via: Annotated[list[Point], FailFast()] = []
-    """Where it bends on its way."""
+    """Points at which it bends."""
 
 
 class Group(_Part):
@@ -79,15 +79,15 @@ class Note(_Part):
 
 
 class Subgraph(_Part):
-    """A graph to be placed as one node, of type `Subgraph` with the id in its field `subgraph`; kept with the document."""
+    """A graph that is used as one node, of type `Subgraph` with the id in its field `subgraph`; stored in the document."""
 
     name: str = ""
     nodes: dict[NodeId, NodeEntry] = {}
     wires: list[Wire] = []
     inputs: dict[SocketName, End] = {}
-    """Outer input name to inner `ID.input`."""
+    """The inner `ID.input` by outer input name."""
     outputs: dict[SocketName, End] = {}
-    """Outer output name to inner `ID.output`."""
+    """The inner `ID.output` by outer output name."""
     groups: list[Group] = []
     notes: list[Note] = []
 
@@ -107,19 +107,19 @@ class Workflow(_Part):
     @model_validator(mode="before")
     @classmethod
     def _is_small(cls, document: Any) -> Any:
-        """Refuse what has too many parts before a problem is noted for each of them."""
+        """Refuse a document with too many parts before each of them is checked."""
         if (count := _parts(document)) > MAX_PARTS:
             raise ValueError(f"the document has {count} nodes, wires, groups and notes; at most {MAX_PARTS} are taken")
         return document
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document as it is saved; what has its default value is left out."""
+        """Return the document as saved JSON, without default values."""
         document = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         return {"format": self.format, "name": self.name, "nodes": {}, **document}
 
 
 def _parts(document: Any) -> int:
-    """Count what a document, of whatever form, is made of."""
+    """Return the number of parts of a document of any form."""
     subgraphs = document.get("subgraphs") if isinstance(document, dict) else None
     inner = list(subgraphs.values()) if isinstance(subgraphs, dict) else []
     graphs = [graph for graph in (document, *inner) if isinstance(graph, dict)]
@@ -140,18 +140,18 @@ def read_workflow(path: Path) -> Workflow:
 
 
 def parse_workflow(content: bytes, name: str = "workflow") -> Workflow:
-    """Read a document from JSON text in UTF-8, or in what its byte-order mark says, of this format or an earlier one."""
+    """Read a document of this format or an earlier one from JSON text, in UTF-8 or the encoding of its byte-order mark."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         content = content.decode("utf-16", "replace").encode()
     return workflow_from_json(parse_json(content.removeprefix(codecs.BOM_UTF8), name), name)
 
 
 def parse_json(content: bytes, name: str) -> Any:
-    """Read JSON text in UTF-8 strictly; raise WorkflowError saying what is wrong with it."""
+    """Parse JSON text in strict UTF-8; raise WorkflowError with the fault."""
     try:
         document = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
         if b"\\ud" in content.lower():
-            json.dumps(document, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is no text
+            json.dumps(document, ensure_ascii=False).encode("utf-8")  # fails for half a surrogate pair
     except RecursionError:
         raise WorkflowError(Problem(f"{name} is nested too deeply to be a workflow.")) from None
     except ValueError as error:
@@ -183,7 +183,7 @@ def _migrated(document: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _form_problem(details: Any) -> Problem:
-    place = [str(part) for part in details["loc"] if part != "[key]"]  # pydantic's word for a name, which stands before it
+    place = [str(part) for part in details["loc"] if part != "[key]"]  # pydantic's mark for a key, after the key itself
     node = place[1] if len(place) > 1 and place[0] == "nodes" else ""
     field = ".".join(place[2:] if node else place)
     return Problem(readable(details), node=node[:64], field=field[:120])
@@ -208,7 +208,7 @@ def save_workflow(workflow: Workflow, path: Path) -> None:
 
 
 def workflow_bytes(workflow: Workflow) -> bytes:
-    """Return the document as it lies in a file."""
+    """Return the document as the bytes of a file."""
     return to_json(workflow.to_json(), indent=2) + b"\n"
 
 

@@ -1,4 +1,4 @@
-"""The one place where a path from outside becomes a path on the disk."""
+"""Resolution of paths from outside to paths on the disk, all in this file."""
 
 import hashlib
 import os
@@ -13,11 +13,11 @@ from graph_runtime.reading import is_settled, open_below, open_regular, stamp_of
 FileDigest = Callable[[Path], str]
 ATTEMPTS = 3
 MAX_FILES = 100_000
-"""More than any model's folder holds, and than anybody waits for."""
+"""Most files of a folder; no model's folder has so many."""
 
 
 class PathRefused(ValueError):
-    """A path that leads out of the workspace, or to nothing; `remedy` says what to do."""
+    """The path is outside the workspace or does not exist."""
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message)
@@ -25,9 +25,9 @@ class PathRefused(ValueError):
 
 
 class Workspace:
-    """Confines paths to `root`, to the folders of installed node packages, and to what the person named on the command line.
+    """Confines paths to `root`, the folders of installed node packages, and paths named on the command line.
 
-    Such a file or folder is trusted with what belongs to it: what links in it lead to, and what lies beside it for its sake.
+    A named path is trusted together with the targets of links in it and its companion files.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Workspace:
         trusted: tuple[Path, ...] = (),
         remedy: str = "Copy it into the workspace, or upload it.",
     ) -> None:
-        """`remedy` says how the person reaches what lies outside, in words for where they are told."""
+        """`remedy` is shown with a refused path: how to reach files outside."""
         self.root = root.resolve()
         self._remedy = remedy
         self._packages = packages
@@ -46,9 +46,9 @@ class Workspace:
         self._allowed = (self.root, *packages, *self._trusted)
 
     def resolve(self, path: str) -> Path:
-        """Return where `path` lies, symlinks followed; raise PathRefused when that is outside.
+        """Return `path` with symlinks followed; raise PathRefused when that is outside.
 
-        What the workspace lacks is looked for in the installed packages: `workflows/pictures/line` is there anywhere.
+        A path missing from the workspace is looked up in installed packages, so that `workflows/pictures/line` always exists.
         """
         if not path or "\0" in path:
             raise PathRefused("the path is empty." if not path else "the path holds a null character.")
@@ -56,7 +56,7 @@ class Workspace:
             raise PathRefused(f"{path!r} names a Windows drive.", "Give a path inside the workspace.")
         try:
             resolved = (self.root / path).resolve()
-            if not resolved.exists():  # a name that the file system cannot hold fails here and not later
+            if not resolved.exists():  # an invalid name fails here and not later
                 resolved = self._shipped(path) or resolved
         except (OSError, RuntimeError, ValueError):
             raise PathRefused(f"{path[:80]!r} is not a usable path.") from None
@@ -65,13 +65,13 @@ class Workspace:
         return resolved
 
     def open(self, path: str) -> BufferedReader:
-        """Open a regular file where `resolve` finds it; links that have been put into its way since then are not followed."""
+        """Open a regular file at its resolved path, following no link that was put into its way since."""
         place = self.resolve(path)
         root = next((folder for folder in self._allowed if place.is_relative_to(folder)), None)
         return open_below(root, place) if root else open_regular(place)
 
     def beside(self, path: str, name: str) -> Path | None:
-        """Return what lies as `name` beside a file, or beside what that is a link to; None when there is no such file."""
+        """Return the file `name` beside a file, or beside its link's target; None when there is none."""
         for place in (self.root / path, self.resolve(path)):
             found = place.with_name(name)
             if found.is_file():
@@ -79,7 +79,7 @@ class Workspace:
         return None
 
     def _is_trusted(self, place: Path) -> bool:
-        """Return whether a path begins, as it is written, with one that a person named on the command line."""
+        """Return whether an unresolved path begins with one that was named on the command line."""
         return ".." not in place.parts and any(place.is_relative_to(trusted) for trusted in self._trusted)
 
     def _shipped(self, path: str) -> Path | None:
@@ -88,17 +88,17 @@ class Workspace:
 
 
 class OutsideReader:
-    """Answers fingerprints, and remembers where each content lies and what it is made of."""
+    """Digests files for fingerprints, and remembers the path and the files of each digest."""
 
     def __init__(self, workspace: Workspace, digest: FileDigest) -> None:
         self._workspace = workspace
         self._digest = digest
         self.located: dict[str, Path] = {}
         self.contents: dict[str, Content] = {}
-        self.told: list[str] = []
+        self.warnings: list[str] = []
 
     def resolve(self, path: str) -> Path:
-        """Return where a path lies: a link to a file by its own name, a repository of a Hugging Face cache by its files."""
+        """Resolve a path; keep the name of a link to a file, and enter the snapshot of a Hugging Face cache's repository."""
         place, named = self._workspace.resolve(path), self._workspace.root / path
         if named.is_symlink() and place.is_file():
             return named.parent.resolve() / named.name
@@ -142,7 +142,7 @@ class OutsideReader:
         self.contents[digest] = content
 
     def _known(self, file: Path) -> Known:
-        """Digest a file, again when it changed meanwhile."""
+        """Return the digest of a file, read again when it changed meanwhile."""
         for _ in range(ATTEMPTS):
             stamp = stamp_of(file)
             settled = is_settled(stamp)
@@ -152,12 +152,12 @@ class OutsideReader:
         raise PathRefused(f"{file.name} is being written.", "Wait until it is whole.")
 
     def _listing(self, folder: Path, suffixes: tuple[str, ...]) -> Listing:
-        """Find the wanted files of a folder and of the folders in it; links are followed, but not out of what is allowed."""
+        """Find files of a folder and its subfolders; follow links, but not out of the allowed folders."""
         found = Listing([], [])
         for name, folders, files in os.walk(folder, followlinks=True):
             here = Path(name)
             if here.is_symlink() and any(above.samefile(here) for above in self._above(here, folder)):
-                folders.clear()  # a link to a folder that it lies in
+                folders.clear()  # a link to a parent folder
                 continue
             found.folders.append(here)
             folders[:] = [inner for inner in folders if not inner.startswith(".") and self._workspace.resolve(str(here / inner))]

@@ -1,4 +1,4 @@
-"""Builds the editor's page in a checkout when it is missing or older than its sources; an installed program brings it along."""
+"""Builds the editor's page in a checkout when it is missing or outdated; an installed program includes it."""
 
 import hashlib
 import os
@@ -24,7 +24,7 @@ NO_PACKAGES = "It fetches the editor's packages from the npm registry; is that w
 
 
 class CannotBuild(Exception):
-    """Why there is no fresh page, in words for a person."""
+    """The page cannot be built; the message gives the reason."""
 
 
 def ensure_built(web: Path = WEB) -> str:
@@ -41,7 +41,7 @@ def ensure_built(web: Path = WEB) -> str:
 
 
 def is_fresh(web: Path) -> bool:
-    """Whether the built page was made from the sources as they are now."""
+    """Return whether the built page was made from the present sources."""
     stamp = web / "static" / ".built"
     is_there = stamp.is_file() and (web / "static" / "index.html").is_file()
     return is_there and stamp.read_text() == digest_of(web)
@@ -62,7 +62,7 @@ def _files(web: Path) -> Iterator[Path]:
 
 
 def build(web: Path) -> None:
-    """Build beside the old page, then put the new one in its place, unless another process did so meanwhile."""
+    """Build beside the old page, then replace it, unless another process did so meanwhile."""
     with _turn(web):
         if is_fresh(web):
             return
@@ -87,7 +87,7 @@ def _turn(web: Path) -> Generator[None]:
 
 
 def install(web: Path) -> None:
-    """Install exactly what the lock file names, unless that is there already."""
+    """Install the packages of the lock file, unless they are installed already."""
     wanted, stamp = (web / "package-lock.json").read_text(), web / "node_modules" / ".latentloom"
     if not stamp.is_file() or stamp.read_text() != wanted:
         patience = ("--fetch-retries=3", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000")

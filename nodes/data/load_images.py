@@ -65,7 +65,7 @@ class LoadImages(Node):
         captions = read_captions(found)
         for problem in captions.problems.values():
             raise problem
-        files.told += [*left_out, *captions.told()]
+        files.warnings += [*left_out, *captions.told()]
         return {
             "pictures": {found.name(path): files.digest_file(str(path)) for path in found.pictures},
             "texts": dict[str, Json](captions.texts),

@@ -13,7 +13,7 @@ from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.handles.recipes import Checkpoint, Permuted, name_of, sources_of
 from nodes.diffusion.merging.lora_layers import all_parameters_in
 from nodes.diffusion.merging.permutation_spec import Units, units_in
-from nodes.diffusion.merging.plan import Plan, planned
+from nodes.diffusion.merging.plan import MergePlan, planned
 from nodes.merging.merges import checkpoint_of
 
 
@@ -48,7 +48,7 @@ class RebasinWeights(Node):
         return Checkpoint(Permuted(input=ours.recipe, orders=path, reference=name), ours.family)
 
 
-def _common_units(plans: list[Plan], context: RunContext) -> Mapping[str, Units]:
+def _common_units(plans: list[MergePlan], context: RunContext) -> Mapping[str, Units]:
     """Return the hidden units of both models; raise InputError where there are none, or theirs are others."""
     remedy = "Wire two models of one architecture."
     names, families = [name_of(plan.recipe) for plan in plans], [family_of(plan.tensors) for plan in plans]
@@ -64,7 +64,7 @@ def _common_units(plans: list[Plan], context: RunContext) -> Mapping[str, Units]
     ours, theirs = (units_in(parameters, place) for parameters, place in zip(parts, places, strict=True))
     common = ours.keys() & theirs.keys()
     for module in common:
-        weights = [use.weight for side in ours[module].sides for use in side]
+        weights = [use.weight for group in ours[module].axis_groups for use in group]
         if ours[module] != theirs[module] or any(parts[0][name].shape != parts[1][name].shape for name in weights):
             message = f"the hidden units of {module} are others in {names[0]} than in {names[1]}."
             raise InputError(message, field="reference", remedy=remedy)

@@ -40,7 +40,7 @@ def checkpoint_of(
         earlier = kept["file"] if _leads_on(kept, settings) else None
         context.message(_told(kept, settings))
         if earlier:
-            history.take_up(_state(key, kept["steps"]), context.store, context.progress_folder)
+            history.continue_from(_state(key, kept["steps"]), context.store, context.progress_folder)
         if earlier and costs:
             costs.add(*kept["costs"])
     keep = partial(_keep, settings, context, key, kept, costs)

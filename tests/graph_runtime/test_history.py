@@ -6,7 +6,7 @@ from typing import Any
 
 from graph_runtime import events as ev
 from graph_runtime.context import PlainFolder
-from graph_runtime.history import FILE, SHOWN, TOLD, History, keep_for, take_up, tell_of
+from graph_runtime.history import FILE, REPLAYED_METRICS, REPLAYED_PREVIEWS, History, continue_from, keep_for, replay_kept
 from tests.graph_runtime.conftest import Lab, document
 
 GRAPH = document({"c": ("Count", {"steps": 6}), "t": ("Total", {})}, [("c.output", "t.numbers")])
@@ -51,21 +51,21 @@ class Listener:
     """Remembers the steps that it is told of."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[int, str]] = []
+        self.reported: list[tuple[int, str]] = []
 
     @property
-    def heard(self) -> list[int]:
-        return [step for step, _ in self.told]
+    def steps(self) -> list[int]:
+        return [step for step, _ in self.reported]
 
     def of(self, kind: str) -> list[int]:
-        return [step for step, name in self.told if name == kind]
+        return [step for step, name in self.reported if name == kind]
 
     def progress(self, step: int, total: int) -> None: ...
     def metric(self, step: int, values: Mapping[str, float], *, earlier: bool = False) -> None:
-        self.told += [(step, name) for name in values]
+        self.reported += [(step, name) for name in values]
 
     def preview(self, step: int, file: Path, *, earlier: bool = False) -> None:
-        self.told.append((step, "picture"))
+        self.reported.append((step, "picture"))
 
     def message(self, text: str, level: object) -> None: ...
 
@@ -83,7 +83,7 @@ def test_steps_that_are_done_again_take_the_place_of_what_was_told(tmp_path: Pat
     with (tmp_path / FILE).open("a") as file:
         file.write('{"step": 6, "val')  # killed in the middle of a line
     assert attempt(tmp_path, "second", range(4, 6)) == [1, 2, 3, 4, 5]
-    assert attempt(tmp_path, "second", range(6, 8)) == [6, 7]  # the same run has heard the others
+    assert attempt(tmp_path, "second", range(6, 8)) == [6, 7]  # the same run has reported the others
     assert attempt(tmp_path, "third", range(8, 9)) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
@@ -105,19 +105,19 @@ def test_of_a_long_history_evenly_chosen_steps_and_the_last_are_told(tmp_path: P
     store, listener = Store(), Listener()
     history = History(Listener(), tmp_path, "run")
     (picture := tmp_path / "p.png").write_text("p")
-    for step in range(1, TOLD * 3 + 2):
+    for step in range(1, REPLAYED_METRICS * 3 + 2):
         history.metric(step, {"loss": 1.0})
         if step % 5 == 0:
             history.metric(step, {"psnr": 1.0})
             history.preview(step, picture)
     keep_for("key", tmp_path, store)
-    tell_of("key", store, listener)
-    assert TOLD * 0.7 <= len(listener.of("loss")) <= TOLD + 1
-    assert (listener.of("loss")[0], listener.of("loss")[-1]) == (1, TOLD * 3 + 1)
-    assert listener.of("psnr") == list(range(5, TOLD * 3 + 1, 5)), "few numbers are told whole beside many"
-    assert len(listener.of("picture")) <= SHOWN + 1
-    assert listener.of("picture")[-1] == TOLD * 3
-    assert listener.heard == sorted(listener.heard)
+    replay_kept("key", store, listener)
+    assert REPLAYED_METRICS * 0.7 <= len(listener.of("loss")) <= REPLAYED_METRICS + 1
+    assert (listener.of("loss")[0], listener.of("loss")[-1]) == (1, REPLAYED_METRICS * 3 + 1)
+    assert listener.of("psnr") == list(range(5, REPLAYED_METRICS * 3 + 1, 5)), "few numbers are told whole beside many"
+    assert len(listener.of("picture")) <= REPLAYED_PREVIEWS + 1
+    assert listener.of("picture")[-1] == REPLAYED_METRICS * 3
+    assert listener.steps == sorted(listener.steps)
 
 
 def test_what_goes_on_from_a_kept_state_shows_the_steps_before(tmp_path: Path) -> None:
@@ -126,10 +126,10 @@ def test_what_goes_on_from_a_kept_state_shows_the_steps_before(tmp_path: Path) -
         (tmp_path / name).mkdir()
     attempt(tmp_path / "short", "first", range(1, 4))
     keep_for("three steps", tmp_path / "short", store)
-    take_up("three steps", store, tmp_path / "long")
+    continue_from("three steps", store, tmp_path / "long")
     assert attempt(tmp_path / "long", "second", range(4, 6)) == [1, 2, 3, 4, 5]
-    take_up("three steps", store, tmp_path / "long")  # killed before its first checkpoint
-    assert attempt(tmp_path / "long", "second", range(4, 6)) == [4, 5], "the same run has heard the others"
+    continue_from("three steps", store, tmp_path / "long")  # killed before its first checkpoint
+    assert attempt(tmp_path / "long", "second", range(4, 6)) == [4, 5], "the same run has reported the others"
     keep_for("five steps", tmp_path / "long", store)
-    tell_of("five steps", store, listener := Listener())
+    replay_kept("five steps", store, listener := Listener())
     assert listener.of("loss") == [1, 2, 3, 4, 5]

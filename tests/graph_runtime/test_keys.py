@@ -114,7 +114,7 @@ def test_what_a_fingerprint_warns_of_is_told_by_every_run_and_changes_no_key(lab
     for warning, state in (("first", "executed"), ("second", "cached")):
 
         def fingerprint(self: toys.ReadFile, files: OutsideFiles, warning: str = warning) -> Json:
-            files.told.append(warning)
+            files.warnings.append(warning)
             return original(self, files)
 
         monkeypatch.setattr(toys.ReadFile, "fingerprint", fingerprint)

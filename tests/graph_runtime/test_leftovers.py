@@ -13,7 +13,7 @@ from graph_runtime.context import Artifact
 from graph_runtime.locks import FileLock
 from graph_runtime.runs import RunFolder
 from graph_runtime.staging import staging, sweep
-from tests.graph_runtime.shop import workflow
+from tests.graph_runtime.supervised_server import workflow
 
 KILLED = """
 import os, sys
@@ -21,7 +21,7 @@ from pathlib import Path
 from graph_runtime.cache import Cache
 from graph_runtime.runs import RunFolder
 from graph_runtime.staging import staging
-from tests.graph_runtime.shop import workflow
+from tests.graph_runtime.supervised_server import workflow
 root = Path(sys.argv[1])
 cache, run = Cache(root / "cache"), RunFolder(root / "out", workflow(say=("Say", {})), {})
 with cache.progress_folder("unfinished", lambda: None), cache.progress_folder("empty", lambda: None) as folder:

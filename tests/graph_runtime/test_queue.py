@@ -8,7 +8,7 @@ import pytest
 from graph_runtime import events as ev
 from graph_runtime.errors import Problem
 from graph_runtime.queue import RunQueue, RunStateError
-from tests.graph_runtime.shop import workflow
+from tests.graph_runtime.supervised_server import workflow
 
 DOCUMENT = workflow("a name", say=("Say", {"text": "ö"}))
 ARTIFACT = ev.PublishedArtifact(path="/out/a", sha256="0", bytes=1, node="say")

@@ -11,7 +11,7 @@ from graph_runtime import events as ev, files
 from graph_runtime.cache import MISS, Cache, digest_file
 from graph_runtime.context import Artifact, Sha256
 from graph_runtime.runs import RunFolder
-from tests.graph_runtime.shop import workflow
+from tests.graph_runtime.supervised_server import workflow
 
 DOCUMENT = workflow(say=("Say", {}))
 

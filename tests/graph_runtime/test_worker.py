@@ -12,7 +12,7 @@ import pytest
 
 from graph_runtime.locks import FileLock
 from graph_runtime.workflow import Workflow
-from tests.graph_runtime.shop import HANGING, install_crafts, workflow
+from tests.graph_runtime.supervised_server import HANGING, install_sample_package, workflow
 
 pytestmark = pytest.mark.slow
 
@@ -65,7 +65,7 @@ class Worker:
 
 @pytest.fixture
 def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
-    install_crafts(tmp_path, monkeypatch)
+    install_sample_package(tmp_path, monkeypatch)
     (tmp_path / "workspace").mkdir()
     made = Worker(tmp_path)
     yield made

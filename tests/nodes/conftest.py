@@ -1,15 +1,15 @@
-"""The desk that tests of single nodes share."""
+"""The runner that tests of single nodes share."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.nodes.desk import Desk
+from tests.nodes.node_runner import NodeRunner
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    made = Desk(tmp_path)
+def runner(tmp_path: Path) -> Iterator[NodeRunner]:
+    made = NodeRunner(tmp_path)
     yield made
     made.cache.close()

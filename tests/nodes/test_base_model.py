@@ -38,14 +38,15 @@ from nodes.models.load_model import LoadModel
 from nodes.models.new_model import NewModel
 from nodes.output.save_pipeline import SavePipeline
 from tests.models import shared_model
-from tests.nodes.desk import Desk
+from tests.nodes import node_runner
+from tests.nodes.node_runner import NodeRunner
 from tests.variations import make_variation_folder
 
 EMOJI = Path(__file__).parent.parent / "data" / "emoji"
 
 
-class Bench(Desk):
-    """A desk with the cut-outs of the tests and the descriptions of a small model with an image encoder."""
+class Bench(NodeRunner):
+    """A runner with the cut-outs of the tests and the descriptions of a small model with an image encoder."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -66,10 +67,8 @@ class Bench(Desk):
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     made = Bench(tmp_path)
-    # the pictures of the tests lie outside of the desk's workspace
-    import tests.nodes.desk as desk
-
-    monkeypatch.setattr(desk, "NODES", EMOJI.parent.parent.parent)
+    # the pictures of the tests are outside of the runner's workspace
+    monkeypatch.setattr(node_runner, "NODES", EMOJI.parent.parent.parent)
     yield made
     made.cache.close()
 

@@ -30,12 +30,12 @@ from nodes.output.save_image_embedding import SaveImageEmbedding
 from nodes.output.save_image_variation import SaveImageVariation
 from nodes.sampling.sample_variation import SampleVariation
 from tests.models import WIDTH, make_model_folder
-from tests.nodes.desk import Desk, images
+from tests.nodes.node_runner import NodeRunner, images
 from tests.variations import KINDS, add_image_encoder, make_variation_folder
 
 
-class Table(Desk):
-    """A desk with three pictures of 16 pixels and a base."""
+class Table(NodeRunner):
+    """A runner with three pictures of 16 pixels and a base."""
 
     made: ClassVar[list["Table"]] = []
 

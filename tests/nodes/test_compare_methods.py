@@ -17,7 +17,7 @@ from nodes.evaluation.compare_methods import CompareMethods
 from nodes.evaluation.judge import Judge
 from nodes.sampling.sample_images import SampleImages
 from tests.models import BUNDLED, fresh_model
-from tests.nodes.desk import Desk, images
+from tests.nodes.node_runner import NodeRunner, images
 from tests.nodes.test_methods import Setting, fine_tune, textual_inversion
 
 
@@ -25,11 +25,11 @@ class Case:
     """Three models, their pictures, and the references."""
 
     def __init__(self, tmp_path: Path) -> None:
-        self.desk = Desk(tmp_path)
+        self.runner = NodeRunner(tmp_path)
         self.setting = Setting(tmp_path, "sd1")
         self.context: RunContext = replace(
             self.setting.context,
-            store=self.desk.cache,
+            store=self.runner.cache,
             located={**self.setting.context.located, "clip": BUNDLED},
             fingerprint="clip",
         )
@@ -38,9 +38,9 @@ class Case:
             textual_inversion(self.setting, self.context),
             fine_tune(self.setting, self.context),
         ]
-        self.desk.picture("p/one.png")
-        self.references: ImageDataset = images(self.desk)
-        self.context = replace(self.context, located={**self.context.located, **self.desk.located})
+        self.runner.picture("p/one.png")
+        self.references: ImageDataset = images(self.runner)
+        self.context = replace(self.context, located={**self.context.located, **self.runner.located})
 
     def drawn(self, prompts: str) -> ImageSet:
         return SampleImages(prompts=prompts, num_inference_steps=2).run(self.models, self.context)
@@ -60,7 +60,7 @@ class Case:
 def case(tmp_path: Path) -> Any:
     made = Case(tmp_path)
     yield made
-    made.desk.cache.close()
+    made.runner.cache.close()
 
 
 def table(report: str) -> list[dict[str, str]]:

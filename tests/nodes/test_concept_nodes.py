@@ -22,7 +22,7 @@ from nodes.output.save_custom_diffusion import SaveCustomDiffusion
 from nodes.output.save_embedding import SaveEmbedding
 from tests.diffusion.test_lora import forward
 from tests.models import resident_parts, shared_model
-from tests.nodes.desk import Desk
+from tests.nodes.node_runner import NodeRunner
 from tests.nodes.test_methods import Setting, custom_diffusion, dreamartist, fine_tune, textual_inversion, with_word
 
 
@@ -129,8 +129,8 @@ def test_what_cannot_be_merged_is_refused(tmp_path: Path, kind: str, field: str)
 
 
 def test_class_pictures_come_captioned_and_are_drawn_once(tmp_path: Path) -> None:
-    setting, desk = Setting(tmp_path, "sd1"), Desk(tmp_path)
-    context = replace(setting.context, store=desk.cache)
+    setting, runner = Setting(tmp_path, "sd1"), NodeRunner(tmp_path)
+    context = replace(setting.context, store=runner.cache)
     node = GenerateClassImages(class_prompt="a dog\na cat", num_class_images=5, num_inference_steps=2, batch_size=2)
     drawn = node.run(setting.model, context)
     assert drawn.captions == (("a dog",), ("a cat",), ("a dog",), ("a cat",), ("a dog",))
@@ -146,4 +146,4 @@ def test_class_pictures_come_captioned_and_are_drawn_once(tmp_path: Path) -> Non
         setting.model, context
     )
     assert more.pictures[:4] == drawn.pictures[:4]
-    desk.cache.close()
+    runner.cache.close()

@@ -17,36 +17,36 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.models import text_identity
 from nodes.models.load_model import LoadModel
 from tests.models import make_model_folder, random_adapter
-from tests.nodes.desk import NODES, Desk, captions, images
+from tests.nodes.node_runner import NODES, NodeRunner, captions, images
 
 
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
-def test_encoding_keeps_distributions_and_embeddings_per_item(desk: Desk, family: Any) -> None:
-    make_model_folder(desk.root / "m", family)
+def test_encoding_keeps_distributions_and_embeddings_per_item(runner: NodeRunner, family: Any) -> None:
+    make_model_folder(runner.root / "m", family)
     for name in ("a", "b", "c"):
-        desk.picture(f"p/{name}.png", text=f"thing {name}")
-    model, loaded = desk.run(LoadModel(model="m")), images(desk, resolution=32, flip=True)
+        runner.picture(f"p/{name}.png", text=f"thing {name}")
+    model, loaded = runner.run(LoadModel(model="m")), images(runner, resolution=32, flip=True)
     assert (model.family, model.prediction_type) == (family, "v_prediction" if family == "sd2" else "epsilon")
-    latents = desk.run(EncodeLatents(batch_size=2), model=model, images=loaded)
-    assert desk.messages.totals == [6, 6, 6]
+    latents = runner.run(EncodeLatents(batch_size=2), model=model, images=loaded)
+    assert runner.messages.totals == [6, 6, 6]
     tensors = load_file(latents.items[0].views[0].file)
     assert tensors["mean"].shape == tensors["std"].shape == (4, 16, 16)
-    texts = desk.run(EncodeCaptions(), model=model, captions=captions(desk, loaded, caption_dropout=0.1))
+    texts = runner.run(EncodeCaptions(), model=model, captions=captions(runner, loaded, caption_dropout=0.1))
     assert texts.caption_dropout == 0.1
     found = load_file(texts.items[0].files[0])
     assert found["hidden"].shape == (77, 32)
     assert ("pooled" in found) == (family == "sdxl")
-    again = desk.run(EncodeLatents(batch_size=3), model=model, images=loaded)
-    assert desk.messages.totals == []
+    again = runner.run(EncodeLatents(batch_size=3), model=model, images=loaded)
+    assert runner.messages.totals == []
     assert again == latents
 
 
-def test_latents_depend_on_view_background_and_vae(desk: Desk) -> None:
-    make_model_folder(desk.root / "one", "sd1", seed=1)
-    make_model_folder(desk.root / "two", "sd1", seed=2)
-    desk.picture("p/a.png")
+def test_latents_depend_on_view_background_and_vae(runner: NodeRunner) -> None:
+    make_model_folder(runner.root / "one", "sd1", seed=1)
+    make_model_folder(runner.root / "two", "sd1", seed=2)
+    runner.picture("p/a.png")
     runs = [
-        (desk.run(LoadModel(model=name)), images(desk, background=color, flip=flip))
+        (runner.run(LoadModel(model=name)), images(runner, background=color, flip=flip))
         for name, color, flip in (
             ("one", "#ffffff", False),
             ("two", "#ffffff", False),
@@ -56,16 +56,16 @@ def test_latents_depend_on_view_background_and_vae(desk: Desk) -> None:
     ]
     counts = []
     for model, loaded in runs:
-        desk.run(EncodeLatents(), model=model, images=loaded)
-        counts.append(desk.messages.totals)
+        runner.run(EncodeLatents(), model=model, images=loaded)
+        counts.append(runner.messages.totals)
     assert counts == [[1], [1], [1], [1]]
-    desk.run(EncodeLatents(precision="bf16"), model=runs[0][0], images=runs[0][1])
-    assert desk.messages.totals == [1]
+    runner.run(EncodeLatents(precision="bf16"), model=runs[0][0], images=runs[0][1])
+    assert runner.messages.totals == [1]
 
 
-def test_latents_that_are_not_finite_name_the_picture(desk: Desk, monkeypatch) -> None:
-    make_model_folder(desk.root / "m", "sd1")
-    desk.picture("p/odd.png")
+def test_latents_that_are_not_finite_name_the_picture(runner: NodeRunner, monkeypatch) -> None:
+    make_model_folder(runner.root / "m", "sd1")
+    runner.picture("p/odd.png")
     from diffusers import AutoencoderKL
 
     original = AutoencoderKL.encode
@@ -75,83 +75,83 @@ def test_latents_that_are_not_finite_name_the_picture(desk: Desk, monkeypatch) -
 
     monkeypatch.setattr(AutoencoderKL, "encode", encode)
     with pytest.raises(InputError, match=r"odd\.png are not finite"):
-        desk.run(EncodeLatents(), model=desk.run(LoadModel(model="m")), images=images(desk))
-    assert not list((desk.cache.folder / "files").glob("*/*"))
+        runner.run(EncodeLatents(), model=runner.run(LoadModel(model="m")), images=images(runner))
+    assert not list((runner.cache.folder / "files").glob("*/*"))
 
 
-def test_embeddings_depend_on_encoder_clip_skip_and_adapters(desk: Desk, tmp_path: Path) -> None:
-    folder = make_model_folder(desk.root / "m", "sd1")
-    model = desk.run(LoadModel(model="m"))
-    skipping = desk.run(LoadModel(model="m", clip_skip=1))
+def test_embeddings_depend_on_encoder_clip_skip_and_adapters(runner: NodeRunner, tmp_path: Path) -> None:
+    folder = make_model_folder(runner.root / "m", "sd1")
+    model = runner.run(LoadModel(model="m"))
+    skipping = runner.run(LoadModel(model="m", clip_skip=1))
     adapted = type(model)(**{**vars(model), "adapters": (random_adapter(folder, tmp_path / "a"),)})
     identities = {text_identity(m) for m in (model, skipping, adapted)}
     assert len(identities) == 3
-    desk.picture("p/a.png", text="x")
-    made = captions(desk, images(desk))
-    files = [desk.run(EncodeCaptions(), model=m, captions=made).items[0].files[0] for m in (model, skipping, adapted)]
+    runner.picture("p/a.png", text="x")
+    made = captions(runner, images(runner))
+    files = [runner.run(EncodeCaptions(), model=m, captions=made).items[0].files[0] for m in (model, skipping, adapted)]
     assert len(set(files)) == 3
 
 
-def test_a_text_encoder_about_to_be_trained_is_not_cached(desk: Desk) -> None:
+def test_a_text_encoder_about_to_be_trained_is_not_cached(runner: NodeRunner) -> None:
     from nodes.adapters.inject_lora import InjectLoRA
 
-    make_model_folder(desk.root / "m", "sd1")
-    model = desk.run(LoadModel(model="m"))
-    injected = desk.run(InjectLoRA(text_encoder=True), model=model)
-    desk.picture("p/a.png", text="x")
+    make_model_folder(runner.root / "m", "sd1")
+    model = runner.run(LoadModel(model="m"))
+    injected = runner.run(InjectLoRA(text_encoder=True), model=model)
+    runner.picture("p/a.png", text="x")
     with pytest.raises(InputError, match="stale") as caught:
-        desk.run(EncodeCaptions(), model=injected, captions=captions(desk, images(desk)))
+        runner.run(EncodeCaptions(), model=injected, captions=captions(runner, images(runner)))
     assert caught.value.field == "model"
 
 
-def test_weighted_captions_are_other_embeddings_and_earlier_ones_are_found(desk: Desk, monkeypatch) -> None:
-    make_model_folder(desk.root / "m", "sd1")
-    model = desk.run(LoadModel(model="m"))
-    desk.picture("p/a.png", text="(a:1.5) b")
-    loaded = images(desk)
-    made = [captions(desk, loaded, weighted_captions=weighted) for weighted in (False, True)]
-    files = [desk.run(EncodeCaptions(), model=model, captions=each).items[0].files[0] for each in made]
+def test_weighted_captions_are_other_embeddings_and_earlier_ones_are_found(runner: NodeRunner, monkeypatch) -> None:
+    make_model_folder(runner.root / "m", "sd1")
+    model = runner.run(LoadModel(model="m"))
+    runner.picture("p/a.png", text="(a:1.5) b")
+    loaded = images(runner)
+    made = [captions(runner, loaded, weighted_captions=weighted) for weighted in (False, True)]
+    files = [runner.run(EncodeCaptions(), model=model, captions=each).items[0].files[0] for each in made]
     assert files[0] != files[1]
     facts = json.dumps([EncodeCaptions.version, text_identity(model), "(a:1.5) b"])
     earlier = {"file": files[1], "cut": 0}
-    desk.cache.keep_item("caption:" + hashlib.sha256(facts.encode()).hexdigest(), earlier)
+    runner.cache.keep_item("caption:" + hashlib.sha256(facts.encode()).hexdigest(), earlier)
     monkeypatch.setattr("nodes.data.encode_captions._key", lambda *facts: f"nothing kept {facts}")
-    assert desk.run(EncodeCaptions(), model=model, captions=made[0]).items[0].files[0] == files[1]
-    assert desk.run(EncodeCaptions(), model=model, captions=made[1]).items[0].files[0] == files[1], "encoded anew"
+    assert runner.run(EncodeCaptions(), model=model, captions=made[0]).items[0].files[0] == files[1]
+    assert runner.run(EncodeCaptions(), model=model, captions=made[1]).items[0].files[0] == files[1], "encoded anew"
 
 
-def test_captions_that_are_too_long_are_reported(desk: Desk) -> None:
-    make_model_folder(desk.root / "m", "sd1")
-    desk.picture("p/a.png", text="x" * 200)
-    desk.run(EncodeCaptions(), model=desk.run(LoadModel(model="m")), captions=captions(desk, images(desk)))
-    assert desk.messages.texts
-    assert "1 captions are too long" in desk.messages.texts[0]
+def test_captions_that_are_too_long_are_reported(runner: NodeRunner) -> None:
+    make_model_folder(runner.root / "m", "sd1")
+    runner.picture("p/a.png", text="x" * 200)
+    runner.run(EncodeCaptions(), model=runner.run(LoadModel(model="m")), captions=captions(runner, images(runner)))
+    assert runner.messages.texts
+    assert "1 captions are too long" in runner.messages.texts[0]
 
 
-def test_the_crop_of_a_mirrored_view_is_counted_from_the_other_side(desk: Desk) -> None:
-    make_model_folder(desk.root / "m", "sdxl")
-    desk.picture("p/wide.png", (96, 32))
-    loaded = images(desk, resolution=32, random_crops=1, flip=True)
-    latents = desk.run(EncodeLatents(), model=desk.run(LoadModel(model="m")), images=loaded)
+def test_the_crop_of_a_mirrored_view_is_counted_from_the_other_side(runner: NodeRunner) -> None:
+    make_model_folder(runner.root / "m", "sdxl")
+    runner.picture("p/wide.png", (96, 32))
+    loaded = images(runner, resolution=32, random_crops=1, flip=True)
+    latents = runner.run(EncodeLatents(), model=runner.run(LoadModel(model="m")), images=loaded)
     plain, mirrored = latents.items[0].views
     assert plain.crop[0] == loaded.pictures[0].views[0].crop[0]
     assert plain.crop[0] + mirrored.crop[0] == 96 - 32
 
 
-def test_links_inside_a_model_folder_stay_in_the_workspace(desk: Desk, tmp_path: Path) -> None:
-    folder = make_model_folder(desk.root / "m", "sd1")
+def test_links_inside_a_model_folder_stay_in_the_workspace(runner: NodeRunner, tmp_path: Path) -> None:
+    folder = make_model_folder(runner.root / "m", "sd1")
     weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
     weights.rename(tmp_path / "outside.safetensors")
     weights.symlink_to(tmp_path / "outside.safetensors")
     with pytest.raises(ValueError, match="outside the workspace"):
-        desk.run(LoadModel(model="m"))
+        runner.run(LoadModel(model="m"))
 
 
-def test_a_renamed_model_folder_is_another_model_by_name(desk: Desk) -> None:
-    make_model_folder(desk.root / "alpha", "sd1")
-    files = OutsideReader(Workspace(desk.root, packages=(NODES,)), digest_file)
+def test_a_renamed_model_folder_is_another_model_by_name(runner: NodeRunner) -> None:
+    make_model_folder(runner.root / "alpha", "sd1")
+    files = OutsideReader(Workspace(runner.root, packages=(NODES,)), digest_file)
     before = LoadModel(model="alpha").fingerprint(files)
-    (desk.root / "alpha").rename(desk.root / "beta")
+    (runner.root / "alpha").rename(runner.root / "beta")
     after = LoadModel(model="beta").fingerprint(files)
     assert before != after
-    assert desk.run(LoadModel(model="beta")).name == "beta"
+    assert runner.run(LoadModel(model="beta")).name == "beta"

@@ -1,6 +1,7 @@
 """A family that only its own file names: recognised, described, merged, named in metadata, refused where it does not fit."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from nodes.methods.train_hypernet import TrainHypernet
 from nodes.models.load_checkpoint import LoadCheckpoint
 from nodes.models.load_model import LoadModel
 from nodes.output.save_safetensors import SaveSafetensors
-from tests.nodes.desk import Desk
+from tests.nodes.node_runner import NodeRunner
 from tests.toy_family import CONFIGS, ToyFamily
 
 TOY = ToyFamily()
@@ -46,34 +47,34 @@ def write_file(file: Path, value: float) -> None:
     save_file({f"toy.{name}.weight": torch.full((6, 2), value) for name in names}, file)
 
 
-def test_it_is_recognised_by_its_folder(desk: Desk) -> None:
-    write_folder(desk.root / "m")
-    model = desk.run(LoadModel(model="m"))
+def test_it_is_recognised_by_its_folder(runner: NodeRunner) -> None:
+    write_folder(runner.root / "m")
+    model = runner.run(LoadModel(model="m"))
     assert (model.family, model.resolution) == ("toy", 1024)
-    (desk.root / "m" / "vae" / "model.safetensors").unlink()
+    (runner.root / "m" / "vae" / "model.safetensors").unlink()
     with pytest.raises(InputError, match="vae holds no weights"):
-        desk.run(LoadModel(model="m"))
+        runner.run(LoadModel(model="m"))
 
 
-def test_what_a_folder_lacks_is_named(desk: Desk) -> None:
-    write_folder(desk.root / "m")
-    (desk.root / "m" / "tokenizer").rename(desk.root / "elsewhere")
+def test_what_a_folder_lacks_is_named(runner: NodeRunner) -> None:
+    write_folder(runner.root / "m")
+    (runner.root / "m" / "tokenizer").rename(runner.root / "elsewhere")
     with pytest.raises(InputError, match="m has no folder 'tokenizer'"):
-        desk.run(LoadModel(model="m"))
+        runner.run(LoadModel(model="m"))
 
 
-def test_it_is_recognised_by_its_file(desk: Desk) -> None:
-    write_file(desk.root / "m.safetensors", 0.0)
-    assert desk.run(LoadModel(model="m.safetensors")).family == "toy"
-    assert desk.messages.texts[0].startswith("Toy, 1024 pixels, f32; it predicts noise: all Toys do")
-    config = described(desk.root / "m.safetensors") / "transformer" / "config.json"
+def test_it_is_recognised_by_its_file(runner: NodeRunner) -> None:
+    write_file(runner.root / "m.safetensors", 0.0)
+    assert runner.run(LoadModel(model="m.safetensors")).family == "toy"
+    assert runner.messages.texts[0].startswith("Toy, 1024 pixels, f32; it predicts noise: all Toys do")
+    config = described(runner.root / "m.safetensors") / "transformer" / "config.json"
     assert json.loads(config.read_text()) == CONFIGS["transformer/config.json"]
 
 
-def test_a_part_of_its_file_is_refused_in_its_own_words(desk: Desk) -> None:
-    save_file({"toy.layers.0.qkv.weight": torch.zeros(6, 2)}, desk.root / "m.safetensors")
+def test_a_part_of_its_file_is_refused_in_its_own_words(runner: NodeRunner) -> None:
+    save_file({"toy.layers.0.qkv.weight": torch.zeros(6, 2)}, runner.root / "m.safetensors")
     with pytest.raises(InputError, match="is Toy and holds no final layer"):
-        desk.run(LoadModel(model="m.safetensors"))
+        runner.run(LoadModel(model="m.safetensors"))
 
 
 def test_its_folder_s_tensors_become_those_of_a_file() -> None:
@@ -83,18 +84,26 @@ def test_its_folder_s_tensors_become_those_of_a_file() -> None:
     assert fused.tensor()[:, 0].tolist() == [0, 0, 1, 1, 2, 2]
 
 
-def test_its_checkpoints_are_merged_by_its_own_blocks(desk: Desk) -> None:
+def test_its_checkpoints_are_merged_by_its_own_blocks(runner: NodeRunner) -> None:
     for name, value in (("a", 0.0), ("b", 1.0)):
-        write_file(desk.root / f"{name}.safetensors", value)
-    a, b = (desk.run(LoadCheckpoint(path=f"{name}.safetensors")) for name in "ab")
-    merged = desk.run(MergeBlockWeighted(ratio=0.5, blocks="L00=0.25, L01=1"), a=a, b=b)
-    (artifact,) = desk.run(SaveSafetensors(precision="fp32"), model=merged)
+        write_file(runner.root / f"{name}.safetensors", value)
+    a, b = (runner.run(LoadCheckpoint(path=f"{name}.safetensors")) for name in "ab")
+    merged = runner.run(MergeBlockWeighted(ratio=0.5, blocks="L00=0.25, L01=1"), a=a, b=b)
+    (artifact,) = runner.run(SaveSafetensors(precision="fp32"), model=merged)
     found = {name.split(".")[2]: float(tensor[0, 0]) for name, tensor in load_file(artifact.file).items() if "layers" in name}
     assert found == {"0": 0.25, "1": 1}
     assert metadata(artifact.file)["modelspec.architecture"] == "Toy-6"
     assert metadata(artifact.file)["modelspec.resolution"] == "1024x1024"
     with pytest.raises(InputError, match="no block 'IN00'"):
-        desk.run(MergeBlockWeighted(blocks="IN00=0.5"), a=a, b=b)
+        runner.run(MergeBlockWeighted(blocks="IN00=0.5"), a=a, b=b)
+
+
+def test_a_family_without_blocks_is_merged_whole(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(known(), TOY.name, replace(TOY, blocks=()))
+    write_file(desk.root / "a.safetensors", 1.0)
+    a = desk.run(LoadCheckpoint(path="a.safetensors"))
+    with pytest.raises(InputError, match="the blocks of this checkpoint have no known names"):
+        desk.run(MergeBlockWeighted(), a=a, b=a)
 
 
 def metadata(file: Path) -> dict[str, Any]:
@@ -104,10 +113,10 @@ def metadata(file: Path) -> dict[str, Any]:
         return opened.metadata()
 
 
-def test_metadata_name_it(desk: Desk) -> None:
-    write_folder(desk.root / "m")
-    model = desk.run(LoadModel(model="m"))
-    architecture = architecture_of(model, desk.root / "m")
+def test_metadata_name_it(runner: NodeRunner) -> None:
+    write_folder(runner.root / "m")
+    model = runner.run(LoadModel(model="m"))
+    architecture = architecture_of(model, runner.root / "m")
     assert architecture == "Toy-4"
     assert (
         kohya_metadata(model, LowRankAdapter(rank=2, alpha=1.0, unet_targets=("q",)), architecture, "")["ss_base_model_version"]
@@ -115,11 +124,11 @@ def test_metadata_name_it(desk: Desk) -> None:
     )
 
 
-def test_a_method_that_makes_no_sense_is_refused_in_its_own_words(desk: Desk) -> None:
-    write_folder(desk.root / "m")
-    model = desk.run(LoadModel(model="m"))
+def test_a_method_that_makes_no_sense_is_refused_in_its_own_words(runner: NodeRunner) -> None:
+    write_folder(runner.root / "m")
+    model = runner.run(LoadModel(model="m"))
     with pytest.raises(InputError, match="Toy has no cross-attention") as refused:
-        desk.run(TrainHypernet(), model=model, latents=None, embeddings=None)
+        runner.run(TrainHypernet(), model=model, latents=None, embeddings=None)
     assert (refused.value.field, refused.value.remedy) == ("model", "Train a LoRA.")
     check_method("toy", "DreamBooth")
 

@@ -15,7 +15,7 @@ from nodes.diffusion.text.encoding import encode_prompts
 from nodes.models.load_model import LoadModel
 from nodes.output.save_checkpoint import SaveCheckpoint
 from tests.models import shared_model
-from tests.nodes.desk import Desk
+from tests.nodes.node_runner import NodeRunner
 from tests.published import write_random
 
 CPU = torch.device("cpu")
@@ -48,15 +48,15 @@ def measured(file: Path, precision: str) -> tuple[int, int, int]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "channels"), [("sd1", 4), *(pytest.param(*size, marks=pytest.mark.giant) for size in GIANTS)])
-def test_a_model_of_full_size(desk: Desk, tmp_path: Path, family: Any, channels: int) -> None:
-    file = desk.root / "m.safetensors"
+def test_a_model_of_full_size(runner: NodeRunner, tmp_path: Path, family: Any, channels: int) -> None:
+    file = runner.root / "m.safetensors"
     write_random(family, file, torch.bfloat16, in_channels=channels)
     peak, own, size = measured(file, "bf16")
     print(f"{family} of {channels} channels: file {file.stat().st_size}, peak {peak}, not mapped {own}, parts {size} bytes")  # noqa: T201 - what the check is run for
     assert peak < 1.2 * file.stat().st_size
     assert own < 0.2 * file.stat().st_size
 
-    model = desk.run(LoadModel(model="m.safetensors"))
+    model = runner.run(LoadModel(model="m.safetensors"))
     assert (model.family, model.prediction_type, model.resolution) == (family, "epsilon", FACTS[family][0])
     loaded = shared_model(model, file, "bf16")
     text = encode_prompts(loaded, ["a photo of a cat"])
@@ -77,7 +77,7 @@ def test_a_model_of_full_size(desk: Desk, tmp_path: Path, family: Any, channels:
         assert all(torch.equal(tensor, ours[name]) for name, tensor in other.state_dict().items())
         del other
 
-    (artifact,) = desk.run(SaveCheckpoint(), model=model)
+    (artifact,) = runner.run(SaveCheckpoint(), model=model)
     assert _data(artifact.file) == _data(file)
 
 

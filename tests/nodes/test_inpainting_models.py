@@ -21,7 +21,7 @@ from nodes.output.save_pipeline import SavePipeline
 from nodes.sampling.sample_images import SampleImages
 from tests.diffusion.test_lora import forward
 from tests.models import fresh_model, make_model_folder, shared_model
-from tests.nodes.desk import Desk
+from tests.nodes.node_runner import NodeRunner
 from tests.nodes.test_methods import Method, Setting, each_method, fine_tune, trained_files, weights
 from tests.nodes.test_save_pipeline import published
 from tests.nodes.test_single_files import opened, read_as_published, said, saved
@@ -34,21 +34,21 @@ each_purpose = pytest.mark.parametrize(("channels", "purpose"), [(9, "inpainting
 @each_family
 @each_purpose
 def test_one_file_is_opened_and_written_bit_by_bit(
-    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: Any, channels: int, purpose: Any
+    runner: NodeRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: Any, channels: int, purpose: Any
 ) -> None:
     folder = make_model_folder(tmp_path / "folder", family, in_channels=channels)
-    file = saved(folder, desk.root / "m.safetensors", precision="fp16")
+    file = saved(folder, runner.root / "m.safetensors", precision="fp16")
     tensors = load_file(file)
     assert tensors[f"{UNET}input_blocks.0.0.weight"].shape == (16, channels, 3, 3)
     save_file(tensors, file)  # without our own descriptions, as others write it
     read_as_published(folder, monkeypatch)
-    model, loaded = opened(desk, "m.safetensors")
-    assert any(f"{channels} input channels" in text for text in desk.messages.texts)
+    model, loaded = opened(runner, "m.safetensors")
+    assert any(f"{channels} input channels" in text for text in runner.messages.texts)
     assert loaded.info.purpose == purpose
     own = fresh_model(folder)
     assert torch.allclose(forward(own), forward(loaded), atol=0.02)
 
-    (artifact,) = desk.run(SaveCheckpoint(), model=model)
+    (artifact,) = runner.run(SaveCheckpoint(), model=model)
     again = load_file(artifact.file)
     assert again.keys() == tensors.keys()
     assert all(torch.equal(tensor, again[name]) and tensor.dtype == again[name].dtype for name, tensor in tensors.items())
@@ -57,12 +57,12 @@ def test_one_file_is_opened_and_written_bit_by_bit(
 @each_family
 @each_purpose
 def test_a_folder_written_from_one_file_opens_in_the_right_pipeline(
-    desk: Desk, tmp_path: Path, family: Any, channels: int, purpose: Any
+    runner: NodeRunner, tmp_path: Path, family: Any, channels: int, purpose: Any
 ) -> None:
     folder = make_model_folder(tmp_path / "folder", family, in_channels=channels)
-    saved(folder, desk.root / "m.safetensors")
-    model, _ = opened(desk, "m.safetensors")
-    written = published(desk.run(SavePipeline(precision="fp32"), model=model), tmp_path / "out")
+    saved(folder, runner.root / "m.safetensors")
+    model, _ = opened(runner, "m.safetensors")
+    written = published(runner.run(SavePipeline(precision="fp32"), model=model), tmp_path / "out")
     assert inspect_folder(written) == inspect_folder(folder)
     pipeline = diffusers.DiffusionPipeline.from_pretrained(written, local_files_only=True)
     assert type(pipeline).__name__ == facts(family).pipelines[purpose]
@@ -95,7 +95,7 @@ def test_the_hidden_picture_does_not_depend_on_what_ran_before(tmp_path: Path) -
     assert trained_files(fine_tune(setting, setting.context, precision="bf16")) == first
 
 
-def test_trained_input_channels_are_written(desk: Desk, tmp_path: Path) -> None:
+def test_trained_input_channels_are_written(runner: NodeRunner, tmp_path: Path) -> None:
     setting = Setting(tmp_path, "sd1", in_channels=9)
     trained = fine_tune(setting, setting.context)
     (artifact,) = SaveCheckpoint().run(trained, setting.context)
@@ -106,21 +106,23 @@ def test_trained_input_channels_are_written(desk: Desk, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("channels", "architecture"), [(9, "stable-diffusion-v1-inpainting"), (8, "stable-diffusion-v1")])
-def test_metadata_name_the_architecture(desk: Desk, monkeypatch: pytest.MonkeyPatch, channels: int, architecture: str) -> None:
-    make_model_folder(desk.root / "m", "sd1", in_channels=channels)
-    read_as_published(desk.root / "m", monkeypatch)
-    (artifact,) = desk.run(SaveCheckpoint(), model=desk.run(LoadModel(model="m")))
+def test_metadata_name_the_architecture(
+    runner: NodeRunner, monkeypatch: pytest.MonkeyPatch, channels: int, architecture: str
+) -> None:
+    make_model_folder(runner.root / "m", "sd1", in_channels=channels)
+    read_as_published(runner.root / "m", monkeypatch)
+    (artifact,) = runner.run(SaveCheckpoint(), model=runner.run(LoadModel(model="m")))
     assert said(artifact.file)["modelspec.architecture"] == architecture
 
 
 @each_purpose
-def test_pictures_are_drawn_from_text(desk: Desk, tmp_path: Path, channels: int, purpose: str) -> None:
-    make_model_folder(desk.root / "m", "sd1", in_channels=channels)
-    model = desk.run(LoadModel(model="m"))
-    (text,) = desk.messages.texts
+def test_pictures_are_drawn_from_text(runner: NodeRunner, tmp_path: Path, channels: int, purpose: str) -> None:
+    make_model_folder(runner.root / "m", "sd1", in_channels=channels)
+    model = runner.run(LoadModel(model="m"))
+    (text,) = runner.messages.texts
     assert f"{channels} input channels" in text
     node = SampleImages(prompts="a cat", width=16, height=24, num_inference_steps=2)
-    context = RunContext(store=desk.cache, located=desk.located, device="cpu")
+    context = RunContext(store=runner.cache, located=runner.located, device="cpu")
     (image,) = node.run([model], context).images
     with Image.open(image.file) as picture:
         assert picture.size == (16, 24)

@@ -30,7 +30,7 @@ from tests.diffusion.test_lora import FAMILIES, forward, open_model
 from tests.diffusion.test_lora_deltas import ALGORITHMS, each_algorithm, family_adapter
 from tests.graph_runtime.test_trust import as_repository
 from tests.models import handle, make_model_folder
-from tests.nodes.desk import Desk
+from tests.nodes.node_runner import NodeRunner
 
 ATTENTION = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
 OUT = "mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0"
@@ -39,12 +39,12 @@ TEXT = "encoder.layers.1.self_attn.q_proj"
 
 
 class Place:
-    """A desk with a small model of one family, and random numbers."""
+    """A runner with a small model of one family, and random numbers."""
 
-    def __init__(self, desk: Desk, folder: Path) -> None:
-        self.desk, self.folder = desk, folder
+    def __init__(self, runner: NodeRunner, folder: Path) -> None:
+        self.runner, self.folder = runner, folder
         self.model = handle(self.folder)
-        desk.located = {self.model.digest: self.folder}
+        runner.located = {self.model.digest: self.folder}
         self.generator = torch.Generator().manual_seed(4)
         self.shapes = {f"unet.{n}": p.shape for n, p in open_model(self.folder).unet.named_parameters()}
 
@@ -52,11 +52,11 @@ class Place:
         return torch.randn(shape, generator=self.generator)
 
     def load(self, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None, **fields: Any) -> Any:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, self.desk.root / "x.safetensors", metadata)
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, self.runner.root / "x.safetensors", metadata)
         return self.read("x.safetensors", **fields)
 
     def read(self, file: str, **fields: Any) -> Any:
-        return self.desk.run(LoadLoRA(file=file, **fields), model=self.model)
+        return self.runner.run(LoadLoRA(file=file, **fields), model=self.model)
 
     def change(self, model: Any, layer: str) -> Tensor:
         """What the last adapter of a model adds to one layer's weight, to itself alone."""
@@ -77,13 +77,13 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(params=FAMILIES)
-def place(request, desk: Desk, folders: dict[str, Path]) -> Place:
-    return Place(desk, folders[request.param])
+def place(request, runner: NodeRunner, folders: dict[str, Path]) -> Place:
+    return Place(runner, folders[request.param])
 
 
 @pytest.fixture
-def sd1(desk: Desk, folders: dict[str, Path]) -> Place:
-    return Place(desk, folders["sd1"])
+def sd1(runner: NodeRunner, folders: dict[str, Path]) -> Place:
+    return Place(runner, folders["sd1"])
 
 
 STABILITY = {
@@ -113,10 +113,10 @@ def test_layers_that_change_nothing_are_told_of(sd1: Place) -> None:
     name, other = (layer.replace(".", "_") for layer in (ATTENTION, ATTENTION.replace("to_q", "to_v")))
     pairs = {f"lora_unet_{n}.lora_{leaf}.weight": t.clone() for n in (name, other) for leaf, t in (("down", down), ("up", up))}
     sd1.load(pairs)
-    assert sd1.desk.messages.texts == []
+    assert sd1.runner.messages.texts == []
     model = sd1.load({**pairs, f"lora_unet_{name}.alpha": torch.tensor(0.0)})
     assert model.adapters
-    (text,) = sd1.desk.messages.texts
+    (text,) = sd1.runner.messages.texts
     assert text.startswith(f"1 of 2 layers change nothing, such as unet.{ATTENTION}: their alpha")
 
 
@@ -312,7 +312,7 @@ def test_a_difference_of_biases_acts(sd1: Place) -> None:
     model = sd1.load({f"{prefix}.diff_b": sd1.random(32)})
     loaded, reference = open_model(sd1.folder), open_model(sd1.folder)
     with torch.no_grad():
-        reference.unet.get_submodule(CONVOLUTION).bias += 2 * load_file(sd1.desk.root / "x.safetensors")[f"{prefix}.diff_b"]
+        reference.unet.get_submodule(CONVOLUTION).bias += 2 * load_file(sd1.runner.root / "x.safetensors")[f"{prefix}.diff_b"]
     with apply_adapters([replace(model.adapters[0], unet_strength=2.0)], loaded):
         torch.testing.assert_close(forward(loaded), forward(reference), rtol=0, atol=1e-4)
 
@@ -351,7 +351,7 @@ def test_alpha_of_peft_s_configurations_counts(sd1: Place, settings: dict[str, A
     tensors = {f"{prefix}.lora_A.weight": down, f"{prefix}.lora_B.weight": up}
     model = sd1.load(tensors, {"lora_adapter_metadata": stated})
     torch.testing.assert_close(sd1.change(model, prefix), scale * up @ down, rtol=0, atol=1e-5)
-    folder = sd1.desk.root / "peft"
+    folder = sd1.runner.root / "peft"
     folder.mkdir()
     (folder / "adapter_config.json").write_text(json.dumps({**settings, "r": 3, "peft_type": "LORA"}))
     save_file(
@@ -385,25 +385,25 @@ def test_each_layer_may_have_its_own_rank_and_alpha(sd1: Place) -> None:
             reference.unet.get_submodule(name).weight += change
     with apply_adapters(model.adapters, loaded):
         torch.testing.assert_close(forward(loaded), forward(reference), rtol=0, atol=1e-4)
-    sd1.desk.located = {model.digest: sd1.folder}
-    (artifact,) = sd1.desk.run(SaveSafetensors(precision="fp32"), model=model)
+    sd1.runner.located = {model.digest: sd1.folder}
+    (artifact,) = sd1.runner.run(SaveSafetensors(precision="fp32"), model=model)
     saved = load_file(artifact.file)
     assert float(saved["lora_unet_" + OUT.replace(".", "_") + ".alpha"]) == 8.0
     with pytest.raises(InputError) as caught:
-        sd1.desk.run(SaveSafetensors(layout="diffusers"), model=model)
+        sd1.runner.run(SaveSafetensors(layout="diffusers"), model=model)
     assert caught.value.field == "layout"
 
 
 @each_algorithm
 def test_what_is_saved_loads_back_as_the_same_change(place: Place, tmp_path: Path, algorithm: str) -> None:
-    desk = place.desk
+    runner = place.runner
     strengths = {"unet_strength": 0.5, "text_encoder_strength": 0.25} if algorithm != "dora" else {}
     adapter = family_adapter(place.folder, algorithm, tmp_path / "w", **strengths)
     trained = replace(place.model, adapters=(adapter,))
-    (artifact,) = desk.run(SaveSafetensors(precision="fp32"), model=trained)
-    (desk.root / "saved.safetensors").write_bytes(artifact.file.read_bytes())
+    (artifact,) = runner.run(SaveSafetensors(precision="fp32"), model=trained)
+    (runner.root / "saved.safetensors").write_bytes(artifact.file.read_bytes())
     loaded = place.read("saved.safetensors")
-    assert not desk.messages.texts
+    assert not runner.messages.texts
     assert loaded.adapters[0].algorithm == ("lora" if algorithm == "rslora" else algorithm)
     ours = by_layer(adapter_tensors(adapter))
     theirs = by_layer(adapter_tensors(loaded.adapters[0]))
@@ -419,7 +419,7 @@ def test_what_is_saved_loads_back_as_the_same_change(place: Place, tmp_path: Pat
 def test_a_dora_s_file_knows_no_strength(sd1: Place, tmp_path: Path) -> None:
     adapter = family_adapter(sd1.folder, "dora", tmp_path / "w", unet_strength=0.5)
     with pytest.raises(InputError, match="strength"):
-        sd1.desk.run(SaveSafetensors(), model=replace(sd1.model, adapters=(adapter,)))
+        sd1.runner.run(SaveSafetensors(), model=replace(sd1.model, adapters=(adapter,)))
 
 
 def test_strengths_are_for_unet_and_text_encoders_apart(sd1: Place) -> None:
@@ -434,21 +434,21 @@ def test_strengths_are_for_unet_and_text_encoders_apart(sd1: Place) -> None:
     assert text_identity(unet_only) == text_identity(sd1.model)
     assert not sd1.load(tensors, unet_strength=0).adapters[0].unet_targets
     assert sd1.load(tensors, unet_strength=0, text_encoder_strength=0) == sd1.model
-    twice = sd1.desk.run(LoadLoRA(file="x.safetensors"), model=both)
+    twice = sd1.runner.run(LoadLoRA(file="x.safetensors"), model=both)
     assert len(twice.adapters) == 2
 
 
 def test_what_is_not_known_is_counted(sd1: Place) -> None:
     tensors = {f"lora_unet_{ATTENTION.replace('.', '_')}.{leaf}": t for leaf, t in lora(sd1, ATTENTION).items()}
     sd1.load(tensors | {"lora_te3_x.lora_down.weight": sd1.random(2, 2), "something": sd1.random(1)})
-    (message,) = sd1.desk.messages.texts
+    (message,) = sd1.runner.messages.texts
     assert "2 tensors" in message
 
 
 def bad(place: Place, kind: str) -> Any:
     prefix = f"lora_unet_{ATTENTION.replace('.', '_')}"
     good = {f"{prefix}.{leaf}": tensor for leaf, tensor in lora(place, ATTENTION).items()}
-    path = place.desk.root / "bad.safetensors"
+    path = place.runner.root / "bad.safetensors"
     if kind == "no file":
         return place.read("missing.safetensors")
     if kind == "pickle":
@@ -485,7 +485,7 @@ def test_what_cannot_be_read_is_refused_with_field_and_remedy(sd1: Place, kind: 
         bad(sd1, kind)
     assert caught.value.field == "file"
     assert caught.value.remedy
-    assert str(sd1.desk.root) not in str(caught.value)
+    assert str(sd1.runner.root) not in str(caught.value)
 
 
 def test_a_whole_model_is_told_from_a_lora_of_another_family(sd1: Place) -> None:
@@ -505,7 +505,7 @@ def test_loha_and_lokr_of_peft_change_what_peft_changes(sd1: Place, kind: str, l
     own = unet.get_submodule(ATTENTION).weight.detach().clone()
     config = getattr(peft, kind)(**{"r": 4, "alpha": 16, "target_modules": [ATTENTION], "init_weights": False, **layers})
     wrapped = peft.get_peft_model(unet, config)
-    wrapped.save_pretrained(sd1.desk.root / "peft")
+    wrapped.save_pretrained(sd1.runner.root / "peft")
     wrapped.merge_and_unload()
     change = sd1.change(sd1.read("peft/adapter_model.safetensors"), f"unet.{ATTENTION}")
     torch.testing.assert_close(change, unet.get_submodule(ATTENTION).weight - own, rtol=0, atol=1e-5)

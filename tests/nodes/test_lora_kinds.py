@@ -19,7 +19,7 @@ from nodes.merging.bake_lora import BakeLoRA
 from nodes.merging.merge_lora import MergeLoRA
 from nodes.output.save_safetensors import SaveSafetensors
 from tests.diffusion.test_lora import forward
-from tests.nodes.desk import Desk
+from tests.nodes.node_runner import NodeRunner
 from tests.nodes.test_bake_lora import Place
 
 BLOCK = "mid_block.attentions.0.transformer_blocks.0"
@@ -28,9 +28,9 @@ DRAW = torch.Generator().manual_seed(6)
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    desk = Desk(tmp_path_factory.mktemp("kinds"))
-    yield Place(desk, "sd1")
-    desk.cache.close()
+    runner = NodeRunner(tmp_path_factory.mktemp("kinds"))
+    yield Place(runner, "sd1")
+    runner.cache.close()
 
 
 def random(*shape: int) -> Tensor:
@@ -73,15 +73,15 @@ def mixed() -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def load(place: Place, tensors: dict[str, Tensor], name: str = "l", **fields: Any) -> Any:
-    save_file(tensors, place.desk.root / f"{name}.safetensors")
-    return place.desk.run(LoadLoRA(file=f"{name}.safetensors", **fields), model=place.model)
+    save_file(tensors, place.runner.root / f"{name}.safetensors")
+    return place.runner.run(LoadLoRA(file=f"{name}.safetensors", **fields), model=place.model)
 
 
 def test_every_kind_acts_is_baked_and_is_saved_as_what_it_is(place: Place) -> None:
     tensors, expected = mixed()
     model, plain = load(place, tensors), place.plain()
-    assert not place.desk.messages.texts
-    baked = place.write(place.desk.run(BakeLoRA(), model=model))
+    assert not place.runner.messages.texts
+    baked = place.write(place.runner.run(BakeLoRA(), model=model))
     own = {name.replace("text_encoder.text_model.", "text_encoder."): name for name in plain}
     for name, tensor in plain.items():
         mine = next((short for short, full in own.items() if full == name), name)
@@ -100,7 +100,7 @@ def test_every_kind_acts_is_baked_and_is_saved_as_what_it_is(place: Place) -> No
     finally:
         for name, tensor in before.items():
             modules[name.partition(".")[0]].get_parameter(name.partition(".")[2]).data.copy_(tensor)
-    (artifact,) = place.desk.run(SaveSafetensors(precision="fp32", filename="again"), model=model)
+    (artifact,) = place.runner.run(SaveSafetensors(precision="fp32", filename="again"), model=model)
     again = load_file(artifact.file)
     spelled = {
         name.replace("norm2.diff_b", "norm2.b_norm").replace("norm2.diff", "norm2.w_norm"): t for name, t in tensors.items()
@@ -114,7 +114,7 @@ def test_every_kind_acts_is_baked_and_is_saved_as_what_it_is(place: Place) -> No
 def test_changes_of_norms_are_added_up_whole(place: Place) -> None:
     name = kohya("unet.down_blocks.0.resnets.0.norm1")
     models = [load(place, {f"{name}.w_norm": torch.full((16,), value)}, f"n{value}", unet_strength=0.5) for value in (1.0, 2.0)]
-    merged = place.desk.run(MergeLoRA(), models=models)
+    merged = place.runner.run(MergeLoRA(), models=models)
     tensors = load_file(merged.adapters[-1].weights)
     torch.testing.assert_close(tensors["unet.down_blocks.0.resnets.0.norm1.diff"], torch.full((16,), 1.5))
 
@@ -125,18 +125,18 @@ def pair(rank: int = 2) -> dict[str, Tensor]:
 
 
 def test_a_folder_of_peft_is_opened_by_its_name(place: Place) -> None:
-    folder = place.desk.root / "fox"
+    folder = place.runner.root / "fox"
     folder.mkdir()
     a, b = random(2, 32), random(32, 2)
     prefix = f"base_model.model.{BLOCK}.attn1.to_q"
     save_file({f"{prefix}.lora_A.weight": a, f"{prefix}.lora_B.weight": b}, folder / "adapter_model.safetensors")
     (folder / "adapter_config.json").write_text(json.dumps({"r": 2, "lora_alpha": 6, "peft_type": "LORA"}))
-    model = place.desk.run(LoadLoRA(file="fox"), model=place.model)
+    model = place.runner.run(LoadLoRA(file="fox"), model=place.model)
     adapter = model.adapters[-1]
     assert (adapter.name, adapter.rank, adapter.alpha) == ("fox", 2, 6.0)
-    (place.desk.root / "nothing").mkdir()
+    (place.runner.root / "nothing").mkdir()
     with pytest.raises(InputError, match="holds no adapter_model"):
-        place.desk.run(LoadLoRA(file="nothing"), model=place.model)
+        place.runner.run(LoadLoRA(file="nothing"), model=place.model)
 
 
 def test_bundled_words_can_be_used_in_prompts(place: Place) -> None:
@@ -149,17 +149,17 @@ def test_bundled_words_can_be_used_in_prompts(place: Place) -> None:
     assert (fox.placeholder_token, fox.num_vectors, owl.placeholder_token) == ("fox", 3, "v1.5owl")
     assert torch.equal(load_file(fox.weights)["text_encoder_0"], vectors)
     assert isinstance(lora, LowRankAdapter)
-    wrong, told = place.desk.messages.texts
+    wrong, told = place.runner.messages.texts
     assert "99 wide" in wrong
     assert "fox, v1.5owl" in told
-    place.desk.run(LoadLoRA(file="l.safetensors"), model=model)
-    assert "has one of that name" in place.desk.messages.texts[0]
+    place.runner.run(LoadLoRA(file="l.safetensors"), model=model)
+    assert "has one of that name" in place.runner.messages.texts[0]
 
 
 @pytest.mark.parametrize(("rank", "alpha", "told"), [(2, 0.0, "1 of 1 layers change nothing"), (0, 1.0, "rank 0")])
 def test_a_lora_that_does_nothing_is_told(place: Place, rank: int, alpha: float, told: str) -> None:
     load(place, pair(rank) | {f"{kohya(f'unet.{BLOCK}.attn1.to_q')}.alpha": torch.tensor(alpha)})
-    assert told in place.desk.messages.texts[0]
+    assert told in place.runner.messages.texts[0]
 
 
 def test_alphas_of_layers_come_back_as_they_were(place: Place, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_alphas_of_layers_come_back_as_they_were(place: Place, tmp_path: Path) -
         tensors[f"{name}.alpha"] = torch.tensor(alpha)
     model = load(place, tensors)
     assert (model.adapters[0].rank, model.adapters[0].alpha) == (8, 2.0)
-    (artifact,) = place.desk.run(SaveSafetensors(precision="fp32", filename="alphas"), model=model)
+    (artifact,) = place.runner.run(SaveSafetensors(precision="fp32", filename="alphas"), model=model)
     saved = load_file(artifact.file)
     assert saved.keys() == tensors.keys()
     assert all(torch.equal(saved[name], tensor) for name, tensor in tensors.items())

@@ -28,7 +28,7 @@ from nodes.methods.train_dreambooth import TrainDreamBooth
 from nodes.methods.train_ti import TrainTI
 from tests.diffusion.test_train import Bench, make_bench
 from tests.models import handle, resident_parts, shared_model
-from tests.nodes.desk import Messages
+from tests.nodes.node_runner import Messages
 from tests.nodes.test_train_lora import StoppingReporter
 
 FAMILIES = ["sd1", "sd2", "sdxl"]

@@ -16,7 +16,7 @@ from nodes.diffusion.handles.settings import TrainingSettings
 from nodes.diffusion.optimization.loop import StepDone, minimize
 from nodes.methods.more_steps import checkpoint_of
 from tests.diffusion.test_minimize import CPU, OPTIMIZERS, fit, problem
-from tests.nodes.desk import Messages
+from tests.nodes.node_runner import Messages
 
 Weights = dict[str, torch.Tensor]
 

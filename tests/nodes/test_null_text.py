@@ -21,60 +21,60 @@ from nodes.models.load_null_text import LoadNullText
 from nodes.output.save_null_text import SaveNullText
 from nodes.sampling.sample_with_null_text import SampleWithNullText
 from tests.models import handle, make_model_folder, random_adapter
-from tests.nodes.desk import Desk, images
+from tests.nodes.node_runner import NodeRunner, images
 
 FAMILIES = ["sd1", "sd2", "sdxl"]
 
 
 class Setting:
-    """A desk with a small model and two pictures, one of them with a text."""
+    """A runner with a small model and two pictures, one of them with a text."""
 
-    def __init__(self, desk: Desk, family: Any = "sd1") -> None:
-        self.desk = desk
-        self.folder = make_model_folder(desk.root / "model", family)
+    def __init__(self, runner: NodeRunner, family: Any = "sd1") -> None:
+        self.runner = runner
+        self.folder = make_model_folder(runner.root / "model", family)
         self.model = handle(self.folder)
-        desk.picture("p/cat.png", text="a cat")
-        desk.picture("p/dog.png")
-        self.images = images(desk)
-        desk.located |= {self.model.digest: self.folder}
+        runner.picture("p/cat.png", text="a cat")
+        runner.picture("p/dog.png")
+        self.images = images(runner)
+        runner.located |= {self.model.digest: self.folder}
 
     def invert(self, **fields: Any) -> Any:
-        return self.desk.run(InvertDDIM(**{"num_inference_steps": 4, **fields}), model=self.model, images=self.images)
+        return self.runner.run(InvertDDIM(**{"num_inference_steps": 4, **fields}), model=self.model, images=self.images)
 
     def optimize(self, inversion: Any, model: Any = None, **fields: Any) -> NullTextInversion:
         node = OptimizeNullText(**{"inner_steps": 2, "early_stop": 0, **fields})
-        return self.desk.run(node, model=model or self.model, inversion=inversion)
+        return self.runner.run(node, model=model or self.model, inversion=inversion)
 
     def sample(self, inversion: Any, model: Any = None, **fields: Any) -> Any:
-        return self.desk.run(SampleWithNullText(**fields), model=model or self.model, inversion=inversion)
+        return self.runner.run(SampleWithNullText(**fields), model=model or self.model, inversion=inversion)
 
     def saved(self, inversion: Any, **fields: Any) -> Path:
-        (artifact,) = self.desk.run(SaveNullText(**fields), inversion=inversion)
-        path = self.desk.root / artifact.name
+        (artifact,) = self.runner.run(SaveNullText(**fields), inversion=inversion)
+        path = self.runner.root / artifact.name
         path.write_bytes(artifact.file.read_bytes())
         return path
 
 
 @pytest.fixture
-def setting(desk: Desk) -> Setting:
-    return Setting(desk)
+def setting(runner: NodeRunner) -> Setting:
+    return Setting(runner)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_picture_is_inverted_optimized_saved_loaded_and_drawn(desk: Desk, family: Any) -> None:
-    setting = Setting(desk, family)
+def test_a_picture_is_inverted_optimized_saved_loaded_and_drawn(runner: NodeRunner, family: Any) -> None:
+    setting = Setting(runner, family)
     inversion = setting.invert()
     assert inversion.prompt == "a cat"
     assert load_file(inversion.file)["ddim_latents"].shape == (5, 4, 16, 16)
     found = setting.optimize(inversion)
     assert load_file(found.uncond)["uncond"].shape == (4, 77, 32)
     drawn = setting.sample(found, prompts="a dog\n\na red cat\n")
-    assert "PSNR" in desk.messages.texts[0]
+    assert "PSNR" in runner.messages.texts[0]
     assert [image.prompt for image in drawn.images] == ["picture", "VAE round trip", "a cat", "a dog", "a red cat"]
     assert drawn.columns == 5
     assert drawn.images[0].label.startswith("null text, ")
     assert setting.sample(found, prompts="a dog\na red cat") == drawn
-    loaded = desk.run(LoadNullText(file=setting.saved(found).name))
+    loaded = runner.run(LoadNullText(file=setting.saved(found).name))
     again = setting.sample(loaded, prompts="a dog\na red cat")
     assert [image.file for image in again.images] == [image.file for image in drawn.images[1:]]
     assert replace(loaded, picture=found.picture, file=found.file) == replace(found, uncond=loaded.uncond)
@@ -105,7 +105,7 @@ def test_the_file_says_what_made_it(setting: Setting) -> None:
 
 def test_without_the_way_the_file_still_draws_but_is_not_optimized_again(setting: Setting) -> None:
     found = setting.optimize(setting.invert())
-    loaded = setting.desk.run(LoadNullText(file=setting.saved(found, ddim_latents=False).name))
+    loaded = setting.runner.run(LoadNullText(file=setting.saved(found, ddim_latents=False).name))
     drawn = setting.sample(loaded)
     assert [image.prompt for image in drawn.images] == ["a cat"]
     assert drawn.images[0].label == "null text"
@@ -128,10 +128,10 @@ class StoppingReporter(SilentReporter):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_stopped_optimization_ends_with_the_same_bytes(desk: Desk, tmp_path: Path, family: Any) -> None:
+def test_a_stopped_optimization_ends_with_the_same_bytes(runner: NodeRunner, tmp_path: Path, family: Any) -> None:
     from graph_runtime.context import RunContext
 
-    setting = Setting(desk, family)
+    setting = Setting(runner, family)
     inversion, node = setting.invert(), OptimizeNullText(inner_steps=2, early_stop=0)
     whole = setting.optimize(inversion)
     seen: list[StoppingReporter] = []
@@ -141,7 +141,7 @@ def test_a_stopped_optimization_ends_with_the_same_bytes(desk: Desk, tmp_path: P
         located = {setting.model.digest: setting.folder}
         folder = tmp_path / "progress"
         folder.mkdir(exist_ok=True)
-        context = RunContext(device="cpu", store=desk.cache, located=located, reporter=seen[-1], progress_folder=folder)
+        context = RunContext(device="cpu", store=runner.cache, located=located, reporter=seen[-1], progress_folder=folder)
         return node.run(setting.model, inversion, context)
 
     for stop_after in (1, 3):
@@ -152,25 +152,25 @@ def test_a_stopped_optimization_ends_with_the_same_bytes(desk: Desk, tmp_path: P
 
 
 def test_adapters_act_and_other_adapters_bring_a_warning(setting: Setting) -> None:
-    adapter = random_adapter(setting.folder, setting.desk.root / "lora.safetensors")
+    adapter = random_adapter(setting.folder, setting.runner.root / "lora.safetensors")
     laid = replace(setting.model, adapters=(adapter,))
-    plain, inversion = setting.invert(), setting.desk.run(InvertDDIM(num_inference_steps=4), model=laid, images=setting.images)
+    plain, inversion = setting.invert(), setting.runner.run(InvertDDIM(num_inference_steps=4), model=laid, images=setting.images)
     assert plain.file != inversion.file
     setting.sample(inversion, laid)
-    assert len(setting.desk.messages.texts) == 1
+    assert len(setting.runner.messages.texts) == 1
     setting.sample(inversion)
-    assert "other adapters" in setting.desk.messages.texts[0]
+    assert "other adapters" in setting.runner.messages.texts[0]
 
 
 def test_a_long_prompt_brings_a_warning(setting: Setting) -> None:
     inversion = setting.invert(prompt="cat " * 80)
-    assert "cut" in setting.desk.messages.texts[0]
+    assert "cut" in setting.runner.messages.texts[0]
     setting.sample(inversion)
-    assert "cut" in setting.desk.messages.texts[0]
+    assert "cut" in setting.runner.messages.texts[0]
 
 
 def _untrained(s: Setting) -> Any:
-    return s.desk.run(InjectLoRA(rank=2), model=s.model)
+    return s.runner.run(InjectLoRA(rank=2), model=s.model)
 
 
 def _damaged(s: Setting) -> Any:
@@ -178,7 +178,7 @@ def _damaged(s: Setting) -> Any:
     tensors = load_file(path)
     with safe_open(path, "pt") as file:
         save_file({**tensors, "uncond": torch.zeros(2, 77, 32)}, path, file.metadata())
-    return s.desk.run(LoadNullText(file=path.name))
+    return s.runner.run(LoadNullText(file=path.name))
 
 
 REFUSED: dict[str, tuple[str, Any]] = {
@@ -186,14 +186,17 @@ REFUSED: dict[str, tuple[str, Any]] = {
     "no prompt and no text": ("prompt", lambda s: s.invert(picture="dog", prompt="  ")),
     "inverting with an untrained adapter": (
         "model",
-        lambda s: s.desk.run(InvertDDIM(), model=_untrained(s), images=s.images),
+        lambda s: s.runner.run(InvertDDIM(), model=_untrained(s), images=s.images),
     ),
     "optimizing with another model": ("inversion", lambda s: s.optimize(s.invert(), replace(s.model, digest="other"))),
     "sampling with another model": ("inversion", lambda s: s.sample(s.invert(), replace(s.model, digest="other"))),
     "sampling with an untrained adapter": ("model", lambda s: s.sample(s.invert(), _untrained(s))),
-    "no such file": ("file", lambda s: s.desk.run(LoadNullText(file="nothing.safetensors"))),
-    "a file of another kind": ("file", lambda s: s.desk.run(LoadNullText(file="model/unet/diffusion_pytorch_model.safetensors"))),
-    "a picture for a file": ("file", lambda s: s.desk.run(LoadNullText(file="p/cat.png"))),
+    "no such file": ("file", lambda s: s.runner.run(LoadNullText(file="nothing.safetensors"))),
+    "a file of another kind": (
+        "file",
+        lambda s: s.runner.run(LoadNullText(file="model/unet/diffusion_pytorch_model.safetensors")),
+    ),
+    "a picture for a file": ("file", lambda s: s.runner.run(LoadNullText(file="p/cat.png"))),
     "a damaged file": ("file", _damaged),
 }
 

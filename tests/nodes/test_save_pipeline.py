@@ -19,7 +19,7 @@ from nodes.diffusion.errors import InputError
 from nodes.output.save_pipeline import SavePipeline
 from tests.diffusion.test_lora import forward
 from tests.models import BUNDLED, fresh_model, handle, shared_model
-from tests.nodes.desk import Messages
+from tests.nodes.node_runner import Messages
 from tests.nodes.test_methods import Setting, custom_diffusion, fine_tune, fine_tune_with_text
 
 CPU = torch.device("cpu")
@@ -112,7 +112,7 @@ def test_what_is_untrained_is_refused(tmp_path: Path) -> None:
 
 
 def test_words_are_announced_as_files_of_their_own(tmp_path: Path) -> None:
-    from tests.nodes.desk import Messages
+    from tests.nodes.node_runner import Messages
 
     setting = Setting(tmp_path, "sd1")
     trained = custom_diffusion(setting, setting.context)

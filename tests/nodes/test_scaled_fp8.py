@@ -25,7 +25,7 @@ from nodes.output.save_checkpoint import SaveCheckpoint
 from nodes.output.save_safetensors import SaveSafetensors
 from tests.diffusion.test_lora import forward
 from tests.models import fresh_model, make_model_folder
-from tests.nodes.desk import Desk
+from tests.nodes.node_runner import NodeRunner
 from tests.nodes.test_single_files import opened, said, saved
 
 LAYER = f"{UNET}middle_block.1.transformer_blocks.0.attn2.to_v"
@@ -60,9 +60,11 @@ def meant(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def written(desk: Desk, tmp_path: Path, family: Any = "sd1", spelling: str = "scale_weight", **options: Any) -> dict[str, Tensor]:
+def written(
+    runner: NodeRunner, tmp_path: Path, family: Any = "sd1", spelling: str = "scale_weight", **options: Any
+) -> dict[str, Tensor]:
     """Write `m.safetensors`; its tensors."""
-    file = saved(make_model_folder(tmp_path / "folder", family), desk.root / "m.safetensors")
+    file = saved(make_model_folder(tmp_path / "folder", family), runner.root / "m.safetensors")
     tensors = quantized(load_file(file), spelling, **options)
     assert tensors[f"{LAYER}.weight"].dtype == torch.float8_e4m3fn
     save_file(tensors, file, said(file))
@@ -75,12 +77,14 @@ each_spelling = pytest.mark.parametrize("spelling", ["scale_weight", "weight_sca
 @each_spelling
 @pytest.mark.parametrize("by_rows", [False, True])
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
-def test_weights_are_multiplied_by_their_scales(desk: Desk, tmp_path: Path, family: str, spelling: str, by_rows: bool) -> None:
-    tensors = written(desk, tmp_path, family, spelling, by_rows=by_rows)
-    _, loaded = opened(desk, "m.safetensors")
-    assert "fp8 weights with scales" in desk.messages.texts[0]
-    save_file(meant(tensors), desk.root / "plain.safetensors", said(desk.root / "m.safetensors"))
-    _, plain = opened(desk, "plain.safetensors")
+def test_weights_are_multiplied_by_their_scales(
+    runner: NodeRunner, tmp_path: Path, family: str, spelling: str, by_rows: bool
+) -> None:
+    tensors = written(runner, tmp_path, family, spelling, by_rows=by_rows)
+    _, loaded = opened(runner, "m.safetensors")
+    assert "fp8 weights with scales" in runner.messages.texts[0]
+    save_file(meant(tensors), runner.root / "plain.safetensors", said(runner.root / "m.safetensors"))
+    _, plain = opened(runner, "plain.safetensors")
     ours, theirs = loaded.unet.state_dict(), plain.unet.state_dict()
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
     original = fresh_model(tmp_path / "folder")
@@ -88,11 +92,11 @@ def test_weights_are_multiplied_by_their_scales(desk: Desk, tmp_path: Path, fami
 
 
 @each_spelling
-def test_what_is_not_changed_is_written_bit_by_bit(desk: Desk, tmp_path: Path, spelling: str) -> None:
-    tensors = written(desk, tmp_path, "sd1", spelling)
+def test_what_is_not_changed_is_written_bit_by_bit(runner: NodeRunner, tmp_path: Path, spelling: str) -> None:
+    tensors = written(runner, tmp_path, "sd1", spelling)
     layers = {"_quantization_metadata": '{"layers": {}}'}
-    save_file(tensors, desk.root / "m.safetensors", said(desk.root / "m.safetensors") | layers)
-    (artifact,) = desk.run(SaveCheckpoint(), model=desk.run(LoadModel(model="m.safetensors")))
+    save_file(tensors, runner.root / "m.safetensors", said(runner.root / "m.safetensors") | layers)
+    (artifact,) = runner.run(SaveCheckpoint(), model=runner.run(LoadModel(model="m.safetensors")))
     assert layers.items() <= said(artifact.file).items()
     again = load_file(artifact.file)
     assert again.keys() == tensors.keys()
@@ -102,14 +106,14 @@ def test_what_is_not_changed_is_written_bit_by_bit(desk: Desk, tmp_path: Path, s
 
 
 @pytest.mark.parametrize("trained", [True, False])
-def test_what_is_changed_is_written_without_scales(desk: Desk, tmp_path: Path, trained: bool) -> None:
-    tensors = written(desk, tmp_path)
-    model = desk.run(LoadModel(model="m.safetensors"))
+def test_what_is_changed_is_written_without_scales(runner: NodeRunner, tmp_path: Path, trained: bool) -> None:
+    tensors = written(runner, tmp_path)
+    model = runner.run(LoadModel(model="m.safetensors"))
     if trained:
         file = tmp_path / "trained.safetensors"
         save_file({"unet.conv_out.bias": torch.ones(4)}, file)
         model = replace(model, adapters=(WeightChange(name="trained", weights=file),))
-    (artifact,) = desk.run(SaveCheckpoint(precision="as loaded" if trained else "fp16"), model=model)
+    (artifact,) = runner.run(SaveCheckpoint(precision="as loaded" if trained else "fp16"), model=model)
     again, expected = load_file(artifact.file), meant(tensors)
     if trained:
         expected[f"{UNET}out.2.bias"] = torch.ones(4)
@@ -120,11 +124,11 @@ def test_what_is_changed_is_written_without_scales(desk: Desk, tmp_path: Path, t
 
 @each_spelling
 @pytest.mark.parametrize("by_rows", [False, True])
-def test_merges_take_the_numbers_that_are_meant(desk: Desk, tmp_path: Path, spelling: str, by_rows: bool) -> None:
-    tensors = meant(written(desk, tmp_path, "sd1", spelling, by_rows=by_rows))
-    other = load_file(saved(make_model_folder(tmp_path / "other", "sd1", seed=1), desk.root / "o.safetensors"))
-    models = [desk.run(LoadCheckpoint(path=f"{name}.safetensors")) for name in "mo"]
-    (merged,) = desk.run(SaveSafetensors(precision="fp32"), model=desk.run(MergeWeighted(), models=models))
+def test_merges_take_the_numbers_that_are_meant(runner: NodeRunner, tmp_path: Path, spelling: str, by_rows: bool) -> None:
+    tensors = meant(written(runner, tmp_path, "sd1", spelling, by_rows=by_rows))
+    other = load_file(saved(make_model_folder(tmp_path / "other", "sd1", seed=1), runner.root / "o.safetensors"))
+    models = [runner.run(LoadCheckpoint(path=f"{name}.safetensors")) for name in "mo"]
+    (merged,) = runner.run(SaveSafetensors(precision="fp32"), model=runner.run(MergeWeighted(), models=models))
     found = load_file(merged.file)
     assert found.keys() == tensors.keys()
     for name, tensor in tensors.items():
@@ -132,10 +136,10 @@ def test_merges_take_the_numbers_that_are_meant(desk: Desk, tmp_path: Path, spel
         torch.testing.assert_close(found[name], expected, rtol=1e-6, atol=1e-7)
 
 
-def test_a_model_from_such_a_file_can_be_merged(desk: Desk, tmp_path: Path) -> None:
-    tensors = written(desk, tmp_path)
-    checkpoint = desk.run(AsCheckpoint(), model=desk.run(LoadModel(model="m.safetensors")))
-    (merged,) = desk.run(SaveSafetensors(precision="fp32"), model=checkpoint)
+def test_a_model_from_such_a_file_can_be_merged(runner: NodeRunner, tmp_path: Path) -> None:
+    tensors = written(runner, tmp_path)
+    checkpoint = runner.run(AsCheckpoint(), model=runner.run(LoadModel(model="m.safetensors")))
+    (merged,) = runner.run(SaveSafetensors(precision="fp32"), model=checkpoint)
     assert torch.equal(load_file(merged.file)[f"{LAYER}.weight"], meant(tensors)[f"{LAYER}.weight"])
 
 
@@ -148,14 +152,14 @@ def test_a_model_from_such_a_file_can_be_merged(desk: Desk, tmp_path: Path) -> N
     ],
     ids=["whole numbers", "blocks", "exponents"],
 )
-def test_other_kinds_of_scales_are_refused(desk: Desk, tmp_path: Path, changed: Any, message: str) -> None:
-    tensors = written(desk, tmp_path)
-    save_file(tensors | changed, desk.root / "m.safetensors", said(desk.root / "m.safetensors"))
+def test_other_kinds_of_scales_are_refused(runner: NodeRunner, tmp_path: Path, changed: Any, message: str) -> None:
+    tensors = written(runner, tmp_path)
+    save_file(tensors | changed, runner.root / "m.safetensors", said(runner.root / "m.safetensors"))
     with pytest.raises(InputError, match=message) as caught:
-        desk.run(LoadModel(model="m.safetensors"))
+        runner.run(LoadModel(model="m.safetensors"))
     assert caught.value.field == "model"
     with pytest.raises(InputError, match=message) as caught:
-        desk.run(LoadCheckpoint(path="m.safetensors"))
+        runner.run(LoadCheckpoint(path="m.safetensors"))
     assert caught.value.field == "path"
 
 
@@ -185,27 +189,27 @@ def test_a_file_that_ends_early_is_refused(tmp_path: Path) -> None:
         facts("sd2").prediction_of(read_single_file(tmp_path / "m.safetensors"))
 
 
-def test_what_was_trained_on_plain_fp8_is_not_rounded_away(desk: Desk, tmp_path: Path) -> None:
+def test_what_was_trained_on_plain_fp8_is_not_rounded_away(runner: NodeRunner, tmp_path: Path) -> None:
     """A hundredth more is less than half a step of e4m3, and 500 is beyond its largest number."""
-    file = saved(make_model_folder(tmp_path / "folder", "sd1"), desk.root / "m.safetensors")
+    file = saved(make_model_folder(tmp_path / "folder", "sd1"), runner.root / "m.safetensors")
     low = {name: t.to(torch.float8_e4m3fn) if t.is_floating_point() else t for name, t in load_file(file).items()}
     save_file(low, file, said(file))
-    model, trained = desk.run(LoadModel(model="m.safetensors")), tmp_path / "trained.safetensors"
+    model, trained = runner.run(LoadModel(model="m.safetensors")), tmp_path / "trained.safetensors"
     save_file({"unet.conv_out.bias": torch.tensor([1.01, 1.05, 0.97, 500])}, trained)
     model = replace(model, adapters=(WeightChange(name="trained", weights=trained),))
-    (artifact,) = desk.run(SaveCheckpoint(), model=model)
+    (artifact,) = runner.run(SaveCheckpoint(), model=model)
     again, name = load_file(artifact.file), f"{UNET}out.2.bias"
     assert torch.equal(again[name], torch.tensor([1.01, 1.05, 0.97, 500]).half())
     assert all(t.dtype == low[other].dtype for other, t in again.items() if other != name)
-    assert "written as fp16" in desk.messages.texts[-1]
+    assert "written as fp16" in runner.messages.texts[-1]
 
 
-def test_a_moving_average_is_not_multiplied_by_the_scales(desk: Desk, tmp_path: Path) -> None:
-    tensors = written(desk, tmp_path)
+def test_a_moving_average_is_not_multiplied_by_the_scales(runner: NodeRunner, tmp_path: Path) -> None:
+    tensors = written(runner, tmp_path)
     averages = {moving_average_name(name): t.half() + 1 for name, t in meant(tensors).items() if name.startswith(UNET)}
-    save_file(tensors | averages, desk.root / "m.safetensors", said(desk.root / "m.safetensors"))
-    model = desk.run(LoadModel(model="m.safetensors", moving_average=True))
-    (artifact,) = desk.run(SaveCheckpoint(), model=model)
+    save_file(tensors | averages, runner.root / "m.safetensors", said(runner.root / "m.safetensors"))
+    model = runner.run(LoadModel(model="m.safetensors", moving_average=True))
+    (artifact,) = runner.run(SaveCheckpoint(), model=model)
     again = load_file(artifact.file)
     assert torch.equal(again[f"{LAYER}.weight"], averages[moving_average_name(f"{LAYER}.weight")])
     assert not any(name.endswith("scale_weight") for name in again)

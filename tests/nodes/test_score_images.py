@@ -28,23 +28,23 @@ from nodes.evaluation.measure_loss import MeasureLoss
 from nodes.evaluation.score_images import ScoreImages
 from nodes.models.load_model import LoadModel
 from tests.models import BUNDLED, fresh_model, make_model_folder, random_adapter
-from tests.nodes.desk import Desk, captions, images
+from tests.nodes.node_runner import NodeRunner, captions, images
 
 
 @pytest.fixture
-def references(desk: Desk) -> Any:
+def references(runner: NodeRunner) -> Any:
     for name in ("a.png", "b.png", "c.png"):
-        desk.picture(f"p/{name}", (32, 32))
-    return images(desk)
+        runner.picture(f"p/{name}", (32, 32))
+    return images(runner)
 
 
 @pytest.fixture
-def drawn(desk: Desk) -> ImageSet:
+def drawn(runner: NodeRunner) -> ImageSet:
     """Two rows of three pictures."""
     made: list[GeneratedImage] = []
     for label in ("base", "trained"):
         for number, prompt in enumerate(["a <fox> face", "red apple", "<fox>"]):
-            path = desk.picture(f"drawn/{label}{number}.png", (32, 32))
+            path = runner.picture(f"drawn/{label}{number}.png", (32, 32))
             made.append(GeneratedImage(path, label, prompt, number))
     return ImageSet(tuple(made), columns=3)
 
@@ -63,11 +63,11 @@ def text_features(texts: list[str]) -> torch.Tensor:
         return encoder(**tokenizer(texts, padding=True, return_tensors="pt")).text_embeds
 
 
-def test_rows_are_scored_as_plain_lines_do(desk: Desk, references: Any, drawn: ImageSet) -> None:
+def test_rows_are_scored_as_plain_lines_do(runner: NodeRunner, references: Any, drawn: ImageSet) -> None:
     node = ScoreImages(prompt_words="<fox>=fox", psnr=True)
-    scores = desk.run(node, images=[drawn], references=references)
+    scores = runner.run(node, images=[drawn], references=references)
     assert [row.label for row in scores.rows] == ["base", "trained"]
-    own = [desk.root / "p" / f"{name}.png" for name in "abc"]
+    own = [runner.root / "p" / f"{name}.png" for name in "abc"]
     wanted, texts = image_features(own), text_features(["a fox face", "red apple", "fox"])
     for number, row in enumerate(scores.rows):
         paths = [image.file for image in drawn.images[3 * number : 3 * number + 3]]
@@ -81,36 +81,38 @@ def test_rows_are_scored_as_plain_lines_do(desk: Desk, references: Any, drawn: I
             error = sum((x - y) ** 2 for x, y in zip(a, b, strict=True)) / len(a)
             psnr += 10 * math.log10(255**2 / error) / 3
         assert values["psnr"] == pytest.approx(psnr, abs=1e-3)
-    assert desk.messages.texts[0].startswith("base: PSNR ")
-    assert "CLIP-I" in desk.messages.texts[1]
+    assert runner.messages.texts[0].startswith("base: PSNR ")
+    assert "CLIP-I" in runner.messages.texts[1]
 
 
-def test_rows_of_several_sets_follow_each_other(desk: Desk, drawn: ImageSet) -> None:
+def test_rows_of_several_sets_follow_each_other(runner: NodeRunner, drawn: ImageSet) -> None:
     one = ImageSet(drawn.images[:3], 3)
-    scores = desk.run(ScoreImages(), images=[drawn, one])
+    scores = runner.run(ScoreImages(), images=[drawn, one])
     assert [row.label for row in scores.rows] == ["base", "trained", "base"]
     assert scores.rows[0] == scores.rows[2]
     assert [name for name, _ in scores.rows[0].values] == ["clip_t"]
 
 
-def test_what_was_measured_is_remembered(desk: Desk, references: Any, drawn: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = desk.run(ScoreImages(), images=[drawn], references=references)
+def test_what_was_measured_is_remembered(
+    runner: NodeRunner, references: Any, drawn: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = runner.run(ScoreImages(), images=[drawn], references=references)
     looked: list[Any] = []
     original = clip_image_embeddings.clip_pixels
     monkeypatch.setattr(clip_image_embeddings, "clip_pixels", lambda *args: (looked.append(1), original(*args))[1])
-    assert desk.run(ScoreImages(), images=[drawn], references=references) == first
+    assert runner.run(ScoreImages(), images=[drawn], references=references) == first
     assert not looked
-    assert len(desk.messages.texts) == 2
-    other = desk.run(ScoreImages(prompt_words="<fox>=fire"), images=[drawn], references=references)
+    assert len(runner.messages.texts) == 2
+    other = runner.run(ScoreImages(prompt_words="<fox>=fire"), images=[drawn], references=references)
     assert looked
     assert dict(other.rows[0].values)["clip_t"] != dict(first.rows[0].values)["clip_t"]
     assert dict(other.rows[0].values)["clip_i"] == dict(first.rows[0].values)["clip_i"]
 
 
-def test_nothing_to_say_of_a_placeholder_alone(desk: Desk, drawn: ImageSet) -> None:
+def test_nothing_to_say_of_a_placeholder_alone(runner: NodeRunner, drawn: ImageSet) -> None:
     alone = ImageSet(drawn.images[2:3], 1)
-    assert desk.run(ScoreImages(), images=[alone]).rows[0].values == ()
-    assert desk.messages.texts == ["base: nothing to measure."]
+    assert runner.run(ScoreImages(), images=[alone]).rows[0].values == ()
+    assert runner.messages.texts == ["base: nothing to measure."]
 
 
 @pytest.mark.parametrize(
@@ -133,40 +135,40 @@ def test_equal_pictures_count_as_a_hundred_decibel() -> None:
     assert mean_psnr([white, white], [white, black]) == 50
 
 
-def refused(desk: Desk, node: Any, **inputs: Any) -> InputError:
+def refused(runner: NodeRunner, node: Any, **inputs: Any) -> InputError:
     with pytest.raises(InputError) as caught:
-        desk.run(node, **inputs)
+        runner.run(node, **inputs)
     assert caught.value.remedy
     return caught.value
 
 
-def test_what_cannot_be_scored_is_refused(desk: Desk, references: Any, drawn: ImageSet) -> None:
-    assert refused(desk, ScoreImages(psnr=True), images=[drawn]).field == "references"
+def test_what_cannot_be_scored_is_refused(runner: NodeRunner, references: Any, drawn: ImageSet) -> None:
+    assert refused(runner, ScoreImages(psnr=True), images=[drawn]).field == "references"
     few = replace(drawn, columns=2)
-    assert "has 2 and the references have 3" in str(refused(desk, ScoreImages(psnr=True), images=[few], references=references))
-    large = images(desk, resolution=64)
-    assert "32 x 32 and 64 x 64" in str(refused(desk, ScoreImages(psnr=True), images=[drawn], references=large))
-    make_model_folder(desk.root / "model", "sd1")
-    assert refused(desk, ScoreImages(clip="model"), images=[drawn]).field == "clip"
+    assert "has 2 and the references have 3" in str(refused(runner, ScoreImages(psnr=True), images=[few], references=references))
+    large = images(runner, resolution=64)
+    assert "32 x 32 and 64 x 64" in str(refused(runner, ScoreImages(psnr=True), images=[drawn], references=large))
+    make_model_folder(runner.root / "model", "sd1")
+    assert refused(runner, ScoreImages(clip="model"), images=[drawn]).field == "clip"
     for lines in ("fox", "=fox", "<a>=b\nc"):
         with pytest.raises(ValidationError, match="equals sign"):
             ScoreImages(prompt_words=lines)
 
 
-def prepared(desk: Desk, family: Any) -> tuple[Any, Any, Any]:
-    make_model_folder(desk.root / "model", family)
+def prepared(runner: NodeRunner, family: Any) -> tuple[Any, Any, Any]:
+    make_model_folder(runner.root / "model", family)
     for name in ("a.png", "b.png"):
-        desk.picture(f"p/{name}", (32, 32), text=name)
-    model, loaded = desk.run(LoadModel(model="model")), images(desk)
-    return model, desk.run(EncodeLatents(), model=model, images=loaded), captions(desk, loaded)
+        runner.picture(f"p/{name}", (32, 32), text=name)
+    model, loaded = runner.run(LoadModel(model="model")), images(runner)
+    return model, runner.run(EncodeLatents(), model=model, images=loaded), captions(runner, loaded)
 
 
 @pytest.mark.parametrize("family", ["sd1", "sd2"])
-def test_the_loss_is_that_of_plain_lines(desk: Desk, family: str) -> None:
-    model, latents, texts = prepared(desk, family)
-    (row,) = desk.run(MeasureLoss(seed=4), models=[model], latents=latents, captions=texts).rows
-    plain, total = fresh_model(desk.root / "model"), 0.0
-    schedule = DDPMScheduler.from_pretrained(desk.root / "model" / "scheduler")
+def test_the_loss_is_that_of_plain_lines(runner: NodeRunner, family: str) -> None:
+    model, latents, texts = prepared(runner, family)
+    (row,) = runner.run(MeasureLoss(seed=4), models=[model], latents=latents, captions=texts).rows
+    plain, total = fresh_model(runner.root / "model"), 0.0
+    schedule = DDPMScheduler.from_pretrained(runner.root / "model" / "scheduler")
     for index, item in enumerate(latents.items):
         mean = load_file(item.views[0].file)["mean"]
         noise = torch.randn(4, *mean.shape, generator=generator_for(4, "validation", index))
@@ -184,25 +186,25 @@ def test_the_loss_is_that_of_plain_lines(desk: Desk, family: str) -> None:
 
 
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
-def test_models_are_measured_at_the_same_noise_and_left_alone(desk: Desk, family: str, tmp_path: Path) -> None:
-    model, latents, texts = prepared(desk, family)
-    adapter = random_adapter(desk.root / "model", tmp_path / "w.safetensors")
+def test_models_are_measured_at_the_same_noise_and_left_alone(runner: NodeRunner, family: str, tmp_path: Path) -> None:
+    model, latents, texts = prepared(runner, family)
+    adapter = random_adapter(runner.root / "model", tmp_path / "w.safetensors")
     trained = replace(model, adapters=(adapter,))
-    scores = desk.run(MeasureLoss(), models=[model, trained, model], latents=latents, captions=texts)
+    scores = runner.run(MeasureLoss(), models=[model, trained, model], latents=latents, captions=texts)
     first, second, third = (dict(row.values)["loss"] for row in scores.rows)
     assert first == third != second
     assert scores.rows[1].label == "model + LoRA"
-    assert len(desk.messages.texts) == 3
-    other = desk.run(MeasureLoss(seed=1), models=[model], latents=latents, captions=texts)
+    assert len(runner.messages.texts) == 3
+    other = runner.run(MeasureLoss(seed=1), models=[model], latents=latents, captions=texts)
     assert dict(other.rows[0].values)["loss"] != first
 
 
-def test_what_cannot_be_measured_is_refused(desk: Desk) -> None:
-    model, latents, texts = prepared(desk, "sd1")
+def test_what_cannot_be_measured_is_refused(runner: NodeRunner) -> None:
+    model, latents, texts = prepared(runner, "sd1")
     inputs = {"models": [model], "latents": latents, "captions": texts}
     fewer = replace(latents, items=latents.items[:1])
-    assert refused(desk, MeasureLoss(), **{**inputs, "latents": fewer}).field == "captions"
-    assert refused(desk, MeasureLoss(), **{**inputs, "latents": replace(latents, vae_digest="x")}).field == "latents"
-    lora = random_adapter(desk.root / "model", desk.root / "w.safetensors")
+    assert refused(runner, MeasureLoss(), **{**inputs, "latents": fewer}).field == "captions"
+    assert refused(runner, MeasureLoss(), **{**inputs, "latents": replace(latents, vae_digest="x")}).field == "latents"
+    lora = random_adapter(runner.root / "model", runner.root / "w.safetensors")
     untrained = replace(model, adapters=(replace(lora, weights=None),))
-    assert refused(desk, MeasureLoss(), **{**inputs, "models": [untrained]}).field == "models"
+    assert refused(runner, MeasureLoss(), **{**inputs, "models": [untrained]}).field == "models"

@@ -37,7 +37,7 @@ from nodes.output.save_pipeline import SavePipeline
 from nodes.output.save_safetensors import SaveSafetensors
 from tests.diffusion.test_lora import forward
 from tests.models import BUNDLED, fresh_model, handle, make_model_folder, shared_model
-from tests.nodes.desk import Desk
+from tests.nodes.node_runner import NodeRunner
 from tests.nodes.test_methods import Setting, fine_tune_with_text
 from tests.nodes.test_save_pipeline import published
 
@@ -68,16 +68,16 @@ def said(file: Path) -> dict[str, str]:
         return opened.metadata()
 
 
-def opened(desk: Desk, name: str, **fields: Any) -> tuple[DiffusionModel, ActiveModel]:
-    model = desk.run(LoadModel(model=name, **fields))
-    return model, shared_model(model, desk.located[model.digest])
+def opened(runner: NodeRunner, name: str, **fields: Any) -> tuple[DiffusionModel, ActiveModel]:
+    model = runner.run(LoadModel(model=name, **fields))
+    return model, shared_model(model, runner.located[model.digest])
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "bundled"])
-def test_one_file_computes_what_the_folder_computes(desk: Desk, tmp_path: Path, family: Any) -> None:
+def test_one_file_computes_what_the_folder_computes(runner: NodeRunner, tmp_path: Path, family: Any) -> None:
     folder = BUNDLED if family == "bundled" else make_model_folder(tmp_path / "folder", family)
-    saved(folder, desk.root / "m.safetensors")
-    model, loaded = opened(desk, "m.safetensors")
+    saved(folder, runner.root / "m.safetensors")
+    model, loaded = opened(runner, "m.safetensors")
     own = fresh_model(folder)
     assert loaded.info == own.info
     assert model.prediction_type == own.info.prediction_type
@@ -95,24 +95,24 @@ def test_one_file_computes_what_the_folder_computes(desk: Desk, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_load_save_load_is_bit_identical(desk: Desk, tmp_path: Path, family: Any) -> None:
-    first = saved(make_model_folder(tmp_path / "folder", family), desk.root / "m.safetensors", precision="fp16")
+def test_load_save_load_is_bit_identical(runner: NodeRunner, tmp_path: Path, family: Any) -> None:
+    first = saved(make_model_folder(tmp_path / "folder", family), runner.root / "m.safetensors", precision="fp16")
     tensors = load_file(first) | {"alphas_cumprod": torch.rand(1000, dtype=torch.float64)}
     save_file(tensors, first, said(first))
-    model, _ = opened(desk, "m.safetensors")
-    (artifact,) = desk.run(SaveCheckpoint(), model=model)
+    model, _ = opened(runner, "m.safetensors")
+    (artifact,) = runner.run(SaveCheckpoint(), model=model)
     again = load_file(artifact.file)
     assert again.keys() == tensors.keys()
     assert all(torch.equal(tensor, again[name]) and tensor.dtype == again[name].dtype for name, tensor in tensors.items())
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_trained_weights_stand_in_their_places(desk: Desk, tmp_path: Path, family: str) -> None:
+def test_trained_weights_stand_in_their_places(runner: NodeRunner, tmp_path: Path, family: str) -> None:
     setting = Setting(tmp_path, family)
     trained = fine_tune_with_text(setting, setting.context)
     (artifact,) = SaveCheckpoint().run(trained, setting.context)
-    (desk.root / "t.safetensors").write_bytes(artifact.file.read_bytes())
-    _, loaded = opened(desk, "t.safetensors")
+    (runner.root / "t.safetensors").write_bytes(artifact.file.read_bytes())
+    _, loaded = opened(runner, "t.safetensors")
     own = shared_model(setting.model, setting.bench.folder)
     before = forward(own)
     with apply_adapters(trained.adapters, own):
@@ -123,93 +123,93 @@ def test_trained_weights_stand_in_their_places(desk: Desk, tmp_path: Path, famil
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_training_from_one_file_gives_the_folders_numbers(desk: Desk, tmp_path: Path, family: str) -> None:
+def test_training_from_one_file_gives_the_folders_numbers(runner: NodeRunner, tmp_path: Path, family: str) -> None:
     setting = Setting(tmp_path, family)
-    saved(setting.bench.folder, desk.root / "m.safetensors")
+    saved(setting.bench.folder, runner.root / "m.safetensors")
     expected = load_file(fine_tune_with_text(setting, setting.context).adapters[0].weights)  # type: ignore[union-attr]
-    model, _ = opened(desk, "m.safetensors")
+    model, _ = opened(runner, "m.safetensors")
     setting.model = replace(model, vae_digest=setting.model.vae_digest, text_digest=setting.model.text_digest)
-    setting.context = replace(setting.context, located=desk.located)
+    setting.context = replace(setting.context, located=runner.located)
     trained = load_file(fine_tune_with_text(setting, setting.context).adapters[0].weights)  # type: ignore[union-attr]
     assert trained.keys() == expected.keys()
     assert all(torch.equal(tensor, trained[name]) for name, tensor in expected.items())
 
 
-def test_a_model_trained_from_one_file_can_be_merged(desk: Desk, tmp_path: Path) -> None:
+def test_a_model_trained_from_one_file_can_be_merged(runner: NodeRunner, tmp_path: Path) -> None:
     setting = Setting(tmp_path, "sd1")
-    saved(setting.bench.folder, desk.root / "m.safetensors")
+    saved(setting.bench.folder, runner.root / "m.safetensors")
     trained = fine_tune_with_text(setting, setting.context)
-    model, _ = opened(desk, "m.safetensors")
-    (written,) = desk.run(SaveCheckpoint(), model=replace(model, adapters=trained.adapters))
-    checkpoint = desk.run(AsCheckpoint(), model=replace(model, adapters=trained.adapters))
-    (merged,) = desk.run(SaveSafetensors(precision="fp32"), model=checkpoint)
+    model, _ = opened(runner, "m.safetensors")
+    (written,) = runner.run(SaveCheckpoint(), model=replace(model, adapters=trained.adapters))
+    checkpoint = runner.run(AsCheckpoint(), model=replace(model, adapters=trained.adapters))
+    (merged,) = runner.run(SaveSafetensors(precision="fp32"), model=checkpoint)
     ours, theirs = load_file(written.file), load_file(merged.file)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
 
 
-def test_a_part_of_a_fused_tensor_cannot_be_merged_from_its_own_file(desk: Desk, tmp_path: Path) -> None:
+def test_a_part_of_a_fused_tensor_cannot_be_merged_from_its_own_file(runner: NodeRunner, tmp_path: Path) -> None:
     setting = Setting(tmp_path, "sd2")
-    saved(setting.bench.folder, desk.root / "m.safetensors")
+    saved(setting.bench.folder, runner.root / "m.safetensors")
     trained = fine_tune_with_text(setting, setting.context)
-    model, _ = opened(desk, "m.safetensors")
+    model, _ = opened(runner, "m.safetensors")
     with pytest.raises(InputError, match="only a part of a tensor") as caught:
-        desk.run(AsCheckpoint(), model=replace(model, adapters=trained.adapters))
+        runner.run(AsCheckpoint(), model=replace(model, adapters=trained.adapters))
     assert "SaveCheckpoint" in caught.value.remedy
 
 
-def test_what_it_predicts_comes_from_metadata_keys_and_the_field(desk: Desk, tmp_path: Path) -> None:
-    file = saved(make_model_folder(tmp_path / "folder", "sd2"), desk.root / "m.safetensors")
+def test_what_it_predicts_comes_from_metadata_keys_and_the_field(runner: NodeRunner, tmp_path: Path) -> None:
+    file = saved(make_model_folder(tmp_path / "folder", "sd2"), runner.root / "m.safetensors")
     assert said(file)["modelspec.prediction_type"] == "v"
-    model, loaded = opened(desk, "m.safetensors", prediction_type="epsilon")
+    model, loaded = opened(runner, "m.safetensors", prediction_type="epsilon")
     assert model.prediction_type == loaded.info.prediction_type == loaded.noise_scheduler.config["prediction_type"] == "epsilon"
-    (artifact,) = desk.run(SaveCheckpoint(), model=model)
+    (artifact,) = runner.run(SaveCheckpoint(), model=model)
     assert said(artifact.file)["modelspec.prediction_type"] == "epsilon"
 
 
-def test_a_moving_average_takes_the_place_of_the_weights(desk: Desk, tmp_path: Path) -> None:
-    file = saved(make_model_folder(tmp_path / "folder", "sd1"), desk.root / "m.safetensors")
+def test_a_moving_average_takes_the_place_of_the_weights(runner: NodeRunner, tmp_path: Path) -> None:
+    file = saved(make_model_folder(tmp_path / "folder", "sd1"), runner.root / "m.safetensors")
     with pytest.raises(InputError, match="no moving average"):
-        opened(desk, "m.safetensors", moving_average=True)
+        opened(runner, "m.safetensors", moving_average=True)
     tensors = load_file(file)
     averages = {moving_average_name(name): tensor + 1 for name, tensor in tensors.items() if name.startswith(UNET)}
     save_file(tensors | averages, file, said(file))
-    _, plain = opened(desk, "m.safetensors")
-    model, average = opened(desk, "m.safetensors", moving_average=True)
+    _, plain = opened(runner, "m.safetensors")
+    model, average = opened(runner, "m.safetensors", moving_average=True)
     assert torch.equal(plain.unet.conv_in.weight + 1, average.unet.conv_in.weight)
     assert torch.equal(plain.vae.quant_conv.weight, average.vae.quant_conv.weight)
-    (artifact,) = desk.run(SaveCheckpoint(), model=model)
+    (artifact,) = runner.run(SaveCheckpoint(), model=model)
     written = load_file(artifact.file)
     assert written.keys() == tensors.keys()
     assert torch.equal(written[f"{UNET}out.2.bias"], tensors[f"{UNET}out.2.bias"] + 1)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn])
-def test_numbers_are_cast_on_the_way(desk: Desk, tmp_path: Path, dtype: torch.dtype) -> None:
-    file = saved(make_model_folder(tmp_path / "folder", "sd1"), desk.root / "m.safetensors")
+def test_numbers_are_cast_on_the_way(runner: NodeRunner, tmp_path: Path, dtype: torch.dtype) -> None:
+    file = saved(make_model_folder(tmp_path / "folder", "sd1"), runner.root / "m.safetensors")
     low = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in load_file(file).items()}
     save_file(low, file, said(file))
-    _, loaded = opened(desk, "m.safetensors")
+    _, loaded = opened(runner, "m.safetensors")
     assert loaded.unet.dtype == torch.float32
     assert torch.equal(loaded.unet.conv_in.weight, low[f"{UNET}input_blocks.0.0.weight"].float())
 
 
-def test_a_pickle_of_tensors_is_read_and_one_of_code_is_not(desk: Desk, lightning: type) -> None:
-    file = saved(BUNDLED, desk.root / "m.safetensors")
+def test_a_pickle_of_tensors_is_read_and_one_of_code_is_not(runner: NodeRunner, lightning: type) -> None:
+    file = saved(BUNDLED, runner.root / "m.safetensors")
     tensors = {name: tensor.clone() for name, tensor in load_file(file).items()}
-    torch.save({"state_dict": tensors, "global_step": 3}, desk.root / "m.ckpt")
+    torch.save({"state_dict": tensors, "global_step": 3}, runner.root / "m.ckpt")
     with pytest.raises(InputError, match=r"has the names of SD 1\.x, but 64 channels"):  # a pickle has no metadata
-        opened(desk, "m.ckpt")
+        opened(runner, "m.ckpt")
     for old, beside in ((True, {}), (False, {lightning: {"best": np.float64(1)}})):
-        torch.save({"state_dict": tensors, "callbacks": beside}, desk.root / "m.ckpt", _use_new_zipfile_serialization=not old)
-        found = pickled_tensors(desk.root / "m.ckpt")
+        torch.save({"state_dict": tensors, "callbacks": beside}, runner.root / "m.ckpt", _use_new_zipfile_serialization=not old)
+        found = pickled_tensors(runner.root / "m.ckpt")
         assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
-    torch.save({"state_dict": [torch.ones(1)]}, desk.root / "list.ckpt")
+    torch.save({"state_dict": [torch.ones(1)]}, runner.root / "list.ckpt")
     with pytest.raises(InputError, match="no Stable Diffusion UNet"):
-        opened(desk, "list.ckpt")
-    torch.save({"state_dict": print}, desk.root / "code.ckpt")
+        opened(runner, "list.ckpt")
+    torch.save({"state_dict": print}, runner.root / "code.ckpt")
     with pytest.raises(InputError, match="tensors alone"):
-        opened(desk, "code.ckpt")
+        opened(runner, "code.ckpt")
 
 
 @pytest.fixture
@@ -226,32 +226,32 @@ def lightning(monkeypatch: pytest.MonkeyPatch) -> type:
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("kind", ["safetensors", "ckpt"])
 def test_a_file_without_metadata_is_read_by_the_published_configurations(
-    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: Any, kind: str
+    runner: NodeRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: Any, kind: str
 ) -> None:
     folder = make_model_folder(tmp_path / "folder", family)
     tensors = {name: tensor.clone() for name, tensor in load_file(saved(folder, tmp_path / "m.safetensors")).items()}
     if family == "sdxl":
         tensors["v_pred"] = torch.zeros(0)
     if kind == "ckpt":
-        torch.save({"state_dict": tensors, "global_step": 3}, desk.root / "m.ckpt")
+        torch.save({"state_dict": tensors, "global_step": 3}, runner.root / "m.ckpt")
     else:
-        save_file(tensors, desk.root / "m.safetensors")
+        save_file(tensors, runner.root / "m.safetensors")
     read_as_published(folder, monkeypatch)
-    model, loaded = opened(desk, f"m.{kind}")
+    model, loaded = opened(runner, f"m.{kind}")
     assert model.family == family
     assert model.prediction_type == ("v_prediction" if family == "sdxl" else "epsilon")
     own = fresh_model(folder)
     assert torch.equal(forward(own), forward(loaded))
     assert len(loaded.tokenizers[0]) == 49408
-    assert desk.messages.texts[0].startswith(facts(family).title)
+    assert runner.messages.texts[0].startswith(facts(family).title)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_folder_written_from_one_file_is_the_folder_it_came_from(desk: Desk, tmp_path: Path, family: Any) -> None:
+def test_a_folder_written_from_one_file_is_the_folder_it_came_from(runner: NodeRunner, tmp_path: Path, family: Any) -> None:
     folder = make_model_folder(tmp_path / "folder", family)
-    saved(folder, desk.root / "m.safetensors")
-    model, _ = opened(desk, "m.safetensors")
-    written = published(desk.run(SavePipeline(precision="fp32"), model=model), tmp_path / "out")
+    saved(folder, runner.root / "m.safetensors")
+    model, _ = opened(runner, "m.safetensors")
+    written = published(runner.run(SavePipeline(precision="fp32"), model=model), tmp_path / "out")
     assert inspect_folder(written) == inspect_folder(folder)
     for file in folder.glob("*/*.safetensors"):
         ours, theirs = load_file(file), load_file(written / file.relative_to(folder))
@@ -268,11 +268,11 @@ def test_a_folder_written_from_one_file_is_the_folder_it_came_from(desk: Desk, t
         ("model.diffusion_model.out.2.bias", "unet lacks 1 weights"),
     ],
 )
-def test_what_is_missing_is_named(desk: Desk, tmp_path: Path, drop: str, message: str) -> None:
-    file = saved(make_model_folder(tmp_path / "folder", "sd1"), desk.root / "m.safetensors")
+def test_what_is_missing_is_named(runner: NodeRunner, tmp_path: Path, drop: str, message: str) -> None:
+    file = saved(make_model_folder(tmp_path / "folder", "sd1"), runner.root / "m.safetensors")
     save_file({name: tensor for name, tensor in load_file(file).items() if not name.startswith(drop)}, file, said(file))
     with pytest.raises(InputError, match=message):
-        assert opened(desk, "m.safetensors")[1].unet
+        assert opened(runner, "m.safetensors")[1].unet
 
 
 @pytest.mark.parametrize(
@@ -284,47 +284,47 @@ def test_what_is_missing_is_named(desk: Desk, tmp_path: Path, drop: str, message
         ("edm_vpred.sigma_max", "is a model of EDM's noise levels"),
     ],
 )
-def test_strangers_are_called_by_their_name(desk: Desk, tmp_path: Path, name: str, message: str) -> None:
-    save_file({name: torch.zeros(1)}, desk.root / "x.safetensors")
+def test_strangers_are_called_by_their_name(runner: NodeRunner, tmp_path: Path, name: str, message: str) -> None:
+    save_file({name: torch.zeros(1)}, runner.root / "x.safetensors")
     with pytest.raises(InputError, match=message):
-        opened(desk, "x.safetensors")
+        opened(runner, "x.safetensors")
 
 
-def test_a_unet_with_more_layers_is_refused(desk: Desk, tmp_path: Path) -> None:
-    file = saved(make_model_folder(tmp_path / "folder", "sd2"), desk.root / "m.safetensors")
+def test_a_unet_with_more_layers_is_refused(runner: NodeRunner, tmp_path: Path) -> None:
+    file = saved(make_model_folder(tmp_path / "folder", "sd2"), runner.root / "m.safetensors")
     save_file(load_file(file) | {f"{UNET}label_emb.0.0.weight": torch.zeros(2, 2)}, file, said(file))
     with pytest.raises(InputError, match="1 tensors more than the published"):
-        assert opened(desk, "m.safetensors")[1].unet
+        assert opened(runner, "m.safetensors")[1].unet
 
 
-def test_a_text_encoder_without_its_shell_is_read_and_written_as_it_is(desk: Desk, tmp_path: Path) -> None:
+def test_a_text_encoder_without_its_shell_is_read_and_written_as_it_is(runner: NodeRunner, tmp_path: Path) -> None:
     folder = make_model_folder(tmp_path / "folder", "sd1")
-    file = saved(folder, desk.root / "m.safetensors")
+    file = saved(folder, runner.root / "m.safetensors")
     tensors = {name.replace(".text_model.", "."): tensor for name, tensor in load_file(file).items()}
     save_file(tensors, file, said(file))
-    model, loaded = opened(desk, "m.safetensors")
+    model, loaded = opened(runner, "m.safetensors")
     own = fresh_model(folder)
     assert torch.equal(encode_prompts(own, ["a cat"])["hidden"], encode_prompts(loaded, ["a cat"])["hidden"])
-    (artifact,) = desk.run(SaveCheckpoint(), model=model)
+    (artifact,) = runner.run(SaveCheckpoint(), model=model)
     assert load_file(artifact.file).keys() == tensors.keys()
 
 
-def test_a_depth_model_is_refused_by_its_own_name(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_depth_model_is_refused_by_its_own_name(runner: NodeRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_model_folder(tmp_path / "folder", "sd1")
     read_as_published(folder, monkeypatch)
     first = f"{UNET}input_blocks.0.0.weight"
-    tensors = load_file(saved(folder, desk.root / "m.safetensors")) | {first: torch.zeros(16, 5, 3, 3)}
-    save_file(tensors, desk.root / "m.safetensors")
+    tensors = load_file(saved(folder, runner.root / "m.safetensors")) | {first: torch.zeros(16, 5, 3, 3)}
+    save_file(tensors, runner.root / "m.safetensors")
     with pytest.raises(InputError, match=r"m.safetensors is a depth-to-image model: its UNet takes 5 channels") as caught:
-        opened(desk, "m.safetensors")
+        opened(runner, "m.safetensors")
     assert "9 (inpainting)" in caught.value.remedy
 
 
-def test_a_file_cut_off_is_refused(desk: Desk, tmp_path: Path) -> None:
-    file = saved(BUNDLED, desk.root / "m.safetensors")
+def test_a_file_cut_off_is_refused(runner: NodeRunner, tmp_path: Path) -> None:
+    file = saved(BUNDLED, runner.root / "m.safetensors")
     file.write_bytes(file.read_bytes()[:-9])
     with pytest.raises(InputError, match="damaged or cut off"):
-        opened(desk, "m.safetensors")
+        opened(runner, "m.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -339,44 +339,44 @@ def test_a_file_cut_off_is_refused(desk: Desk, tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_a_description_stays_inside_its_folder(desk: Desk, tmp_path: Path, texts: Any) -> None:
-    file = saved(BUNDLED, desk.root / "m.safetensors")
+def test_a_description_stays_inside_its_folder(runner: NodeRunner, tmp_path: Path, texts: Any) -> None:
+    file = saved(BUNDLED, runner.root / "m.safetensors")
     save_file(load_file(file), file, said(file) | {"latentloom.descriptions": json.dumps(texts)})
     with pytest.raises(InputError, match="damaged description"):
-        opened(desk, "m.safetensors")
+        opened(runner, "m.safetensors")
 
 
-def test_training_the_vae_keeps_the_moving_average_of_the_unet(desk: Desk, tmp_path: Path) -> None:
-    tensors = load_file(saved(make_model_folder(tmp_path / "folder", "sd1"), desk.root / "m.safetensors"))
+def test_training_the_vae_keeps_the_moving_average_of_the_unet(runner: NodeRunner, tmp_path: Path) -> None:
+    tensors = load_file(saved(make_model_folder(tmp_path / "folder", "sd1"), runner.root / "m.safetensors"))
     averages = {moving_average_name(name): tensor + 1 for name, tensor in tensors.items() if name.startswith(UNET)}
-    save_file({**tensors, **averages}, desk.root / "m.safetensors", said(desk.root / "m.safetensors"))
-    model = desk.run(LoadModel(model="m.safetensors"))
+    save_file({**tensors, **averages}, runner.root / "m.safetensors", said(runner.root / "m.safetensors"))
+    model = runner.run(LoadModel(model="m.safetensors"))
     for name, kept in (("vae.decoder.conv_out.bias", True), ("unet.conv_out.bias", False)):
-        trained = desk.root / f"{name}.safetensors"
+        trained = runner.root / f"{name}.safetensors"
         save_file({name: torch.ones(3 if kept else 4)}, trained)
         change = WeightChange(name="trained", unet=not kept, vae=kept, weights=trained)
-        (artifact,) = desk.run(SaveCheckpoint(), model=replace(model, adapters=(change,)))
+        (artifact,) = runner.run(SaveCheckpoint(), model=replace(model, adapters=(change,)))
         assert (load_file(artifact.file).keys() >= averages.keys()) == kept
 
 
-def test_a_merge_of_our_own_files_opens(desk: Desk) -> None:
-    saved(BUNDLED, desk.root / "m.safetensors")
-    one = desk.run(LoadCheckpoint(path="m.safetensors"))
-    (artifact,) = desk.run(SaveSafetensors(precision="fp16"), model=desk.run(MergeWeighted(), models=[one, one]))
-    artifact.file.rename(desk.root / "merged.safetensors")
-    model = desk.run(LoadModel(model="merged.safetensors"))
+def test_a_merge_of_our_own_files_opens(runner: NodeRunner) -> None:
+    saved(BUNDLED, runner.root / "m.safetensors")
+    one = runner.run(LoadCheckpoint(path="m.safetensors"))
+    (artifact,) = runner.run(SaveSafetensors(precision="fp16"), model=runner.run(MergeWeighted(), models=[one, one]))
+    artifact.file.rename(runner.root / "merged.safetensors")
+    model = runner.run(LoadModel(model="merged.safetensors"))
     assert (model.prediction_type, model.resolution) == ("v_prediction", 128)
 
 
 @pytest.mark.parametrize("predicts", ["epsilon", "v_prediction"])
-def test_zero_terminal_snr_of_a_folder_reaches_its_file(desk: Desk, tmp_path: Path, predicts: PredictionType) -> None:
-    folder = make_model_folder(desk.root / "folder", "sd1")
+def test_zero_terminal_snr_of_a_folder_reaches_its_file(runner: NodeRunner, tmp_path: Path, predicts: PredictionType) -> None:
+    folder = make_model_folder(runner.root / "folder", "sd1")
     place = folder / "scheduler" / "scheduler_config.json"
     scheduler = json.loads(place.read_text()) | {"rescale_betas_zero_snr": True, "prediction_type": predicts}
     place.write_text(json.dumps(scheduler))
-    model = desk.run(LoadModel(model="folder"))
+    model = runner.run(LoadModel(model="folder"))
     assert model.zero_terminal_snr
-    (artifact,) = desk.run(SaveCheckpoint(), model=model)
+    (artifact,) = runner.run(SaveCheckpoint(), model=model)
     tensors = load_file(artifact.file)
     assert "ztsnr" in tensors
     save_file(tensors, tmp_path / "without_metadata.safetensors")
@@ -399,61 +399,61 @@ def test_what_a_file_predicts_is_told_by_what_programs_write(
     assert facts("sdxl").prediction_of(read_single_file(tmp_path / "m.safetensors"))[0] == predicts
 
 
-def test_a_yaml_beside_a_file_says_what_it_predicts(desk: Desk, tmp_path: Path) -> None:
-    saved(make_model_folder(tmp_path / "folder", "sd1"), desk.root / "m.safetensors")
-    plain = opened(desk, "m.safetensors")[0].prediction_type
+def test_a_yaml_beside_a_file_says_what_it_predicts(runner: NodeRunner, tmp_path: Path) -> None:
+    saved(make_model_folder(tmp_path / "folder", "sd1"), runner.root / "m.safetensors")
+    plain = opened(runner, "m.safetensors")[0].prediction_type
     told = {"eps": "epsilon", "v": "v_prediction"}
     for short, predicts in told.items():
-        (desk.root / "m.yaml").write_text(f'model:\n  params:\n    parameterization: "{short}"\n')
-        assert opened(desk, "m.safetensors")[0].prediction_type == predicts
-        assert "the .yaml file beside it says so" in desk.messages.texts[-1]
-    (desk.root / "m.yaml").write_text("model:\n  params:\n    linear_start: 0.00085\n")
-    assert opened(desk, "m.safetensors")[0].prediction_type == plain
+        (runner.root / "m.yaml").write_text(f'model:\n  params:\n    parameterization: "{short}"\n')
+        assert opened(runner, "m.safetensors")[0].prediction_type == predicts
+        assert "the .yaml file beside it says so" in runner.messages.texts[-1]
+    (runner.root / "m.yaml").write_text("model:\n  params:\n    linear_start: 0.00085\n")
+    assert opened(runner, "m.safetensors")[0].prediction_type == plain
 
 
-def test_sd2_s_text_encoder_may_lie_where_sdxl_s_first_one_does(desk: Desk, tmp_path: Path) -> None:
+def test_sd2_s_text_encoder_may_lie_where_sdxl_s_first_one_does(runner: NodeRunner, tmp_path: Path) -> None:
     folder = make_model_folder(tmp_path / "folder", "sd2")
-    file = saved(folder, desk.root / "m.safetensors")
+    file = saved(folder, runner.root / "m.safetensors")
     moved = {name.replace("cond_stage_model.model.", SGM): tensor for name, tensor in load_file(file).items()}
     save_file(moved, file, said(file))
-    model, loaded = opened(desk, "m.safetensors")
+    model, loaded = opened(runner, "m.safetensors")
     assert model.family == "sd2"
     assert torch.equal(forward(fresh_model(folder)), forward(loaded))
-    (artifact,) = desk.run(SaveCheckpoint(), model=model)
+    (artifact,) = runner.run(SaveCheckpoint(), model=model)
     assert load_file(artifact.file).keys() == moved.keys()
     moved[f"{SGM}ln_final.weight"] = torch.ones(1280)
     save_file(moved, file, said(file))
     with pytest.raises(InputError, match="the refiner of SDXL"):
-        opened(desk, "m.safetensors")
+        opened(runner, "m.safetensors")
 
 
-def test_a_file_that_is_written_over_is_read_again(desk: Desk, tmp_path: Path) -> None:
-    file = saved(make_model_folder(tmp_path / "folder", "sd1"), desk.root / "m.safetensors")
-    model, before = opened(desk, "m.safetensors")
+def test_a_file_that_is_written_over_is_read_again(runner: NodeRunner, tmp_path: Path) -> None:
+    file = saved(make_model_folder(tmp_path / "folder", "sd1"), runner.root / "m.safetensors")
+    model, before = opened(runner, "m.safetensors")
     first = before.unet.conv_in.weight.clone()
     saved(make_model_folder(tmp_path / "other", "sd1", seed=1), file)
     assert not torch.equal(shared_model(model, file).unet.conv_in.weight, first)
 
 
 @pytest.mark.parametrize("name", ["time_embedding.cond_proj.weight", "add_embedding.image_proj.weight"])
-def test_a_folder_s_tensor_that_no_single_file_has_is_named(desk: Desk, tmp_path: Path, name: str) -> None:
-    folder = make_model_folder(desk.root / "folder", "sd1")
+def test_a_folder_s_tensor_that_no_single_file_has_is_named(runner: NodeRunner, tmp_path: Path, name: str) -> None:
+    folder = make_model_folder(runner.root / "folder", "sd1")
     file = folder / "unet" / "diffusion_pytorch_model.safetensors"
     save_file({**load_file(file), name: torch.ones(2, 2)}, file, {"format": "pt"})
     with pytest.raises(InputError, match=f"unet.{name} has no place") as caught:
-        desk.run(SaveCheckpoint(), model=desk.run(LoadModel(model="folder")))
+        runner.run(SaveCheckpoint(), model=runner.run(LoadModel(model="folder")))
     assert "SavePipeline" in caught.value.remedy
 
 
-def test_files_with_the_same_vae_share_its_digest(desk: Desk, tmp_path: Path) -> None:
-    file = saved(make_model_folder(tmp_path / "folder", "sd1"), desk.root / "m.safetensors")
+def test_files_with_the_same_vae_share_its_digest(runner: NodeRunner, tmp_path: Path) -> None:
+    file = saved(make_model_folder(tmp_path / "folder", "sd1"), runner.root / "m.safetensors")
     tensors, facts = load_file(file), said(file)
-    first = opened(desk, "m.safetensors")[0]
+    first = opened(runner, "m.safetensors")[0]
     for name, changed in {"unet": f"{UNET}input_blocks.0.0.weight", "vae": "first_stage_model.decoder.conv_in.weight"}.items():
-        save_file(tensors | {changed: tensors[changed] + 1}, desk.root / f"{name}.safetensors", facts)
-    assert opened(desk, "unet.safetensors")[0].vae_digest == first.vae_digest
-    assert opened(desk, "vae.safetensors")[0].vae_digest != first.vae_digest
-    assert opened(desk, "unet.safetensors")[0].digest != first.digest
+        save_file(tensors | {changed: tensors[changed] + 1}, runner.root / f"{name}.safetensors", facts)
+    assert opened(runner, "unet.safetensors")[0].vae_digest == first.vae_digest
+    assert opened(runner, "vae.safetensors")[0].vae_digest != first.vae_digest
+    assert opened(runner, "unet.safetensors")[0].digest != first.digest
 
 
 def test_a_fine_tune_of_one_file_is_as_large_as_that_of_its_folder(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from nodes.diffusion.handles.models import text_identity
 from nodes.methods.train_lora import TrainLoRA
 from tests.diffusion.test_train import Bench, make_bench
 from tests.models import handle
-from tests.nodes.desk import Messages
+from tests.nodes.node_runner import Messages
 
 FAMILIES = ["sd1", "sd2", "sdxl"]
 

@@ -23,7 +23,7 @@ from nodes.output.save_embedding import SaveEmbedding
 from nodes.output.save_hypernetwork import SaveHypernetwork
 from nodes.output.save_safetensors import SaveSafetensors
 from tests.diffusion.test_lora_deltas import family_adapter
-from tests.nodes.desk import Messages
+from tests.nodes.node_runner import Messages
 from tests.nodes.test_methods import QUICK, Setting
 from tests.nodes.test_train_lora import StoppingReporter
 

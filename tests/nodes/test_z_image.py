@@ -41,7 +41,7 @@ from nodes.output.save_pipeline import SavePipeline
 from nodes.output.save_safetensors import SaveSafetensors
 from nodes.sampling.sample_images import SampleImages
 from tests.flow_models import make_z_image_folder
-from tests.nodes.desk import Desk, captions, images
+from tests.nodes.node_runner import NodeRunner, captions, images
 from tests.nodes.test_train_lora import StoppingReporter
 
 TEMPLATE = (
@@ -54,13 +54,13 @@ SIZE = (96, 64)
 
 
 @pytest.fixture
-def model(desk: Desk) -> DiffusionModel:
-    make_z_image_folder(desk.root / "m")
-    return desk.run(LoadModel(model="m"))
+def model(runner: NodeRunner) -> DiffusionModel:
+    make_z_image_folder(runner.root / "m")
+    return runner.run(LoadModel(model="m"))
 
 
-def in_use(desk: Desk, model: DiffusionModel) -> Any:
-    return model_in_use(model, lambda digest: desk.root / "m", device=torch.device("cpu"))
+def in_use(runner: NodeRunner, model: DiffusionModel) -> Any:
+    return model_in_use(model, lambda digest: runner.root / "m", device=torch.device("cpu"))
 
 
 def pipeline(folder: Path) -> Any:
@@ -79,8 +79,8 @@ def official(folder: Path, guidance_scale: float, prepare: Callable[[Any], objec
     return made(list(PROMPTS), negative_prompt=["bad"] * 2, guidance_scale=guidance_scale - 1, **options).images
 
 
-def ours(desk: Desk, model: DiffusionModel, guidance_scale: float) -> Tensor:
-    with in_use(desk, model) as loaded:
+def ours(runner: NodeRunner, model: DiffusionModel, guidance_scale: float) -> Tensor:
+    with in_use(runner, model) as loaded:
         scheduler = make_scheduler(loaded, "euler", SIZE)
         return denoise(
             loaded, PROMPTS, seeds=[1, 2], negative_prompt="bad", num_inference_steps=4, guidance_scale=guidance_scale,
@@ -89,22 +89,22 @@ def ours(desk: Desk, model: DiffusionModel, guidance_scale: float) -> Tensor:
 
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 5.0])
-def test_sampling_is_that_of_diffusers_pipeline(desk: Desk, model: DiffusionModel, guidance_scale: float) -> None:
-    theirs = official(desk.root / "m", guidance_scale)
-    torch.testing.assert_close(ours(desk, model, guidance_scale), theirs, rtol=0, atol=1e-4)
+def test_sampling_is_that_of_diffusers_pipeline(runner: NodeRunner, model: DiffusionModel, guidance_scale: float) -> None:
+    theirs = official(runner.root / "m", guidance_scale)
+    torch.testing.assert_close(ours(runner, model, guidance_scale), theirs, rtol=0, atol=1e-4)
     assert theirs.abs().max() > 1
 
 
-def test_pictures_that_cannot_be_split_into_patches_are_refused(desk: Desk, model: DiffusionModel) -> None:
-    with in_use(desk, model) as loaded, pytest.raises(InputError, match="cannot be split into patches of 2 x 2") as refused:
+def test_pictures_that_cannot_be_split_into_patches_are_refused(runner: NodeRunner, model: DiffusionModel) -> None:
+    with in_use(runner, model) as loaded, pytest.raises(InputError, match="cannot be split into patches of 2 x 2") as refused:
         sample(loaded, ["x"], seeds=[0], num_inference_steps=1, size=(72, 64), sampler="euler")
     assert "multiples of 16 pixels" in refused.value.remedy
 
 
-def test_texts_of_several_lengths_in_a_batch_are_what_they_are_alone(desk: Desk, model: DiffusionModel) -> None:
+def test_texts_of_several_lengths_in_a_batch_are_what_they_are_alone(runner: NodeRunner, model: DiffusionModel) -> None:
     noisy = torch.randn(2, 16, 4, 6, generator=torch.Generator().manual_seed(0))
     level = torch.tensor([0.3, 0.8])
-    with in_use(desk, model) as loaded, torch.no_grad():
+    with in_use(runner, model) as loaded, torch.no_grad():
         text = encode_prompts(loaded, PROMPTS)
         assert text.lengths[0] < text.lengths[1]
         both = predict(loaded, noisy, level, text, [])
@@ -113,34 +113,34 @@ def test_texts_of_several_lengths_in_a_batch_are_what_they_are_alone(desk: Desk,
             torch.testing.assert_close(both[row : row + 1], alone, rtol=0, atol=1e-5)
 
 
-def dataset(desk: Desk, model: DiffusionModel) -> dict[str, Any]:
+def dataset(runner: NodeRunner, model: DiffusionModel) -> dict[str, Any]:
     for number in range(4):
-        desk.picture(f"p/{number}.png", (32, 48), "thing " * (number + 1))
-    loaded = images(desk)
-    latents = desk.run(EncodeLatents(), model=model, images=loaded)
+        runner.picture(f"p/{number}.png", (32, 48), "thing " * (number + 1))
+    loaded = images(runner)
+    latents = runner.run(EncodeLatents(), model=model, images=loaded)
     return {
         "latents": latents,
-        "embeddings": desk.run(EncodeCaptions(), model=model, captions=captions(desk, loaded, caption_dropout=0.0)),
+        "embeddings": runner.run(EncodeCaptions(), model=model, captions=captions(runner, loaded, caption_dropout=0.0)),
     }
 
 
-def test_embeddings_are_kept_in_bf16_each_as_long_as_its_caption(desk: Desk, model: DiffusionModel) -> None:
-    items = dataset(desk, model)["embeddings"].items
+def test_embeddings_are_kept_in_bf16_each_as_long_as_its_caption(runner: NodeRunner, model: DiffusionModel) -> None:
+    items = dataset(runner, model)["embeddings"].items
     kept = [load_file(item.files[0])["hidden"] for item in items]
     assert {tensor.dtype for tensor in kept} == {torch.bfloat16}
     frame = len("user\n") + len("\n") + len("assistant\n") + 3
     assert [len(tensor) for tensor in kept] == [len(item.captions[0]) + frame for item in items]
 
 
-def test_a_step_s_loss_is_that_of_plain_torch(desk: Desk, model: DiffusionModel) -> None:
-    data, injected = dataset(desk, model), desk.run(InjectLoRA(rank=2), model=model)
+def test_a_step_s_loss_is_that_of_plain_torch(runner: NodeRunner, model: DiffusionModel) -> None:
+    data, injected = dataset(runner, model), runner.run(InjectLoRA(rank=2), model=model)
     settings = {"batch_size": 2, "precision": "fp32", "sample_latents": False, "loss_weighting": "cosmap", "seed": 3}
     node = TrainLoRA(**settings)
-    with in_use(desk, injected) as loaded:
+    with in_use(runner, injected) as loaded:
         task = DenoisingTask(loaded, node, data["latents"], data["embeddings"])
         loss = float(task.loss(0, 0).detach())
         _, draws, random, latents = task._batch or pytest.fail("no batch")
-    transformer: Any = ZImageTransformer2DModel.from_pretrained(desk.root / "m" / "transformer")
+    transformer: Any = ZImageTransformer2DModel.from_pretrained(runner.root / "m" / "transformer")
     noise, sigma = random.noise, random.levels
     noisy = [(1 - s) * x + s * e for s, x, e in zip(sigma, latents, noise, strict=True)]
     texts = [load_file(data["embeddings"].items[draw.item].files[0])["hidden"].float() for draw in draws]
@@ -151,34 +151,34 @@ def test_a_step_s_loss_is_that_of_plain_torch(desk: Desk, model: DiffusionModel)
 
 
 def test_a_lora_is_trained_whole_in_micro_batches_with_less_memory_and_in_half_precision(
-    desk: Desk, model: DiffusionModel
+    runner: NodeRunner, model: DiffusionModel
 ) -> None:
-    data = dataset(desk, model)
-    injected = desk.run(InjectLoRA(rank=2, targets="attention and feed-forward"), model=model)
+    data = dataset(runner, model)
+    injected = runner.run(InjectLoRA(rank=2, targets="attention and feed-forward"), model=model)
     assert all(name.startswith("layers.") for name in injected.adapters[0].unet_targets), "refiners are left alone"
     assert len(injected.adapters[0].unet_targets) == 2 * 7
     fields = {"max_steps": 4, "learning_rate": 1e-2, "precision": "fp32"}
-    whole = desk.run(TrainLoRA(**fields, batch_size=4), model=injected, **data)
+    whole = runner.run(TrainLoRA(**fields, batch_size=4), model=injected, **data)
     tensors = adapter_tensors(whole.adapters[0])
     assert all(tensor.any() for tensor in tensors.values())
-    parts = desk.run(TrainLoRA(**fields, batch_size=2, gradient_accumulation_steps=2), model=injected, **data)
+    parts = runner.run(TrainLoRA(**fields, batch_size=2, gradient_accumulation_steps=2), model=injected, **data)
     for name, tensor in adapter_tensors(parts.adapters[0]).items():
         torch.testing.assert_close(tensor, tensors[name], rtol=1e-3, atol=1e-4)
-    spared = desk.run(TrainLoRA(**fields, batch_size=4, gradient_checkpointing=True), model=injected, **data)
+    spared = runner.run(TrainLoRA(**fields, batch_size=4, gradient_checkpointing=True), model=injected, **data)
     for name, tensor in adapter_tensors(spared.adapters[0]).items():
         torch.testing.assert_close(tensor, tensors[name], rtol=1e-3, atol=1e-4)
-    half = desk.run(TrainLoRA(**{**fields, "precision": "bf16"}, batch_size=4), model=injected, **data)
+    half = runner.run(TrainLoRA(**{**fields, "precision": "bf16"}, batch_size=4), model=injected, **data)
     assert all(tensor.isfinite().all() for tensor in adapter_tensors(half.adapters[0]).values())
 
 
-def test_a_stopped_training_goes_on_to_the_same_bytes(desk: Desk, model: DiffusionModel, tmp_path: Path) -> None:
-    data, injected = dataset(desk, model), desk.run(InjectLoRA(rank=2), model=model)
+def test_a_stopped_training_goes_on_to_the_same_bytes(runner: NodeRunner, model: DiffusionModel, tmp_path: Path) -> None:
+    data, injected = dataset(runner, model), runner.run(InjectLoRA(rank=2), model=model)
 
     def train(folder: str, stop_after: int = 0) -> bytes:
         (tmp_path / folder).mkdir(exist_ok=True)
-        reporter, located = StoppingReporter(stop_after), {model.digest: desk.root / "m"}
+        reporter, located = StoppingReporter(stop_after), {model.digest: runner.root / "m"}
         context = RunContext(
-            store=desk.cache, located=located, reporter=reporter, device="cpu", progress_folder=tmp_path / folder
+            store=runner.cache, located=located, reporter=reporter, device="cpu", progress_folder=tmp_path / folder
         )
         node = TrainLoRA(
             max_steps=5, batch_size=2, learning_rate=1e-2, checkpoint_every=2, validation_fraction=0.25, preview_every=2,
@@ -191,15 +191,15 @@ def test_a_stopped_training_goes_on_to_the_same_bytes(desk: Desk, model: Diffusi
     assert train("broken") == train("whole")
 
 
-def trained(desk: Desk, model: DiffusionModel, **fields: Any) -> DiffusionModel:
+def trained(runner: NodeRunner, model: DiffusionModel, **fields: Any) -> DiffusionModel:
     """A model with a LoRA that changes much."""
-    data, injected = dataset(desk, model), desk.run(InjectLoRA(rank=2, alpha=3.0, **fields), model=model)
-    return desk.run(TrainLoRA(max_steps=3, batch_size=2, learning_rate=0.1), model=injected, **data)
+    data, injected = dataset(runner, model), runner.run(InjectLoRA(rank=2, alpha=3.0, **fields), model=model)
+    return runner.run(TrainLoRA(max_steps=3, batch_size=2, learning_rate=0.1), model=injected, **data)
 
 
 @pytest.mark.parametrize("layout", ["kohya", "diffusers"])
-def test_its_lora_draws_the_same_here_and_in_diffusers(desk: Desk, model: DiffusionModel, layout: Any) -> None:
-    (artifact,) = desk.run(SaveSafetensors(layout=layout, precision="fp32"), model=(learned := trained(desk, model)))
+def test_its_lora_draws_the_same_here_and_in_diffusers(runner: NodeRunner, model: DiffusionModel, layout: Any) -> None:
+    (artifact,) = runner.run(SaveSafetensors(layout=layout, precision="fp32"), model=(learned := trained(runner, model)))
     names = set(load_file(artifact.file))
     prefix = "diffusion_model" if layout == "kohya" else "transformer"
     layers = [f"layers.{n}.attention.{to}" for n in (0, 1) for to in ("to_q", "to_k", "to_v", "to_out.0")]
@@ -207,13 +207,13 @@ def test_its_lora_draws_the_same_here_and_in_diffusers(desk: Desk, model: Diffus
     with safe_open(artifact.file, "pt") as file:
         metadata = file.metadata()
     assert metadata["modelspec.architecture"].endswith("/lora")
-    (desk.root / "l.safetensors").write_bytes(artifact.file.read_bytes())
-    expected = ours(desk, learned, 1.0)
-    assert (expected - ours(desk, model, 1.0)).abs().max() > 0.05
+    (runner.root / "l.safetensors").write_bytes(artifact.file.read_bytes())
+    expected = ours(runner, learned, 1.0)
+    assert (expected - ours(runner, model, 1.0)).abs().max() > 0.05
     torch.testing.assert_close(
-        ours(desk, desk.run(LoadLoRA(file="l.safetensors"), model=model), 1.0), expected, rtol=0, atol=1e-4
+        ours(runner, runner.run(LoadLoRA(file="l.safetensors"), model=model), 1.0), expected, rtol=0, atol=1e-4
     )
-    theirs = official(desk.root / "m", 1.0, lambda pipe: pipe.load_lora_weights(desk.root, weight_name="l.safetensors"))
+    theirs = official(runner.root / "m", 1.0, lambda pipe: pipe.load_lora_weights(runner.root, weight_name="l.safetensors"))
     torch.testing.assert_close(theirs, expected, rtol=0, atol=1e-4)
 
 
@@ -227,12 +227,12 @@ SPELLINGS: dict[str, tuple[str, str]] = {
 }
 
 
-def shapes(desk: Desk, model: DiffusionModel) -> Any:
-    return layer_shapes(model, desk.root / "m")
+def shapes(runner: NodeRunner, model: DiffusionModel) -> Any:
+    return layer_shapes(model, runner.root / "m")
 
 
 @pytest.mark.parametrize("program", SPELLINGS)
-def test_every_program_s_spelling_is_read(desk: Desk, model: DiffusionModel, program: str) -> None:
+def test_every_program_s_spelling_is_read(runner: NodeRunner, model: DiffusionModel, program: str) -> None:
     pattern, leaves = SPELLINGS[program]
     down, up = ("lora_A.weight", "lora_B.weight") if leaves == "peft" else ("lora_down.weight", "lora_up.weight")
     written: dict[str, Tensor] = {}
@@ -240,8 +240,8 @@ def test_every_program_s_spelling_is_read(desk: Desk, model: DiffusionModel, pro
         key = pattern.format(n=1, to=layer.replace(".", "_") if leaves == "kohya" else layer)
         written |= {f"{key}.{down}": torch.full((2, 32), number + 1.0), f"{key}.{up}": torch.ones(32, 2)}
         written |= {f"{key}.alpha": torch.tensor(1.0)} if leaves == "kohya" else {}
-    save_file(written, desk.root / "l.safetensors")
-    found = read_lora(desk.root / "l.safetensors", shapes(desk, model), "z_image")
+    save_file(written, runner.root / "l.safetensors")
+    found = read_lora(runner.root / "l.safetensors", shapes(runner, model), "z_image")
     assert set(found.layers) == {"unet.layers.1.attention.to_q", "unet.layers.1.attention.to_out.0"}
     assert float(found.layers["unet.layers.1.attention.to_out.0"]["lora_A.weight"][0, 0]) == 2
     assert set(found.scales.values()) == ({0.5} if leaves == "kohya" else {1.0})
@@ -249,12 +249,12 @@ def test_every_program_s_spelling_is_read(desk: Desk, model: DiffusionModel, pro
 
 
 @pytest.mark.parametrize("pattern", ["lora_unet_layers_0_attention_{}", "diffusion_model.layers.0.attention.{}"])
-def test_fused_projections_are_split_exactly(desk: Desk, model: DiffusionModel, pattern: str) -> None:
+def test_fused_projections_are_split_exactly(runner: NodeRunner, model: DiffusionModel, pattern: str) -> None:
     a, b = torch.randn(2, 32), torch.randn(96, 2)
     key, out = pattern.format("qkv"), pattern.format("out")
     fused = {f"{key}.lora_A.weight": a, f"{key}.lora_B.weight": b, f"{key}.alpha": torch.tensor(4.0)}
-    save_file(fused | {f"{out}.lora_A.weight": a.clone(), f"{out}.lora_B.weight": b[:32].clone()}, desk.root / "l.safetensors")
-    found = read_lora(desk.root / "l.safetensors", shapes(desk, model), "z_image")
+    save_file(fused | {f"{out}.lora_A.weight": a.clone(), f"{out}.lora_B.weight": b[:32].clone()}, runner.root / "l.safetensors")
+    found = read_lora(runner.root / "l.safetensors", shapes(runner, model), "z_image")
     for number, third in enumerate(("to_q", "to_k", "to_v")):
         leaves = found.layers[f"unet.layers.0.attention.{third}"]
         assert torch.equal(leaves["lora_B.weight"] @ leaves["lora_A.weight"], (b @ a)[32 * number : 32 * number + 32])
@@ -262,22 +262,22 @@ def test_fused_projections_are_split_exactly(desk: Desk, model: DiffusionModel, 
     assert set(found.layers["unet.layers.0.attention.to_out.0"]) == {"lora_A.weight", "lora_B.weight"}
 
 
-def test_a_fused_kronecker_product_is_refused(desk: Desk, model: DiffusionModel) -> None:
+def test_a_fused_kronecker_product_is_refused(runner: NodeRunner, model: DiffusionModel) -> None:
     key = "lycoris_layers_0_attention_qkv"
-    save_file({f"{key}.lokr_w1": torch.ones(2, 2), f"{key}.lokr_w2": torch.ones(48, 16)}, desk.root / "l.safetensors")
+    save_file({f"{key}.lokr_w1": torch.ones(2, 2), f"{key}.lokr_w2": torch.ones(48, 16)}, runner.root / "l.safetensors")
     with pytest.raises(InputError, match="cannot be split exactly"):
-        desk.run(LoadLoRA(file="l.safetensors"), model=model)
+        runner.run(LoadLoRA(file="l.safetensors"), model=model)
 
 
-def test_methods_that_make_no_sense_are_refused(desk: Desk, model: DiffusionModel) -> None:
+def test_methods_that_make_no_sense_are_refused(runner: NodeRunner, model: DiffusionModel) -> None:
     with pytest.raises(InputError, match="no cross-attention"):
-        desk.run(TrainHypernet(), model=model, latents=None, embeddings=None)
+        runner.run(TrainHypernet(), model=model, latents=None, embeddings=None)
     with pytest.raises(InputError, match="language model") as refused:
-        desk.run(InjectLoRA(text_encoder=True), model=model)
+        runner.run(InjectLoRA(text_encoder=True), model=model)
     assert refused.value.field == "text_encoder"
-    injected, data = desk.run(InjectLoRA(rank=2), model=model), dataset(desk, model)
+    injected, data = runner.run(InjectLoRA(rank=2), model=model), dataset(runner, model)
     with pytest.raises(InputError, match="min-SNR"):
-        desk.run(TrainLoRA(snr_gamma=5), model=injected, **data)
+        runner.run(TrainLoRA(snr_gamma=5), model=injected, **data)
     check_method("z_image", "DreamBooth")
 
 
@@ -285,28 +285,28 @@ def changed(path: Path, **values: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
-def test_parts_of_other_models_are_named(desk: Desk, model: DiffusionModel) -> None:
-    changed(desk.root / "m" / "vae" / "config.json", latent_channels=4)
+def test_parts_of_other_models_are_named(runner: NodeRunner, model: DiffusionModel) -> None:
+    changed(runner.root / "m" / "vae" / "config.json", latent_channels=4)
     with pytest.raises(InputError, match="the VAE of m has 4 channels, and Z-Image needs 16"):
-        desk.run(LoadModel(model="m"))
-    changed(desk.root / "m" / "vae" / "config.json", latent_channels=16)
-    changed(desk.root / "m" / "text_encoder" / "config.json", hidden_size=64)
+        runner.run(LoadModel(model="m"))
+    changed(runner.root / "m" / "vae" / "config.json", latent_channels=16)
+    changed(runner.root / "m" / "text_encoder" / "config.json", hidden_size=64)
     with pytest.raises(InputError, match="gives 64 numbers for a token, and its transformer takes 32"):
-        desk.run(LoadModel(model="m"))
-    changed(desk.root / "m" / "text_encoder" / "config.json", hidden_size=32)
+        runner.run(LoadModel(model="m"))
+    changed(runner.root / "m" / "text_encoder" / "config.json", hidden_size=32)
     with pytest.raises(InputError, match="too few text-encoder layers to drop"):
-        desk.run(LoadModel(model="m", clip_skip=1))
+        runner.run(LoadModel(model="m", clip_skip=1))
 
 
-def test_a_distilled_model_says_what_training_does_to_it(desk: Desk) -> None:
-    make_z_image_folder(desk.root / "m", shift=3.0)
-    desk.run(LoadModel(model="m"))
-    assert any("it is distilled" in text and "BakeLoRA" in text for text in desk.messages.texts)
+def test_a_distilled_model_says_what_training_does_to_it(runner: NodeRunner) -> None:
+    make_z_image_folder(runner.root / "m", shift=3.0)
+    runner.run(LoadModel(model="m"))
+    assert any("it is distilled" in text and "BakeLoRA" in text for text in runner.messages.texts)
 
 
-def write_apart(desk: Desk, *, prefix: str = "model.diffusion_model.", **changes: dict[str, Tensor]) -> None:
+def write_apart(runner: NodeRunner, *, prefix: str = "model.diffusion_model.", **changes: dict[str, Tensor]) -> None:
     """Write the folder's parts as ComfyUI has them: the transformer with fused attention, the text encoder, the VAE of LDM."""
-    folder = desk.root / "m"
+    folder = runner.root / "m"
     texts = {str(path.relative_to(folder)): path.read_text() for path in folder.glob("*/*.json") if "index" not in path.name}
     names = facts("z_image").tensor_names(())
     parts: dict[str, dict[str, Tensor]] = {}
@@ -320,7 +320,7 @@ def write_apart(desk: Desk, *, prefix: str = "model.diffusion_model.", **changes
     parts["m"] = {prefix + name.removeprefix("model.diffusion_model."): tensor for name, tensor in parts["m"].items()}
     for file, tensors in parts.items():
         metadata = {METADATA_NAME: json.dumps(texts)} if file == "m" else {}
-        save_file(tensors | changes.get(file, {}), desk.root / f"{file}.safetensors", metadata)
+        save_file(tensors | changes.get(file, {}), runner.root / f"{file}.safetensors", metadata)
 
 
 APART = {
@@ -335,51 +335,51 @@ WHOLE = {
 
 @pytest.mark.parametrize("prefix", ["model.diffusion_model.", ""])
 def test_files_apart_draw_what_the_folder_draws(
-    desk: Desk, model: DiffusionModel, prefix: str, monkeypatch: pytest.MonkeyPatch
+    runner: NodeRunner, model: DiffusionModel, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_apart(desk, prefix=prefix)
+    write_apart(runner, prefix=prefix)
     monkeypatch.setitem(Z_IMAGE.part_marks, "text_encoder", ("embed_tokens.weight", 1, 32))  # type: ignore[index]
-    names = load_file(desk.root / "m.safetensors")
+    names = load_file(runner.root / "m.safetensors")
     assert names[f"{prefix}layers.0.attention.qkv.weight"].shape == (96, 32)
     assert f"{prefix}x_embedder.weight" in names
-    assert "decoder.mid.attn_1.q.weight" in load_file(desk.root / "ae.safetensors")
-    opened = desk.run(LoadModel(model="m.safetensors", text_encoder="qwen.safetensors", vae="ae.safetensors"))
+    assert "decoder.mid.attn_1.q.weight" in load_file(runner.root / "ae.safetensors")
+    opened = runner.run(LoadModel(model="m.safetensors", text_encoder="qwen.safetensors", vae="ae.safetensors"))
     assert opened.vae_digest != model.vae_digest
     assert [part for part, _ in opened.files] == ["text_encoder", "vae"]
-    picture = desk.run(SampleImages(prompts="a cat", num_inference_steps=2, sampler="euler"), models=[opened])
-    expected = desk.run(SampleImages(prompts="a cat", num_inference_steps=2, sampler="euler"), models=[model])
+    picture = runner.run(SampleImages(prompts="a cat", num_inference_steps=2, sampler="euler"), models=[opened])
+    expected = runner.run(SampleImages(prompts="a cat", num_inference_steps=2, sampler="euler"), models=[model])
     drawn, wanted = (Image.open(each.images[0].file).tobytes() for each in (picture, expected))
     assert drawn == wanted
-    saved = desk.run(SavePipeline(precision="fp32"), model=opened)[0]
-    folder = desk.root / "saved"
+    saved = runner.run(SavePipeline(precision="fp32"), model=opened)[0]
+    folder = runner.root / "saved"
     for name, file in saved.folder:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(file.read_bytes())
     theirs: Any = ZImageTransformer2DModel.from_pretrained(folder / "transformer")
-    whole: Any = ZImageTransformer2DModel.from_pretrained(desk.root / "m" / "transformer")
+    whole: Any = ZImageTransformer2DModel.from_pretrained(runner.root / "m" / "transformer")
     assert all(torch.equal(tensor, theirs.state_dict()[name]) for name, tensor in whole.state_dict().items())
     assert ZImagePipeline.from_pretrained(folder)
 
 
 def test_a_file_that_is_missing_or_another_model_s_is_named(
-    desk: Desk, model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
+    runner: NodeRunner, model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_apart(desk)
+    write_apart(runner)
     with pytest.raises(InputError, match=r"m\.safetensors holds no text encoder") as refused:
-        desk.run(LoadModel(model="m.safetensors"))
+        runner.run(LoadModel(model="m.safetensors"))
     assert refused.value.field == "text_encoder"
     with pytest.raises(
         InputError, match=r"qwen\.safetensors holds a text encoder of width 32, and Z-Image needs one of width 2560"
     ):
-        desk.run(LoadModel(model="m.safetensors", text_encoder="qwen.safetensors", vae="ae.safetensors"))
+        runner.run(LoadModel(model="m.safetensors", text_encoder="qwen.safetensors", vae="ae.safetensors"))
     monkeypatch.setitem(Z_IMAGE.part_marks, "text_encoder", ("embed_tokens.weight", 1, 32))  # type: ignore[index]
     with pytest.raises(InputError, match=r"qwen\.safetensors holds no VAE"):
-        desk.run(LoadModel(model="m.safetensors", text_encoder="qwen.safetensors", vae="qwen.safetensors"))
+        runner.run(LoadModel(model="m.safetensors", text_encoder="qwen.safetensors", vae="qwen.safetensors"))
     with pytest.raises(InputError, match="a folder holds all of its parts"):
-        desk.run(LoadModel(model="m", vae="ae.safetensors"))
-    (desk.root / "m.gguf").write_bytes(b"GGUF")
+        runner.run(LoadModel(model="m", vae="ae.safetensors"))
+    (runner.root / "m.gguf").write_bytes(b"GGUF")
     with pytest.raises(InputError, match="GGUF"):
-        desk.run(LoadModel(model="m.gguf"))
+        runner.run(LoadModel(model="m.gguf"))
 
 
 def test_published_configurations_have_the_published_sizes() -> None:

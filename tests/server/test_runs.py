@@ -12,8 +12,8 @@ from aiohttp import ClientWebSocketResponse, WSMsgType
 
 from graph_runtime.discovery import Palette, load_palette, package_types
 from graph_runtime.workflow import Workflow
-from tests.graph_runtime import crafts
-from tests.graph_runtime.shop import HANGING, install_crafts, workflow
+from tests.graph_runtime import sample_package
+from tests.graph_runtime.supervised_server import HANGING, install_sample_package, workflow
 from tests.server.conftest import TOKEN, Editor, document
 from tests.server.test_paths import picture
 from web.api import comparing, events, hub
@@ -22,11 +22,11 @@ OVER = ("succeeded", "failed", "cancelled")
 
 
 @pytest.fixture(autouse=True)
-def _crafts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _sample_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ours = load_palette()
-    types = {**ours.types, **{found.name: found for found in package_types(crafts, "crafts")}}
+    types = {**ours.types, **{found.name: found for found in package_types(sample_package, "sample_package")}}
     monkeypatch.setattr("server.load_palette", lambda: Palette(types, ours.folders))
-    install_crafts(tmp_path, monkeypatch)
+    install_sample_package(tmp_path, monkeypatch)
 
 
 def body(made: Workflow, **more: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from graph_runtime.queue import Run
 from web.api.models import ArtifactEntry, ArtifactList
-from web.api.places import check_name, open_inside
+from web.api.path_access import check_name, open_inside
 from web.api.runs import run_folder
 from web.api.sending import Thumbnail, send_file
 from web.api.services import Services
@@ -19,7 +19,7 @@ AT_ONCE = 100
 
 
 class Most(BaseModel):
-    """How many."""
+    """The largest number of files to return."""
 
     model_config = ConfigDict(extra="forbid")
     limit: int = Field(default=100, ge=1, le=1000)
@@ -43,7 +43,7 @@ async def send_artifact(services: Services, request: web.Request, query: Thumbna
 
 
 def _finished(services: Services) -> Iterator[Run]:
-    """Yield the history, newest first, a page at a time."""
+    """Yield the runs of the history, newest first, reading a page at a time."""
     before: float | None = None
     while True:
         page = [run for run in services.supervisor.list(before, AT_ONCE) if run.finished is not None]

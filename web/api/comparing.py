@@ -1,4 +1,4 @@
-"""Which earlier runs have curves to lay beside those of a run, and in what their settings differ."""
+"""Earlier runs whose curves can be compared with those of a run, and the settings in which they differ."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ async def list_comparable(services: Services, request: web.Request) -> Comparabl
     others = [run for run in runs.list(None, LOOKED_AT) if run.id != id]
     found: list[ComparableRun] = []
     for run in await asyncio.to_thread(_with_curves, services.settings.output / "runs", others):
-        with contextlib.suppress(KeyError):  # removed meanwhile
+        with contextlib.suppress(KeyError):  # the run was removed meanwhile
             differs = _differences(own, await asyncio.to_thread(_settings, runs.document_text(run.id)))
             found.append(ComparableRun(run=run.id, workflow=run.workflow, created=run.created, differs=differs))
     return ComparableRuns(runs=found)
@@ -39,7 +39,7 @@ def _with_curves(folder: Path, runs: list[Run]) -> list[Run]:
 
 
 def _has_rows(table: Path) -> bool:
-    """Return whether a table of losses holds more than its heading."""
+    """Return whether a table of losses has more than its header."""
     try:
         with table.open("rb") as file:
             return file.read(512).count(b"\n") > 1
@@ -53,7 +53,7 @@ def _settings(document: str) -> dict[tuple[str, str], Any]:
 
 
 def _differences(own: dict[tuple[str, str], Any], other: dict[tuple[str, str], Any]) -> list[str]:
-    """Return `field value` for what the other run sets differently in nodes that both have; empty for equal settings."""
+    """Return `field value` for each setting of the other run that differs, in nodes that both have."""
     shared = {id for (id, name), kind in own.items() if not name and other.get((id, "")) == kind}
     names = [key for key in {**own, **other} if key[0] in shared and own.get(key) != other.get(key)]
     return [f"{name} {_short(other.get((id, name)))}" for id, name in names]

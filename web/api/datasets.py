@@ -1,4 +1,4 @@
-"""A folder of pictures as LoadImages sees it, and writing its captions."""
+"""A folder of pictures as LoadImages reads it, and writing its captions."""
 
 import asyncio
 from pathlib import Path, PurePosixPath
@@ -21,7 +21,7 @@ from nodes.diffusion.pictures.picture_folders import (
     repeats_told,
 )
 from web.api.models import CaptionsRequest, Dataset, DatasetItem
-from web.api.places import Places, as_text
+from web.api.path_access import PathAccess, as_text
 from web.api.refusal import Refused, refused
 from web.api.services import Services
 from web.api.thumbnails import picture_formats
@@ -32,7 +32,7 @@ MAX_CAPTION = 20_000
 
 
 class Wanted(BaseModel):
-    """A folder, and how its pictures would be cut."""
+    """A folder, and the settings with which its pictures are cropped."""
 
     model_config = ConfigDict(extra="forbid")
     folder: str
@@ -44,43 +44,43 @@ class Wanted(BaseModel):
 
 async def show_dataset(services: Services, request: web.Request, query: Wanted) -> Dataset:
     """Return the pictures of a folder with captions and sizes."""
-    return await asyncio.to_thread(_dataset, services.places, query)
+    return await asyncio.to_thread(_dataset, services.paths, query)
 
 
 async def save_captions(services: Services, request: web.Request, body: CaptionsRequest) -> None:
     """Write captions into the files beside their pictures, `.txt` where there is none."""
-    await asyncio.to_thread(_write, services.places, body)
+    await asyncio.to_thread(_write, services.paths, body)
 
 
-def _dataset(places: Places, wanted: Wanted) -> Dataset:
-    folder = places.to_read(wanted.folder)
+def _dataset(paths: PathAccess, wanted: Wanted) -> Dataset:
+    folder = paths.to_read(wanted.folder)
     if not folder.is_dir():
         raise refused(404, f"There is no folder {wanted.folder[:200]!r}.")
     sizes = [(wanted.resolution, wanted.resolution)]
     if wanted.buckets:
         sizes = bucket_sizes(wanted.resolution, min(wanted.bucket_step, wanted.resolution))
-    found = _found(places, folder)
+    found = _found(paths, folder)
     captions = _captions(found)
-    items = [_item(places, wanted, found, file, sizes, captions) for file in found.pictures]
+    items = [_item(paths, wanted, found, file, sizes, captions) for file in found.pictures]
     told, warned = repeats_told([item.name for item in items], wanted.max_repeats)
     notes = [*left_out_told(found.left_out), *captions.told(), *warned, *told]
     return Dataset(folder=wanted.folder, items=items, notes=[as_text(note) for note in notes])
 
 
-def _found(places: Places, folder: Path) -> PictureFolder:
-    return read_folder(folder, places.to_read, lambda path: _content(places, path))
+def _found(paths: PathAccess, folder: Path) -> PictureFolder:
+    return read_folder(folder, paths.to_read, lambda path: _content(paths, path))
 
 
-def _opened(places: Places, path: Path) -> IO[bytes]:
-    """Open a file of a data set; raise OSError where it alone is not fit to be shown."""
+def _opened(paths: PathAccess, path: Path) -> IO[bytes]:
+    """Open a file of a dataset; raise OSError for a fault of this file alone."""
     try:
-        return places.open(str(path))
+        return paths.open(str(path))
     except (PathRefused, Refused):
         raise OSError("it does not open") from None
 
 
-def _content(places: Places, path: Path) -> bytes:
-    with _opened(places, path) as file:
+def _content(paths: PathAccess, path: Path) -> bytes:
+    with _opened(paths, path) as file:
         return file.read()
 
 
@@ -92,11 +92,13 @@ def _captions(found: PictureFolder) -> Captions:
         raise refused(422, str(error), error.remedy) from None
 
 
-def _item(places: Places, wanted: Wanted, found: PictureFolder, file: Path, sizes: list[Size], captions: Captions) -> DatasetItem:
+def _item(
+    paths: PathAccess, wanted: Wanted, found: PictureFolder, file: Path, sizes: list[Size], captions: Captions
+) -> DatasetItem:
     name = found.name(file)
     size, problem = (0, 0), ""
     try:
-        with _opened(places, file) as opened:
+        with _opened(paths, file) as opened:
             size = picture_size(opened)
     except (OSError, SyntaxError, ValueError) as error:
         problem = f"It cannot be read: {error}."[:200]
@@ -129,10 +131,10 @@ def picture_size(file: IO[bytes]) -> Size:
         raise ValueError("it is not a picture") from None
 
 
-def _write(places: Places, body: CaptionsRequest) -> None:
-    """Check everything before anything is written."""
-    folder = places.to_read(body.folder)
-    found = _found(places, folder)
+def _write(paths: PathAccess, body: CaptionsRequest) -> None:
+    """Write the captions, after all of them have been checked."""
+    folder = paths.to_read(body.folder)
+    found = _found(paths, folder)
     pictures, now = {found.name(file): file for file in found.pictures}, _captions(found)
     changed = [name for name in body.captions if now.texts.get(name) != body.seen.get(name)]
     if changed:
@@ -142,12 +144,12 @@ def _write(places: Places, body: CaptionsRequest) -> None:
     for name, caption in body.captions.items():
         if unread := now.problems.get(name):
             raise refused(422, str(unread), unread.remedy)
-        if name not in pictures or not folder.is_relative_to(places.root):
+        if name not in pictures or not folder.is_relative_to(paths.root):
             remedy = "Captions are written beside pictures of the workspace; copy the folder into it first."
             raise refused(404, f"There is no picture {name[:200]!r} in {body.folder[:200]!r}.", remedy)
         if len(caption) > MAX_CAPTION:
             raise refused(400, f"The caption of {name[:200]!r} is too long.")
-        place = places.to_read(str(now.files.get(name) or pictures[name].with_suffix(".txt")))
+        place = paths.to_read(str(now.files.get(name) or pictures[name].with_suffix(".txt")))
         if texts.setdefault(place, caption.strip()) != caption.strip():
             remedy = "Give both the same caption, or rename one of the pictures."
             raise refused(409, f"{name[:200]!r} and another picture share the file {place.name[:200]!r}.", remedy)

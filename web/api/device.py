@@ -1,4 +1,4 @@
-"""How busy the machine is, asked without torch."""
+"""Load of processors, memory and GPU, measured without torch."""
 
 import asyncio
 import os
@@ -19,12 +19,12 @@ SECONDS = 3.0
 
 
 async def show_device(services: Services, request: web.Request) -> DeviceStatus:
-    """Return how busy the machine is now."""
+    """Return the present load of the machine."""
     return await device_status(services)
 
 
 async def device_status(services: Services) -> DeviceStatus:
-    """Measure processors, memory and GPU."""
+    """Return the load of processors, memory and GPU."""
     gpus = await asyncio.to_thread(_gpus)
     memory = psutil.virtual_memory()
     return DeviceStatus(
@@ -48,14 +48,14 @@ def _memory(pid: int) -> int:
 
 
 def available_devices() -> tuple[str, ...]:
-    """Return the devices that runs go to; the processor only where there is nothing better."""
+    """Return the devices for runs: GPUs if there are any, else the CPU."""
     gpus = tuple(f"cuda:{number}" for number in range(_visible(len(_gpus()))))
     apple = ("mps",) if sys.platform == "darwin" and platform.machine() == "arm64" else ()
     return gpus or apple or ("cpu",)
 
 
 def _visible(count: int) -> int:
-    """Return how many of `count` GPUs CUDA_VISIBLE_DEVICES leaves: those that it names before its first wrong number."""
+    """Return how many of `count` GPUs CUDA_VISIBLE_DEVICES leaves: those before its first invalid number."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None:
         return count
@@ -64,7 +64,7 @@ def _visible(count: int) -> int:
 
 
 def _gpus() -> list[tuple[str, int, int]]:
-    """Return (name, bytes used, bytes in all) of every NVIDIA GPU."""
+    """Return (name, bytes used, total bytes) of every NVIDIA GPU."""
     if not shutil.which(ASK[0]):
         return []
     try:

@@ -1,4 +1,4 @@
-"""Drafts: editor tabs as they were left, kept by the server so that closing the browser loses nothing."""
+"""Drafts: unsaved states of editor tabs, stored by the server so that closing the browser loses nothing."""
 
 import re
 from contextlib import suppress
@@ -17,7 +17,7 @@ ID = re.compile(r"[a-z0-9-]{1,64}")
 
 
 async def list_drafts(services: Services, request: web.Request) -> DraftList:
-    """Return all drafts that can be read, oldest first."""
+    """Return all readable drafts, oldest first."""
     found = [draft for draft in await services.drafts.read_all(lambda content: _draft(content, services)) if draft]
     return DraftList(drafts=sorted(found, key=lambda draft: draft.modified))
 
@@ -32,7 +32,7 @@ async def save_draft(services: Services, request: web.Request, body: DraftReques
 
 
 class Seen(BaseModel):
-    """The revision that the page knows; without one, any is removed."""
+    """The revision that the page has seen; without one, any is removed."""
 
     model_config = ConfigDict(extra="forbid")
     revision: str = ""
@@ -57,6 +57,6 @@ def _draft(content: Content, services: Services) -> SavedDraft | None:
         draft = Draft.model_validate_json(content.content)
     except ValidationError:
         return None
-    with suppress(WorkflowError):  # of a newer program: the tab stays as it is, and validation says why it does not run
+    with suppress(WorkflowError):  # a newer program's: the tab stays as it is, and validation shows why it cannot run
         draft = draft.model_copy(update={"document": migrated(draft.document, services.palette.types)})
     return SavedDraft(id=content.name.removesuffix(".json"), draft=draft, revision=content.revision, modified=content.modified)

@@ -1,4 +1,4 @@
-"""The event socket: each followed run's events once and in order, whenever the page comes back."""
+"""The event socket: sends each followed run's events once and in order, also after a reconnect."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ LOG = logging.getLogger("latentloom")
 
 
 async def open_socket(services: Services, request: web.Request) -> web.StreamResponse:
-    """Talk to a page until it leaves or falls too far behind."""
+    """Serve a page's socket until it closes or the page falls too far behind."""
     hub = services.hub
     if len(hub.outboxes) >= MAX_SOCKETS:
         raise refused(503, "Too many pages are open.", "Close some.")
@@ -46,7 +46,7 @@ async def open_socket(services: Services, request: web.Request) -> web.StreamRes
 
 
 async def watch_device(services: Services) -> None:
-    """Tell pages how busy the machine is, while there are any."""
+    """Send the load of the machine to all pages, while there are any."""
     while True:
         await asyncio.sleep(DEVICE_SECONDS)
         if services.hub.outboxes:
@@ -54,7 +54,7 @@ async def watch_device(services: Services) -> None:
 
 
 async def _listen(services: Services, socket: web.WebSocketResponse, outbox: Outbox) -> None:
-    """Take what the page says; a run that is not there is not followed, so what a socket keeps is bounded."""
+    """Receive messages of the page; unknown runs are not followed, so that the state of a socket is bounded."""
     async for message in socket:
         try:
             wish = Follow.model_validate_json(message.data if message.type == WSMsgType.TEXT else b"")
@@ -66,7 +66,7 @@ async def _listen(services: Services, socket: web.WebSocketResponse, outbox: Out
 
 
 class _Sender:
-    """Empties an outbox into a socket; an event that was sent already is not sent again."""
+    """Sends the items of an outbox; an event that was sent already is not sent again."""
 
     def __init__(self, services: Services, socket: web.WebSocketResponse, outbox: Outbox) -> None:
         self._services = services
@@ -89,7 +89,7 @@ class _Sender:
     async def _handle(self, item: Item) -> None:
         match item:
             case Replay(run=run, after=after):
-                with contextlib.suppress(KeyError):  # the run is gone
+                with contextlib.suppress(KeyError):  # the run was removed
                     await self._replay(run, max(after, -1))
             case RunEvent(run=run, event=event):
                 if event.seq > self._sent[run]:
@@ -101,14 +101,14 @@ class _Sender:
                 await self._send(item.model_dump_json(by_alias=True))
 
     async def _replay(self, run: str, after: int) -> None:
-        """Send stored events as they are stored; line N of a run's log holds event N."""
+        """Send stored events unchanged; line N of a run's log holds event N."""
         self._sent[run] = after
         for seq, event in enumerate(await self._services.supervisor.events(run, after), after + 1):
             self._sent[run] = seq
             if event:
                 await self._send(f'{{"type":"event","run":{json.dumps(run)},"event":{event}}}')
             if seq % AT_ONCE == 0:
-                await asyncio.sleep(0)  # sending waits only when the page is slow; others want their turn
+                await asyncio.sleep(0)  # sending waits only for a slow page, so yield to other tasks
 
     async def _send(self, text: str) -> None:
         async with asyncio.timeout(SEND_SECONDS):

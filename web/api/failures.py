@@ -1,4 +1,4 @@
-"""What went wrong, as an answer: expected refusals keep their words, everything else says only that it happened."""
+"""Responses to exceptions: expected refusals keep their message, others give no details."""
 
 import logging
 
@@ -14,7 +14,7 @@ LOG = logging.getLogger("latentloom")
 
 @web.middleware
 async def answering(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn every exception into a body of problems."""
+    """Turn every exception into a response with problems."""
     try:
         return await handler(request)
     except Refused as error:
@@ -24,7 +24,7 @@ async def answering(request: web.Request, handler: Handler) -> web.StreamRespons
     except PathRefused as error:
         return problems_response(400, [Problem(str(error), remedy=error.remedy)])
     except web.RequestPayloadError:
-        request.content.feed_eof()  # or aiohttp would go on reading, and log what it meets
+        request.content.feed_eof()  # or aiohttp would go on reading, and log errors
         answer = problems_response(400, [Problem("The request's body is not what its headers say.")])
         answer.force_close()
         return answer

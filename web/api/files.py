@@ -1,4 +1,4 @@
-"""Looking around in the workspace."""
+"""Listing and sending files of the workspace."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from graph_runtime.workspace import PathRefused
 from nodes.diffusion.formats.file_formats import format_of
 from nodes.diffusion.pictures.picture_kinds import readable_suffixes
 from web.api.models import FileEntry, FileList
-from web.api.places import Places, as_text
+from web.api.path_access import PathAccess, as_text
 from web.api.refusal import refused
 from web.api.sending import Thumbnail, send_file
 from web.api.services import Services
@@ -36,41 +36,41 @@ class Which(Thumbnail):
 
 
 async def list_files(services: Services, request: web.Request, query: Where) -> FileList:
-    """Return what a folder of the workspace holds, folders first."""
-    return await asyncio.to_thread(_listed, services.places, query.path)
+    """Return the entries of a folder of the workspace, folders first."""
+    return await asyncio.to_thread(_listed, services.paths, query.path)
 
 
 async def send_content(services: Services, request: web.Request, query: Which) -> web.StreamResponse:
     """Return a file of the workspace."""
-    return await send_file(services, await asyncio.to_thread(services.places.open, query.path), query.thumbnail)
+    return await send_file(services, await asyncio.to_thread(services.paths.open, query.path), query.thumbnail)
 
 
-def _listed(places: Places, path: str) -> FileList:
-    folder = places.to_read(path)
-    if not folder.is_dir() or not folder.is_relative_to(places.root):
+def _listed(paths: PathAccess, path: str) -> FileList:
+    folder = paths.to_read(path)
+    if not folder.is_dir() or not folder.is_relative_to(paths.root):
         raise refused(404, f"There is no folder {path[:200]!r} in the workspace.")
-    entries = [entry for item in os.scandir(folder) if (entry := _entry(places, Path(item.path)))]
+    entries = [entry for item in os.scandir(folder) if (entry := _entry(paths, Path(item.path)))]
     entries.sort(key=lambda entry: (entry.kind != "folder", entry.name.casefold()))
     return FileList(
-        path=places.relative(folder),
-        parent=None if folder == places.root else places.relative(folder.parent),
+        path=paths.relative(folder),
+        parent=None if folder == paths.root else paths.relative(folder.parent),
         entries=entries,
         images=sum(entry.kind == "image" for entry in entries),
     )
 
 
-def _entry(places: Places, item: Path) -> FileEntry | None:
-    """Describe a file or folder; what is hidden, leads outside, cannot be read or has no text for a name is left out."""
+def _entry(paths: PathAccess, item: Path) -> FileEntry | None:
+    """Return the entry of a file or folder; None if it is hidden, unreadable, outside, or its name is no valid text."""
     if item.name.startswith(".") or item.name != as_text(item.name):
         return None
     try:
-        place = places.to_read(places.relative(item))
+        place = paths.to_read(paths.relative(item))
         status = place.stat()
         kind = _kind(place)
     except (OSError, PathRefused):
         return None
     size = 0 if place.is_dir() else status.st_size
-    return FileEntry(name=item.name, path=places.relative(item), kind=kind, bytes=size, modified=status.st_mtime)
+    return FileEntry(name=item.name, path=paths.relative(item), kind=kind, bytes=size, modified=status.st_mtime)
 
 
 def _kind(place: Path) -> Kind:

@@ -1,4 +1,4 @@
-"""Who may ask: checks on every request before any handler sees it, and headers on every answer."""
+"""Access control: checks on every request before any handler, and security headers on every response."""
 
 import ipaddress
 import re
@@ -34,7 +34,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True)
 class Guard:
-    """Refuses what does not come from the editor's own page or from a program that has the token."""
+    """Refuses requests that come neither from the editor's own page nor from a program with the token."""
 
     host: str
     port: int
@@ -42,16 +42,16 @@ class Guard:
 
     @property
     def is_local(self) -> bool:
-        """Whether only this machine can reach the server."""
+        """Return whether only this machine can reach the server."""
         return self.host == "localhost" or (_is_address(self.host) and ipaddress.ip_address(self.host).is_loopback)
 
     @property
     def cookie(self) -> str:
-        """Cookies do not tell ports apart, so the name does."""
+        """Return the name of the cookie, which contains the port, since browsers send cookies to all ports."""
         return f"latentloom-{self.port}"
 
     def refusal(self, request: web.Request) -> tuple[int, str] | None:
-        """Return status and reason if a request must not be met."""
+        """Return status and reason if a request must be refused, else None."""
         if not self._is_ours(request.headers.getall("Host", [])):
             return 403, "This address is not one that the server answers to."
         origins = request.headers.getall("Origin", [])
@@ -77,7 +77,7 @@ class Guard:
         return None
 
     def has_token(self, request: web.Request) -> bool:
-        """Return whether a request carries the token in any of the places it may be in."""
+        """Return whether a request carries the token in a header, the cookie or the query."""
         places = (request.headers.get(TOKEN_HEADER), _bearer(request), request.cookies.get(self.cookie), _query_token(request))
         return any(self._matches(text) for text in places if text)
 
@@ -92,7 +92,7 @@ class Guard:
             return False
         if name in ("localhost", "127.0.0.1", "::1", self.host.lower()):
             return True
-        # A wildcard has no name of its own. No one can rebind an address, only a name.
+        # a wildcard has no name of its own; DNS rebinding needs a name, so addresses are safe
         return self.host in ("0.0.0.0", "::") and (_is_address(name) or name == socket.gethostname().lower())
 
     def _is_cross_site(self, request: web.Request) -> bool:
@@ -106,7 +106,7 @@ GUARD = web.AppKey("guard", Guard)
 
 @web.middleware
 async def guarding(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse, or let pass; the address that was printed at the start is exchanged for a cookie."""
+    """Refuse a request or handle it; the printed address with the token is exchanged for a cookie."""
     guard = request.app[GUARD]
     refusal = guard.refusal(request)
     if refusal:
@@ -120,7 +120,7 @@ async def guarding(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Put the security headers on an answer; one that has its own policy keeps it."""
+    """Add the security headers to a response; one with its own policy keeps it."""
     headers: CIMultiDict[str] = response.headers
     headers["Server"] = "latentloom"
     for name, value in HEADERS.items():
@@ -135,12 +135,12 @@ def _bearer(request: web.Request) -> str:
 
 
 def _query_token(request: web.Request) -> str:
-    """Only where a browser or a socket client cannot set a header."""
+    """Return the token in the query, which is allowed only where a client cannot set a header."""
     return request.query.get("token", "") if request.path in ("/", SOCKET) else ""
 
 
 def _split(host: str) -> tuple[str, int]:
-    """`[::1]:8199` becomes `::1` and 8199; without a port it is 80."""
+    """Return host and port: `[::1]:8199` becomes `::1` and 8199; the default port is 80."""
     name, colon, port = host.rpartition(":") if not host.endswith("]") else (host, "", "")
     if not colon:
         name, port = host, "80"

@@ -1,4 +1,4 @@
-"""Who listens: every open socket has an outbox, and a message goes into all of them."""
+"""Broadcasting: every open socket has an outbox, and a message goes into all of them."""
 
 import asyncio
 from collections import OrderedDict
@@ -12,7 +12,7 @@ from graph_runtime.supervisor import RunChanged, RunEvent
 from web.api.models import DeviceChanged, FileChanged
 
 MAX_WAITING = 10_000
-"""A page this far behind is sent away; it comes back and asks for what it has missed."""
+"""Items after which a slow page is disconnected; it reconnects and asks for the events that it missed."""
 MAX_SOCKETS = 64
 
 
@@ -32,7 +32,7 @@ Item = BaseModel | Replay | Closing
 
 
 class Outbox:
-    """What waits to be sent on one socket, in order; of what only the newest counts, only the newest waits."""
+    """The items to be sent on one socket, in order; of progress and status only the newest item is kept."""
 
     def __init__(self) -> None:
         self.followed: set[str] = set()
@@ -41,7 +41,7 @@ class Outbox:
         self._filled = asyncio.Event()
 
     def put(self, item: Item) -> None:
-        """Add something to be sent; events of runs that the page does not follow are left out."""
+        """Add an item; events of runs that the page does not follow are left out."""
         if isinstance(item, RunEvent) and item.run not in self.followed:
             return
         place = _place(item)
@@ -51,7 +51,7 @@ class Outbox:
         self._filled.set()
 
     def follow(self, run: str, after: int) -> None:
-        """Replay a run's stored events, then let its live ones through."""
+        """Replay a run's stored events, then send its live ones."""
         self.followed.add(run)
         self.put(Replay(run, after))
 
@@ -70,7 +70,7 @@ class Hub:
         self.outboxes: set[Outbox] = set()
 
     def broadcast(self, item: BaseModel | Closing) -> None:
-        """Send something to every socket."""
+        """Send an item to every socket."""
         for outbox in self.outboxes:
             outbox.put(item)
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document, made from the same table that serves the requests."""
+"""The OpenAPI document, generated from the table of routes."""
 
 import re
 from typing import Any

@@ -17,7 +17,7 @@ TYPES = {".js": "text/javascript", ".css": "text/css", ".woff2": "font/woff2", "
 
 
 async def show_page(request: web.Request) -> web.StreamResponse:
-    """Return the page, which is checked anew at each visit."""
+    """Return the page, which browsers revalidate at each visit."""
     page = STATIC / "index.html"
     if not page.is_file():
         return web.Response(text=UNBUILT, content_type="text/html")
@@ -25,7 +25,7 @@ async def show_page(request: web.Request) -> web.StreamResponse:
 
 
 async def show_asset(request: web.Request) -> web.StreamResponse:
-    """Return a part of the page; the names below `assets/` change with their content."""
+    """Return a file of the page; names below `assets/` change with their content."""
     path = request.path.lstrip("/")
     try:
         place = Workspace(STATIC).resolve(path)

@@ -1,4 +1,4 @@
-"""The palette, as the editor needs it: which wires fit where is worked out here, once."""
+"""The palette for the editor, with the accepted types of each socket, computed once."""
 
 import hashlib
 from typing import Any
@@ -13,7 +13,7 @@ from web.api.services import Services
 
 
 async def show_palette(services: Services, request: web.Request) -> web.Response:
-    """Return all nodes; a page that has them already is told so."""
+    """Return all nodes, or 304 when the page has them already."""
     text = palette_reply(services.palette).model_dump_json()
     etag = hashlib.sha256(text.encode()).hexdigest()[:32]
     headers = {"ETag": f'"{etag}"', "Cache-Control": "no-cache"}
@@ -25,7 +25,7 @@ async def show_palette(services: Services, request: web.Request) -> web.Response
 
 
 def palette_reply(palette: Palette) -> PaletteReply:
-    """Return what every node is, and which output types each of its sockets takes."""
+    """Return the description of every node, with the output types that each socket accepts."""
     offered = {type_name(kind): kind for node_type in palette.types.values() for kind in node_type.outputs.values()}
     nodes = [_described(node_type, offered) for node_type in palette.types.values()]
     nodes.sort(key=lambda node: (node.category, node.name))

@@ -1,4 +1,4 @@
-"""Validating and planning: away from the event loop, with one cache that stays in its thread."""
+"""Validation and planning in one thread beside the event loop, which holds an open cache."""
 
 import asyncio
 import time
@@ -20,11 +20,11 @@ from web.api.models import PlanReply, ValidationReply
 
 Result = TypeVar("Result")
 IDLE_SECONDS = 60.0
-"""An open cache keeps what it has looked at from being evicted, so it is closed when nobody plans."""
+"""Seconds until an unused cache is closed; while open, it keeps its entries from being evicted."""
 
 
 class Planner:
-    """One thread that answers for the workspace at `root`."""
+    """One thread that validates and plans for the workspace at `root`."""
 
     def __init__(self, root: Path, cache: Path, load_palette: Callable[[], Palette]) -> None:
         self._root = root
@@ -39,26 +39,26 @@ class Planner:
         return Workspace(self._root, packages=self._load_palette().folders)
 
     async def problems(self, document: object) -> list[Problem]:
-        """Return all that is wrong with a document, of whatever form."""
+        """Return every problem of a document of any form."""
         return await asyncio.to_thread(self._problems, document)
 
     async def check(self, document: object) -> ValidationReply:
-        """Return all that is wrong with a document, of whatever form, or what it leaves out."""
+        """Return every problem of a document of any form, or the warnings of a valid one."""
         return await asyncio.to_thread(self._checked, document)
 
     async def plan(self, workflow: Workflow, targets: list[str]) -> PlanReply:
-        """Return what a run would do with each node."""
+        """Return for each node whether a run would execute it or use the cache."""
         return await self._in_thread(lambda: self._planned(workflow, targets))
 
     async def close_when_idle(self) -> None:
-        """Close the cache again and again, whenever nobody has planned for a while."""
+        """Close the cache whenever it has been unused for a while, until cancelled."""
         while True:
             await asyncio.sleep(IDLE_SECONDS)
             if time.monotonic() - self._used > IDLE_SECONDS:
                 await self._in_thread(self._close)
 
     async def close(self) -> None:
-        """Let go of the cache and the thread."""
+        """Close the cache and end the thread."""
         await self._in_thread(self._close)
         self._thread.shutdown()
 
@@ -66,7 +66,7 @@ class Planner:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def open(self, document: object) -> Workflow:
-        """Return a document of any release as this one writes it; raise WorkflowError naming every problem of its form."""
+        """Return a document migrated to this release; raise WorkflowError naming every problem of its form."""
         return await asyncio.to_thread(self._opened, document)
 
     def _opened(self, document: object) -> Workflow:

@@ -1,4 +1,4 @@
-"""Is this document right, and what would a run of it do?"""
+"""Validating, migrating and planning documents."""
 
 from aiohttp import web
 
@@ -8,12 +8,12 @@ from web.api.services import Services
 
 
 async def validate_workflow(services: Services, request: web.Request, body: ValidateRequest) -> ValidationReply:
-    """Name every problem of a document, of whatever form."""
+    """Return every problem of a document of any form."""
     return await services.planner.check(body.document)
 
 
 async def open_workflow(services: Services, request: web.Request, body: ValidateRequest) -> OpenReply:
-    """Return a document of any release as this one writes it; it may have problems, but not of its form."""
+    """Return a document migrated to this release; it may have problems, but not of its form."""
     try:
         return OpenReply(document=await services.planner.open(body.document), problems=[])
     except WorkflowError as error:
@@ -21,5 +21,5 @@ async def open_workflow(services: Services, request: web.Request, body: Validate
 
 
 async def plan_workflow(services: Services, request: web.Request, body: PlanRequest) -> PlanReply:
-    """Say what a run would do with each node."""
+    """Return for each node whether a run would execute it or use the cache."""
     return await services.planner.plan(body.document, body.targets)

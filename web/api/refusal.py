@@ -1,4 +1,4 @@
-"""How a request is refused: a status, and problems that a person can act on."""
+"""Refusals of requests: a status, and problems with remedies."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from web.api.models import Problems
 
 
 class Refused(Exception):
-    """The request cannot be met; `status` is the HTTP status."""
+    """The request is refused with the HTTP status `status`."""
 
     def __init__(self, status: int, *problems: Problem) -> None:
         super().__init__(*(str(problem) for problem in problems))
@@ -23,11 +23,11 @@ def refused(status: int, message: str, remedy: str = "") -> Refused:
 
 
 def not_found(what: str) -> Refused:
-    """Return the refusal for something that is not there."""
+    """Return the refusal for something that does not exist."""
     return refused(404, f"There is no {what}.")
 
 
 def problems_response(status: int, problems: Iterable[Problem]) -> web.Response:
-    """Return the body of every refusal."""
+    """Return the response of a refusal."""
     body = Problems(problems=list(problems))
     return web.Response(status=status, text=body.model_dump_json(), content_type="application/json")

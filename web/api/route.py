@@ -1,4 +1,4 @@
-"""A route says once what it takes and gives; serving it and documenting it both come from that."""
+"""Routes: one declaration of request and reply, for serving and for documentation."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,14 +16,14 @@ from web.api.services import SERVICES
 
 BODY_SECONDS = 30.0
 INLINE_BYTES = 64 * 2**10
-"""A larger body is parsed in a thread, so that the loop goes on meanwhile."""
+"""Bytes from which a body is parsed in a thread, so that the event loop is not blocked."""
 
 Handler = Callable[..., Awaitable[BaseModel | web.StreamResponse | None]]
 
 
 @dataclass(frozen=True)
 class Route:
-    """`handler(services, request, query=..., body=...)` serves `path`; without a reply there is nothing to send back."""
+    """A path served by `handler(services, request, query=..., body=...)`; without `reply` the response is empty."""
 
     method: str
     path: str
@@ -59,7 +59,7 @@ def _served(route: Route) -> Callable[[web.Request], Awaitable[web.StreamRespons
 
 
 def json_response(reply: BaseModel) -> web.Response:
-    """Return a message as it is sent."""
+    """Return a message as a JSON response."""
     return web.Response(text=reply.model_dump_json(by_alias=True), content_type="application/json")
 
 

@@ -1,4 +1,4 @@
-"""Runs: queueing, watching, cancelling, and the files that they leave."""
+"""Runs: queueing, reading, cancelling, and the files in their folders."""
 
 import asyncio
 from collections.abc import Generator
@@ -13,14 +13,14 @@ from graph_runtime.migrate import migrated
 from graph_runtime.queue import Run, RunStateError
 from graph_runtime.subgraphs import expanded, expanded_ids
 from web.api.models import MAX_NUMBER, MoveRequest, RunDetails, RunList, RunRequest
-from web.api.places import open_inside
+from web.api.path_access import open_inside
 from web.api.refusal import Refused, not_found, refused
 from web.api.sending import Thumbnail, send_file
 from web.api.services import Services
 
 
 class Page(BaseModel):
-    """Which part of the history."""
+    """The wanted part of the history."""
 
     model_config = ConfigDict(extra="forbid")
     before: float | None = None
@@ -28,7 +28,7 @@ class Page(BaseModel):
 
 
 class After(BaseModel):
-    """The last event that is known already."""
+    """The last event that the page has."""
 
     model_config = ConfigDict(extra="forbid")
     after: int = Field(default=-1, ge=-1, le=MAX_NUMBER)
@@ -45,7 +45,7 @@ async def start_run(services: Services, request: web.Request, body: RunRequest) 
 
 
 def _unknown_targets(wanted: RunRequest) -> list[Problem]:
-    """Return a problem for every target that a document without any other problem has nowhere, not in a subgraph either."""
+    """Return a problem for every target that a valid document lacks, also in its subgraphs."""
     known = expanded(wanted.document).nodes.keys()
     meant = expanded_ids(wanted.document, wanted.targets)
     missing = [id for id, inside in meant.items() if not known >= set(inside)]
@@ -53,7 +53,7 @@ def _unknown_targets(wanted: RunRequest) -> list[Problem]:
 
 
 async def list_runs(services: Services, request: web.Request, query: Page) -> RunList:
-    """Return what runs, what waits, and the history."""
+    """Return running runs, queued runs, and the history."""
     return RunList(runs=services.supervisor.list(query.before, query.limit))
 
 
@@ -66,14 +66,14 @@ async def read_run(services: Services, request: web.Request) -> RunDetails:
 
 
 async def read_events(services: Services, request: web.Request, query: After) -> web.Response:
-    """Return the stored events of a run, as they are stored."""
+    """Return the stored events of a run unchanged."""
     with _expected():
         lines = await services.supervisor.events(_id(request), query.after)
     return web.Response(text=f'{{"events":[{",".join(filter(None, lines))}]}}', content_type="application/json")
 
 
 async def cancel_run(services: Services, request: web.Request) -> Run:
-    """Ask a run to stop, or take it out of the queue."""
+    """Ask a run to stop, or remove it from the queue."""
     with _expected():
         return services.supervisor.cancel(_id(request))
 
@@ -85,14 +85,14 @@ async def retry_run(services: Services, request: web.Request) -> Run:
 
 
 async def move_run(services: Services, request: web.Request, body: MoveRequest) -> RunList:
-    """Give a run another place in the queue."""
+    """Move a run in the queue."""
     with _expected():
         services.supervisor.move(_id(request), body.position)
     return await list_runs(services, request, Page())
 
 
 async def remove_run(services: Services, request: web.Request) -> None:
-    """Forget a run; its files stay."""
+    """Delete a run; its files stay."""
     with _expected():
         services.supervisor.remove(_id(request))
 
@@ -118,7 +118,7 @@ def _id(request: web.Request) -> str:
 
 @contextmanager
 def _expected() -> Generator[None]:
-    """Turn what the supervisor refuses into answers."""
+    """Turn errors of the supervisor into refusals."""
     try:
         yield
     except KeyError:

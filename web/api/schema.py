@@ -1,4 +1,4 @@
-"""One JSON Schema of everything that the editor and the server exchange; the TypeScript types are made from it."""
+"""One JSON Schema of all messages between editor and server, from which the TypeScript types are generated."""
 
 import json
 import sys
@@ -17,20 +17,20 @@ REFERENCE = "#/$defs/{model}"
 
 
 class Sent(GenerateJsonSchema):
-    """Schemas of what is sent: a field with a default is always there."""
+    """Schemas of sent messages, in which a field with a default is always present."""
 
     def field_is_required(self, field: Any, total: bool) -> bool:
         return self.mode == "serialization" or super().field_is_required(field, total)
 
 
 def message_models() -> list[type[BaseModel]]:
-    """Return all message classes, in the order in which they are declared."""
+    """Return all message classes in order of declaration."""
     found = [getattr(models, name) for name in models.__all__]
     return [value for value in found if isinstance(value, type) and issubclass(value, BaseModel) and value is not models.Message]
 
 
 def exchanged_schema() -> dict[str, Any]:
-    """Return one schema with `$defs` of all messages and events, whole, and of documents, whose defaults may be left out."""
+    """Return one schema with `$defs` of all messages and events, and of documents, in which defaults may be left out."""
     adapters: dict[str, TypeAdapter[Any]] = {cls.__name__: TypeAdapter(cls) for cls in (*message_models(), Workflow)}
     adapters |= UNIONS
     schemas, shared = TypeAdapter.json_schemas(

@@ -1,4 +1,4 @@
-"""Sending a person's files: pictures are shown, everything else can only be saved, nothing is run by the browser."""
+"""Sending of the user's files: pictures are shown, all others are downloads, and the browser runs none of them."""
 
 import asyncio
 import os
@@ -20,21 +20,21 @@ SANDBOX = "sandbox; default-src 'none'"
 
 
 class Thumbnail(BaseModel):
-    """The wanted side of a small version; without it, the file itself."""
+    """The wanted side of a thumbnail; without it, the file itself."""
 
     model_config = ConfigDict(extra="ignore")
     thumbnail: int | None = Field(default=None, ge=16, le=1024)
 
 
 class _Opened(web.FileResponse):
-    """Sends an open file: what lies under its name by now, or compressed beside it, does not matter."""
+    """Sends an open file, even when its path has another file by now or a compressed one beside it."""
 
     def __init__(self, file: BufferedReader, headers: dict[str, str]) -> None:
         super().__init__(file.name, headers=headers)
         self._file = file
 
     def open(self, _: str) -> BufferedReader:
-        """Stand in for the path that the base class opens."""
+        """Return the open file in place of the path that the base class opens."""
         return self._file
 
     def _get_file_path_stat_encoding(self, accept_encoding: str) -> tuple[Any, os.stat_result, str | None]:
@@ -48,7 +48,7 @@ class _Opened(web.FileResponse):
 
 
 async def send_file(services: Services, file: BufferedReader, thumbnail: int | None) -> web.StreamResponse:
-    """Return an open file, or a small version of a picture; range requests are answered."""
+    """Return an open file or a picture's thumbnail; supports range requests."""
     name = Path(file.name).name
     try:
         if thumbnail is not None:

@@ -1,4 +1,4 @@
-"""What the handlers work with; `server.py` puts it together."""
+"""The dependencies of the handlers, composed by `server.py`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from aiohttp import web
 from graph_runtime.discovery import Palette
 from graph_runtime.supervisor import Supervisor
 from web.api.hub import Hub
-from web.api.places import STATE, Places
+from web.api.path_access import STATE, PathAccess
 from web.api.planner import Planner
 from web.api.stored import StoredFolder
 from web.api.thumbnails import Thumbnails
@@ -17,7 +17,7 @@ from web.api.thumbnails import Thumbnails
 
 @dataclass(frozen=True)
 class Settings:
-    """What the person chose at the start."""
+    """The options chosen at the start."""
 
     root: Path
     output: Path
@@ -32,12 +32,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Services:
-    """All that outlives a request."""
+    """State that outlives a request."""
 
     settings: Settings
     load_palette: Callable[[], Palette]
-    """Costs a tenth of a second at its first call, which is after the first page is on its way."""
-    places: Places
+    """Returns the palette; the first call costs a tenth of a second and comes after the first page has been sent."""
+    paths: PathAccess
     planner: Planner
     supervisor: Supervisor
     hub: Hub

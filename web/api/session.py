@@ -1,4 +1,4 @@
-"""What a page needs before anything else."""
+"""The session, which a page requests first."""
 
 from importlib.metadata import version
 

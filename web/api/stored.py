@@ -1,4 +1,4 @@
-"""JSON documents in a folder, each with a revision, so that nobody overwrites what they have not seen."""
+"""JSON documents in a folder, each with a revision, so that no page overwrites a change that it has not seen."""
 
 import asyncio
 import hashlib
@@ -11,7 +11,7 @@ from typing import TypeVar
 from graph_runtime.files import write_atomic
 from graph_runtime.reading import NotRegular
 from graph_runtime.workspace import PathRefused, Workspace
-from web.api.places import as_text
+from web.api.path_access import as_text
 from web.api.refusal import not_found, refused
 
 Kind = TypeVar("Kind")
@@ -19,7 +19,7 @@ Kind = TypeVar("Kind")
 
 @dataclass(frozen=True)
 class Content:
-    """A file's bytes, and the revision that follows from them."""
+    """A file's bytes and their revision."""
 
     name: str
     content: bytes
@@ -39,7 +39,7 @@ class StoredFolder:
         self._writing = asyncio.Lock()
 
     async def read_all(self, use: Callable[[Content], Kind]) -> list[Kind]:
-        """Return what `use` makes of each file, in the order of their names; one at a time is in memory."""
+        """Return `use` of each file, in order of names; only one file at a time is in memory."""
         return await asyncio.to_thread(lambda: [use(found) for name in self._names() if (found := self._read(name))])
 
     async def read(self, name: str) -> Content:

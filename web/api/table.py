@@ -1,4 +1,4 @@
-"""All routes: what is served, and what the OpenAPI document says."""
+"""The table of all routes, for serving and for the OpenAPI document."""
 
 from importlib.metadata import version
 

@@ -1,4 +1,4 @@
-"""Small versions of pictures, kept by content; a picture that pretends to be huge is refused before it is decoded."""
+"""Thumbnails, stored by content; a picture with a huge declared size is refused before it is decoded."""
 
 import asyncio
 import io
@@ -16,7 +16,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_PIXELS = 80 * 10**6
 """About 320 MB while decoding; a 45-megapixel photograph passes."""
 MAX_BYTES = 4 * MAX_PIXELS
-"""What the largest picture takes uncompressed."""
+"""The bytes of the largest picture uncompressed."""
 MAX_KEPT_BYTES = 512 * 2**20
 MAX_DIGESTS = 50_000
 TIDIED_EVERY = 200
@@ -24,7 +24,7 @@ SIDES = (64, 128, 256, 512, 1024)
 
 
 class Thumbnails:
-    """Makes WebP pictures of at most a wanted side, two at a time, and keeps them in `folder`."""
+    """Makes WebP thumbnails, two at a time, and stores them in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -33,12 +33,12 @@ class Thumbnails:
         self._made = 0
 
     async def find(self, picture: BufferedReader, side: int) -> Path:
-        """Return the file of a thumbnail, of the next larger of the sides that are kept."""
+        """Return the file of a thumbnail, of the next larger of the stored sides."""
         side = next((kept for kept in SIDES if kept >= side), SIDES[-1])
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._find, picture, side)
 
     def close(self) -> None:
-        """Wait for what is being made."""
+        """Wait for thumbnails in the making."""
         self._threads.shutdown(cancel_futures=True)
 
     def _find(self, picture: BufferedReader, side: int) -> Path:
@@ -57,7 +57,7 @@ class Thumbnails:
         return place
 
     def _tidy(self) -> None:
-        """Remove the oldest of what is kept until the newest `MAX_KEPT_BYTES` are left."""
+        """Remove the oldest thumbnails until at most `MAX_KEPT_BYTES` are left."""
         kept = 0
         found = ((place.stat(), place) for place in self._folder.glob("*.webp"))
         for status, place in sorted(found, key=lambda entry: entry[0].st_mtime_ns, reverse=True):
@@ -76,7 +76,7 @@ class Thumbnails:
 
 
 def make_thumbnail(picture: BufferedReader, side: int) -> bytes:
-    """Return a WebP of at most `side` pixels; refuse what is no picture, damaged or too large."""
+    """Return a WebP of at most `side` pixels; refuse a file that is no picture, damaged or too large."""
     from PIL import Image, ImageOps
 
     name = Path(picture.name).name
@@ -97,7 +97,7 @@ def make_thumbnail(picture: BufferedReader, side: int) -> bytes:
 
 
 def picture_formats() -> tuple[str, ...]:
-    """Return the kinds that are read, by Pillow's names, with those of packages that are installed."""
+    """Return Pillow's names of readable formats, including those of installed plugins."""
     return (*FORMATS, *extra_formats())
 
 

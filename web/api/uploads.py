@@ -1,4 +1,4 @@
-"""Taking in files: by kind, checked by content, streamed to the disk, never over another file."""
+"""Uploads: allowed kinds only, checked by content, streamed to the disk, never over another file."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ from graph_runtime.reading import open_regular
 from nodes.diffusion.formats.file_formats import FORMATS, format_of
 from nodes.diffusion.pictures.picture_kinds import readable_suffixes, unread_because
 from web.api.models import Uploaded
-from web.api.places import check_name
+from web.api.path_access import check_name
 from web.api.refusal import refused
 from web.api.services import Services
 from web.api.thumbnails import raster_type
@@ -23,7 +23,7 @@ from web.api.thumbnails import raster_type
 TEXTS = frozenset({".txt", ".caption", ".json", ".jsonl", ".csv", ".md"})
 MAX_BYTES = 2 * 2**30
 RESERVE_BYTES = 512 * 2**20
-"""Left free on the disk, for the runs."""
+"""Bytes that are left free on the disk for runs."""
 UNFINISHED = "upload-"
 CHUNK_BYTES = 2**20
 CHUNK_SECONDS = 30.0
@@ -31,7 +31,7 @@ UPLOAD_SECONDS = 3600.0
 
 
 class Target(BaseModel):
-    """Where an uploaded file goes."""
+    """The destination of an uploaded file."""
 
     model_config = ConfigDict(extra="forbid")
     folder: str = ""
@@ -46,7 +46,7 @@ async def upload_file(services: Services, request: web.Request, query: Target) -
         why = f": {unread}" if (unread := unread_because(name)) else ""
         remedy = f"Pictures, text files and {', '.join(sorted(models))} are."
         raise refused(415, f"{name!r} is of a kind that is not taken{why}.", remedy)
-    folder = services.places.to_write(query.folder)
+    folder = services.paths.to_write(query.folder)
     _check_room(folder, services.settings.state, request.content_length or 0)
     handle, temporary = tempfile.mkstemp(dir=services.settings.state, prefix=UNFINISHED, suffix=Path(name).suffix)
     try:
@@ -55,11 +55,11 @@ async def upload_file(services: Services, request: web.Request, query: Target) -
         kept = await asyncio.to_thread(_keep, Path(temporary), folder, name)
     finally:
         Path(temporary).unlink(missing_ok=True)
-    return Uploaded(path=services.places.relative(kept))
+    return Uploaded(path=services.paths.relative(kept))
 
 
 def sweep(state: Path) -> None:
-    """Remove the unfinished uploads that a killed server left."""
+    """Remove unfinished uploads of a killed server."""
     for left in state.glob(f"{UNFINISHED}*"):
         left.unlink()
 
@@ -74,7 +74,7 @@ def _check_room(folder: Path, state: Path, size: int) -> None:
 
 
 async def _receive(request: web.Request, file: IO[bytes], state: Path) -> None:
-    """Write the body to `file`; one that is too large, or stops coming, is refused."""
+    """Write the body to `file`; refuse one that is too large or incomplete."""
     received = 0
     try:
         async with asyncio.timeout(UPLOAD_SECONDS):
@@ -87,7 +87,7 @@ async def _receive(request: web.Request, file: IO[bytes], state: Path) -> None:
 
 
 def _keep(temporary: Path, folder: Path, name: str) -> Path:
-    """Check what has arrived and give it its name."""
+    """Check an uploaded file and move it to its name."""
     _check_content(temporary, name)
     folder.mkdir(parents=True, exist_ok=True)
     temporary.chmod(0o644)

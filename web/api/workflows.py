@@ -10,7 +10,7 @@ from graph_runtime.migrate import migrated
 from graph_runtime.reading import open_regular
 from graph_runtime.workflow import parse_workflow, workflow_bytes
 from web.api.models import FileChanged, Saved, SavedWorkflow, SaveRequest, WorkflowList, WorkflowSummary
-from web.api.places import check_name
+from web.api.path_access import check_name
 from web.api.refusal import not_found
 from web.api.sending import Thumbnail, send_file
 from web.api.services import Services
@@ -19,12 +19,12 @@ from web.api.stored import Content, StoredFolder
 PICTURES = (".png", ".webp")
 MAX_REMEMBERED, MAX_REMEMBERED_TEXT = 500, 10_000
 REMEMBERED: dict[str, tuple[str | None, str, int]] = {}
-"""By revision, what lists say of a document: small, where the documents themselves may have many megabytes each. A broken one
-has no name, as the one of its file is not in its content."""
+"""By revision, the summary of a document (name, description, number of nodes), which may itself have many megabytes. The name
+of a broken one is None, as its content has none."""
 
 
 async def list_workflows(services: Services, request: web.Request) -> WorkflowList:
-    """Return what is saved; a document that cannot be read says so in its description."""
+    """Return the saved workflows; an unreadable one has the reason as its description."""
     return WorkflowList(workflows=await services.workflows.read_all(lambda content: _summary(content, content.name, "")))
 
 
@@ -34,9 +34,9 @@ async def read_workflow(services: Services, request: web.Request) -> SavedWorkfl
 
 
 async def save_workflow(services: Services, request: web.Request, body: SaveRequest) -> Saved:
-    """Write a workflow unless somebody else has changed it."""
+    """Write a workflow unless another page has changed it."""
     name = _file_name(request.match_info["path"])
-    services.places.to_write(f"workflows/{name}")
+    services.paths.to_write(f"workflows/{name}")
     revision = await services.workflows.write(name, workflow_bytes(body.document), body.revision)
     services.hub.broadcast(FileChanged(type="workflow", path=name, revision=revision))
     return Saved(path=name, revision=revision)
@@ -45,13 +45,13 @@ async def save_workflow(services: Services, request: web.Request, body: SaveRequ
 async def remove_workflow(services: Services, request: web.Request) -> None:
     """Remove a saved workflow."""
     name = _file_name(request.match_info["path"])
-    services.places.to_write(f"workflows/{name}")
+    services.paths.to_write(f"workflows/{name}")
     await services.workflows.remove(name)
     services.hub.broadcast(FileChanged(type="workflow", path=name, revision=""))
 
 
 async def list_templates(services: Services, request: web.Request) -> WorkflowList:
-    """Return the workflows that come with the program."""
+    """Return the bundled workflows."""
     return WorkflowList(workflows=await _templates().read_all(_template_summary))
 
 
@@ -89,15 +89,15 @@ def _picture(stem: str) -> Path | None:
 
 
 def _summary(content: Content, path: str, picture: str) -> WorkflowSummary:
-    name, description, nodes = _said(content)
+    name, description, nodes = _overview(content)
     shown = Path(content.name).stem if name is None else name
     return WorkflowSummary(
         path=path, name=shown, description=description, modified=content.modified, nodes=nodes, picture=picture
     )
 
 
-def _said(content: Content) -> tuple[str | None, str, int]:
-    """Return a document's name, its description and how many nodes it has; what was read lately is remembered."""
+def _overview(content: Content) -> tuple[str | None, str, int]:
+    """Return a document's name, description and number of nodes; recent results are cached."""
     if found := REMEMBERED.get(content.revision):
         return found
     try:

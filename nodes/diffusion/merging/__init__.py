@@ -1,4 +1,4 @@
-"""Merging of checkpoints of any size: recipes are compared by their headers and carried out while the result is written."""
+"""Merging of checkpoints of any size: recipes are checked by headers and evaluated while the result is written."""
 
 import lazy_loader
 

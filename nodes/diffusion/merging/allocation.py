@@ -1,4 +1,4 @@
-"""Allocation of large tensors, and how freed memory is kept."""
+"""Allocation of large tensors, and reuse of freed memory."""
 
 import ctypes
 import functools
@@ -16,15 +16,15 @@ from torch import Tensor
 
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
 KEPT, GIVEN_BACK = 2**25, 2**17
-"""Bytes: what is larger is not kept, and within `giving_back_freed_memory` neither is this."""
+"""Largest allocation, in bytes, that is kept when freed, by default and within `giving_back_freed_memory`."""
 
 
 @functools.cache
 def keep_freed_memory() -> None:
-    """Let this process use what one slice freed for the next one.
+    """Let this process reuse the memory of one slice for the next.
 
-    The C library of Linux gives it back to the system and asks again otherwise, and each page of it is then filled with
-    zeros once more: that takes longer than the arithmetic.
+    Otherwise the C library of Linux returns it to the system and requests it again, and each page is filled with zeros once
+    more, which takes longer than the arithmetic.
     """
     _set(MMAP_THRESHOLD, KEPT)
     _set(TRIM_THRESHOLD, 2 * KEPT)
@@ -32,7 +32,7 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def giving_back_freed_memory() -> Generator[None]:
-    """Let this process give freed tensors back meanwhile: results that stay between them would hold their places empty."""
+    """Return freed memory to the system meanwhile: results allocated between freed tensors would keep it fragmented."""
     _set(MMAP_THRESHOLD, GIVEN_BACK)
     try:
         yield
@@ -41,14 +41,14 @@ def giving_back_freed_memory() -> Generator[None]:
 
 
 def _set(option: int, size: int) -> None:
-    """Set an option of Linux' C library."""
+    """Set an option of the C library of Linux."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:
         mallopt(option, size)
 
 
 def lying_in(folder: Path, shape: tuple[int, ...], dtype: Any = np.float32) -> Tensor:
-    """Return a tensor of zeros whose memory is a file without a name: the system may write it to the disk to gain memory."""
+    """Return a tensor of zeros mapped from an unnamed file, which the system may write to the disk to free memory."""
     if not prod(shape):
         return torch.from_numpy(np.zeros(shape, dtype))
     with tempfile.TemporaryFile(dir=folder) as file:

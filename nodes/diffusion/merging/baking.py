@@ -1,4 +1,4 @@
-"""LoRAs added to a tensor's rows while it goes by: neither the tensor nor what is added to it is ever whole in memory."""
+"""Baking of LoRAs into a tensor, row by row, so that neither the tensor nor its change is ever whole in memory."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ class RowChange:
     change: LayerChange
     leaves: dict[str, Tensor]
     _squares: Tensor | None = None
-    """For a magnitude along inputs: squares of the changed weight, summed over all rows and the kernel [inputs], float64."""
+    """Sums of squares of the changed weight over all rows and the kernel [inputs], float64, for a magnitude along inputs."""
 
     @property
     def looks_at_all_rows(self) -> bool:
-        """Whether it must see every row before it can change one."""
+        """Return whether it must read every row before it can change one."""
         magnitude = self.leaves.get("dora_scale")
         return magnitude is not None and not self.change.bias and magnitude.shape[0] != self.change.part.shape[0]
 
     def look(self, own: Tensor, begin: int, end: int) -> None:
-        """Take rows [end - begin, width] of the weight into account."""
+        """Add rows [end - begin, width] of the weight to the sums of squares."""
         squares = self._with_product(own, begin, end).double().square().sum(dim=0)
         summed = squares.view(self.leaves["dora_scale"].numel(), -1).sum(dim=1)
         self._squares = summed if self._squares is None else self._squares + summed
@@ -53,7 +53,7 @@ class RowChange:
         return changed * self._per_number(quotients, own.shape[1]) - own
 
     def _per_number(self, inputs: Tensor, width: int) -> Tensor:
-        """Factors of inputs as factors of a row's numbers, which are each input's kernel in turn."""
+        """Return factors of inputs as factors of a row's numbers, which are each input's kernel in turn."""
         return inputs.flatten().repeat_interleave(width // inputs.numel())
 
     def _with_product(self, own: Tensor, begin: int, end: int) -> Tensor:
@@ -75,7 +75,7 @@ def read_changes(changes: Iterable[LayerChange], reader: Reader) -> list[RowChan
 
 
 def look_through(changes: list[RowChange], slices: Iterator[tuple[int, Tensor]]) -> None:
-    """Show those that need it the whole tensor: `slices` are starts and flat numbers, whole rows each."""
+    """Pass the whole tensor to the changes that need it: `slices` are starts and flat numbers, whole rows each."""
     looking = [change for change in changes if change.looks_at_all_rows]
     if looking:
         for start, values in slices:

@@ -1,6 +1,6 @@
-"""Ratios of a merge by block of the denoiser, as its family names blocks; BASE is all that is in none.
+"""Ratios of a merge by block of the denoiser, in the family's names; tensors outside of blocks belong to BASE.
 
-VAE is a block too where it is given a ratio of its own, and belongs to BASE otherwise.
+VAE is a block if it has a ratio of its own, and belongs to BASE otherwise.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ def block_finder(header: Header) -> Callable[[str], str]:
 
 
 def ratio_of(block: str, ratios: Mapping[str, float]) -> float | None:
-    """Return the ratio that is given for a block, None where there is none."""
+    """Return the ratio of a block; None when there is none."""
     return ratios.get(block, ratios.get("BASE") if block == "VAE" else None)
 
 

@@ -1,4 +1,4 @@
-"""The result of a merge as weights that take the place of a model's own: `unet.NAME`, `vae.NAME`, `text_encoder_0.NAME`."""
+"""The result of a merge as weights that replace a model's own: `unet.NAME`, `vae.NAME`, `text_encoder_0.NAME`."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ from nodes.diffusion.formats.single_file.tensors import shape_in_folder, to_fold
 from nodes.diffusion.handles.adapters import ENCODERS
 from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.merging.evaluate import values_of
-from nodes.diffusion.merging.plan import Plan
+from nodes.diffusion.merging.plan import MergePlan
 from nodes.diffusion.merging.read_tensors import reading
 from nodes.diffusion.merging.write_checkpoint import written_as
 from nodes.diffusion.models.empty_denoiser import empty_denoiser
@@ -70,7 +70,7 @@ def check_shapes(header: Header, found: dict[str, tuple[str, Counterpart]], shap
 
 
 def weights_of(
-    plan: Plan, wanted: dict[str, tuple[str, Counterpart]], progress: Callable[[int, int], None]
+    plan: MergePlan, wanted: dict[str, tuple[str, Counterpart]], progress: Callable[[int, int], None]
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield the wanted weights of the result, float32, one at a time; raise InputError where one is not finite."""
     with reading() as reader:

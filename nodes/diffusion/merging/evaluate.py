@@ -1,4 +1,4 @@
-"""A recipe carried out tensor by tensor: a few slices are in memory, whatever the models' size."""
+"""Evaluation of a recipe tensor by tensor, with a few slices in memory, whatever the models' size."""
 
 import math
 from collections.abc import Iterator
@@ -17,18 +17,18 @@ from nodes.diffusion.merging.baking import RowChange, baked, look_through, read_
 from nodes.diffusion.merging.blocks import ratio_of
 from nodes.diffusion.merging.methods import method_of
 from nodes.diffusion.merging.permutations import Order, read_order
-from nodes.diffusion.merging.plan import Plan
+from nodes.diffusion.merging.plan import MergePlan
 from nodes.diffusion.merging.read_tensors import Reader
 from nodes.diffusion.merging.tensor_statistics import WholeTensors
 
 SLICE = 2**18
-"""Numbers in one slice: a few of them fit into a processor's cache."""
+"""Numbers in one slice; a few slices fit into a processor's cache."""
 SAMPLES, SAMPLE = 16, 4096
-"""A large tensor's sample: so many pieces of so many entries."""
+"""The number and the size of the pieces that make up a large tensor's sample."""
 
 
-def values_of(plan: Plan, reader: Reader, name: str, folder: Path | None = None) -> Tensor:
-    """Return one whole tensor of the result, float32; with a `folder` it is mapped from a file without a name there."""
+def values_of(plan: MergePlan, reader: Reader, name: str, folder: Path | None = None) -> Tensor:
+    """Return one whole tensor of the result, float32; with a `folder` it is mapped from an unnamed file there."""
     count, start = plan.tensors[name].count, 0
     whole = lying_in(folder, (count,)) if folder else torch.empty(count)
     for part in Calculation(plan, reader, name, folder).slices():
@@ -41,18 +41,18 @@ def values_of(plan: Plan, reader: Reader, name: str, folder: Path | None = None)
 class Calculation:
     """One tensor of the result."""
 
-    plan: Plan
+    plan: MergePlan
     reader: Reader
     name: str
     folder: Path | None
-    """Where a whole tensor may lie while it is needed; None for memory alone."""
+    """The folder for whole tensors while they are needed; None for memory alone."""
     _statistics: dict[Merged, Any] = field(default_factory=dict[Merged, Any])
     _read: dict[tuple[Source, int, int], Tensor] = field(default_factory=dict[tuple[Source, int, int], Tensor])
-    """What was read for the slice at hand."""
+    """Numbers read for the present slice."""
     _changes: dict[Baked, list[RowChange]] = field(default_factory=dict[Baked, list[RowChange]])
     _orders: dict[Permuted, Order] = field(default_factory=dict[Permuted, Order])
     _wholes: dict[Permuted, Tensor] = field(default_factory=dict[Permuted, Tensor])
-    """All rows of what is to be put in another order, [rows, width]."""
+    """All rows of tensors to be permuted, [rows, width]."""
 
     def slices(self) -> Iterator[Tensor]:
         """Yield the tensor flat and in order, float32, in slices unless the shapes of inputs differ."""
@@ -75,7 +75,7 @@ class Calculation:
             yield start, min(step, total - start)
 
     def _step(self, total: int) -> int:
-        """Numbers in a slice; whole rows where LoRAs are baked or the order is another."""
+        """Return the numbers in a slice; whole rows where LoRAs are baked or rows are permuted."""
         rows, recipe = next(iter(self.plan.tensors[self.name].shape), 1), self.plan.recipe
         if not total or not any(
             self.plan.takes_whole_rows(part, self.name) for part in (*baked_in(recipe), *permuted_in(recipe))
@@ -118,7 +118,7 @@ class Calculation:
         return self._merged(operation, tensors, self._statistics[operation], start)
 
     def _measured(self, operation: Merged, whole: WholeTensors) -> Any:
-        """Return the statistics that a method needs, None for one that goes entry by entry."""
+        """Return the statistics that a method needs; None for an elementwise method."""
         needs = method_of(operation).needs
         return needs(operation, whole) if needs else None
 
@@ -151,7 +151,7 @@ class Calculation:
         return order.of_columns(values, entry.shape)
 
     def _whole(self, recipe: Permuted) -> Tensor:
-        """All numbers of what is permuted, flat: their order is not the one in which they are calculated."""
+        """Return all numbers of a permuted input, flat, since they are not read in the order of the result."""
         if recipe not in self._wholes:
             total = self._entry(recipe.input).count
             whole = lying_in(self.folder, (total,)) if self.folder else torch.empty(total)

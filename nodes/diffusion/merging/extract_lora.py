@@ -12,29 +12,29 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.recipes import sources_of
 from nodes.diffusion.merging.evaluate import values_of
 from nodes.diffusion.merging.lora_layers import layers_in, parameters_in
-from nodes.diffusion.merging.plan import Plan
+from nodes.diffusion.merging.plan import MergePlan
 from nodes.diffusion.merging.read_tensors import Reader
 from nodes.diffusion.merging.write_lora import MadeLayer
 
 
 class Side:
-    """One of two recipes: its parameters by the names that LoRAs know, whatever its layout.
+    """One of two recipes: its parameters by LoRAs' names, whatever its layout.
 
     Only `known` ones count, as SD2's files hold a layer of the text encoder that no program uses.
     """
 
-    def __init__(self, plan: Plan, reader: Reader, known: Collection[str]) -> None:
+    def __init__(self, plan: MergePlan, reader: Reader, known: Collection[str]) -> None:
         self._plan, self._reader = plan, reader
         self.parameters = {name: part for name, part in parameters_in(plan.tensors).items() if name in known}
         self.layers = {layer: part for layer, part in layers_in(plan.tensors).items() if f"{layer}.weight" in known}
 
     def file_of(self, name: str) -> tuple[str, str] | None:
-        """Return the file and its tensor where a parameter is simply that one's; None where something is done to it."""
+        """Return the file and the tensor that a parameter equals; None when it is computed."""
         tensor = self.parameters[name].name
         return None if self._plan.is_touched(tensor) else (next(sources_of(self._plan.recipe)).digest, tensor)
 
     def values(self, name: str) -> Tensor:
-        """Return a parameter, float32; nobody else holds it."""
+        """Return a parameter, float32, which the caller may modify."""
         part = self.parameters[name]
         return values_of(self._plan, self._reader, part.name)[part.first : part.first + part.shape[0]]
 
@@ -47,7 +47,7 @@ class Difference:
     tuned: Side
 
     def of(self, name: str) -> Tensor | None:
-        """Return the change of a parameter, float32; None where there is none. Equal files are not read."""
+        """Return the change of a parameter, float32; None without one. Equal files are not read."""
         own = self.tuned.file_of(name)
         if own and own == self.base.file_of(name):
             return None
@@ -58,7 +58,7 @@ class Difference:
         return change if change.any() else None
 
     def layers(self, *, text_encoder: bool, convolutions: bool) -> list[str]:
-        """Return the layers of both that a LoRA is to hold."""
+        """Return the layers of both for a LoRA."""
         shared = sorted(self.base.layers.keys() & self.tuned.layers.keys())
         for layer in shared:
             shapes = [side.layers[layer].shape for side in (self.base, self.tuned)]
@@ -83,7 +83,7 @@ class Difference:
             yield MadeLayer(layer, shape, factored(whole.reshape(shape[0], math.prod(shape[1:])), rank, energy), turned)
 
     def left_out(self, layers: list[str], *, text_encoder: bool, biases: bool) -> list[float]:
-        """Return the sums of squares of all changes that a LoRA of these layers does not hold, such as those of norms."""
+        """Return the sum of squares of each change that a LoRA of these layers leaves out, such as of norms."""
         held = {f"{layer}.{last}" for layer in layers for last in (("weight", "bias") if biases else ("weight",))}
         shared = sorted(self.base.parameters.keys() & self.tuned.parameters.keys() - held)
         asked = [name for name in shared if text_encoder or name.startswith("unet.")]

@@ -1,4 +1,4 @@
-"""Git re-basin of one recipe towards another: the orders of all hidden units, as a file that a `Permuted` recipe names."""
+"""Git re-basin of one recipe towards another: the orders of all hidden units, in a file for a `Permuted` recipe."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,40 +11,40 @@ from nodes.diffusion.formats.safetensors_writer import write_one_by_one
 from nodes.diffusion.merging.allocation import giving_back_freed_memory
 from nodes.diffusion.merging.permutation_spec import Units
 from nodes.diffusion.merging.permutations import orders_by_tensor
-from nodes.diffusion.merging.plan import Plan
+from nodes.diffusion.merging.plan import MergePlan
 from nodes.diffusion.merging.read_tensors import reading
 from nodes.diffusion.merging.weight_matching import Best, Model, best_orders
 from nodes.diffusion.optimization.training_state import TrainingState
 
 SAVED_EVERY = 10.0
-"""Seconds between two savings of what was found."""
+"""Seconds between two savings of the progress."""
 
 
 @dataclass
 class Rebasin:
     """The orders of hidden units, found while they are written."""
 
-    ours: Plan
-    theirs: Plan
+    ours: MergePlan
+    theirs: MergePlan
     units: Mapping[str, Units]
-    """By module, the same in both."""
+    """The units by module, the same in both."""
     progress_folder: Path | None
-    """Where what was found outlives the process."""
+    """The folder in which the progress is saved; None to save none."""
     _found: dict[str, Best] = field(default_factory=dict[str, Best])
 
     @property
     def reordered(self) -> int:
-        """The number of modules in another order."""
+        """Return the number of permuted modules."""
         return sum(best.orders is not None for best in self._found.values())
 
     @property
     def distances(self) -> tuple[float, float]:
-        """The distance of all parameters of units from the reference's, before and after."""
+        """Return the distance of all parameters of units from the reference's, before and after."""
         found = self._found.values()
         return sum(best.before for best in found) ** 0.5, sum(best.after for best in found) ** 0.5
 
     def write(self, path: Path, progress: Callable[[int, int], None]) -> None:
-        """Find and write the orders; what is large lies beside `path` meanwhile."""
+        """Find and write the orders; large tensors are in files beside `path` meanwhile."""
         write_one_by_one(path, self._orders(path.parent, progress))
 
     def _orders(self, folder: Path, progress: Callable[[int, int], None]) -> Iterator[tuple[str, Tensor]]:
@@ -59,7 +59,7 @@ class Rebasin:
                     self._found[module] = best_orders(units, ours, theirs)
                 orders = self._found[module].orders
                 if orders:
-                    pairs = zip(units.sides, orders, strict=True)
+                    pairs = zip(units.axis_groups, orders, strict=True)
                     found = ((use, order) for uses, order in pairs for use in uses)
                     yield from orders_by_tensor(found, ours.parts, self.ours.tensors).items()
                 if saved and time.monotonic() - last >= SAVED_EVERY:

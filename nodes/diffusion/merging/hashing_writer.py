@@ -1,4 +1,4 @@
-"""Writing beside the calculation: bytes are hashed and written in order by a thread of their own."""
+"""Hashing and writing of bytes in a thread beside the calculation."""
 
 import hashlib
 from collections.abc import Generator
@@ -9,11 +9,11 @@ from queue import Queue
 from threading import Thread
 
 WAITING = 4
-"""So many slices may wait; a disk slower than the calculation holds it up instead of filling the memory."""
+"""Most slices that wait, so that a slow disk holds up the calculation instead of filling the memory."""
 
 
 class HashingWriter:
-    """Writes a file and takes its sha256 on the way."""
+    """Writes a file and computes its sha256."""
 
     def __init__(self, file: FileIO) -> None:
         self._file = file
@@ -24,20 +24,20 @@ class HashingWriter:
         self._thread.start()
 
     def write(self, data: memoryview | bytes) -> None:
-        """Let `data`, which nobody may change any more, be written; raise what writing earlier data raised."""
+        """Queue `data`, which must not change any more; raise the error of earlier data."""
         if self._error:
             raise self._error
         self._queue.put(data)
 
     def close(self) -> None:
-        """Wait for the end of writing; raise what it raised."""
+        """Wait for the end of writing; raise its error."""
         self._queue.put(None)
         self._thread.join()
         if self._error:
             raise self._error
 
     def digest(self) -> str:
-        """Return the sha256 of a file that is closed, in hexadecimal."""
+        """Return the sha256 of the closed file in hexadecimal."""
         return self._hash.hexdigest()
 
     def _write_all(self) -> None:
@@ -49,7 +49,7 @@ class HashingWriter:
                     self._error = error
 
     def _write(self, data: memoryview) -> None:
-        """Write all of it: the system may take less at a time."""
+        """Write all bytes, in several calls if the system takes fewer at a time."""
         self._hash.update(data)
         while len(data):
             data = data[self._file.write(data) :]
@@ -57,7 +57,7 @@ class HashingWriter:
 
 @contextmanager
 def writing(path: Path) -> Generator[HashingWriter]:
-    """Write a new file; its digest is known after the end."""
+    """Write a new file; its digest is available afterwards."""
     with path.open("wb", buffering=0) as file:
         writer = HashingWriter(file)
         try:

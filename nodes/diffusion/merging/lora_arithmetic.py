@@ -1,4 +1,4 @@
-"""LoRAs made smaller and added up: products of factors, one layer in memory at a time."""
+"""Resizing and adding of LoRAs as products of factors, one layer in memory at a time."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Weighted:
     weight: float
 
     def on(self, layer: str) -> float:
-        """Return what its change of a layer is multiplied by."""
+        """Return the factor of its change of a layer."""
         return self.weight * self.lora.strength_on(layer.partition(".")[0])
 
 
@@ -67,7 +67,7 @@ def _layer(
         if not fits(leaves, shape):
             message = f"what {term.lora.label} holds for {layer} does not fit the model's {list(shape)}."
             raise InputError(message, field=socket, remedy=ANOTHER)
-        if len(shape) == 1 and "diff" in leaves:  # a norm's
+        if len(shape) == 1 and "diff" in leaves:  # of a norm
             wholes.append(product(leaves) * term.on(layer))
         else:
             up, down = plain_factors(leaves, term.lora.scale, shape, socket)

@@ -1,4 +1,4 @@
-"""The layers of a checkpoint by the names that LoRAs know them by, and which rows of its tensors a LoRA changes; no torch."""
+"""The layers of a checkpoint by LoRAs' names, and the rows of its tensors that a LoRA changes; no torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,23 +17,23 @@ NO_LAYERS = ("token_embedding.weight", "position_embedding.weight", "text_projec
 
 @dataclass(frozen=True)
 class Part:
-    """The place of a layer's parameter: all of a tensor, or a third of its rows."""
+    """The location of a layer's parameter: all of a tensor, or a third of its rows."""
 
     name: str
-    """The tensor's, in the checkpoint."""
+    """The tensor's name in the checkpoint."""
     first: int
     """The first row."""
     shape: tuple[int, ...]
-    """The parameter's own."""
+    """The parameter's shape."""
 
 
 def parameters_in(header: Header) -> dict[str, Part]:
-    """Return UNet's and text encoders' weights and biases, `unet.NAME.weight`, `text_encoder_0.NAME.bias`, without shells."""
+    """Return weights and biases of UNet and text encoders, `unet.NAME.weight`, `text_encoder_0.NAME.bias`."""
     return {name: part for name, part in all_parameters_in(header).items() if not name.startswith("vae.")}
 
 
 def all_parameters_in(header: Header) -> dict[str, Part]:
-    """Return the same with the VAE's, whose attention may be 1x1 convolutions."""
+    """Return the same with those of the VAE, whose attention may be 1x1 convolutions."""
     if (family := facts_of(header)) is None:
         return {}
     folders, denoiser = {part.folder for part in family.parts}, f"{denoiser_folder(family)}."
@@ -65,7 +65,7 @@ def layers_in(header: Header) -> dict[str, Part]:
 
 
 def changeable_in(header: Header) -> dict[str, Part]:
-    """Return the weights of all layers that a LoRA may change: those, and of norms."""
+    """Return the weights of all layers that a LoRA may change: linear, convolutional, and norms."""
     norms = {
         name.removesuffix(".weight"): part
         for name, part in parameters_in(header).items()
@@ -87,12 +87,12 @@ class LayerChange:
 
     @property
     def width(self) -> int:
-        """Numbers in a row."""
+        """Return the numbers in a row."""
         return prod(self.part.shape[1:])
 
 
 def changes_of(baked: Baked, header: Header) -> dict[str, tuple[LayerChange, ...]]:
-    """Return what LoRAs change, by the checkpoint's tensors; layers that the checkpoint lacks are passed over."""
+    """Return the changes of LoRAs by tensor of the checkpoint; layers that it lacks are skipped."""
     parameters, weights = parameters_in(header), changeable_in(header)
     found: dict[str, tuple[LayerChange, ...]] = {}
     for lora in baked.loras:
@@ -106,7 +106,7 @@ def changes_of(baked: Baked, header: Header) -> dict[str, tuple[LayerChange, ...
 
 
 def layers_of(lora: LowRankAdapter) -> dict[str, dict[str, Entry]]:
-    """Return where a trained LoRA's tensors lie, by layer, sorted, then by leaf."""
+    """Return the file entries of a trained LoRA's tensors by layer, sorted, then by leaf."""
     assert lora.weights is not None
     layers: dict[str, dict[str, Entry]] = {}
     for name, entry in sorted(read_file_header(lora.weights).items()):

@@ -1,4 +1,4 @@
-"""The table of merge methods: a method is one decorated function, whose parameters name what it gets.
+"""The table of merge methods: a method is one decorated function, whose parameters name its arguments.
 
 @merge_method("average")
 def average(tensors: list[Tensor]) -> Tensor: ...
@@ -27,7 +27,7 @@ ARGUMENTS = {
     "name": "the tensor's name",
     "start": "the entry of the whole tensor at which the slices begin",
 }
-"""What the parameters of a method may be called, and what they get."""
+"""The possible parameters of a method, and their arguments."""
 Function = TypeVar("Function", bound=Callable[..., Tensor])
 
 
@@ -49,7 +49,7 @@ class MergeMethod:
 
 
 METHODS: dict[str, MergeMethod] = {}
-"""By the name that recipes give them."""
+"""The methods by name."""
 
 
 def merge_method(name: str, *, needs: Measure | None = None) -> Callable[[Function], Function]:

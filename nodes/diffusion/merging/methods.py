@@ -21,9 +21,9 @@ from nodes.diffusion.randomness import seed_for
 PARALLEL = 1e-6
 """Sine of the angle below which two tensors count as parallel."""
 CHANCES = 2**16
-"""DARE's chance to keep an entry is a multiple of 1 / CHANCES."""
+"""DARE's probability of keeping an entry is a multiple of 1 / CHANCES."""
 BLOCK = 2**18
-"""Entries whose numbers come from one generator."""
+"""The number of entries per random generator."""
 Random = np.ndarray[tuple[int], np.dtype[np.uint16]]
 
 
@@ -37,7 +37,7 @@ def method_of(merge: Merged) -> MergeMethod:
 
 @merge_method("weighted")
 def weighted(tensors: list[Tensor], weights: tuple[float, ...]) -> Tensor:
-    """Sum of w_i X_i (Wortsman et al. 2022, Model soups, eq. 1 for equal w_i); one with all the weight comes out bit for bit."""
+    """Sum of w_i X_i (Wortsman et al. 2022, Model soups, eq. 1 for equal w_i); exactly X_i where w_i is the only weight."""
     used = [(tensor, weight) for tensor, weight in zip(tensors, weights, strict=True) if weight]
     if not used:
         return torch.zeros_like(tensors[0])
@@ -59,7 +59,7 @@ def add_difference(tensors: list[Tensor], strength: float) -> Tensor:
 def train_difference(tensors: list[Tensor], strength: float) -> Tensor:
     """A + 1.8 m (B - C) |B - A| / (|B - C| + |B - A|), as the extension SuperMerger adds what training would have.
 
-    Where A has already what B learned (B = A) nothing is added; the less alike they are, the more of the difference.
+    Where A equals B nothing is added; the less similar they are, the more of the difference.
     """
     a, b, c = tensors
     learned, lacking = b - c, (b - a).abs_()
@@ -89,12 +89,12 @@ def slerp_weights(products: Products, ratio: float) -> tuple[float, float]:
 
 @merge_method("cosine", needs=inner_products)
 def cosine(tensors: list[Tensor], strength: float, statistics: Products) -> Tensor:
-    """Weighted mean of A and B in which less of B counts the less alike they are."""
+    """Weighted mean of A and B, with less weight on B the less similar they are."""
     return weighted(tensors, cosine_weights(statistics, strength))
 
 
 def cosine_weights(products: Products, ratio: float) -> tuple[float, float]:
-    """1 - k and k = t (1 + cos(A, B)) / 2: the less alike two tensors are, the more of A stays."""
+    """1 - k and k = t (1 + cos(A, B)) / 2: the less similar two tensors are, the more of A stays."""
     share = ratio * (1 + _cosine(products, 0, 1)) / 2
     return 1 - share, share
 
@@ -108,7 +108,7 @@ def model_stock(tensors: list[Tensor], statistics: Products) -> Tensor:
 def model_stock_share(products: Products) -> float:
     """t = N cos / (1 + (N - 1) cos) (Jang et al. 2024, Model Stock, eq. 5), cos the mean over pairs, at least 0.
 
-    A difference without length has no direction: t is 0 then.
+    t is 0 when a difference is zero, as it has no direction.
     """
     number = len(products)
     if not all(products[i][i] for i in range(number)):
@@ -119,7 +119,7 @@ def model_stock_share(products: Products) -> float:
 
 
 def _cosine(products: Products, i: int, j: int) -> float:
-    """From inner products; 1 where one has no length."""
+    """Return the cosine from inner products; 1 where a vector is zero."""
     lengths = math.sqrt(products[i][i] * products[j][j])
     return max(-1.0, min(1.0, products[max(i, j)][min(i, j)] / lengths)) if lengths else 1.0
 
@@ -127,7 +127,7 @@ def _cosine(products: Products, i: int, j: int) -> float:
 def add_mean_difference(base: Tensor, others: list[Tensor], share: float) -> Tensor:
     """Base + t (mean - base)."""
     if not share:
-        return base + sum(others) * 0  # what is not finite must show
+        return base + sum(others) * 0  # keeps NaN and infinity
     return weighted([base, *others], (1 - share, *(share / len(others),) * len(others)))
 
 
@@ -135,8 +135,8 @@ def add_mean_difference(base: Tensor, others: list[Tensor], share: float) -> Ten
 def ties(tensors: list[Tensor], strength: float, density: float, statistics: tuple[Trim, ...], start: int) -> Tensor:
     """Trim, elect sign, mean of what agrees (Yadav et al. 2023, TIES-Merging, algorithm 1).
 
-    Of every difference the `floor(density * n)` entries of largest size are kept, ties broken by place; zeros agree with none.
-    `density` is a parameter because the metadata of the merge names what its method takes.
+    Of every difference the `floor(density * n)` entries of largest size are kept, ties broken by position; zeros agree with none.
+    `density` is a parameter because the metadata of the merge lists its method's parameters.
     """
     base, *others = tensors
     differences = [trim.trimmed(other - base, start) for other, trim in zip(others, statistics, strict=True)]
@@ -154,7 +154,7 @@ def ties(tensors: list[Tensor], strength: float, density: float, statistics: tup
 
 @merge_method("dare")
 def dare(tensors: list[Tensor], strength: float, density: float, seed: int, name: str, start: int) -> Tensor:
-    """Drop each entry of a difference with chance 1 - d, divide the rest by d, add their mean (Yu et al. 2024, DARE, eq. 2-3)."""
+    """Drop each entry of a difference with probability 1 - d, divide the rest by d, add their mean (Yu et al. 2024, DARE)."""
     base, *others = tensors
     limit = max(1, round(density * CHANCES))
     total = torch.zeros_like(base)
@@ -169,7 +169,7 @@ def dare(tensors: list[Tensor], strength: float, density: float, seed: int, name
 
 
 def random_numbers(seed: int, name: str, start: int, count: int) -> Random:
-    """Return whole numbers below CHANCES, all as likely, for entries [start, start + count) of a tensor.
+    """Return uniform whole numbers below CHANCES for entries [start, start + count) of a tensor.
 
     Each block of entries has a generator of its own, so that an entry's number does not depend on how a tensor is sliced.
     """
@@ -179,5 +179,5 @@ def random_numbers(seed: int, name: str, start: int, count: int) -> Random:
 
 
 def _numbers(seed: int, count: int) -> Random:
-    """Four from each number that the generator makes."""
+    """Return random numbers, four from each 64-bit number of the generator."""
     return np.random.SFC64(seed).random_raw(-(-count // 4)).astype("<u8", copy=False).view("<u2")[:count]

@@ -1,4 +1,4 @@
-"""Metadata of a merge's file: ModelSpec, and the recipe as AUTOMATIC1111 writes it."""
+"""Metadata of a merge's file: ModelSpec, and the recipe in AUTOMATIC1111's form."""
 
 import json
 from collections import Counter
@@ -10,16 +10,16 @@ from nodes.diffusion.formats.checkpoint_headers import Header, read_metadata
 from nodes.diffusion.handles.adapters import LowRankAdapter
 from nodes.diffusion.handles.recipes import Baked, Permuted, Pruned, Recipe, Source, name_of, sources_of
 from nodes.diffusion.merging.methods import method_of
-from nodes.diffusion.merging.plan import Plan
+from nodes.diffusion.merging.plan import MergePlan
 
 KEPT = ("latentloom.descriptions", "modelspec.prediction_type")
-"""What a file's readers need to know of the model, and no tensor tells."""
+"""Metadata of the first input that readers need and that do not follow from the tensors."""
 A1111_METHODS = {"weighted": "Weighted sum", "add difference": "Add difference"}
 INPUT_NAMES = ("primary", "secondary", "tertiary")
 
 
-def merge_metadata(plan: Plan, family: str, given: Mapping[str, str], precision: str) -> dict[str, str]:
-    """Return the metadata; `given` holds what a person wrote (title, author, ...), empty texts left out."""
+def merge_metadata(plan: MergePlan, family: str, given: Mapping[str, str], precision: str) -> dict[str, str]:
+    """Return the metadata; `given` holds the user's entries (title, author, ...); empty ones are left out."""
     first = next(sources_of(plan.recipe))
     side = first.resolution or (known()[family].resolution if family in known() else 0)
     spec = {
@@ -42,13 +42,13 @@ def merge_metadata(plan: Plan, family: str, given: Mapping[str, str], precision:
 
 
 def _own_metadata(header: Header, source: Source) -> dict[str, str]:
-    """Return what a checkpoint's own file says, not those of weights that were trained in place of some of its."""
+    """Return the metadata of a checkpoint's own file, not of files with trained weights that replace some of its."""
     files = Counter(entry.file for entry in header.values() if entry.file not in source.changes)
     return read_metadata(files.most_common(1)[0][0]) if files else {}
 
 
-def _facts(plan: Plan, given: Mapping[str, str], precision: str) -> dict[str, Any]:
-    """The rest of what AUTOMATIC1111 writes into a recipe."""
+def _facts(plan: MergePlan, given: Mapping[str, str], precision: str) -> dict[str, Any]:
+    """Return the other entries of AUTOMATIC1111's recipe."""
     _, channels, latents = _input_layer(plan)
     return {
         "custom_name": given.get("title", ""),
@@ -59,7 +59,7 @@ def _facts(plan: Plan, given: Mapping[str, str], precision: str) -> dict[str, An
 
 
 def recipe_json(recipe: Recipe) -> dict[str, Any]:
-    """Return the recipe; an input that is itself a merge stands as its recipe where otherwise the hash stands."""
+    """Return the recipe, in which an input is a hash, or its own recipe if it is a merge."""
     if isinstance(recipe, Source):
         return {"type": "latentloom", "interp_method": "No interpolation", "primary_model_hash": recipe.digest}
     if isinstance(recipe, Permuted):
@@ -86,24 +86,24 @@ def recipe_json(recipe: Recipe) -> dict[str, Any]:
 
 
 def _base_json(recipe: Baked | Permuted | Pruned) -> str | dict[str, Any]:
-    """The hash of what is changed, or its recipe."""
+    """Return the hash of the changed input, or its recipe."""
     return recipe.input.digest if isinstance(recipe.input, Source) else recipe_json(recipe.input)
 
 
 def _lora_json(lora: LowRankAdapter) -> dict[str, Any]:
-    """A LoRA by the hash of its tensors as they are laid over a model."""
+    """Return a LoRA's hash, of its tensors as they are applied to a model."""
     strengths = {"unet_strength": lora.unet_strength, "text_encoder_strength": lora.text_encoder_strength}
     return {"name": lora.name or lora.label, "hash": lora.weights and lora.weights.stem, **strengths}
 
 
-def _architecture(plan: Plan, family: str) -> str:
+def _architecture(plan: MergePlan, family: str) -> str:
     width, channels, _ = _input_layer(plan)
     published = known()[family].architecture_by_input(width, channels) if family in known() else ""
     return published or f"custom-{family}-{width}"
 
 
-def _input_layer(plan: Plan) -> tuple[int, int, int]:
-    """Channels that the denoiser's first layer gives and takes, and those of the latents; zeros where there is none."""
+def _input_layer(plan: MergePlan) -> tuple[int, int, int]:
+    """Return the output and input channels of the denoiser's first layer, and those of the latents; zeros without one."""
     for name, entry in plan.tensors.items():
         if latents := latent_channels_at(name):
             return entry.shape[0], entry.shape[1], latents

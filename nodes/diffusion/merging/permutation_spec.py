@@ -1,7 +1,7 @@
-"""Hidden units of Stable Diffusion models whose order is free: whatever it is, the model computes the same. Needs no torch.
+"""Hidden units of Stable Diffusion models that can be permuted without changing what the model computes. Needs no torch.
 
-Only units between two layers of one module are here. The streams that modules add to couple all of a model's layers, by skip
-connections and norms over channels in a fixed order, and stay as they are; so does the embedding of the time.
+Only units between two layers of one module are permuted. The residual streams couple all of a model's layers, by skip
+connections and norms over channels in a fixed order, and stay as they are; so does the time embedding.
 """
 
 import re
@@ -25,18 +25,18 @@ class AxisUse:
     weight: str
     axis: int
     repeats: int = 1
-    """How many rows of each unit there are, one full set of units after another."""
+    """The number of rows of each unit; the axis is so many full sets of units, one after another."""
 
 
 @dataclass(frozen=True)
 class Units:
-    """Units that may change places inside their block, and blocks of them that may change places as wholes."""
+    """Units that can be permuted inside their block, and blocks that can be permuted as wholes."""
 
     count: int
     blocks: int
     """Heads of an attention, groups of a group norm, otherwise one."""
-    sides: tuple[tuple[AxisUse, ...], ...]
-    """Parameters that take one order; sides share that of the blocks, and inside of each block have their own."""
+    axis_groups: tuple[tuple[AxisUse, ...], ...]
+    """Parameters that share one permutation; groups share that of the blocks, and have their own inside of each block."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class _Kind:
     """Modules of one kind, by the names of their layers."""
 
     module: str
-    sides: tuple[tuple[tuple[str, ...], str], ...]
-    """For each side the layers that make its units, and the layer that takes them."""
+    axis_groups: tuple[tuple[tuple[str, ...], str], ...]
+    """For each group, the layers whose outputs are its units, and the layer that takes them as inputs."""
     others: tuple[str, ...] = ()
-    """Layers that know nothing of the units."""
+    """Layers that do not depend on the units."""
     repeats: int = 1
     blocks: str = ""
-    """What is said of the model that its blocks are: `heads`, `groups`, or nothing for one block."""
+    """The kind of its blocks, `heads` or `groups`; empty for one block."""
 
 
 KINDS = (
@@ -68,12 +68,12 @@ KINDS = (
     _Kind(r"text_encoder_\d\..+\.self_attn", ((("q_proj", "k_proj"), ""), (("v_proj",), "out_proj")), blocks="heads"),
 )
 OPTIONAL = ("time_emb_proj",)
-"""Layers that not every module of a kind has: a VAE knows no time."""
+"""Layers that some modules of a kind lack: a VAE has no time embedding."""
 UP_OR_DOWN = re.compile(r"unet\.(up|down)_blocks\.(\d+)\.")
 
 
 class _UNet(BaseModel):
-    """What is read of unet/config.json: diffusers calls numbers of heads `attention_head_dim`, unless both are given."""
+    """Fields of unet/config.json; diffusers calls numbers of heads `attention_head_dim`, unless both are given."""
 
     attention_head_dim: Count | list[Count] = 8
     num_attention_heads: Count | list[Count] | None = None
@@ -101,7 +101,7 @@ class _TextEncoder(BaseModel):
 def units_in(parameters: Mapping[str, Part], place: Path) -> dict[str, Units]:
     """Return the hidden units of a model by their module; `place` is the folder or file that describes it.
 
-    Modules that hold anything unknown, or shapes that do not fit, are passed over.
+    Modules with unknown parameters or unexpected shapes are skipped.
     """
     folder, found = described(place), dict[str, Units]()
     for kind in KINDS:
@@ -112,7 +112,7 @@ def units_in(parameters: Mapping[str, Part], place: Path) -> dict[str, Units]:
 
 
 def _modules(kind: _Kind, parameters: Mapping[str, Part]) -> dict[str, set[str]]:
-    """The names inside of each module of a kind."""
+    """Return the parameter names inside of each module of a kind."""
     pattern, modules = re.compile(f"({kind.module})\\.(.+)"), dict[str, set[str]]()
     for name in parameters:
         if match := pattern.fullmatch(name):
@@ -121,21 +121,21 @@ def _modules(kind: _Kind, parameters: Mapping[str, Part]) -> dict[str, set[str]]
 
 
 def _units(kind: _Kind, module: str, names: set[str], parameters: Mapping[str, Part], folder: Path) -> Units | None:
-    makers = [layer for made, _ in kind.sides for layer in made]
-    takers = [taker for _, taker in kind.sides if taker]
+    makers = [layer for made, _ in kind.axis_groups for layer in made]
+    takers = [taker for _, taker in kind.axis_groups if taker]
     known = {f"{layer}.{last}" for layer in (*makers, *takers, *kind.others) for last in ("weight", "bias")}
     needed = {f"{layer}.weight" for layer in (*makers, *takers) if layer not in OPTIONAL}
     if names - known or needed - names:
         return None
-    sides = tuple(tuple(_uses(kind, side, module, names)) for side in kind.sides)
+    axis_groups = tuple(tuple(_uses(kind, group, module, names)) for group in kind.axis_groups)
     count = parameters[f"{module}.{takers[0]}.weight"].shape[1]
     blocks = _blocks(kind, module, folder)
-    sizes = [parameters[use.weight].shape[use.axis] == use.repeats * count for side in sides for use in side]
-    return Units(count, blocks, sides) if blocks and count % blocks == 0 and all(sizes) else None
+    sizes = [parameters[use.weight].shape[use.axis] == use.repeats * count for group in axis_groups for use in group]
+    return Units(count, blocks, axis_groups) if blocks and count % blocks == 0 and all(sizes) else None
 
 
-def _uses(kind: _Kind, side: tuple[tuple[str, ...], str], module: str, names: set[str]) -> Iterator[AxisUse]:
-    makers, taker = side
+def _uses(kind: _Kind, group: tuple[tuple[str, ...], str], module: str, names: set[str]) -> Iterator[AxisUse]:
+    makers, taker = group
     for layer in makers:
         for name in (f"{layer}.weight", f"{layer}.bias"):
             if name in names:

@@ -1,4 +1,4 @@
-"""New orders of a tensor's rows and columns: as a file names them, read from it, applied to whole rows as they go by."""
+"""Permutations of a tensor's rows and columns: written to and read from a file, and applied to slices of whole rows."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from nodes.diffusion.merging.read_tensors import Reader
 
 @dataclass(frozen=True)
 class Order:
-    """From which row and which column of the input each comes; None where all stay."""
+    """The input row and input column of each row and column; None where all stay."""
 
     rows: Tensor | None
     columns: Tensor | None
 
     def of_columns(self, values: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Return whole rows of a tensor [rows, columns, ...], flat as they are, with their columns in order."""
+        """Return whole rows of a tensor [rows, columns, ...], flat, with permuted columns."""
         if self.columns is None:
             return values
         return values.view(-1, shape[1], *shape[2:])[:, self.columns].flatten()
@@ -34,9 +34,9 @@ def read_order(orders: Header, name: str, reader: Reader) -> Order:
 
 
 def orders_by_tensor(found: Iterable[tuple[AxisUse, Tensor]], parts: Mapping[str, Part], header: Header) -> dict[str, Tensor]:
-    """Return the orders of a file's tensors from those of units [n]: `rows.NAME` and `columns.NAME`, whole axes, int32.
+    """Return the orders of a file's tensors, `rows.NAME` and `columns.NAME`, whole axes, int32, from those of units [n].
 
-    A moving average beside a UNet's tensor takes its order too.
+    A moving average beside a UNet's tensor gets the same order.
     """
     orders: dict[str, Tensor] = {}
     for use, order in found:

@@ -34,34 +34,34 @@ SAME = "Merge checkpoints of one family in one layout: single files with single 
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A recipe and the headers of all its sources, found to fit."""
+class MergePlan:
+    """A recipe and the headers of all its sources, checked to be compatible."""
 
     recipe: Recipe
     headers: Mapping[Source, Header]
     changes: Mapping[Baked, Mapping[str, tuple[LayerChange, ...]]]
-    """What is baked into which tensors."""
+    """The changes baked into each tensor."""
     orders: Mapping[Permuted, Header]
-    """Headers of the files that hold the new orders of rows and columns."""
+    """Headers of the files with the orders of rows and columns."""
     _known: dict[int, tuple[Recipe, Header]] = field(default_factory=dict[int, tuple[Recipe, Header]], init=False, repr=False)
-    """Tensors of parts of the recipe by the part's `id`; a part itself is a tree, whose hash takes long."""
+    """Tensors of parts of the recipe by the part's `id`, since hashing a part, which is a tree, takes long."""
 
     def entry(self, recipe: Recipe, name: str) -> Entry | None:
-        """Return what says the tensor's shape in a part of the recipe, None if it is not there."""
+        """Return the header entry with the tensor's shape in a part of the recipe; None if it is missing."""
         return self.tensors_of(recipe).get(name)
 
     def holder(self, recipe: Recipe, name: str) -> Recipe:
-        """Return what an operation has a tensor from: its first input, or where that lacks it, the next that has it."""
+        """Return the input that an operation takes a tensor from: the first one that has it."""
         return next(part for part in parts_of(recipe) if name in self.tensors_of(part))
 
     @cached_property
     def tensors(self) -> Header:
-        """The tensors of the result, with the shapes that they will have."""
+        """Return the tensors of the result with their shapes."""
         return self.tensors_of(self.recipe)
 
     @cached_property
     def block_of(self) -> Callable[[str], str]:
-        """From a tensor of the result to its block."""
+        """Return the function from a tensor of the result to its block."""
         return block_finder(self.tensors)
 
     def tensors_of(self, recipe: Recipe) -> Header:
@@ -78,16 +78,16 @@ class Plan:
             return {name: entry for name, entry in first.items() if is_part(name, recipe.parts)}
         if isinstance(recipe, Merged) and recipe.method == "VAE":
             return first
-        # only tensors of a model's parts are taken from others, not what training programs keep beside them
+        # only tensors of a model's parts are taken from other inputs, not those that trainers add
         found, parts = dict(first), tuple(PREFIXES)
         for header in others:
             found |= {name: entry for name, entry in header.items() if name not in found and is_part(name, parts)}
         return found
 
     def operation(self, recipe: Recipe, name: str) -> Merged | None:
-        """Return what is to be done for one tensor, None where it is copied from its holder.
+        """Return the operation for one tensor; None where it is copied from its holder.
 
-        Copied are whole numbers, `position_ids`, and what any of the inputs lacks.
+        Whole numbers, `position_ids`, and tensors that an input lacks are copied.
         """
         if not isinstance(recipe, Merged) or name.endswith("position_ids"):
             return None
@@ -97,7 +97,7 @@ class Plan:
         return recipe if all(entry and entry.is_float for entry in entries) else None
 
     def is_touched(self, name: str) -> bool:
-        """Return whether a tensor of the result may be another than the first file's own."""
+        """Return whether a tensor of the result may differ from that of the first file."""
         recipe = self.recipe
         while not isinstance(recipe, Source):
             if self.operation(recipe, name) or self.takes_whole_rows(recipe, name):
@@ -108,18 +108,18 @@ class Plan:
         return recipe.moving_average or self.headers[recipe][name].file in recipe.changes
 
     def takes_whole_rows(self, recipe: Recipe, name: str) -> bool:
-        """Return whether LoRAs are added to a tensor here, or its rows or columns are put in another order."""
+        """Return whether LoRAs are added to a tensor here, or its rows or columns are permuted."""
         if isinstance(recipe, Permuted):
             return not self.orders[recipe].keys().isdisjoint((f"rows.{name}", f"columns.{name}"))
         return isinstance(recipe, Baked) and name in self.changes[recipe]
 
     def left_alone(self) -> int:
-        """Return how many tensors are the first input's because another input lacks them."""
+        """Return the number of tensors copied from the first input because another input lacks them."""
         parts = [part for merge in operations_in(self.recipe) if merge.method != "VAE" for part in merge.inputs]
         return sum(any(self.entry(part, name) is None for part in parts) for name in self.tensors)
 
     def taken_over(self) -> Counter[str]:
-        """Return how many tensors of each part the first input of a merge lacks and others have."""
+        """Return the number of tensors of each part that the first input of a merge lacks and others have."""
         found: Counter[str] = Counter()
         for merge in operations_in(self.recipe):
             if merge.method != "VAE":
@@ -129,8 +129,8 @@ class Plan:
         return found
 
 
-def planned(recipe: Recipe, locate: Locate, sockets: tuple[str, ...] = ()) -> Plan:
-    """Return the plan of a recipe; raise InputError naming what does not fit. No tensor is read.
+def planned(recipe: Recipe, locate: Locate, sockets: tuple[str, ...] = ()) -> MergePlan:
+    """Return the plan of a recipe; raise InputError for incompatible inputs. No tensor is read.
 
     `sockets` are those of the node that takes the last step, one for each input; without them all inputs are in `models`.
     """
@@ -139,7 +139,7 @@ def planned(recipe: Recipe, locate: Locate, sockets: tuple[str, ...] = ()) -> Pl
         {permuted: read_file_header(permuted.orders) for permuted in permuted_in(recipe)},
     )
     changes = {baked: changes_of(baked, headers[next(sources_of(baked))]) for baked in baked_in(recipe)}
-    plan = Plan(recipe, headers, changes, orders)
+    plan = MergePlan(recipe, headers, changes, orders)
     for merge in operations_in(recipe):
         for other, socket in list(zip(merge.inputs, _sockets(merge, sockets if merge is recipe else ()), strict=True))[1:]:
             if merge.method == "VAE":
@@ -154,7 +154,7 @@ def _sockets(merge: Merged, sockets: tuple[str, ...]) -> tuple[str, ...]:
     return sockets or ("models",) * len(merge.inputs)
 
 
-def _check_families(first: Recipe, other: Recipe, plan: Plan, socket: str) -> None:
+def _check_families(first: Recipe, other: Recipe, plan: MergePlan, socket: str) -> None:
     names = [next(sources_of(recipe)).name for recipe in (first, other)]
     families = [family_of(plan.headers[next(sources_of(recipe))]) for recipe in (first, other)]
     if families[0] != families[1]:
@@ -164,7 +164,7 @@ def _check_families(first: Recipe, other: Recipe, plan: Plan, socket: str) -> No
         raise InputError(f"{names[0]} and {names[1]} have no tensor in common.", field=socket, remedy=SAME)
 
 
-def _check_vae(first: Recipe, donor: Recipe, plan: Plan) -> None:
+def _check_vae(first: Recipe, donor: Recipe, plan: MergePlan) -> None:
     own = [name for name in plan.tensors_of(first) if name.startswith(VAES)]
     lacking = [name for name in own if plan.entry(donor, name) is None]
     if not own:
@@ -175,7 +175,7 @@ def _check_vae(first: Recipe, donor: Recipe, plan: Plan) -> None:
         raise InputError(message, field="vae", remedy=SAME_VAE)
 
 
-def _check_shapes(recipe: Recipe, plan: Plan, sockets: tuple[str, ...]) -> None:
+def _check_shapes(recipe: Recipe, plan: MergePlan, sockets: tuple[str, ...]) -> None:
     for part in parts_of(recipe):
         _check_shapes(part, plan, ())
     for name in plan.tensors_of(recipe):
@@ -183,7 +183,7 @@ def _check_shapes(recipe: Recipe, plan: Plan, sockets: tuple[str, ...]) -> None:
             _check_tensor(operation, name, plan, _sockets(operation, sockets))
 
 
-def _check_tensor(recipe: Merged, name: str, plan: Plan, sockets: tuple[str, ...]) -> None:
+def _check_tensor(recipe: Merged, name: str, plan: MergePlan, sockets: tuple[str, ...]) -> None:
     shapes = [entry.shape for part in recipe.inputs if (entry := plan.entry(part, name))]
     for part, shape, socket in zip(recipe.inputs, shapes, sockets, strict=True):
         latents = latent_channels_at(name)
@@ -195,5 +195,5 @@ def _check_tensor(recipe: Merged, name: str, plan: Plan, sockets: tuple[str, ...
 
 
 def _is_first_channels(latents: int, few: tuple[int, ...], many: tuple[int, ...]) -> bool:
-    """Whether a UNet takes only the latents [out, c, h, w] of what another takes: 2 c + 1 for inpainting, 2 c for pix2pix."""
+    """Return whether only the latents [out, c, h, w] of another UNet's input go in: 2 c + 1 for inpainting, 2 c for pix2pix."""
     return len(few) == len(many) == 4 and few == (many[0], latents, *many[2:]) and many[1] in (2 * latents, 2 * latents + 1)

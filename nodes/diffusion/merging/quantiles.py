@@ -1,32 +1,32 @@
-"""The kth largest of any number of numbers, exactly, in a few passes and a few megabytes."""
+"""Exact selection of the kth largest number in a few passes, with a few megabytes of memory."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 Bits = NDArray[np.int32]
-"""Bit patterns of float32 numbers of at least 0, which are in the order of the numbers."""
+"""Bit patterns of float32 numbers >= 0, which sort like the numbers."""
 BINS = 2**20
 EVERYTHING = 2**31
 MARGIN = 3.0
-"""Standard deviations of a sample's rank within which the kth largest is looked for first."""
+"""The first search range, in standard deviations of a sample's rank."""
 
 
 class Selection:
-    """Looks for the kth largest: numbers are added pass by pass until `narrow` says that it is found."""
+    """Search for the kth largest number: add all numbers in each pass until `narrow` returns True."""
 
     value = 0
-    """Its bits, once it is found."""
+    """The bits of the kth largest, once it is found."""
     equal_kept = 0
-    """How many of the numbers equal to it are among the k largest."""
+    """The number of entries equal to it among the k largest."""
 
     def __init__(self, k: int, total: int, sample: Bits) -> None:
-        """Begin where a sample of the `total` numbers points to; an empty one is as good, and costs a pass."""
+        """Begin with the range that a sample of the `total` numbers suggests; an empty sample costs one more pass."""
         self._k = k
         self._found = False
         self._begin(*_range(k / total, sample, len(sample) == total))
 
     def add(self, bits: Bits) -> None:
-        """Count some numbers of this pass."""
+        """Count numbers in this pass."""
         if self._found:
             return
         self._above += int(np.count_nonzero(bits >= self._high))
@@ -38,7 +38,7 @@ class Selection:
             self._sort_in()
 
     def narrow(self) -> bool:
-        """End a pass: say whether the kth largest is found."""
+        """End a pass; return whether the kth largest is found."""
         if self._found:
             return True
         self._sort_in()

@@ -1,4 +1,4 @@
-"""Tensors and slices of tensors, read from their places in files."""
+"""Reading of tensors and slices of tensors from files."""
 
 import os
 from collections.abc import Generator, Iterator
@@ -23,11 +23,11 @@ DTYPES = {
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
 }
-"""Types of numbers that can be calculated with, by their names in safetensors headers."""
+"""Supported dtypes by their names in safetensors headers."""
 
 
 class Reader:
-    """Reads from files that stay open while it is in use."""
+    """Reads from files, which stay open while it is in use."""
 
     def __init__(self, files: ExitStack) -> None:
         self._files = files
@@ -60,7 +60,7 @@ class Reader:
         return found
 
     def rows(self, entry: Entry, width: int, order: Tensor) -> Tensor:
-        """Return rows of `width` numbers by their numbers [n], in this order, as a flat float32 tensor."""
+        """Return rows of `width` numbers by their indices [n], in this order, as a flat float32 tensor."""
         size = width * BYTES[entry.dtype]
         rows = np.memmap(entry.file, np.uint8, "r", offset=entry.start, shape=(entry.count // width, size))
         found = torch.from_numpy(np.take(rows, order.numpy(), axis=0))
@@ -70,7 +70,7 @@ class Reader:
         return numbers
 
     def _scales(self, scale: Entry, rows: Tensor) -> Tensor:
-        """Return what numbers in these rows [n] are multiplied by: [n], or [1] where it is the same for all."""
+        """Return the scales of these rows [n]: [n], or [1] if there is one for all."""
         scales = self.numbers(scale)
         return scales if len(scales) == 1 else scales[rows]
 
@@ -81,7 +81,7 @@ class Reader:
 
 
 def bytes_of(tensor: Tensor) -> memoryview:
-    """Return the bytes of a flat tensor, which they share memory with."""
+    """Return the bytes of a flat tensor as a view."""
     array: Any = tensor.view(torch.uint8).numpy()
     return memoryview(array)
 

@@ -1,4 +1,4 @@
-"""Tensors that a recipe takes from a file: a moving average, trained weights in their places, a VAE under other names."""
+"""Tensors of a recipe's source: with a moving average or trained weights in place of its own, or a renamed VAE."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +14,14 @@ FOLDER_VAE = "vae."
 FILE_VAE, *_ = file_prefixes("vae")
 IN_FILE = file_prefixes("unet")
 PREFIXES: dict[str, tuple[str, ...]] = {component: prefixes(component) for component in COMPONENT_KINDS}
-"""How the tensors of each component begin, in every layout."""
+"""Prefixes of each component's tensors, in every layout."""
 VAES = PREFIXES["vae"]
 MARKS = ("v_pred", "ztsnr")
-"""Empty tensors that say what the UNet predicts."""
+"""Empty tensors that mark what the UNet predicts."""
 
 
 def header_of(source: Source, place: Path) -> Header:
-    """Return the tensors that a source stands for; raise InputError when it lacks what is asked of it."""
+    """Return the tensors of a source; raise InputError when it lacks requested ones."""
     own: Header = read_header(place)
     if source.moving_average:
         own = _averaged(own, source.name)
@@ -32,13 +32,13 @@ def header_of(source: Source, place: Path) -> Header:
 
 
 def holds_average(source: Source, place: Path) -> bool:
-    """Whether a file holds the moving average of the UNet's weights that it stands for: those that were trained have none."""
+    """Return whether a file holds the moving average of its UNet's weights; trained weights have none."""
     own, header = read_header(place), header_of(source, place)
     return any(map(is_moving_average, own)) and (source.moving_average or any(map(is_moving_average, header)))
 
 
 def _averaged(header: Header, name: str) -> dict[str, Entry]:
-    """The UNet's moving average in its place."""
+    """Return the header with the UNet's moving average in place of its weights."""
     averages = {own: average for own in header if (average := moving_average(own))}
     if not any(average in header for average in averages.values()):
         remedy = "Turn moving_average off, or use the file that is called ema or full."
@@ -52,7 +52,7 @@ def is_part(name: str, parts: tuple[str, ...]) -> bool:
 
 
 def _spelled(header: Header, spelling: Spelling) -> dict[str, Entry]:
-    """The tensors with the VAE's named as in single files or folders; a VAE's own file has no prefix before its names."""
+    """Return the tensors with those of the VAE renamed as in single files or folders; a VAE's own file has no prefix."""
     bare = "decoder.conv_in.weight" in header
     own = {name: name if bare else name.partition(".")[2] for name in header if bare or name.startswith(VAES)}
     theirs = any(inner.startswith(("decoder.up.", "decoder.mid.")) for inner in own.values())

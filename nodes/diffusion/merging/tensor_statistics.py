@@ -15,22 +15,22 @@ from nodes.diffusion.merging.quantiles import Bits, Selection
 
 Numbers = NDArray[np.float32]
 ROW = 2**12
-"""Numbers that are summed in float32 before their sum is added to others in float64."""
+"""The number of entries that are summed in float32 before the sums are added in float64."""
 
 
 @dataclass
 class Trim:
-    """Which entries of a difference are kept: those larger than a size, and the first few of exactly that size."""
+    """The entries of a difference to keep: those of larger magnitude than `size`, and the first few of exactly this one."""
 
     size: float = 0.0
-    """Infinite where nothing is kept."""
+    """The magnitude; infinite where nothing is kept."""
     equal_kept: int | None = None
-    """How many of exactly this size are kept, None for all."""
+    """The number of entries of exactly this magnitude that are kept; None for all."""
     _before: dict[int, int] = field(default_factory=lambda: {0: 0})
-    """How many of this size lie before a slice, by its start; slices come in order, perhaps more than once."""
+    """The number of entries of this magnitude before a slice, by its start; slices come in order, perhaps more than once."""
 
     def trimmed(self, difference: Tensor, start: int) -> Tensor:
-        """Return the slice that begins at `start` with 0 where it is not kept; `difference` may be changed."""
+        """Return the slice that begins at `start` with dropped entries set to 0; may modify `difference`."""
         if math.isinf(self.size):
             return difference.mul_(0)
         if not self.size:
@@ -48,11 +48,11 @@ class WholeTensors:
     """The inputs' tensors of one name; they are read again, slice by slice, as often as a statistic needs."""
 
     total: int
-    """Entries of each."""
+    """The number of entries of each."""
     slices: Callable[[], Iterator[list[Tensor]]]
     """Starts one more pass: yields the slices of all inputs, flat and float32, in order."""
     sample: Callable[[], list[Tensor]]
-    """Returns the same few entries of each input, all of them for a small tensor; empty ones where none can be had cheaply."""
+    """Returns the same few entries of each input, all of a small tensor; empty ones where reading them is not cheap."""
 
 
 Measure = Callable[[Merged, WholeTensors], Any]
@@ -72,7 +72,7 @@ def inner_products_of_differences(merge: Merged, whole: WholeTensors) -> Product
 
 
 def largest_differences(merge: Merged, whole: WholeTensors) -> tuple[Trim, ...]:
-    """Return for each difference from the first input which `floor(density * total)` entries are the largest."""
+    """Return for each difference from the first input its `floor(density * total)` entries of largest magnitude."""
     kept = math.floor(merge.density * whole.total)
     if not 0 < kept < whole.total:
         return (Trim(0.0 if kept else math.inf),) * (len(merge.inputs) - 1)
@@ -98,13 +98,13 @@ def _products(slices: Iterator[list[Tensor]]) -> Products:
 
 
 def _dot(one: Numbers, other: Numbers) -> float:
-    """The inner product of flat vectors, summed in one order: libraries split it among as many threads as there are."""
+    """Return the inner product of flat vectors, summed in one order; libraries' sums depend on the number of threads."""
     whole = len(one) // ROW * ROW
     rows = np.einsum("ij,ij->i", one[:whole].reshape(-1, ROW), other[:whole].reshape(-1, ROW))
     return float(rows.sum(dtype=np.float64)) + float(np.einsum("i,i->", one[whole:], other[whole:]))
 
 
 def _sizes(tensors: list[Tensor]) -> list[Bits]:
-    """The sizes of the differences from the first, as bits."""
+    """Return the magnitudes of the differences from the first, as bits."""
     base, *others = tensors
     return [(other - base).abs_().numpy().view(np.int32) for other in others]

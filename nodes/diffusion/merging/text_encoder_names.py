@@ -1,4 +1,4 @@
-"""One spelling of text encoders for all sources of a merge, whose programs did not all name them alike."""
+"""Consistent names of text encoders for all sources of a merge, since programs name them differently."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from nodes.diffusion.handles.recipes import Permuted, Source, sources_of
 def spelled_alike(
     headers: Mapping[Source, Header], orders: Mapping[Permuted, Header]
 ) -> tuple[dict[Source, Header], dict[Permuted, Header]]:
-    """Return the headers of sources and of new orders, their tensors named as the first source that has them names them."""
+    """Return the headers of sources and of orders, with the names of the first source that has each tensor."""
     first: dict[str, str] = {}
     for header in headers.values():
         for name in header:
@@ -22,12 +22,12 @@ def spelled_alike(
 
 
 def _orders(order: Header, header: Header, first: Mapping[str, str]) -> dict[str, Entry]:
-    """The orders of one source's rows and columns, `rows.NAME` and `columns.NAME`."""
+    """Return the renamed orders of one source's rows and columns, `rows.NAME` and `columns.NAME`."""
     parts = {key: key.partition(".") for key in order}
     return {f"{axis}.{_spelled(name, header, first)}": order[key] for key, (axis, _, name) in parts.items()}
 
 
 def _spelled(name: str, header: Header, first: Mapping[str, str]) -> str:
-    """Names stay as they are in a file that has both spellings, whose encoders are then two."""
+    """Return a tensor's name in the first source; unchanged in a file with both spellings, which has two encoders."""
     spelled = first.get(one_spelling(name), name)
     return name if spelled in header else spelled

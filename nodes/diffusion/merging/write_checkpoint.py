@@ -1,4 +1,4 @@
-"""The result of a recipe, written while it is calculated."""
+"""Writing of a recipe's result while it is calculated."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ from nodes.diffusion.formats.safetensors_writer import NAMES, header_bytes
 from nodes.diffusion.merging.allocation import keep_freed_memory
 from nodes.diffusion.merging.evaluate import SLICE, Calculation
 from nodes.diffusion.merging.hashing_writer import writing
-from nodes.diffusion.merging.plan import Plan
+from nodes.diffusion.merging.plan import MergePlan
 from nodes.diffusion.merging.read_tensors import Reader, bytes_of, reading
 
 EXPONENTS = {
@@ -25,12 +25,12 @@ EXPONENTS = {
     torch.float16: (torch.int16, 0x7C00),
     torch.bfloat16: (torch.int16, 0x7F80),
 }
-"""Whole numbers of the same width, and which of their bits are the exponent."""
+"""By dtype, the integer type of the same width, and a mask of its exponent bits."""
 
 
-@one_thread()  # slices are too small to be worth a second one, which would wait for its next at full load
+@one_thread()  # slices are too small for a second thread, which would spin while it waits
 def write_merged(
-    plan: Plan, dtype: torch.dtype, metadata: Mapping[str, str], path: Path, progress: Callable[[int, int], None]
+    plan: MergePlan, dtype: torch.dtype, metadata: Mapping[str, str], path: Path, progress: Callable[[int, int], None]
 ) -> str:
     """Write the result of a plan as safetensors, its numbers as `dtype`, and return its sha256; same plan, same bytes."""
     kinds = {name: NAMES[dtype] if entry.is_float else entry.dtype for name, entry in plan.tensors.items()}
@@ -59,8 +59,8 @@ def _check_space(path: Path, size: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
-def written_as(dtype: torch.dtype, values: Tensor, name: str, plan: Plan, reader: Reader) -> Tensor:
-    """Return the numbers as they are written; raise InputError naming the input that is not finite, if one is."""
+def written_as(dtype: torch.dtype, values: Tensor, name: str, plan: MergePlan, reader: Reader) -> Tensor:
+    """Return the numbers in the file's dtype; raise InputError naming an input that is not finite."""
     written = values.to(dtype)
     if not _all_finite(written):
         for source, header in plan.headers.items():
@@ -73,7 +73,7 @@ def written_as(dtype: torch.dtype, values: Tensor, name: str, plan: Plan, reader
 
 
 def _all_finite(values: Tensor) -> bool:
-    """Return whether no number has all bits of its exponent set, which is what NaN and infinity are."""
+    """Return whether no number has all exponent bits set, as NaN and infinity have."""
     kind, exponent = EXPONENTS[values.dtype]
     bits: Any = values.view(kind).numpy()
     return not len(bits) or bool((bits & exponent).max() < exponent)

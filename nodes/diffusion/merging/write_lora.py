@@ -1,4 +1,4 @@
-"""A plain LoRA put together layer by layer while it is written, so that one layer is in memory at a time."""
+"""Writing of a plain LoRA layer by layer, with one layer in memory at a time."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,30 +15,30 @@ AddFile = Callable[[str, Callable[[Path], object]], Path]
 
 @dataclass(frozen=True)
 class MadeLayer:
-    """One layer's change, in factors, or whole if it is a norm.
+    """One layer's change, as factors, or whole for a norm.
 
     Its name is such as `unet.conv_in` or `text_encoder_0.encoder.layers.0.mlp.fc1`.
     """
 
     layer: str
     shape: tuple[int, ...]
-    """The weight's."""
+    """The shape of the weight."""
     factors: Factors | None
     bias: Tensor | None = None
-    """Change of the bias."""
+    """The change of the bias."""
     whole: Tensor | None = None
 
 
 @dataclass
 class LoraMaker:
-    """Collects what is known of a LoRA when its last layer is written."""
+    """Writes a LoRA and collects totals over its layers."""
 
     ranks: list[int] = field(default_factory=list[int])
     targets: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     is_wide: bool = False
-    """Whether it changes convolutions of more than one pixel."""
+    """True if it changes convolutions with kernels larger than 1x1."""
     squares: float = 0.0
-    """Sum of squares of all changes."""
+    """The sum of squares of all changes."""
     lost: float = 0.0
 
     def made(self, name: str, layers: Iterable[MadeLayer], add_file: AddFile) -> LowRankAdapter:

@@ -1,4 +1,4 @@
-"""What the editor and the server exchange, by resource."""
+"""Messages between editor and server, by resource."""
 
 from graph_runtime.errors import Problem
 from graph_runtime.queue import Run

@@ -5,7 +5,7 @@ from pydantic import BaseModel, ConfigDict
 from graph_runtime.errors import Problem
 
 MAX_NUMBER = 2**31 - 1
-"""Nothing that is counted here goes so far; beyond, numbers no longer fit where C keeps them."""
+"""The largest number in a message; larger ones would overflow in C, and no count here reaches it."""
 
 
 class Message(BaseModel):
@@ -13,13 +13,13 @@ class Message(BaseModel):
 
 
 class Problems(Message):
-    """Everything that is wrong; the body of every refusal, and of a validation."""
+    """Every problem; the body of every refusal, and of a validation."""
 
     problems: list[Problem]
 
 
 class ValidationReply(Message):
-    """Everything that is wrong with a document, and what it leaves out although nothing is wrong."""
+    """Every problem of a document, and the warnings of a valid one."""
 
     problems: list[Problem]
     warnings: list[Problem]

@@ -11,13 +11,13 @@ class WorkflowSummary(Message):
     """A saved workflow or a template in a list."""
 
     path: str
-    """Name of the file below `workflows/` in the workspace, or the template's name."""
+    """The name of the file below `workflows/` in the workspace, or of the template."""
     name: str
     description: str
     modified: float
     nodes: int
     picture: str
-    """Address of a picture to show; empty without one."""
+    """The address of a picture; empty without one."""
 
 
 class WorkflowList(Message):
@@ -34,7 +34,7 @@ class SavedWorkflow(Message):
 
 
 class SaveRequest(Message):
-    """Write a document if it still has the revision it was read at; null: only if nothing is there yet."""
+    """A document to write if the file still has this revision; null: only if there is no file yet."""
 
     document: Workflow
     revision: str | None
@@ -48,11 +48,11 @@ class Saved(Message):
 
 
 class Draft(Message):
-    """An editor tab as it was left."""
+    """The state of an editor tab."""
 
     document: Workflow
     path: str
-    """The saved workflow that it belongs to; empty when it was never saved."""
+    """The path of the tab's saved workflow; empty when it was never saved."""
     saved_revision: str
     dirty: bool
     run: str = ""
@@ -75,7 +75,7 @@ class DraftList(Message):
 
 
 class DraftRequest(Message):
-    """Write a draft if it still has this revision; null: only if there is none."""
+    """A draft to write if the stored one still has this revision; null: only if there is none."""
 
     draft: Draft
     revision: str | None
@@ -88,24 +88,24 @@ class ValidateRequest(Message):
 
 
 class OpenReply(Message):
-    """A document as this release writes it, or why it cannot be opened."""
+    """A document migrated to this release, or the problems that prevent this."""
 
     document: Workflow | None
     problems: list[Problem]
 
 
 class PlanRequest(Message):
-    """A document and the nodes that are wanted; without any, those that save something."""
+    """A document and the target nodes; without any, those that save something."""
 
     document: Workflow
     targets: list[str] = []  # noqa: RUF012 - pydantic copies it
 
 
 class PlanReply(Message):
-    """What a run would do with each node; with problems, `nodes` is empty."""
+    """For each node, whether a run would execute it or use the cache; with problems, `nodes` is empty."""
 
     targets: list[str]
     nodes: dict[str, Literal["run", "cached", "skipped"]]
     problems: list[Problem]
     warnings: list[Problem] = []  # noqa: RUF012 - pydantic copies it
-    """Nodes that will not run, or run without a wire of theirs, because others are muted or bypassed."""
+    """Nodes that do not run, or run without one of their wires, because others are muted or bypassed."""

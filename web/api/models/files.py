@@ -16,18 +16,18 @@ class FileEntry(Message):
 
 
 class FileList(Message):
-    """What a folder of the workspace holds."""
+    """The entries of a folder of the workspace."""
 
     path: str
     parent: str | None
-    """The folder above; null at the workspace's root."""
+    """The parent folder; null at the workspace's root."""
     entries: list[FileEntry]
     images: int
-    """Number of pictures directly in it."""
+    """The number of pictures directly in it."""
 
 
 class Uploaded(Message):
-    """Where an uploaded file lies now."""
+    """The path of an uploaded file."""
 
     path: str
 
@@ -50,19 +50,19 @@ class DatasetItem(Message):
     """A picture of a dataset with its caption."""
 
     name: str
-    """Path below the dataset's folder."""
+    """The path below the dataset's folder."""
     path: str
-    """Path in the workspace, for /api/files/content."""
+    """The path in the workspace, for /api/files/content."""
     width: int
     height: int
     caption: str | None
     """Null when the picture has none."""
     bucket: str
-    """Size it is trained at, as `WIDTHxHEIGHT`; empty when the picture cannot be read."""
+    """The size for training, as `WIDTHxHEIGHT`; empty when the picture cannot be read."""
     repeats: int
-    """How often it counts, as its folder's name says."""
+    """The number of repeats, from its folder's name."""
     problem: str
-    """What is wrong with the picture or its caption; empty when it is fine."""
+    """The fault of the picture or its caption; empty without one."""
 
 
 class Dataset(Message):
@@ -71,13 +71,13 @@ class Dataset(Message):
     folder: str
     items: list[DatasetItem]
     notes: list[str]
-    """What a person should know of how it was read: what is left out, repeated or guessed."""
+    """Notes on reading: pictures left out or repeated, guessed encodings."""
 
 
 class CaptionsRequest(Message):
-    """New captions by picture name; each is written to the file beside its picture, `.txt` where there is none."""
+    """New captions by picture name, each written to the file beside its picture, `.txt` where there is none."""
 
     folder: str
     captions: dict[str, str]
     seen: dict[str, str | None]
-    """The captions as they were read, by picture name; one that has changed since then is not written over."""
+    """The captions that the page has read, by picture name; one that has changed since is not overwritten."""

@@ -9,7 +9,7 @@ from web.api.models.base import MAX_NUMBER, Message
 
 
 class DeviceStatus(Message):
-    """How busy the machine is."""
+    """The load of the machine."""
 
     device: str
     cpu_percent: float
@@ -23,7 +23,7 @@ class DeviceStatus(Message):
 
 
 class DeviceChanged(Message):
-    """On the socket: how busy the machine is now, every few seconds."""
+    """On the socket: the load of the machine, every few seconds."""
 
     type: Literal["device"] = "device"
     device: DeviceStatus
@@ -41,7 +41,7 @@ ServerMessage = Annotated[RunEvent | RunChanged | RunRemoved | DeviceChanged | F
 
 
 class Follow(Message):
-    """What the page sends on the socket: send me this run's events after `seq` (-1: all), and those to come."""
+    """From the page, on the socket: request this run's events after `seq` (-1: all), and all new ones."""
 
     follow: Annotated[str, Field(max_length=64)]
     after: Annotated[int, Field(le=MAX_NUMBER)] = -1

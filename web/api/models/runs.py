@@ -11,7 +11,7 @@ from web.api.models.base import MAX_NUMBER, Message
 
 
 class RunRequest(Message):
-    """A run to be queued."""
+    """A run to queue."""
 
     document: Workflow
     targets: list[str] = []  # noqa: RUF012 - pydantic copies it
@@ -25,20 +25,20 @@ class RunList(Message):
 
 
 class RunDetails(Message):
-    """A run with the document it runs."""
+    """A run with its document."""
 
     run: Run
     document: Workflow
 
 
 class ComparableRun(Message):
-    """A run whose curves can be laid beside another's."""
+    """A run whose curves can be compared with another's."""
 
     run: str
     workflow: str
     created: float
     differs: list[str]
-    """Fields that it sets otherwise, as `learning_rate 0.001`."""
+    """Fields with another value, as `learning_rate 0.001`."""
 
 
 class ComparableRuns(Message):

@@ -54,7 +54,7 @@ export interface ArtifactList {
   artifacts: ArtifactEntry[];
 }
 /**
- * New captions by picture name; each is written to the file beside its picture, `.txt` where there is none.
+ * New captions by picture name, each written to the file beside its picture, `.txt` where there is none.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "CaptionsRequest".
@@ -65,14 +65,14 @@ export interface CaptionsRequest {
     [k: string]: string;
   };
   /**
-   * The captions as they were read, by picture name; one that has changed since then is not written over.
+   * The captions that the page has read, by picture name; one that has changed since is not overwritten.
    */
   seen: {
     [k: string]: string | null;
   };
 }
 /**
- * A run whose curves can be laid beside another's.
+ * A run whose curves can be compared with another's.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "ComparableRun".
@@ -82,7 +82,7 @@ export interface ComparableRun {
   workflow: string;
   created: number;
   /**
-   * Fields that it sets otherwise, as `learning_rate 0.001`.
+   * Fields with another value, as `learning_rate 0.001`.
    */
   differs: string[];
 }
@@ -105,7 +105,7 @@ export interface Dataset {
   folder: string;
   items: DatasetItem[];
   /**
-   * What a person should know of how it was read: what is left out, repeated or guessed.
+   * Notes on reading: pictures left out or repeated, guessed encodings.
    */
   notes: string[];
 }
@@ -117,11 +117,11 @@ export interface Dataset {
  */
 export interface DatasetItem {
   /**
-   * Path below the dataset's folder.
+   * The path below the dataset's folder.
    */
   name: string;
   /**
-   * Path in the workspace, for /api/files/content.
+   * The path in the workspace, for /api/files/content.
    */
   path: string;
   width: number;
@@ -131,20 +131,20 @@ export interface DatasetItem {
    */
   caption: string | null;
   /**
-   * Size it is trained at, as `WIDTHxHEIGHT`; empty when the picture cannot be read.
+   * The size for training, as `WIDTHxHEIGHT`; empty when the picture cannot be read.
    */
   bucket: string;
   /**
-   * How often it counts, as its folder's name says.
+   * The number of repeats, from its folder's name.
    */
   repeats: number;
   /**
-   * What is wrong with the picture or its caption; empty when it is fine.
+   * The fault of the picture or its caption; empty without one.
    */
   problem: string;
 }
 /**
- * On the socket: how busy the machine is now, every few seconds.
+ * On the socket: the load of the machine, every few seconds.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "DeviceChanged".
@@ -154,7 +154,7 @@ export interface DeviceChanged {
   device: DeviceStatus;
 }
 /**
- * How busy the machine is.
+ * The load of the machine.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "DeviceStatus".
@@ -175,7 +175,7 @@ export interface DeviceStatus {
   gpu_total: number;
 }
 /**
- * An editor tab as it was left.
+ * The state of an editor tab.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "Draft".
@@ -183,7 +183,7 @@ export interface DeviceStatus {
 export interface Draft {
   document: Workflow;
   /**
-   * The saved workflow that it belongs to; empty when it was never saved.
+   * The path of the tab's saved workflow; empty when it was never saved.
    */
   path: string;
   saved_revision: string;
@@ -214,7 +214,7 @@ export interface Workflow {
   };
 }
 /**
- * One node as it was placed.
+ * One node of a graph.
  *
  * This interface was referenced by `undefined`'s JSON-Schema definition
  * via the `patternProperty` "^[\w-]{1,64}$".
@@ -227,18 +227,18 @@ export interface Workflow {
  */
 export interface NodeEntry {
   /**
-   * Class name of the node.
+   * The class name of the node.
    */
   type: string;
   /**
-   * Which names of the class its fields and wires use; raised with each of the class's migrations.
+   * The version of the class's names that its fields and wires use; raised with each of the class's migrations.
    */
   schema_version?: number;
   fields?: {
     [k: string]: JsonValue;
   };
   /**
-   * `muted` does not run, nor does what needs it; `bypassed` hands its inputs on unchanged.
+   * `muted` does not run, nor do nodes that need it; `bypassed` returns its inputs unchanged.
    */
   mode?: "active" | "muted" | "bypassed";
   title?: string;
@@ -257,7 +257,7 @@ export interface Wire {
   from: string;
   to: string;
   /**
-   * Where it bends on its way.
+   * Points at which it bends.
    */
   via?: [number, number][];
 }
@@ -287,7 +287,7 @@ export interface Note {
   color?: string;
 }
 /**
- * A graph to be placed as one node, of type `Subgraph` with the id in its field `subgraph`; kept with the document.
+ * A graph that is used as one node, of type `Subgraph` with the id in its field `subgraph`; stored in the document.
  *
  * This interface was referenced by `undefined`'s JSON-Schema definition
  * via the `patternProperty` "^[\w-]{1,64}$".
@@ -302,7 +302,7 @@ export interface Subgraph {
   };
   wires?: Wire[];
   /**
-   * Outer input name to inner `ID.input`.
+   * The inner `ID.input` by outer input name.
    */
   inputs?: {
     /**
@@ -312,7 +312,7 @@ export interface Subgraph {
     [k: string]: string;
   };
   /**
-   * Outer output name to inner `ID.output`.
+   * The inner `ID.output` by outer output name.
    */
   outputs?: {
     /**
@@ -346,7 +346,7 @@ export interface SavedDraft {
   modified: number;
 }
 /**
- * Write a draft if it still has this revision; null: only if there is none.
+ * A draft to write if the stored one still has this revision; null: only if there is none.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "DraftRequest".
@@ -444,7 +444,7 @@ export interface NodePreview {
   earlier: boolean;
 }
 /**
- * Something the person should know about a node that goes on.
+ * A message of a node that goes on.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "NodeMessage".
@@ -499,7 +499,7 @@ export interface RunFinished {
   artifacts: PublishedArtifact[];
 }
 /**
- * How a node ended, the seconds it took, and why it did not run although it was wanted, such as `latents is muted`.
+ * A node's final state, its duration in seconds, and the reason why it was skipped, such as `latents is muted`.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "NodeOutcome".
@@ -524,7 +524,7 @@ export interface PublishedArtifact {
   group: string;
 }
 /**
- * A field as a place where a wire can end.
+ * A field as an input for a wire.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "FieldSocket".
@@ -534,7 +534,7 @@ export interface FieldSocket {
   type: string;
   accepts: string[];
   /**
-   * Why nothing can be wired to it; empty when wires are welcome.
+   * The reason why it takes no wire; empty when it does.
    */
   refuses: string;
 }
@@ -563,7 +563,7 @@ export interface FileEntry {
   modified: number;
 }
 /**
- * What a folder of the workspace holds.
+ * The entries of a folder of the workspace.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "FileList".
@@ -571,17 +571,17 @@ export interface FileEntry {
 export interface FileList {
   path: string;
   /**
-   * The folder above; null at the workspace's root.
+   * The parent folder; null at the workspace's root.
    */
   parent: string | null;
   entries: FileEntry[];
   /**
-   * Number of pictures directly in it.
+   * The number of pictures directly in it.
    */
   images: number;
 }
 /**
- * What the page sends on the socket: send me this run's events after `seq` (-1: all), and those to come.
+ * From the page, on the socket: request this run's events after `seq` (-1: all), and all new ones.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "Follow".
@@ -591,7 +591,7 @@ export interface Follow {
   after: number;
 }
 /**
- * Where wires can end.
+ * An input for wires.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "InputSocket".
@@ -600,7 +600,7 @@ export interface InputSocket {
   name: string;
   type: string;
   /**
-   * Names of all output types that may be wired to it.
+   * The names of all output types that it accepts.
    */
   accepts: string[];
   many: boolean;
@@ -636,7 +636,7 @@ export interface MoveRequest {
   position: number;
 }
 /**
- * A node class, as the palette shows it.
+ * A node class in the palette.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "NodeDescription".
@@ -648,28 +648,28 @@ export interface NodeDescription {
   package: string;
   version: number;
   /**
-   * What a node of this class stores in documents about the names that it uses.
+   * The version of the class's names, stored with its nodes in documents.
    */
   schema_version: number;
   description: string;
   synonyms: string[];
   side_effects: boolean;
   /**
-   * Groups of optional inputs of which one at least must be wired.
+   * Groups of optional inputs; at least one of each must be wired.
    */
   one_of: string[][];
   inputs: InputSocket[];
   field_sockets: FieldSocket[];
   outputs: OutputSocket[];
   /**
-   * JSON Schema of the fields; `group` folds a field under that heading, `widget` names an editor.
+   * The JSON Schema of the fields; `group` folds a field under that heading, `widget` names an editor.
    */
   fields: {
     [k: string]: unknown;
   };
 }
 /**
- * Where wires begin.
+ * An output for wires.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "OutputSocket".
@@ -679,7 +679,7 @@ export interface OutputSocket {
   type: string;
 }
 /**
- * A document as this release writes it, or why it cannot be opened.
+ * A document migrated to this release, or the problems that prevent this.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "OpenReply".
@@ -710,12 +710,12 @@ export interface PaletteReply {
   nodes: NodeDescription[];
   problems: Problem[];
   /**
-   * Names of the widgets that packages bring; each is a module at `/api/widgets/NAME`.
+   * The names of packages' widgets; each is a module at `/api/widgets/NAME`.
    */
   widgets: string[];
 }
 /**
- * What a run would do with each node; with problems, `nodes` is empty.
+ * For each node, whether a run would execute it or use the cache; with problems, `nodes` is empty.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "PlanReply".
@@ -727,12 +727,12 @@ export interface PlanReply {
   };
   problems: Problem[];
   /**
-   * Nodes that will not run, or run without a wire of theirs, because others are muted or bypassed.
+   * Nodes that do not run, or run without one of their wires, because others are muted or bypassed.
    */
   warnings: Problem[];
 }
 /**
- * A document and the nodes that are wanted; without any, those that save something.
+ * A document and the target nodes; without any, those that save something.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "PlanRequest".
@@ -742,7 +742,7 @@ export interface PlanRequest {
   targets: string[];
 }
 /**
- * Everything that is wrong; the body of every refusal, and of a validation.
+ * Every problem; the body of every refusal, and of a validation.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "Problems".
@@ -759,14 +759,14 @@ export interface Problems {
 export interface Run {
   id: string;
   /**
-   * Name of the workflow.
+   * The name of the workflow.
    */
   workflow: string;
   targets: string[];
   device: string;
   state: "queued" | "running" | "succeeded" | "failed" | "cancelled";
   /**
-   * Place in the queue, counted from 0; null when it is not queued.
+   * The place in the queue, counted from 0; null when it is not queued.
    */
   position: number | null;
   /**
@@ -776,12 +776,12 @@ export interface Run {
   started: number | null;
   finished: number | null;
   /**
-   * Why it failed, with the nodes that did.
+   * The reasons of a failure, with the failed nodes.
    */
   problems: Problem[];
   artifacts: PublishedArtifact[];
   /**
-   * Nodes that were wanted and did not run, each with the reason.
+   * Requested nodes that did not run, each with the reason.
    */
   not_run: {
     [k: string]: string;
@@ -798,7 +798,7 @@ export interface RunChanged {
   run: Run;
 }
 /**
- * A run with the document it runs.
+ * A run with its document.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "RunDetails".
@@ -808,7 +808,7 @@ export interface RunDetails {
   document: Workflow;
 }
 /**
- * Something happened in a run.
+ * An event of a run.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "RunEvent".
@@ -847,7 +847,7 @@ export interface RunRemoved {
   run: string;
 }
 /**
- * A run to be queued.
+ * A run to queue.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "RunRequest".
@@ -858,7 +858,7 @@ export interface RunRequest {
   device: string;
 }
 /**
- * Write a document if it still has the revision it was read at; null: only if nothing is there yet.
+ * A document to write if the file still has this revision; null: only if there is no file yet.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "SaveRequest".
@@ -888,36 +888,36 @@ export interface SavedWorkflow {
   revision: string;
 }
 /**
- * What a page needs before anything else.
+ * The session, which a page requests first.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "Session".
  */
 export interface Session {
   /**
-   * Goes with every request that changes something, as the header X-Latentloom-Token.
+   * Sent with every request that changes something, as the header X-Latentloom-Token.
    */
   token: string;
   version: string;
   /**
-   * Name of the workspace folder.
+   * The name of the workspace folder.
    */
   workspace: string;
   devices: string[];
   /**
-   * Ends of the names of pictures, such as `.png`, that can be uploaded and trained on.
+   * Suffixes of pictures, such as `.png`, that can be uploaded and trained on.
    */
   picture_suffixes: string[];
   /**
-   * Ends of the names of texts that can be uploaded beside them.
+   * Suffixes of text files that can be uploaded beside them.
    */
   text_suffixes: string[];
   /**
-   * Ends of the names of files in which the page can find a workflow: its own, and what artifacts carry.
+   * Suffixes of files in which the page can find a workflow: its own, and what artifacts carry.
    */
   workflow_suffixes: string[];
   /**
-   * Where finished files lie, as their paths begin.
+   * The folder of finished files, as in their paths.
    */
   output_folder: string;
   /**
@@ -926,7 +926,7 @@ export interface Session {
   output: string | null;
 }
 /**
- * Where an uploaded file lies now.
+ * The path of an uploaded file.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "Uploaded".
@@ -944,7 +944,7 @@ export interface ValidateRequest {
   document: unknown;
 }
 /**
- * Everything that is wrong with a document, and what it leaves out although nothing is wrong.
+ * Every problem of a document, and the warnings of a valid one.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "ValidationReply".
@@ -970,7 +970,7 @@ export interface WorkflowList {
  */
 export interface WorkflowSummary {
   /**
-   * Name of the file below `workflows/` in the workspace, or the template's name.
+   * The name of the file below `workflows/` in the workspace, or of the template.
    */
   path: string;
   name: string;
@@ -978,7 +978,7 @@ export interface WorkflowSummary {
   modified: number;
   nodes: number;
   /**
-   * Address of a picture to show; empty without one.
+   * The address of a picture; empty without one.
    */
   picture: string;
 }

@@ -38,7 +38,7 @@ class Messages:
         self.texts.append(text)
 
 
-class Desk:
+class NodeRunner:
     """A workspace with a cache in which single nodes run."""
 
     def __init__(self, root: Path) -> None:
@@ -52,7 +52,7 @@ class Desk:
         fingerprint = node.fingerprint(files)
         self.located = {**getattr(self, "located", {}), **files.located}
         self.messages = Messages()
-        self.messages.texts += files.told
+        self.messages.texts += files.warnings
         context = RunContext(
             store=self.cache, located=self.located, fingerprint=fingerprint, reporter=self.messages, device="cpu"
         )
@@ -68,9 +68,9 @@ class Desk:
         return path
 
 
-def images(desk: Desk, **fields: Any) -> ImageDataset:
-    return desk.run(LoadImages(**{"folder": "p", "resolution": 32, **fields}))
+def images(runner: NodeRunner, **fields: Any) -> ImageDataset:
+    return runner.run(LoadImages(**{"folder": "p", "resolution": 32, **fields}))
 
 
-def captions(desk: Desk, loaded: ImageDataset, **fields: Any) -> CaptionedDataset:
-    return desk.run(CaptionDataset(**fields), images=loaded)
+def captions(runner: NodeRunner, loaded: ImageDataset, **fields: Any) -> CaptionedDataset:
+    return runner.run(CaptionDataset(**fields), images=loaded)

@@ -1,4 +1,4 @@
-"""Which paths a request may name: inside the workspace, never the program's own state, and when writing only plain names."""
+"""Checks of paths in requests: inside the workspace, never the program's own state, and plain names only for writing."""
 
 import re
 from io import BufferedReader
@@ -14,8 +14,8 @@ MAX_NAME_BYTES = 200
 MAX_DEPTH = 16
 
 
-class Places:
-    """Turns paths of requests into places on the disk; `shipped` folders can be read, not written."""
+class PathAccess:
+    """Resolves paths of requests; `shipped` folders can be read, not written."""
 
     def __init__(self, root: Path, shipped: tuple[Path, ...] = ()) -> None:
         self.root = root.resolve()
@@ -23,16 +23,16 @@ class Places:
         self._writable = Workspace(root)
 
     def to_read(self, path: str) -> Path:
-        """Return where `path` lies; an empty one is the root."""
+        """Return the resolved path; an empty one is the root."""
         return self._checked(self._readable, path or ".")
 
     def open(self, path: str) -> BufferedReader:
-        """Open what `to_read` finds: a regular file, which is then read from this descriptor alone."""
-        place = self.to_read(path)
-        return _opened(self._readable, place)
+        """Open the regular file that `to_read` resolves; read it through this descriptor only."""
+        resolved = self.to_read(path)
+        return _opened(self._readable, resolved)
 
     def to_write(self, path: str) -> Path:
-        """Return where something new may be written; every part must be a name that all systems can keep."""
+        """Return the resolved path of a new file; every part must be a valid name on all systems."""
         parts = PurePosixPath(path).parts
         if len(parts) > MAX_DEPTH:
             raise refused(400, f"The path has more than {MAX_DEPTH} parts.")
@@ -40,9 +40,9 @@ class Places:
             check_name(part)
         return self._checked(self._writable, path or ".")
 
-    def relative(self, place: Path) -> str:
-        """Return the path of a place in the workspace."""
-        return "" if place == self.root else place.relative_to(self.root).as_posix()
+    def relative(self, path: Path) -> str:
+        """Return a path relative to the workspace; empty for its root."""
+        return "" if path == self.root else path.relative_to(self.root).as_posix()
 
     def _checked(self, workspace: Workspace, path: str) -> Path:
         resolved = workspace.resolve(path)
@@ -50,18 +50,18 @@ class Places:
             raise PathRefused("What begins with a dot is not reached from here.")
         return resolved
 
-    def is_hidden(self, place: Path) -> bool:
-        """Return whether any part of a place below the root begins with a dot, as the program's own state does."""
-        return any(part.startswith(".") for part in place.relative_to(self.root).parts)
+    def is_hidden(self, path: Path) -> bool:
+        """Return whether any part of a path below the root begins with a dot, as the program's own state does."""
+        return any(part.startswith(".") for part in path.relative_to(self.root).parts)
 
 
 def as_text(name: str) -> str:
-    """Return a file's name, on Linux any bytes, with question marks for those that are no text and cannot be sent."""
+    """Return a file's name as valid text, with question marks for bytes that are none (Linux allows any)."""
     return name.encode(errors="replace").decode()
 
 
 def check_name(name: str) -> str:
-    """Return a plain file name; refuse what some system keeps differently, or hides."""
+    """Return a plain file name; refuse names that some system alters or hides."""
     bad = set(name) & FORBIDDEN or "/" in name or any(ord(character) < 32 or ord(character) == 127 for character in name)
     if not name or bad or name.startswith((".", " ", "~")) or name.endswith((".", " ")):
         raise refused(400, f"{name[:80]!r} is not a plain file name.", "Use letters, digits, spaces, - and _.")
@@ -73,13 +73,13 @@ def check_name(name: str) -> str:
 
 
 def open_inside(folder: Path, path: str) -> BufferedReader:
-    """Open a file below `folder`, links followed; refuse what leads out of it or is not there."""
+    """Open a file below `folder`, links followed; refuse a path that leads out of it or does not exist."""
     workspace = Workspace(folder)
     return _opened(workspace, workspace.resolve(path))
 
 
-def _opened(workspace: Workspace, place: Path) -> BufferedReader:
+def _opened(workspace: Workspace, resolved: Path) -> BufferedReader:
     try:
-        return workspace.open(str(place))
+        return workspace.open(str(resolved))
     except (PathRefused, OSError):
-        raise refused(404, f"There is no file {place.name[:200]!r}.") from None
+        raise refused(404, f"There is no file {resolved.name[:200]!r}.") from None

@@ -1,4 +1,4 @@
-"""A server's supervisor under test: its folders, its devices, and the changes that it tells."""
+"""A server's supervisor under test: its folders, its devices, and the changes that it reports."""
 
 import asyncio
 import itertools
@@ -19,14 +19,14 @@ from tests.shell import ROOT
 
 HANGING = 120
 """Seconds after which a test that waits for something is broken."""
-ENTRY_POINT = "[latentloom.nodes]\ncrafts = tests.graph_runtime.crafts\n"
+ENTRY_POINT = "[latentloom.nodes]\nsample_package = tests.graph_runtime.sample_package\n"
 
 
-def install_crafts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let processes that start from now on find the package `crafts` as if it had been installed."""
-    info = folder / "site" / "crafts-1.0.dist-info"
+def install_sample_package(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let processes that start from now on find the package `sample_package` as if it had been installed."""
+    info = folder / "site" / "sample_package-1.0.dist-info"
     info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: crafts\nVersion: 1.0\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: sample_package\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(ENTRY_POINT)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(info.parent), str(ROOT)]))
 
@@ -38,13 +38,13 @@ def workflow(name: str = "line", **nodes: tuple[str, dict[str, Any]]) -> Workflo
     return workflow_from_json(document(nodes, wires, name=name))
 
 
-class Shop:
+class SupervisedServer:
     """One supervisor after another in the same folders."""
 
     def __init__(self, folder: Path, workspace: Path | None = None) -> None:
         self.folder = folder
         self.workspace = workspace or folder
-        self.heard: list[Change] = []
+        self.received: list[Change] = []
         self._news = asyncio.Event()
 
     @asynccontextmanager
@@ -59,33 +59,33 @@ class Shop:
             await supervisor.stop()
 
     def _listen(self, change: Change) -> None:
-        self.heard.append(change)
+        self.received.append(change)
         self._news.set()
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Wait until something is so; it is looked at again after every change."""
+        """Wait until a condition holds, checking it after every change."""
         async with asyncio.timeout(HANGING):
             while not condition():
                 self._news.clear()
                 await self._news.wait()
 
     async def state(self, run: Run, *states: str) -> Run:
-        """Wait until a run has been told to be in one of these states."""
-        await self.until(lambda: self.told(run)[-1:] and self.told(run)[-1].state in states)
-        return self.told(run)[-1]
+        """Wait until a run is reported to be in one of these states."""
+        await self.until(lambda: self.states(run)[-1:] and self.states(run)[-1].state in states)
+        return self.states(run)[-1]
 
     async def event(self, run: Run, kind: type[ev.Event], count: int = 1) -> None:
         """Wait for so many events of a kind."""
 
         def there() -> bool:
-            last = self.told(run)[-1:]
+            last = self.states(run)[-1:]
             assert not (last and last[0].finished), f"it ended before that: {last}"
             return sum(isinstance(event, kind) for event in self.events(run)) >= count
 
         await self.until(there)
 
-    def told(self, run: Run) -> list[Run]:
-        return [change.run for change in self.heard if isinstance(change, RunChanged) and change.run.id == run.id]
+    def states(self, run: Run) -> list[Run]:
+        return [change.run for change in self.received if isinstance(change, RunChanged) and change.run.id == run.id]
 
     def events(self, run: Run) -> list[ev.AnyEvent]:
-        return [change.event for change in self.heard if isinstance(change, RunEvent) and change.run == run.id]
+        return [change.event for change in self.received if isinstance(change, RunEvent) and change.run == run.id]
