@@ -25,7 +25,7 @@ from graph_runtime.queue import RunStateError
 from graph_runtime.session import cache_limit, check_device, default_cache_folder
 from graph_runtime.supervisor import Supervisor
 from web.api.device import available_devices
-from web.api.events import forward, watch_device
+from web.api.events import watch_device
 from web.api.failures import answering
 from web.api.guard import GUARD, Guard, add_headers, guarding
 from web.api.hub import Closing, Hub
@@ -79,7 +79,7 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
     sweep(services.settings.state)
     for problem in services.supervisor.problems:
         LOG.warning("%s %s", problem.message, problem.remedy)
-    services.supervisor.listen(lambda change: forward(services, change))
+    services.supervisor.listen(services.hub.broadcast)
     await services.supervisor.start()
     early = asyncio.to_thread(load_palette)  # the page will request it next
     tasks = [asyncio.create_task(work) for work in (early, services.planner.close_when_idle(), watch_device(services))]

@@ -8,10 +8,11 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from graph_runtime import events as ev
 from graph_runtime.errors import Problem
@@ -34,25 +35,28 @@ COLUMNS = """id, workflow, targets, device, state, created, started, finished, f
     CASE state WHEN 'queued' THEN (SELECT count(*) FROM runs q WHERE q.state = 'queued' AND q.place < runs.place) END"""
 
 
-@dataclass(frozen=True)
-class Run:
-    """A run in the queue or in the history; times are seconds since 1970."""
+class Run(BaseModel):
+    """A run in the queue or in the history."""
 
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
     id: str
     workflow: str
+    """The name of the workflow."""
     targets: list[str]
     device: str
     state: RunState
     position: int | None
-    """The place in the queue, counted from 0; None when it is not queued."""
+    """The place in the queue, counted from 0; null when it is not queued."""
     created: float
+    """Seconds since 1970, as all times here."""
     started: float | None
     finished: float | None
     problems: list[Problem]
+    """The reasons of a failure, with the failed nodes."""
     artifacts: list[ev.PublishedArtifact]
-    folder: str | None
-    """The name of the run folder; None before there is one."""
-    attempts: int
+    folder: Annotated[str | None, Field(exclude=True)]
+    """The name of the run folder; None before there is one. This and the attempts are not sent to pages."""
+    attempts: Annotated[int, Field(exclude=True)]
     """The number of attempts since it last stopped in an orderly way."""
     not_run: dict[str, str]
     """Requested nodes that did not run, each with the reason."""

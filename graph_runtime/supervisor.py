@@ -7,6 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from graph_runtime import events as ev
 from graph_runtime.errors import Problem, WorkflowError
@@ -21,25 +24,29 @@ MAX_ATTEMPTS = 3
 """The number of attempts after which a run, during which the server died each time, is not started again."""
 
 
-@dataclass(frozen=True)
-class RunEvent:
+class _Change(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RunEvent(_Change):
     """An event of a run."""
 
+    type: Literal["event"] = "event"
     run: str
     event: ev.AnyEvent
 
 
-@dataclass(frozen=True)
-class RunChanged:
+class RunChanged(_Change):
     """A run was queued, moved, started, ended, or changed in another way."""
 
+    type: Literal["run"] = "run"
     run: Run
 
 
-@dataclass(frozen=True)
-class RunRemoved:
+class RunRemoved(_Change):
     """A run left the queue or the history."""
 
+    type: Literal["removed"] = "removed"
     run: str
 
 
@@ -145,7 +152,7 @@ class Supervisor:
         """Delete a run that is not running; its files stay."""
         self._queue.remove(id)
         self._lane_context.logs.pop(id, None)
-        self._publish(RunRemoved(id))
+        self._publish(RunRemoved(run=id))
         self._publish_moved()
 
     def get(self, id: str) -> Run:
@@ -216,18 +223,18 @@ class Supervisor:
         """Publish a changed run, and those whose place in the queue changed with it."""
         run = self._queue.get(id)
         self._positions[id] = run.position
-        self._publish(RunChanged(run))
+        self._publish(RunChanged(run=run))
         self._publish_moved()
 
     def _publish_moved(self) -> None:
         waiting = self._queue.waiting()
         for run in waiting:
             if self._positions.get(run.id) != run.position:
-                self._publish(RunChanged(run))
+                self._publish(RunChanged(run=run))
         self._positions = {run.id: run.position for run in waiting}
 
     def _publish_event(self, id: str, event: ev.AnyEvent) -> None:
-        self._publish(RunEvent(id, event))
+        self._publish(RunEvent(run=id, event=event))
 
     def _publish(self, change: Change) -> None:
         for callback in tuple(self._listeners):

@@ -24,4 +24,5 @@ def test_repeats_and_what_is_left_out_are_shown(page: Page, server: Server) -> N
     notes = view.get_by_label("What to know of this folder").get_by_role("listitem")
     expect(notes).to_have_count(4)
     expect(notes.first).to_have_text("scan.psd is left out: .psd is not read, so convert to PNG.")
-    page.wait_for_function("[...document.querySelectorAll('.dataset img')].every((image) => image.naturalWidth > 0)")
+    for picture in view.locator("img").all():
+        expect(picture).not_to_have_js_property("naturalWidth", 0)

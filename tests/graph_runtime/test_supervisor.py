@@ -62,7 +62,7 @@ def test_runs_are_done_in_the_order_of_the_queue(server: SupervisedServer, tmp_p
             with pytest.raises(RunStateError):
                 supervisor.remove(first.id)
             supervisor.remove(a.id)
-            assert RunRemoved(a.id) in server.received
+            assert RunRemoved(run=a.id) in server.received
             assert server.states(c)[-1].position == 1
             (tmp_path / "gate").touch()
             await server.state(c, "succeeded")

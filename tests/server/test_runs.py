@@ -268,7 +268,7 @@ def test_of_a_page_that_is_far_behind_only_the_newest_progress_waits() -> None:
 
 
 def _event(event: dict[str, Any], run: str = "r") -> Any:
-    from web.api.models import RunEvent
+    from graph_runtime.supervisor import RunEvent
 
     return RunEvent.model_validate({"run": run, "event": event})
 

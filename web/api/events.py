@@ -8,12 +8,11 @@ import logging
 from aiohttp import WSCloseCode, WSMsgType, web
 from pydantic import BaseModel, ValidationError
 
-from graph_runtime.supervisor import Change, RunChanged as Changed, RunEvent as Happened
+from graph_runtime.supervisor import RunChanged, RunEvent
 from web.api.device import device_status
 from web.api.hub import MAX_SOCKETS, Closing, Item, Outbox, Replay
-from web.api.models import DeviceChanged, Follow, RunChanged, RunEvent, RunRemoved
+from web.api.models import DeviceChanged, Follow
 from web.api.refusal import refused
-from web.api.runs import summary
 from web.api.services import Services
 
 HEARTBEAT_SECONDS = 20.0
@@ -36,7 +35,7 @@ async def open_socket(services: Services, request: web.Request) -> web.StreamRes
         await socket.prepare(request)
         for run in services.supervisor.list(None, 1):
             if run.finished is None:
-                outbox.put(RunChanged(run=summary(run)))
+                outbox.put(RunChanged(run=run))
         sender = asyncio.create_task(_Sender(services, socket, outbox).work())
         await _listen(services, socket, outbox)
     finally:
@@ -44,17 +43,6 @@ async def open_socket(services: Services, request: web.Request) -> web.StreamRes
     sender.cancel()
     await asyncio.gather(sender, return_exceptions=True)
     return socket
-
-
-def forward(services: Services, change: Change) -> None:
-    """Send a change from the supervisor to every page that follows the run."""
-    match change:
-        case Happened(run=run, event=event):
-            services.hub.broadcast(RunEvent(run=run, event=event))
-        case Changed(run=run):
-            services.hub.broadcast(RunChanged(run=summary(run)))
-        case _:
-            services.hub.broadcast(RunRemoved(run=change.run))
 
 
 async def watch_device(services: Services) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from graph_runtime.events import NodeProgress
-from web.api.models import DeviceChanged, FileChanged, RunChanged, RunEvent
+from graph_runtime.supervisor import RunChanged, RunEvent
+from web.api.models import DeviceChanged, FileChanged
 
 MAX_WAITING = 10_000
 """Items after which a slow page is disconnected; it reconnects and asks for the events that it missed."""
@@ -80,8 +81,8 @@ def _place(item: Item) -> Hashable:
             return "progress", run, node
         case RunEvent(run=run, event=event):
             return "event", run, event.seq
-        case RunChanged(run=summary):
-            return "run", summary.id
+        case RunChanged(run=run):
+            return "run", run.id
         case FileChanged(type=kind, path=path):
             return kind, path
         case DeviceChanged():

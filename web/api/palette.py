@@ -9,7 +9,6 @@ from graph_runtime.discovery import Palette
 from graph_runtime.node import NodeType, accepts, type_name
 from graph_runtime.validation import refuses_wires
 from web.api.models import FieldSocket, InputSocket, NodeDescription, OutputSocket, PaletteReply
-from web.api.refusal import report
 from web.api.services import Services
 
 
@@ -30,7 +29,7 @@ def palette_reply(palette: Palette) -> PaletteReply:
     offered = {type_name(kind): kind for node_type in palette.types.values() for kind in node_type.outputs.values()}
     nodes = [_described(node_type, offered) for node_type in palette.types.values()]
     nodes.sort(key=lambda node: (node.category, node.name))
-    problems = [report(problem) for problem in palette.problems]
+    problems = list(palette.problems)
     return PaletteReply(nodes=nodes, problems=problems, widgets=sorted(palette.widgets))
 
 

@@ -17,7 +17,6 @@ from graph_runtime.validation import validate, warnings
 from graph_runtime.workflow import Workflow, workflow_from_json
 from graph_runtime.workspace import Workspace
 from web.api.models import PlanReply, ValidationReply
-from web.api.refusal import report
 
 Result = TypeVar("Result")
 IDLE_SECONDS = 60.0
@@ -83,10 +82,10 @@ class Planner:
         try:
             workflow = self._opened(document)
         except WorkflowError as error:
-            return ValidationReply(problems=[report(problem) for problem in error.problems], warnings=[])
+            return ValidationReply(problems=list(error.problems), warnings=[])
         problems = validate(workflow, self._load_palette(), self._workspace)
         left_out = [] if problems else warnings(workflow, self._load_palette())
-        return ValidationReply(problems=[report(each) for each in problems], warnings=[report(each) for each in left_out])
+        return ValidationReply(problems=problems, warnings=left_out)
 
     def _planned(self, workflow: Workflow, targets: list[str]) -> PlanReply:
         try:
@@ -95,12 +94,12 @@ class Planner:
             plan = prepared.plan(cache)
             cache.flush()
         except WorkflowError as error:
-            return PlanReply(targets=targets, nodes={}, problems=[report(problem) for problem in error.problems])
+            return PlanReply(targets=targets, nodes={}, problems=list(error.problems))
         except DamagedCache as error:
-            return PlanReply(targets=targets, nodes={}, problems=[report(Problem(str(error)))])
+            return PlanReply(targets=targets, nodes={}, problems=[Problem(str(error))])
         to_run, needed = set(plan.to_run), set(plan.needed)
         states = {id: "run" if id in to_run else "cached" if id in needed else "skipped" for id in prepared.graph.workflow.nodes}
-        left_out = [report(problem) for problem in prepared.graph.left_out.warnings()]
+        left_out = list(prepared.graph.left_out.warnings())
         content = {"targets": prepared.targets, "nodes": states, "problems": [], "warnings": left_out}
         return PlanReply.model_validate(content)
 

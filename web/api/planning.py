@@ -4,7 +4,6 @@ from aiohttp import web
 
 from graph_runtime.errors import WorkflowError
 from web.api.models import OpenReply, PlanReply, PlanRequest, ValidateRequest, ValidationReply
-from web.api.refusal import report
 from web.api.services import Services
 
 
@@ -18,7 +17,7 @@ async def open_workflow(services: Services, request: web.Request, body: Validate
     try:
         return OpenReply(document=await services.planner.open(body.document), problems=[])
     except WorkflowError as error:
-        return OpenReply(document=None, problems=[report(problem) for problem in error.problems])
+        return OpenReply(document=None, problems=list(error.problems))
 
 
 async def plan_workflow(services: Services, request: web.Request, body: PlanRequest) -> PlanReply:

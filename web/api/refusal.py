@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from aiohttp import web
 
 from graph_runtime.errors import Problem
-from web.api.models import ProblemReport, Problems
+from web.api.models import Problems
 
 
 class Refused(Exception):
@@ -27,12 +27,7 @@ def not_found(what: str) -> Refused:
     return refused(404, f"There is no {what}.")
 
 
-def report(problem: Problem) -> ProblemReport:
-    """Return a problem as a message."""
-    return ProblemReport(message=problem.message, node=problem.node, field=problem.field, remedy=problem.remedy)
-
-
 def problems_response(status: int, problems: Iterable[Problem]) -> web.Response:
     """Return the response of a refusal."""
-    body = Problems(problems=[report(problem) for problem in problems])
+    body = Problems(problems=list(problems))
     return web.Response(status=status, text=body.model_dump_json(), content_type="application/json")

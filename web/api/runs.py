@@ -12,9 +12,9 @@ from graph_runtime.errors import Problem
 from graph_runtime.migrate import migrated
 from graph_runtime.queue import Run, RunStateError
 from graph_runtime.subgraphs import expanded, expanded_ids
-from web.api.models import MAX_NUMBER, MoveRequest, RunDetails, RunList, RunRequest, RunSummary
+from web.api.models import MAX_NUMBER, MoveRequest, RunDetails, RunList, RunRequest
 from web.api.path_access import open_inside
-from web.api.refusal import Refused, not_found, refused, report
+from web.api.refusal import Refused, not_found, refused
 from web.api.sending import Thumbnail, send_file
 from web.api.services import Services
 
@@ -34,14 +34,14 @@ class After(BaseModel):
     after: int = Field(default=-1, ge=-1, le=MAX_NUMBER)
 
 
-async def start_run(services: Services, request: web.Request, body: RunRequest) -> RunSummary:
+async def start_run(services: Services, request: web.Request, body: RunRequest) -> Run:
     """Check a document and queue it."""
     problems = await services.planner.problems(body.document.to_json())
     problems = problems or await asyncio.to_thread(_unknown_targets, body)
     if problems:
         raise Refused(422, *problems)
     with _expected():
-        return summary(services.supervisor.submit(body.document, body.targets, body.device))
+        return services.supervisor.submit(body.document, body.targets, body.device)
 
 
 def _unknown_targets(wanted: RunRequest) -> list[Problem]:
@@ -54,7 +54,7 @@ def _unknown_targets(wanted: RunRequest) -> list[Problem]:
 
 async def list_runs(services: Services, request: web.Request, query: Page) -> RunList:
     """Return running runs, queued runs, and the history."""
-    return RunList(runs=[summary(run) for run in services.supervisor.list(query.before, query.limit)])
+    return RunList(runs=services.supervisor.list(query.before, query.limit))
 
 
 async def read_run(services: Services, request: web.Request) -> RunDetails:
@@ -62,7 +62,7 @@ async def read_run(services: Services, request: web.Request) -> RunDetails:
     with _expected():
         id = _id(request)
         document = migrated(services.supervisor.document(id), services.palette.types)
-        return RunDetails(run=summary(services.supervisor.get(id)), document=document)
+        return RunDetails(run=services.supervisor.get(id), document=document)
 
 
 async def read_events(services: Services, request: web.Request, query: After) -> web.Response:
@@ -72,16 +72,16 @@ async def read_events(services: Services, request: web.Request, query: After) ->
     return web.Response(text=f'{{"events":[{",".join(filter(None, lines))}]}}', content_type="application/json")
 
 
-async def cancel_run(services: Services, request: web.Request) -> RunSummary:
+async def cancel_run(services: Services, request: web.Request) -> Run:
     """Ask a run to stop, or remove it from the queue."""
     with _expected():
-        return summary(services.supervisor.cancel(_id(request)))
+        return services.supervisor.cancel(_id(request))
 
 
-async def retry_run(services: Services, request: web.Request) -> RunSummary:
+async def retry_run(services: Services, request: web.Request) -> Run:
     """Queue the same document again."""
     with _expected():
-        return summary(services.supervisor.retry(_id(request)))
+        return services.supervisor.retry(_id(request))
 
 
 async def move_run(services: Services, request: web.Request, body: MoveRequest) -> RunList:
@@ -110,12 +110,6 @@ def run_folder(services: Services, id: str) -> Path:
     if folder is None or not folder.is_dir():
         raise not_found("folder of this run")
     return folder
-
-
-def summary(run: Run) -> RunSummary:
-    """Return a run as a message."""
-    shown = {name: getattr(run, name) for name in RunSummary.model_fields}
-    return RunSummary.model_validate({**shown, "problems": [report(problem) for problem in run.problems]})
 
 
 def _id(request: web.Request) -> str:

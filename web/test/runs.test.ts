@@ -1,9 +1,9 @@
 import { beforeEach, expect, test } from "vitest";
-import type { RunSummary } from "../src/api/types";
+import type { Run } from "../src/api/types";
 import { keepRuns, refreshRuns, useRuns } from "../src/state/runs";
 
-const run = (id: string, finished: number | null): RunSummary =>
-  ({ id, finished, state: finished === null ? "queued" : "succeeded", created: 0 }) as RunSummary;
+const run = (id: string, finished: number | null): Run =>
+  ({ id, finished, state: finished === null ? "queued" : "succeeded", created: 0 }) as Run;
 const known = () => Object.keys(useRuns.getState().runs).sort();
 
 beforeEach(() => useRuns.setState({ runs: {} }));

@@ -1,6 +1,9 @@
 """Messages between editor and server, by resource."""
 
-from web.api.models.base import MAX_NUMBER, Message, ProblemReport, Problems, ValidationReply
+from graph_runtime.errors import Problem
+from graph_runtime.queue import Run
+from graph_runtime.supervisor import RunChanged, RunEvent, RunRemoved
+from web.api.models.base import MAX_NUMBER, Message, Problems, ValidationReply
 from web.api.models.documents import (
     Draft,
     DraftList,
@@ -23,9 +26,6 @@ from web.api.models.pushed import (
     DeviceStatus,
     FileChanged,
     Follow,
-    RunChanged,
-    RunEvent,
-    RunRemoved,
     ServerMessage,
 )
 from web.api.models.runs import (
@@ -38,7 +38,6 @@ from web.api.models.runs import (
     RunDetails,
     RunList,
     RunRequest,
-    RunSummary,
 )
 
 __all__ = [
@@ -72,15 +71,15 @@ __all__ = [
     "PaletteReply",
     "PlanReply",
     "PlanRequest",
-    "ProblemReport",
+    "Problem",
     "Problems",
+    "Run",
     "RunChanged",
     "RunDetails",
     "RunEvent",
     "RunList",
     "RunRemoved",
     "RunRequest",
-    "RunSummary",
     "SaveRequest",
     "Saved",
     "SavedDraft",

@@ -2,8 +2,9 @@
 
 from typing import Any, Literal
 
+from graph_runtime.errors import Problem
 from graph_runtime.workflow import Workflow
-from web.api.models.base import Message, ProblemReport
+from web.api.models.base import Message
 
 
 class WorkflowSummary(Message):
@@ -90,7 +91,7 @@ class OpenReply(Message):
     """A document migrated to this release, or the problems that prevent this."""
 
     document: Workflow | None
-    problems: list[ProblemReport]
+    problems: list[Problem]
 
 
 class PlanRequest(Message):
@@ -105,6 +106,6 @@ class PlanReply(Message):
 
     targets: list[str]
     nodes: dict[str, Literal["run", "cached", "skipped"]]
-    problems: list[ProblemReport]
-    warnings: list[ProblemReport] = []  # noqa: RUF012 - pydantic copies it
+    problems: list[Problem]
+    warnings: list[Problem] = []  # noqa: RUF012 - pydantic copies it
     """Nodes that do not run, or run without one of their wires, because others are muted or bypassed."""

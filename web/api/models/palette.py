@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from web.api.models.base import Message, ProblemReport
+from graph_runtime.errors import Problem
+from web.api.models.base import Message
 
 
 class Session(Message):
@@ -80,6 +81,6 @@ class PaletteReply(Message):
     """All nodes, and the packages that did not load."""
 
     nodes: list[NodeDescription]
-    problems: list[ProblemReport]
+    problems: list[Problem]
     widgets: list[str] = []  # noqa: RUF012 - pydantic copies it
     """The names of packages' widgets; each is a module at `/api/widgets/NAME`."""

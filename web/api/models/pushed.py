@@ -4,9 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from graph_runtime.events import AnyEvent
+from graph_runtime.supervisor import RunChanged, RunEvent, RunRemoved
 from web.api.models.base import MAX_NUMBER, Message
-from web.api.models.runs import RunSummary
 
 
 class DeviceStatus(Message):
@@ -21,28 +20,6 @@ class DeviceStatus(Message):
     gpu_used: int
     gpu_total: int
     """0 without a GPU."""
-
-
-class RunEvent(Message):
-    """On the socket: an event of a run."""
-
-    type: Literal["event"] = "event"
-    run: str
-    event: AnyEvent
-
-
-class RunChanged(Message):
-    """On the socket: a run was queued, moved, started, ended, or changed in another way."""
-
-    type: Literal["run"] = "run"
-    run: RunSummary
-
-
-class RunRemoved(Message):
-    """On the socket: a run left the history."""
-
-    type: Literal["removed"] = "removed"
-    run: str
 
 
 class DeviceChanged(Message):

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from graph_runtime.events import AnyEvent, PublishedArtifact
-from graph_runtime.queue import RunState
+from graph_runtime.events import AnyEvent
+from graph_runtime.queue import Run
 from graph_runtime.workflow import Workflow
-from web.api.models.base import MAX_NUMBER, Message, ProblemReport
+from web.api.models.base import MAX_NUMBER, Message
 
 
 class RunRequest(Message):
@@ -18,38 +18,16 @@ class RunRequest(Message):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$")] = "auto"
 
 
-class RunSummary(Message):
-    """A run in the queue or in the history."""
-
-    id: str
-    workflow: str
-    """The name of the workflow."""
-    targets: list[str]
-    device: str
-    state: RunState
-    position: int | None
-    """The place in the queue, counted from 0; null when it is not queued."""
-    created: float
-    """Seconds since 1970, as all times here."""
-    started: float | None
-    finished: float | None
-    problems: list[ProblemReport]
-    """The reasons of a failure, with the failed nodes."""
-    artifacts: list[PublishedArtifact]
-    not_run: dict[str, str]
-    """Requested nodes that did not run, each with the reason."""
-
-
 class RunList(Message):
     """Runs: the running, then the queue in order, then the history, newest first."""
 
-    runs: list[RunSummary]
+    runs: list[Run]
 
 
 class RunDetails(Message):
     """A run with its document."""
 
-    run: RunSummary
+    run: Run
     document: Workflow
 
 

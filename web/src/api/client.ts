@@ -11,11 +11,11 @@ import type {
   OpenReply,
   PaletteReply,
   PlanReply,
-  ProblemReport,
+  Problem,
   Problems,
+  Run,
   RunDetails,
   RunList,
-  RunSummary,
   Saved,
   SavedWorkflow,
   Session,
@@ -28,7 +28,7 @@ import type {
 export class Refused extends Error {
   constructor(
     readonly status: number,
-    readonly problems: ProblemReport[],
+    readonly problems: Problem[],
   ) {
     super(problems.map(said).join("\n"));
   }
@@ -93,11 +93,10 @@ export const api = {
   plan: (document: Workflow, targets: string[]) => send<PlanReply>("POST", "/api/plan", { document, targets }),
   runs: (before?: number) => get<RunList>(`/api/runs?${query({ limit: RUNS_AT_ONCE, ...(before ? { before } : {}) })}`),
   readRun: (id: string) => get<RunDetails>(`/api/runs/${id}`),
-  startRun: (document: Workflow, targets: string[]) =>
-    send<RunSummary>("POST", "/api/runs", { document, targets, device: "auto" }),
+  startRun: (document: Workflow, targets: string[]) => send<Run>("POST", "/api/runs", { document, targets, device: "auto" }),
   comparable: (id: string) => get<ComparableRuns>(`/api/runs/${id}/comparable`),
-  cancelRun: (id: string) => send<RunSummary>("POST", `/api/runs/${id}/cancel`, {}),
-  retryRun: (id: string) => send<RunSummary>("POST", `/api/runs/${id}/retry`, {}),
+  cancelRun: (id: string) => send<Run>("POST", `/api/runs/${id}/cancel`, {}),
+  retryRun: (id: string) => send<Run>("POST", `/api/runs/${id}/retry`, {}),
   moveRun: (id: string, position: number) => send<RunList>("POST", `/api/runs/${id}/move`, { position }),
   removeRun: (id: string) => send<void>("DELETE", `/api/runs/${id}`, {}),
   files: (path: string) => get<FileList>(`/api/files?${query({ path })}`),

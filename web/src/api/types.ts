@@ -686,15 +686,15 @@ export interface OutputSocket {
  */
 export interface OpenReply {
   document: Workflow | null;
-  problems: ProblemReport[];
+  problems: Problem[];
 }
 /**
  * One thing that is wrong, where it is, and what to do about it.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
- * via the `definition` "ProblemReport".
+ * via the `definition` "Problem".
  */
-export interface ProblemReport {
+export interface Problem {
   message: string;
   node: string;
   field: string;
@@ -708,7 +708,7 @@ export interface ProblemReport {
  */
 export interface PaletteReply {
   nodes: NodeDescription[];
-  problems: ProblemReport[];
+  problems: Problem[];
   /**
    * The names of packages' widgets; each is a module at `/api/widgets/NAME`.
    */
@@ -725,11 +725,11 @@ export interface PlanReply {
   nodes: {
     [k: string]: "run" | "cached" | "skipped";
   };
-  problems: ProblemReport[];
+  problems: Problem[];
   /**
    * Nodes that do not run, or run without one of their wires, because others are muted or bypassed.
    */
-  warnings: ProblemReport[];
+  warnings: Problem[];
 }
 /**
  * A document and the target nodes; without any, those that save something.
@@ -748,25 +748,15 @@ export interface PlanRequest {
  * via the `definition` "Problems".
  */
 export interface Problems {
-  problems: ProblemReport[];
-}
-/**
- * On the socket: a run was queued, moved, started, ended, or changed in another way.
- *
- * This interface was referenced by `Messages`'s JSON-Schema
- * via the `definition` "RunChanged".
- */
-export interface RunChanged {
-  type: "run";
-  run: RunSummary;
+  problems: Problem[];
 }
 /**
  * A run in the queue or in the history.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
- * via the `definition` "RunSummary".
+ * via the `definition` "Run".
  */
-export interface RunSummary {
+export interface Run {
   id: string;
   /**
    * The name of the workflow.
@@ -788,7 +778,7 @@ export interface RunSummary {
   /**
    * The reasons of a failure, with the failed nodes.
    */
-  problems: ProblemReport[];
+  problems: Problem[];
   artifacts: PublishedArtifact[];
   /**
    * Requested nodes that did not run, each with the reason.
@@ -798,17 +788,27 @@ export interface RunSummary {
   };
 }
 /**
+ * A run was queued, moved, started, ended, or changed in another way.
+ *
+ * This interface was referenced by `Messages`'s JSON-Schema
+ * via the `definition` "RunChanged".
+ */
+export interface RunChanged {
+  type: "run";
+  run: Run;
+}
+/**
  * A run with its document.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "RunDetails".
  */
 export interface RunDetails {
-  run: RunSummary;
+  run: Run;
   document: Workflow;
 }
 /**
- * On the socket: an event of a run.
+ * An event of a run.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "RunEvent".
@@ -834,10 +834,10 @@ export interface RunEvent {
  * via the `definition` "RunList".
  */
 export interface RunList {
-  runs: RunSummary[];
+  runs: Run[];
 }
 /**
- * On the socket: a run left the history.
+ * A run left the queue or the history.
  *
  * This interface was referenced by `Messages`'s JSON-Schema
  * via the `definition` "RunRemoved".
@@ -950,8 +950,8 @@ export interface ValidateRequest {
  * via the `definition` "ValidationReply".
  */
 export interface ValidationReply {
-  problems: ProblemReport[];
-  warnings: ProblemReport[];
+  problems: Problem[];
+  warnings: Problem[];
 }
 /**
  * Saved workflows, or templates.

@@ -1,6 +1,6 @@
 import { type NodeProps, NodeResizeControl, useUpdateNodeInternals } from "@xyflow/react";
 import { memo, useEffect, useRef } from "react";
-import type { ProblemReport } from "../api/types";
+import type { Problem } from "../api/types";
 import { Socket } from "../components/Socket";
 import { FieldRow } from "../fields/FieldRow";
 import type { NodeView } from "../graph/runView";
@@ -114,7 +114,7 @@ export const NodeCard = memo(function NodeCard({ id, data, selected, height }: N
 });
 
 /** Why a node will not run although it is active; empty when it will. A subgraph runs as long as anything in it does. */
-function reasonNotToRun(warnings: ProblemReport[] | undefined, id: string): string {
+function reasonNotToRun(warnings: Problem[] | undefined, id: string): string {
   return warnings?.find((each) => each.node === id && !each.field)?.message ?? "";
 }
 

@@ -1,6 +1,6 @@
 /** Nodes as a person sees them from afar: a band in the color of the category, the title, and a band that says the state. */
 
-import type { ProblemReport } from "../api/types";
+import type { Problem } from "../api/types";
 import type { NodeView } from "../graph/runView";
 import { categoryHue } from "../graph/socketStyle";
 import { SUBGRAPH } from "../graph/subgraph";
@@ -71,7 +71,7 @@ function condition(node: CardNode, { views, tab }: Scene): { state: string; isFa
   const known = runId(tab, node.id);
   const isSubgraph = entry.type === SUBGRAPH;
   const state = (isSubgraph ? viewInside(views, known) : views[known])?.state ?? "";
-  const isNamed = (each: ProblemReport) => (isSubgraph ? concerns(each.node, known) : each.node === known);
+  const isNamed = (each: Problem) => (isSubgraph ? concerns(each.node, known) : each.node === known);
   const isFaulty = state === "failed" || (tab?.problems ?? []).some(isNamed);
   const isDropped = (tab?.warnings ?? []).some((each) => each.node === known && !each.field);
   return { state, isFaulty, isFaded: isDropped || (entry.mode ?? "active") !== "active" };

@@ -1,6 +1,6 @@
 /** What a run looks like after its events so far: the same from a live stream and from a replay. */
 
-import type { AnyEvent, ProblemReport, PublishedArtifact } from "../api/types";
+import type { AnyEvent, Problem, PublishedArtifact } from "../api/types";
 
 import { said } from "./sentences";
 
@@ -27,7 +27,7 @@ export interface NodeView {
   /** Metric name to steps and values, by rising step. */
   metrics: Record<string, Series>;
   previews: Preview[];
-  problem: ProblemReport | null;
+  problem: Problem | null;
 }
 
 export interface Series {

@@ -1,9 +1,9 @@
 /** Problems as whole sentences, wherever they are shown. */
 
-import type { ProblemReport } from "../api/types";
+import type { Problem } from "../api/types";
 import { nameWords } from "./socketStyle";
 
-type Said = Pick<ProblemReport, "field" | "message" | "remedy">;
+type Said = Pick<Problem, "field" | "message" | "remedy">;
 
 export const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
 

@@ -1,4 +1,4 @@
-import type { ProblemReport } from "../api/types";
+import type { Problem } from "../api/types";
 import { DocstringText } from "../components/DocstringText";
 import { FieldRow } from "../fields/FieldRow";
 import { describe } from "../graph/describe";
@@ -207,7 +207,7 @@ function WorkflowFacts() {
   );
 }
 
-function ProblemList({ problems, kind = "" }: { problems: ProblemReport[]; kind?: string }) {
+function ProblemList({ problems, kind = "" }: { problems: Problem[]; kind?: string }) {
   return (
     <ul className={`problem-list ${kind}`}>
       {problems.map((problem, index) => (

@@ -1,8 +1,8 @@
-import type { RunSummary } from "../api/types";
+import type { Run } from "../api/types";
 import { text } from "../text/en";
 
 /** What was wanted and did not run, under the reason that it shares. */
-export function NotRun({ run }: { run: RunSummary }) {
+export function NotRun({ run }: { run: Run }) {
   const reasons = Map.groupBy(Object.entries(run.not_run), ([, reason]) => reason);
   return [...reasons].map(([reason, nodes]) => (
     <p key={reason} className="not-run">

@@ -1,7 +1,7 @@
 import { ArrowDown, ArrowUp, RotateCcw, Trash2, X } from "lucide-react";
 import { useState } from "react";
 import { RUNS_AT_ONCE } from "../api/client";
-import type { RunSummary } from "../api/types";
+import type { Run } from "../api/types";
 import { ago, duration } from "../components/times";
 import { said } from "../graph/sentences";
 import { cancel, forget, loadEarlier, move, reopenRun, retry } from "../state/actions";
@@ -20,14 +20,14 @@ export function QueuePanel() {
       {open.length === 0 && <p className="hint">{text.queueEmpty}</p>}
       <ol className="runs">
         {open.map((run) => (
-          <Run key={run.id} run={run} last={open.length - 1} />
+          <Row key={run.id} run={run} last={open.length - 1} />
         ))}
       </ol>
       <h2>{text.history}</h2>
       {done.length === 0 && <p className="hint">{text.historyEmpty}</p>}
       <ol className="runs">
         {done.map((run) => (
-          <Run key={run.id} run={run} last={0} />
+          <Row key={run.id} run={run} last={0} />
         ))}
       </ol>
       {done.length >= RUNS_AT_ONCE && <Earlier done={done} />}
@@ -35,7 +35,7 @@ export function QueuePanel() {
   );
 }
 
-function Earlier({ done }: { done: RunSummary[] }) {
+function Earlier({ done }: { done: Run[] }) {
   const [isAll, setAll] = useState(false);
   const load = async () => setAll(!(await loadEarlier(done)));
   return (
@@ -45,7 +45,7 @@ function Earlier({ done }: { done: RunSummary[] }) {
   );
 }
 
-function Run({ run, last }: { run: RunSummary; last: number }) {
+function Row({ run, last }: { run: Run; last: number }) {
   const isQueued = run.state === "queued";
   const position = run.position ?? 0;
   return (

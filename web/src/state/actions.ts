@@ -1,7 +1,7 @@
 /** What a person can do with whole documents and runs. */
 
 import { api, Refused } from "../api/client";
-import type { PublishedArtifact, RunSummary } from "../api/types";
+import type { PublishedArtifact, Run } from "../api/types";
 import { type Document, nodesOf } from "../graph/document";
 import { embeddedWorkflow } from "../graph/embeddedWorkflow";
 import { record } from "../graph/history";
@@ -73,7 +73,7 @@ export async function retry(id: string): Promise<void> {
   follow(run.id);
 }
 
-export async function move(run: RunSummary, by: number): Promise<void> {
+export async function move(run: Run, by: number): Promise<void> {
   const list = await attempt(api.moveRun(run.id, Math.max(0, (run.position ?? 0) + by)));
   if (list) keepRuns(list.runs);
 }
@@ -85,7 +85,7 @@ export async function forget(id: string): Promise<void> {
 }
 
 /** Load what ended before these runs; false when there was no more. */
-export async function loadEarlier(runs: RunSummary[]): Promise<boolean> {
+export async function loadEarlier(runs: Run[]): Promise<boolean> {
   const list = await attempt(api.runs(Math.min(...runs.flatMap((run) => run.finished ?? []))));
   keepRuns(list?.runs ?? []);
   return list?.runs.length !== 0;

@@ -1,7 +1,7 @@
 /** The open documents: tabs, their history, and what is selected. */
 
 import { create } from "zustand";
-import type { PaletteReply, ProblemReport } from "../api/types";
+import type { PaletteReply, Problem } from "../api/types";
 import { type Document, emptyDocument, nodesOf } from "../graph/document";
 import { joined } from "../graph/expandedIds";
 import { begin, type History, record, redo, undo } from "../graph/history";
@@ -22,9 +22,9 @@ export interface Tab {
   selected: ReadonlySet<string>;
   selectedWires: ReadonlySet<string>;
   run: string;
-  problems: ProblemReport[];
+  problems: Problem[];
   /** Nodes that will not run, or (with a field) run without a wire, because others are muted or bypassed. */
-  warnings: ProblemReport[];
+  warnings: Problem[];
   plan: Record<string, "run" | "cached" | "skipped">;
 }
 

@@ -1,6 +1,6 @@
 /** Tells a person who looks elsewhere that a run has ended. */
 
-import type { RunSummary } from "../api/types";
+import type { Run } from "../api/types";
 import { said } from "../graph/sentences";
 import { text } from "../text/en";
 import { toast } from "./ui";
@@ -9,7 +9,7 @@ export function askToNotify(): void {
   if ("Notification" in window && Notification.permission === "default") void Notification.requestPermission();
 }
 
-export function notifyWhenDone(run: RunSummary): void {
+export function notifyWhenDone(run: Run): void {
   const words = text.runEnded(run.workflow, run.state, run.problems[0] ? said(run.problems[0]) : "");
   toast(words, run.state === "failed" ? "error" : "info");
   if (document.hidden && "Notification" in window && Notification.permission === "granted") {

@@ -3,12 +3,12 @@
 import { useMemo } from "react";
 import { create } from "zustand";
 import { RUNS_AT_ONCE } from "../api/client";
-import type { AnyEvent, DeviceStatus, RunSummary } from "../api/types";
+import type { AnyEvent, DeviceStatus, Run } from "../api/types";
 import { applyEvents, EMPTY_RUN, gathered, type NodeView, type RunView } from "../graph/runView";
 import { currentTab, useEditor } from "./editor";
 
 interface RunsState {
-  runs: Record<string, RunSummary>;
+  runs: Record<string, Run>;
   views: Record<string, RunView>;
   device: DeviceStatus | null;
   connected: boolean;
@@ -18,12 +18,12 @@ export const useRuns = create<RunsState>(() => ({ runs: {}, views: {}, device: n
 
 const set = useRuns.setState;
 
-export function keepRuns(runs: RunSummary[]): void {
+export function keepRuns(runs: Run[]): void {
   set((state) => ({ runs: { ...state.runs, ...Object.fromEntries(runs.map((run) => [run.id, run])) } }));
 }
 
 /** The newest runs as they are now: one that is no longer among them is gone, unless it ended before all of them. */
-export function refreshRuns(newest: RunSummary[]): void {
+export function refreshRuns(newest: Run[]): void {
   const ends = newest.flatMap((run) => run.finished ?? []);
   const oldest = ends.length < RUNS_AT_ONCE ? Number.NEGATIVE_INFINITY : Math.min(...ends);
   set((state) => {
@@ -43,18 +43,18 @@ export function keepEvents(run: string, events: AnyEvent[]): void {
   set((state) => ({ views: { ...state.views, [run]: applyEvents(state.views[run] ?? EMPTY_RUN, events) } }));
 }
 
-export const isOpen = (run: RunSummary | undefined): boolean => run?.state === "queued" || run?.state === "running";
+export const isOpen = (run: Run | undefined): boolean => run?.state === "queued" || run?.state === "running";
 
 /** The running, then the queue in order, then the history, newest first. */
-export function inOrder(runs: Record<string, RunSummary>): RunSummary[] {
-  const rank = (run: RunSummary) => (run.state === "running" ? 0 : run.state === "queued" ? 1 : 2);
+export function inOrder(runs: Record<string, Run>): Run[] {
+  const rank = (run: Run) => (run.state === "running" ? 0 : run.state === "queued" ? 1 : 2);
   return Object.values(runs).sort(
     (a, b) => rank(a) - rank(b) || (a.state === "queued" ? (a.position ?? 0) - (b.position ?? 0) : b.created - a.created),
   );
 }
 
 /** The run that the current tab shows. */
-export function useShownRun(): RunSummary | undefined {
+export function useShownRun(): Run | undefined {
   const id = useEditor((state) => currentTab(state)?.run ?? "");
   return useRuns((state) => state.runs[id]);
 }
