@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # bench compares threads with threads; two is what the demo promises to run on
 THREADS ?= 2
 
-.PHONY: demo serve test quick check page docs chromium bench clean
+.PHONY: demo serve test quick giant check page docs chromium bench clean
 
 # one thread: this small model gains a quarter from a second one, and loses a multiple when something else wants the core
 demo: $(STAMP)
@@ -20,7 +20,11 @@ test: $(STAMP) check page chromium
 
 # under two minutes on two cores: no browser, no npm, no nodes, which train, and none of the tests that are marked slow
 quick: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" --ignore tests/browser --ignore tests/nodes --ignore tests/web
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not giant" --ignore tests/browser --ignore tests/nodes --ignore tests/web
+
+# models of full size: minutes each, and up to 16 GB of memory and disk
+giant: $(STAMP)
+	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -m giant
 
 check: $(STAMP)
 	$(BIN)/ruff check .

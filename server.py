@@ -22,7 +22,7 @@ from graph_runtime.arguments import add_serving
 from graph_runtime.discovery import TEMPLATES, load_palette
 from graph_runtime.errors import WorkflowError
 from graph_runtime.queue import RunStateError
-from graph_runtime.session import cache_limit, default_cache_folder
+from graph_runtime.session import cache_limit, check_device, default_cache_folder
 from graph_runtime.supervisor import Supervisor
 from web.api.device import available_devices
 from web.api.events import forward, watch_device
@@ -151,6 +151,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options.port = options.port or free_port(options.host)
         cache_limit()
+        check_device(options.device)
     except (OSError, UnicodeError) as error:
         parser.error(f"nothing can be served at the host {options.host[:80]!r}: {getattr(error, 'strerror', None) or error}")
     except WorkflowError as error:

@@ -20,7 +20,7 @@ from graph_runtime.errors import DamagedCache, Problem, WorkflowError
 from graph_runtime.migrate import migrated
 from graph_runtime.overrides import apply_overrides
 from graph_runtime.reports import cache_report, inspect_report, nodes_report
-from graph_runtime.session import Prepared, cache_limit, default_cache_folder, prepare, run
+from graph_runtime.session import Prepared, cache_limit, check_device, default_cache_folder, prepare, run
 from graph_runtime.workflow import read_workflow
 from graph_runtime.workspace import Workspace
 
@@ -108,6 +108,7 @@ def _cache(options: argparse.Namespace) -> Generator[Cache]:
 
 def run_command(options: argparse.Namespace) -> int:
     """Execute a workflow."""
+    check_device(options.device)
     with _prepared(options) as (prepared, cache), _stop_on_signal() as stop, _listener(options) as listener:
         output = Path(options.output) if options.output else Path(options.workspace) / "outputs"
         finished = run(prepared, cache, output, device=options.device, listener=listener, stop_requested=stop)
@@ -182,7 +183,7 @@ def cache_command(options: argparse.Namespace) -> int:
     """Show, shrink or empty the cache."""
     with _cache(options) as cache:
         if options.action == "prune":
-            cache.prune(int(options.max_gb * 1e9) if options.max_gb is not None else cache.max_bytes)
+            cache.prune(cache.max_bytes if options.max_gb is None else options.max_gb)
         elif options.action == "clear":
             cache.clear()
         return _show(cache_report(cache.info(), as_json=options.json))

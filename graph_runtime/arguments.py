@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import re
 from importlib.metadata import version
 
 MAX_GIGABYTES = 1_000_000
@@ -24,11 +25,13 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     _add_json(nodes)
     cache = commands.add_parser("cache", help="show, shrink or empty the cache")
     cache.add_argument("action", choices=["info", "prune", "clear"], help="prune evicts what was used longest ago")
-    cache.add_argument("--max-gb", type=_gigabytes, help="size to prune to (default: the cap)")
+    cache.add_argument("--max-gb", type=_gigabytes, metavar="GB", help="size to prune to, in GB of 10^9 bytes (default: the cap)")
     _add_cache(cache)
     _add_json(cache)
-    inspect = commands.add_parser("inspect", help="show what made a saved file")
-    inspect.add_argument("artifact", metavar="ARTIFACT", help="a .safetensors or .png made by this program")
+    inspect = commands.add_parser("inspect", help="show what made a saved file, or what a workflow is made of")
+    inspect.add_argument(
+        "artifact", metavar="ARTIFACT", help="a .safetensors, .pt or .png made by this program, or a workflow (.json)"
+    )
     inspect.add_argument("--workflow", action="store_true", help="print the workflow alone, ready to be run again")
     _add_json(inspect)
     add_serving(commands.add_parser("serve", help="serve the editor to the browser"))
@@ -55,8 +58,10 @@ def add_serving(parser: argparse.ArgumentParser) -> None:
 
 def _add_workflow(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a workflow (JSON)")
-    parser.add_argument("--set", action="append", default=[], metavar="NODE.FIELD=VALUE", help="change a field")
-    parser.add_argument("--target", action="append", default=[], metavar="NODE", help="run only what this node needs")
+    again = "may be given several times"
+    parser.add_argument("--set", action="append", default=[], metavar="NODE.FIELD=VALUE", help=f"change a field; {again}")
+    target = f"run only this node and what it needs; {again} (default: the nodes that save or show something)"
+    parser.add_argument("--target", action="append", default=[], metavar="NODE", help=target)
     parser.add_argument("--workspace", default=".", metavar="DIR", help="folder that paths in the workflow start from")
     _add_cache(parser)
     _add_json(parser)
@@ -70,15 +75,15 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="machine-readable output")
 
 
-def gigabytes(text: str) -> float:
-    """Return the number that a text gives; raise ValueError when no disk has so many gigabytes."""
+def gigabytes(text: str) -> int:
+    """Return the bytes of as many gigabytes (10^9) as a text says; raise ValueError when no disk has so many."""
     with contextlib.suppress(ValueError):
         if 0 <= (value := float(text)) <= MAX_GIGABYTES:
-            return value
-    raise ValueError(f"a number of gigabytes from 0 to {MAX_GIGABYTES:,} is needed")
+            return int(value * 1e9)
+    raise ValueError(f"a number of gigabytes (10^9 bytes) from 0 to {MAX_GIGABYTES:,} is needed")
 
 
-def _gigabytes(text: str) -> float:
+def _gigabytes(text: str) -> int:
     try:
         return gigabytes(text)
     except ValueError as error:
@@ -92,7 +97,6 @@ def _port(text: str) -> int:
 
 
 def _device(text: str) -> str:
-    kind, _, number = text.partition(":")
-    if kind not in ("auto", "cpu", "cuda", "mps") or (number and not number.isdigit()) or (number and kind != "cuda"):
+    if not re.fullmatch("auto|cpu|mps|cuda(:[0-9]{1,2})?", text):
         raise argparse.ArgumentTypeError("choose auto, cpu, cuda, cuda:N or mps")
     return text

@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
@@ -28,6 +28,8 @@ class Palette:
     problems: tuple[Problem, ...] = ()
     widgets: Mapping[str, Path] = field(default_factory=dict[str, Path])
     """JavaScript modules of packages that edit fields, by the name that fields give."""
+    device_checks: tuple[Callable[[str], None], ...] = ()
+    """The functions `check_device` of packages: they raise ValueError when the machine lacks the device that they are given."""
 
 
 @cache
@@ -37,6 +39,7 @@ def load_palette() -> Palette:
     folders: list[Path] = []
     problems: list[Problem] = []
     widgets: dict[str, Path] = {}
+    device_checks: list[Callable[[str], None]] = []
     points = sorted(entry_points(group=GROUP), key=lambda point: (point.name != "latentloom", point.name))
     if not points:
         raise WorkflowError(Problem("No node package is installed.", remedy="Install the program with `pip install latentloom`."))
@@ -48,9 +51,10 @@ def load_palette() -> Palette:
             for node_type in package_types(package, point.name):
                 add_type(types, node_type)
             folders.append(folder)
+            device_checks += [check] if (check := getattr(package, "check_device", None)) else []
         except Exception as error:  # a third party's package may fail in any way
             problems.append(Problem(f"Node package {point.name} does not load: {type(error).__name__}: {error}"))
-    return Palette(types, (*folders, TEMPLATES), tuple(problems), widgets)
+    return Palette(types, (*folders, TEMPLATES), tuple(problems), widgets, tuple(device_checks))
 
 
 def add_type(types: dict[str, NodeType], node_type: NodeType) -> None:

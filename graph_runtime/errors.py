@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
+from itertools import islice
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ def printable(text: str) -> str:
 
 MAX_COMPARISONS = 20_000
 LONGEST_COMPARED = 64
+MAX_LISTED = 30
 
 
 class Suggestions:
@@ -39,17 +41,24 @@ class Suggestions:
         self._left = MAX_COMPARISONS
 
     def did_you_mean(self, name: str, known: Collection[str], otherwise: str = "") -> str:
-        """Return a remedy that suggests the known name most like `name`."""
+        """Return a remedy that suggests the known name most like `name`, capital or small letters aside."""
         if len(name) > LONGEST_COMPARED or len(known) > self._left:
             return otherwise
         self._left -= len(known)
-        nearest = difflib.get_close_matches(name, known, n=1)
-        return f"Did you mean {nearest[0]}?" if nearest else otherwise
+        by_letters = {each.casefold(): each for each in known}
+        nearest = difflib.get_close_matches(name.casefold(), by_letters, n=1)
+        return f"Did you mean {by_letters[nearest[0]]}?" if nearest else otherwise
 
 
 def did_you_mean(name: str, known: Collection[str], otherwise: str = "") -> str:
     """Return a remedy for a single unknown name."""
     return Suggestions().did_you_mean(name, known, otherwise)
+
+
+def choice_of(kind: str, names: Collection[str]) -> str:
+    """Return a remedy that lists the first few that something has of a kind, such as its fields, or says that it has none."""
+    shown = ", ".join(islice(names, MAX_LISTED)) + (", ..." if len(names) > MAX_LISTED else "")
+    return f"Its {kind} are: {shown}." if names else f"It has no {kind}."
 
 
 class WorkflowError(Exception):

@@ -109,7 +109,7 @@ def _identity(step: Step, graph: Graph, document: str, without: frozenset[str] =
     The values of the fields and inputs in `without` are left out.
     """
     if step.node:
-        fields = step.node.model_dump_json(exclude=step.type.not_in_key | without)
+        fields = step.node.model_dump_json(exclude=step.type.not_in_key | step.type.unchanged_fields(step.node) | without)
     else:
         fields = _canonical({name: value for name, value in step.fields.items() if name not in without})
     parts = [f"{KEY_FORMAT} {step.type.identity} {step.type.cls.version}", fields, _canonical(step.fingerprint)]

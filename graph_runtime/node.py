@@ -123,6 +123,8 @@ class Node(BaseModel):
     """True for a node that keeps its progress in `context.progress_folder`; only one process at a time runs it."""
     not_in_key: ClassVar[frozenset[str]] = frozenset()
     """Fields that cannot change the result."""
+    added_fields: ClassVar[frozenset[str]] = frozenset()
+    """Fields that a later release brought: at their defaults they mean what was done before, and keys leave them out."""
     one_of: ClassVar[tuple[tuple[str, ...], ...]] = ()
     """Groups of optional inputs; at least one of each group must be wired."""
     continues: ClassVar[frozenset[str]] = frozenset()
@@ -175,6 +177,11 @@ class NodeType:
     def not_in_key(self) -> set[str]:
         """Return the fields that are not in cache keys: those that change nothing, and paths, whose content counts instead."""
         return {*self.cls.not_in_key, *self.path_fields}
+
+    def unchanged_fields(self, node: Node) -> set[str]:
+        """Return the added fields of a node that are at their defaults."""
+        fields = self.cls.model_fields
+        return {name for name in self.cls.added_fields if getattr(node, name) == fields[name].default}
 
     @property
     def schema_version(self) -> int:

@@ -1,5 +1,6 @@
 """Changes to a workflow from the command line: `--set NODE.FIELD=VALUE`."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from graph_runtime.discovery import Palette
-from graph_runtime.errors import Problem, WorkflowError, did_you_mean
+from graph_runtime.errors import Problem, WorkflowError, choice_of, did_you_mean
 from graph_runtime.wording import readable
 from graph_runtime.workflow import Workflow
 
@@ -45,15 +46,16 @@ def apply_overrides(workflow: Workflow, texts: list[str], palette: Palette, work
 
 def _unknown(id: str, field: str, workflow: Workflow, palette: Palette) -> Problem | None:
     if id not in workflow.nodes:
-        return Problem(f"--set names node {id!r}, which the workflow does not have.", remedy=_nearest(id, list(workflow.nodes)))
+        message = f"--set names node {id!r}, which the workflow does not have."
+        return Problem(message, remedy=_nearest(id, "nodes", workflow.nodes))
     node_type = palette.types.get(workflow.nodes[id].type)
-    if node_type and field not in node_type.cls.model_fields:
-        return Problem(f"{node_type.name} has no field {field!r}.", id, field, _nearest(field, list(node_type.cls.model_fields)))
+    if node_type and field not in (fields := node_type.cls.model_fields):
+        return Problem(f"{node_type.name} has no field {field!r}.", id, field, _nearest(field, "fields", fields))
     return None if node_type else Problem(f"there is no node type {workflow.nodes[id].type!r}.", node=id)
 
 
-def _nearest(name: str, known: list[str]) -> str:
-    return did_you_mean(name, known, f"There are: {', '.join(known[:30])}.")
+def _nearest(name: str, kind: str, known: Collection[str]) -> str:
+    return did_you_mean(name, known, choice_of(kind, known))
 
 
 def parse_value(text: str, annotation: Any) -> Any:

@@ -6,9 +6,12 @@ from typing import Any
 
 from graph_runtime.context import METADATA_KEY
 from graph_runtime.discovery import load_palette
-from graph_runtime.errors import Problem, WorkflowError, did_you_mean
+from graph_runtime.errors import Problem, WorkflowError, did_you_mean, printable
+from graph_runtime.migrate import migrated
 from graph_runtime.node import NodeType
 from graph_runtime.provenance import read_provenance, safetensors_metadata
+from graph_runtime.subgraphs import expand
+from graph_runtime.workflow import NodeEntry, Workflow, read_workflow
 
 
 def nodes_report(name: str | None, *, as_json: bool) -> str:
@@ -51,12 +54,15 @@ def _input_line(socket: dict[str, Any]) -> str:
 
 def cache_report(info: dict[str, Any], *, as_json: bool) -> str:
     """Return the path and the size of the cache as text."""
-    used, cap = f"{info['bytes'] / 1e6:.1f} MB", f"{info['max_bytes'] / 1e9:.1f} GB"
-    return json.dumps(info) if as_json else f"{info['folder']}: {info['entries']} entries, {used} of at most {cap}"
+    used, cap = info["bytes"] / 1e9, info["max_bytes"] / 1e9
+    return json.dumps(info) if as_json else f"{info['folder']}: {info['entries']} entries, {used:.2f} of at most {cap:.2f} GB"
 
 
 def inspect_report(path: Path, *, workflow: bool, as_json: bool) -> str:
-    """Return the provenance of an artifact as text: its workflow, inputs, versions, metadata."""
+    """Return an artifact's provenance (workflow, inputs, versions), or a workflow's nodes, as text."""
+    if path.suffix == ".json":
+        document = read_workflow(path)
+        return json.dumps(document.to_json(), indent=2, ensure_ascii=False) if workflow else _made_of(document, as_json=as_json)
     try:
         found = read_provenance(path)
         metadata = safetensors_metadata(path) if path.suffix == ".safetensors" else {}
@@ -69,7 +75,34 @@ def inspect_report(path: Path, *, workflow: bool, as_json: bool) -> str:
         return json.dumps(found["workflow"], indent=2, ensure_ascii=False)
     if found is None and not metadata:
         raise WorkflowError(
-            Problem(f"{path} carries nothing that says what made it.", remedy="Give a .safetensors or .png file.")
+            Problem(
+                f"{path} carries nothing that says what made it.", remedy="Give a .safetensors, .pt or .png file, or a workflow."
+            )
         )
     shown = {"metadata": {k: v for k, v in metadata.items() if k != METADATA_KEY}, **(found or {})}
     return json.dumps(shown, indent=None if as_json else 2, ensure_ascii=False)
+
+
+def _made_of(workflow: Workflow, *, as_json: bool) -> str:
+    """Show a workflow's name, its nodes, those of subgraphs taken apart, and the paths that they read."""
+    types = load_palette().types
+    nodes = {id: _node(entry, types.get(entry.type)) for id, entry in expand(migrated(workflow, types)).workflow.nodes.items()}
+    if as_json:
+        return json.dumps({"name": workflow.name, "description": workflow.description, "nodes": nodes}, ensure_ascii=False)
+    lines = [workflow.name, *workflow.description.splitlines(), "", f"{len(nodes)} nodes"]
+    width = max(map(len, nodes), default=0)
+    for id, node in nodes.items():
+        reads = "; ".join(f"{name}: {path or 'nothing chosen'}" for name, path in node["reads"].items())
+        lines.append(f"  {id:{width}}  {node['type']:18} {reads if node['installed'] else '(not installed)'}".rstrip())
+    return printable("\n".join(lines))
+
+
+def _node(entry: NodeEntry, node_type: NodeType | None) -> dict[str, Any]:
+    if node_type is None:
+        return {"type": entry.type, "installed": False, "reads": {}}
+    reads: dict[str, Any] = {}
+    for name in node_type.path_fields:
+        info = node_type.cls.model_fields[name]
+        path = entry.fields.get(name, "" if info.is_required() else info.default)
+        reads |= {name: path} if path or info.is_required() else {}
+    return {"type": entry.type, "installed": True, "reads": reads}

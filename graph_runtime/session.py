@@ -1,7 +1,7 @@
 """The steps from a workflow to a finished run, shared by command line and server."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,9 +11,9 @@ from graph_runtime import events as ev
 from graph_runtime.arguments import gigabytes
 from graph_runtime.cache import DEFAULT_MAX_BYTES, Cache
 from graph_runtime.context import Provenance
-from graph_runtime.discovery import Palette
+from graph_runtime.discovery import Palette, load_palette
 from graph_runtime.emitter import Emitter, Listener
-from graph_runtime.errors import Problem, WorkflowError
+from graph_runtime.errors import Problem, WorkflowError, choice_of, did_you_mean
 from graph_runtime.executor import Plan, RunEnvironment, execute, make_plan
 from graph_runtime.graph import Graph, build_graph, compute_keys, digest_json
 from graph_runtime.migrate import migrated
@@ -33,13 +33,24 @@ def default_cache_folder() -> Path:
 
 
 def cache_limit() -> int:
-    """Return the cache's cap in bytes: `LATENTLOOM_CACHE_GB` gigabytes, else 20 GiB."""
+    """Return the cache's cap in bytes: `LATENTLOOM_CACHE_GB` times 10^9, else 20 GiB, which are 21.5 GB."""
     text = os.environ.get("LATENTLOOM_CACHE_GB", "")
     try:
-        return int(gigabytes(text) * 1e9) if text else DEFAULT_MAX_BYTES
+        return gigabytes(text) if text else DEFAULT_MAX_BYTES
     except ValueError as error:
         remedy = "Set it to the size that the cache may have, as 20, or not at all."
         raise WorkflowError(Problem(f"LATENTLOOM_CACHE_GB is {text[:40]!r}: {error}.", remedy=remedy)) from None
+
+
+def check_device(name: str) -> None:
+    """Raise WorkflowError when the machine lacks the device that `--device` names; every machine has `auto` and `cpu`."""
+    checks = () if name in ("auto", "cpu") else load_palette().device_checks
+    for check in checks:
+        try:
+            check(name)
+        except ValueError as error:
+            problem = Problem(f"--device {name} cannot be used: {error}", remedy=getattr(error, "remedy", ""))
+            raise WorkflowError(problem) from None
 
 
 @dataclass(frozen=True)
@@ -67,7 +78,7 @@ def prepare(workflow: Workflow, palette: Palette, workspace: Workspace, cache: C
     whole = swept(flat, read_sweeps(flat, palette.types).found, keep=[id for ids in meant.values() for id in ids])
     graph = build_graph(whole, palette.types)
     inner = {target: [id for id in ids if id in graph.steps] for target, ids in meant.items()}
-    if missing := [_missing(target, ids, graph) for target, ids in meant.items() if not inner[target]]:
+    if missing := [_missing(id, ids, graph, workflow.nodes | flat.nodes) for id, ids in meant.items() if not inner[id]]:
         raise WorkflowError(*missing)
     if targets:
         wanted = graph.with_upstream([id for ids in inner.values() for id in ids])
@@ -81,11 +92,14 @@ def prepare(workflow: Workflow, palette: Palette, workspace: Workspace, cache: C
     return Prepared(workflow, graph, targets or graph.default_targets(), files, provenance)
 
 
-def _missing(target: str, inside: list[str], graph: Graph) -> Problem:
+def _missing(target: str, inside: list[str], graph: Graph, nodes: Collection[str]) -> Problem:
+    if inside == [target] and target not in nodes:
+        remedy = did_you_mean(target, nodes, choice_of("nodes", nodes))
+        return Problem("this target is not in the workflow.", node=target, remedy=remedy)
     reasons = [reason for id in inside if (reason := graph.left_out.dropped.get(id))]
     if reasons:
         return Problem(f"this target does not run: {reasons[0]}.", node=target)
-    return Problem("this target is not in the workflow, or it is muted or bypassed.", node=target)
+    return Problem("this target is muted or bypassed.", node=target, remedy="Make it active.")
 
 
 def run(

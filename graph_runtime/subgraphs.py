@@ -3,17 +3,15 @@
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from itertools import islice
 from typing import NamedTuple
 
-from graph_runtime.errors import Problem, Suggestions, WorkflowError
+from graph_runtime.errors import Problem, Suggestions, WorkflowError, choice_of
 from graph_runtime.workflow import MAX_PARTS, NodeEntry, Subgraph, Wire, Workflow
 
 SUBGRAPH = "Subgraph"
 MAX_ID = 64
 DIGEST_DIGITS = 32
 MAX_DEPTH = 32
-MAX_LISTED = 30
 
 
 def expanded(workflow: Workflow) -> Workflow:
@@ -151,7 +149,7 @@ class _Expansion:
             if node not in sockets:
                 return end
             if name not in sockets[node]:
-                remedy = f"Its {kind}s are: {listed(sockets[node])}."
+                remedy = choice_of(f"{kind}s", sockets[node])
                 self.problems.append(Problem(f"the subgraph has no {kind} {name!r}.", node, name, remedy))
                 return None
             end = sockets[node][name]
@@ -166,8 +164,3 @@ class _Expansion:
 def _below(outer: str, end: str) -> str:
     node, _, name = end.partition(".")
     return f"{joined(outer, node)}.{name}"
-
-
-def listed(names: Collection[str]) -> str:
-    """Return the first few names as a list for a remedy."""
-    return ", ".join(list(islice(names, MAX_LISTED))) + (", ..." if len(names) > MAX_LISTED else "") or "none"

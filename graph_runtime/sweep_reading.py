@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, NoReturn
 from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
-from graph_runtime.errors import Problem, Suggestions
+from graph_runtime.errors import Problem, Suggestions, choice_of
 from graph_runtime.node import NodeType
 from graph_runtime.overrides import parse_value
 from graph_runtime.subgraphs import joined
@@ -124,7 +124,7 @@ class _Reading:
         if not node_type:
             return f"the type of {node} is not known.", "Install the package that brings it."
         if field not in (fields := node_type.cls.model_fields):
-            remedy = self.suggestions.did_you_mean(field, fields, f"Its fields are: {', '.join(fields) or 'none'}.")
+            remedy = self.suggestions.did_you_mean(field, fields, choice_of("fields", fields))
             return f"{node_type.name} has no field {field[:60]!r}.", remedy
         if node not in above:
             return f"nothing leads from {node} to this node, so its fields change nothing here.", _choice_of(above)

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from graph_runtime.discovery import Palette
-from graph_runtime.errors import Problem, Suggestions, WorkflowError
+from graph_runtime.errors import Problem, Suggestions, WorkflowError, choice_of
 from graph_runtime.graph import build_graph, dependencies, problem_of
 from graph_runtime.modes import refused_bypasses
 from graph_runtime.node import Node, NodeType, Socket, accepts, type_name
@@ -115,7 +115,7 @@ def _field_problem(id: str, details: Any, node_type: NodeType, suggestions: Sugg
     field, kind = ".".join(map(str, details["loc"]))[:120], details["type"]
     if kind == "extra_forbidden":
         fields = node_type.cls.model_fields
-        remedy = suggestions.did_you_mean(field, fields, f"Its fields are: {', '.join(fields) or 'none'}.")
+        remedy = suggestions.did_you_mean(field, fields, choice_of("fields", fields))
         return Problem(f"{node_type.name} has no field {field[:60]!r}.", node=id, field=field, remedy=remedy)
     if kind == "missing":
         return Problem("the field has no value.", node=id, field=field, remedy="Set it or wire something to it.")
@@ -148,10 +148,10 @@ def _wire_problems(wire: Wire, workflow: Workflow, known: dict[str, NodeType], s
     offered = known[source].outputs if source in known else None
     sockets = known[target].inputs if target in known else None
     if offered is not None and output not in offered:
-        remedy = f"Its outputs are: {', '.join(offered) or 'none'}."
+        remedy = choice_of("outputs", offered)
         yield Problem(f"{known[source].name} has no output {output!r}.", node=source, field=output, remedy=remedy)
     if sockets is not None and name not in sockets:
-        remedy = f"Its inputs are: {', '.join(sockets)}."
+        remedy = choice_of("inputs", sockets)
         yield Problem(f"{known[target].name} has no input {name!r}.", node=target, field=name, remedy=remedy)
     if offered and sockets and output in offered and name in sockets:
         yield from _type_problem(wire, known[target], sockets[name], offered[output])

@@ -135,7 +135,7 @@ def read_workflow(path: Path) -> Workflow:
     except OSError as error:
         raise WorkflowError(Problem(f"{path} cannot be read: {error.strerror}.")) from None
     if size > MAX_BYTES:
-        raise WorkflowError(Problem(f"{path} has {size / 2**20:.0f} MB; a workflow has at most {MAX_BYTES // 2**20} MB."))
+        raise WorkflowError(Problem(f"{path} has {size / 2**20:.0f} MiB; a workflow has at most {MAX_BYTES // 2**20} MiB."))
     return parse_workflow(content, str(path))
 
 

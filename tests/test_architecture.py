@@ -27,7 +27,7 @@ ROOMS = (
 
 `facts` is the light side of `families`: what the rooms below ask of a family, without torch.
 """
-FACTS = ("facts", "protocol", "registry", "tensor_names", "unsupported", "vocabularies")
+FACTS = ("facts", "protocol", "registry", "tensor_names", "transformer_facts", "unsupported", "vocabularies")
 """The files and folders in `families` that are its light side."""
 HEAVY = ("torch", "diffusers", "transformers", "peft", "PIL", "numpy", "safetensors")
 
@@ -167,6 +167,7 @@ def test_node_files_import_nothing_heavy_at_the_top() -> None:
         ["nodes", "TrainLoRA"],
         ["validate", "workflows/lora.json"],
         ["plan", "workflows/lora.json"],
+        ["inspect", "workflows/lora.json"],
         ["cache", "info"],
     ],
     ids=" ".join,

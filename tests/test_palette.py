@@ -53,6 +53,13 @@ def test_node_and_fields_are_documented(node_type: NodeType) -> None:
         assert info.description, f"{node_type.name}.{name} has no docstring"
 
 
+@pytest.mark.parametrize("node_type", [each for each in OURS if each.category != "values"], ids=lambda node_type: node_type.name)
+def test_a_number_that_may_be_negative_says_what_that_does(node_type: NodeType) -> None:
+    for name, schema in node_type.to_json()["fields"]["properties"].items():
+        if schema.get("minimum", schema.get("exclusiveMinimum", 0)) < 0:
+            assert "below 0" in " ".join(schema["description"].split()), f"{node_type.name}.{name}"
+
+
 @each_node
 def test_every_output_and_input_has_a_named_type(node_type: NodeType) -> None:
     shown = json.loads(json.dumps(node_type.to_json()))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.protocol import (
@@ -64,6 +64,9 @@ class ToyFamily:
     )
     empty_components: tuple[str, ...] = ()
     zeros_when_unconditional: bool = False
+    embedding_precision: Literal["fp32"] = "fp32"
+    lora_leaves: Literal["kohya"] = "kohya"
+    max_text_tokens: int = 0
     latent_channels: int = 16
     resolution: int = 1024
     input_layers: tuple[str, ...] = ("toy.x_embedder.weight",)
@@ -107,6 +110,13 @@ class ToyFamily:
     def check_file(self, file: TensorFile) -> None:
         if "toy.final.weight" not in file.shapes:
             raise InputError(f"{file.path.name} is Toy and holds no final layer.", field="model", remedy="Copy it again.")
+
+    def missing_components(self, shapes: Mapping[str, Shape]) -> list[Component]:
+        return []
+
+    def check_part(self, component: Component, file: TensorFile) -> None:
+        message = f"{self.title} models are read whole."
+        raise InputError(message, field=component, remedy="Leave it empty; BakeVAE puts another VAE into a model.")
 
     def prediction_of(self, file: TensorFile) -> tuple[PredictionType, str]:
         return "epsilon", "all Toys do"

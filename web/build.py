@@ -102,15 +102,9 @@ def check(web: Path = WEB) -> None:
     """Check the types, the style and the tests of the editor's sources."""
     with _turn(web):
         install(web)
-        _write_palette(web)
+        subprocess.run([sys.executable, "-m", "tests.web.palette"], cwd=web.parent, check=True)
     for command in (["tsc", "--noEmit"], ["biome", "check"], ["vitest", "run"]):
         _call(web, "npx", *command, shown=True)
-
-
-def _write_palette(web: Path) -> None:
-    """Write the palette of our own nodes for the editor's tests; it is generated, so it is not in git."""
-    made = subprocess.run([sys.executable, "-m", "tests.web.palette"], cwd=web.parent, capture_output=True, text=True, check=True)
-    (web / "test" / "palette.json").write_text(made.stdout, encoding="utf-8")
 
 
 def _call(web: Path, program: str, *arguments: str, shown: bool = False) -> None:

@@ -54,6 +54,8 @@ class InjectLoRA(Node):
 
     def run(self, model: DiffusionModel, context: RunContext) -> DiffusionModel:
         check_method(model.family, "LoRA")
+        if self.text_encoder:
+            check_method(model.family, "text encoder training", field="text_encoder")
         folder = context.locate(model.digest)
         custom = [ending.strip() for ending in self.custom_targets.split(",") if ending.strip()]
         text_targets: tuple[tuple[str, ...], ...] = ()

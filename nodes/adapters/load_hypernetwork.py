@@ -21,7 +21,7 @@ class LoadHypernetwork(Node):
     file: WorkspaceFile
     """A hypernetwork's .pt file. It is opened so that it cannot carry code."""
     strength: Annotated[float, Field(ge=-10, le=10)] = 1.0
-    """How much it acts; 0 is the model alone."""
+    """How much it acts; 0 is the model alone, below 0 it acts the other way round."""
 
     def fingerprint(self, files: OutsideFiles) -> Json:
         if not files.resolve(self.file).is_file():

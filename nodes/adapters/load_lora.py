@@ -37,9 +37,11 @@ class LoadLoRA(Node):
     """A .safetensors file of kohya, LyCORIS, OneTrainer, diffusers or PEFT, or a folder of the last two: LoRA, LoCon, LoHa,
     LoKr, DoRA, GLoRA, (IA)3 of LyCORIS, changes of norms."""
     unet_strength: Strength = 1.0
-    """How much it changes the pictures; 0 leaves the UNet as it is."""
+    """How much it changes the pictures; 0 leaves the UNet as it is, below 0 the
+    change is taken away."""
     text_encoder_strength: Strength = 1.0
-    """How much it changes what prompts mean, if it was trained for that; 0 leaves the text encoders as they are."""
+    """How much it changes what prompts mean, if it was trained for that; 0 leaves the text encoders
+    as they are, below 0 the change is taken away."""
 
     def fingerprint(self, files: OutsideFiles) -> Json:
         path, reference = files.resolve(self.file), self.file

@@ -8,6 +8,7 @@ from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Wired
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.registry import facts as family_facts, token_limit
 from nodes.diffusion.handles.datasets import CaptionedDataset, CaptionItem, EmbeddingDataset
 from nodes.diffusion.handles.models import DiffusionModel, text_identity
 from nodes.diffusion.handles.wired_models import untrained_lora
@@ -41,7 +42,7 @@ class EncodeCaptions(Node):
             kept |= self._encode(model, missing[start : start + BATCH], keys, captions.emphasis, context)
             context.progress(min(start + BATCH, len(missing)), len(missing))
         if cut := {text: kept[text]["cut"] for text in wanted if kept[text]["cut"]}:
-            context.message(cut_warning("captions", cut, model.max_token_length), "warning")
+            context.message(cut_warning("captions", cut, token_limit(model.family, model.max_token_length)), "warning")
         files = {text: kept[text]["file"] for text in wanted}
         items = tuple(
             CaptionItem(picture.name, variants, tuple(files[text] for text in variants))
@@ -58,14 +59,19 @@ class EncodeCaptions(Node):
         from safetensors.torch import save_file
 
         device = diffusion.choose_device(context.device)
-        with torch.no_grad(), diffusion.adapters.model_in_use(model, context.locate, device=device) as loaded:
+        precision = family_facts(model.family).embedding_precision
+        with (
+            torch.no_grad(),
+            diffusion.adapters.model_in_use(model, context.locate, device=device, precision=precision) as loaded,
+        ):
             # one fixed batch shape: matrix products of another height differ in their last bits
             padded = texts + [""] * (BATCH - len(texts))
-            encoded = diffusion.text.encode_prompts(loaded, padded, emphasis=emphasis)
-            cut = diffusion.text.cut_prompts(loaded, texts, emphasis)
+            encoded = diffusion.families.encode_prompts(loaded, padded, emphasis=emphasis)
+            cut = diffusion.families.cut_prompts(loaded, texts, emphasis)
         kept: dict[str, Any] = {}
         for number, text in enumerate(texts):
-            tensors = {name: tensor[number].float().cpu().clone() for name, tensor in encoded.tensors.items()}
+            row, dtype = encoded.row(number), diffusion.DTYPES[precision]
+            tensors = {name: tensor.to("cpu", dtype).clone() for name, tensor in row.items()}
             file = context.add_file(".safetensors", lambda path, t=tensors: save_file(t, path))
             kept[text] = {"file": file, "cut": cut.get(text, 0)}
             context.keep_item(keys[text], kept[text])

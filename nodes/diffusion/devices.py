@@ -18,17 +18,22 @@ def choose_device(name: str = "auto") -> torch.device:
     """Return the device for `auto`, `cpu`, `cuda`, `cuda:N` or `mps`; raise InputError when the machine lacks it."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    check_device(name)
     device = torch.device(name)
     if device.type == "cpu":
         return torch.device("cpu")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        count = torch.cuda.device_count()
-        raise InputError(
-            f"this machine has {count} CUDA devices, so there is no {name}.", field="device", remedy="Run on the cpu."
-        )
+    return device if ":" in name else torch.device(device.type, _current_index(device.type))
+
+
+def check_device(name: str) -> None:
+    """Raise InputError when the machine lacks the device `cuda`, `cuda:N` or `mps`; nothing is begun on it."""
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
+        devices = f"{count or 'no'} CUDA {'device' if count < 2 else 'devices'}"
+        so = f", so there is no {name}" if count else ""
+        raise InputError(f"this machine has {devices}{so}.", field="device", remedy="Run on the cpu.")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise InputError("this machine has no MPS device.", field="device", remedy="Run on the cpu.")
-    return device if ":" in name else torch.device(device.type, _current_index(device.type))
 
 
 def _current_index(kind: str) -> int:

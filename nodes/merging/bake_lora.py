@@ -31,9 +31,10 @@ class BakeLoRA(Node):
     synonyms: ClassVar[tuple[str, ...]] = ("merge LoRA into checkpoint", "fuse LoRA", "apply LoRA", "LyCORIS", "DoRA")
 
     unet_strength: Strength = 1.0
-    """How much the LoRAs change the UNet, times what LoadLoRA says of each; 0 leaves it as it is."""
+    """How much the LoRAs change the UNet, times what LoadLoRA says of each; 0 leaves it as it is, below 0 they are taken away."""
     text_encoder_strength: Strength = 1.0
-    """How much they change the text encoders, times what LoadLoRA says of each; 0 leaves them as they are."""
+    """How much they change the text encoders, times what LoadLoRA says of each; 0 leaves them as they are, below 0 they
+    are taken away."""
 
     def run(self, model: DiffusionModel, context: RunContext, checkpoint: Checkpoint | None = None) -> Checkpoint:
         """`checkpoint`, if it is wired, takes the LoRAs in place of the model that carries them."""

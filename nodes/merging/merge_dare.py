@@ -19,7 +19,7 @@ class MergeDare(Node):
     density: Annotated[float, Field(ge=0.01, le=1)] = 0.5
     """Chance of each changed number to be kept."""
     strength: Annotated[float, Field(ge=-5, le=5)] = 1.0
-    """How much of the merged difference is added to the base."""
+    """How much of the merged difference is added to the base; below 0 it is taken away."""
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     """Another seed keeps other numbers."""
 

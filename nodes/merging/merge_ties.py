@@ -19,7 +19,7 @@ class MergeTies(Node):
     density: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Share of each difference that is kept, the largest changes first."""
     strength: Annotated[float, Field(ge=-5, le=5)] = 1.0
-    """How much of the merged difference is added to the base."""
+    """How much of the merged difference is added to the base; below 0 it is taken away."""
 
     def run(self, base: Checkpoint, models: list[Checkpoint], context: RunContext) -> Checkpoint:
         """`models` were trained from `base`."""

@@ -29,9 +29,11 @@ class MergeWeighted(Node):
     version: ClassVar[int] = 3
 
     ratio: Annotated[float, Field(ge=-5, le=5)] = 0.5
-    """Share of the second of two: 0 gives the first, 1 the second, bit for bit."""
+    """Share of the second of two: 0 gives the first, 1 the second, bit for bit. From -5 to 5: those
+    below 0 and above 1 extrapolate, 1.5 to the second plus half of (second - first), -0.5 to the first minus as much."""
     weights: Annotated[str, AfterValidator(numbers)] = ""
-    """One number for each wire, as `0.5, 0.3, 0.2`, used as they are; empty takes `ratio` for two and equal shares for more."""
+    """One number for each wire, as `0.5, 0.3, 0.2`, used as they are, whatever their sum and
+    also below 0; empty takes `ratio` for two and equal shares for more."""
 
     def check(self, wired: Wired) -> None:
         self._weights(len(wired["models"]))

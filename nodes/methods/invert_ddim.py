@@ -79,9 +79,9 @@ class InvertDDIM(Node):
             latents, _ = diffusion.models.encode_pictures(loaded.vae, diffusion.pictures.as_tensor(shown)[None], [name])
         with diffusion.adapters.model_in_use(model, context.locate, device=device) as loaded, torch.no_grad():
             schedule = diffusion.sampling.ddim_schedule(loaded, self.num_inference_steps)
-            if cut := diffusion.text.cut_prompts(loaded, [prompt]):
+            if cut := diffusion.families.cut_prompts(loaded, [prompt]):
                 context.message(diffusion.text.cut_warning("prompts", cut, model.max_token_length), "warning")
-            text = diffusion.text.encode_prompts(loaded, [prompt])
+            text = diffusion.families.encode_prompts(loaded, [prompt])
             path = diffusion.sampling.invert(
                 loaded, latents, text, schedule, on_step=lambda step: context.progress(step, self.num_inference_steps)
             )

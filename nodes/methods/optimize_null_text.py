@@ -60,7 +60,7 @@ class OptimizeNullText(Node):
             loaded,
             diffusion.sampling.ddim_schedule(loaded, inversion.num_inference_steps),
             path.to(loaded.device),
-            diffusion.text.encode_prompts(loaded, [inversion.prompt]),
+            diffusion.families.encode_prompts(loaded, [inversion.prompt]),
             diffusion.sampling.first_null_text(loaded),
             guidance_scale=self.guidance_scale,
             inner_steps=self.inner_steps,

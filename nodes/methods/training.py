@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from graph_runtime.context import RunContext
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.registry import token_limit
 from nodes.diffusion.handles.adapters import Adapter, LowRankAdapter
 from nodes.diffusion.handles.datasets import CaptionedDataset, EmbeddingDataset, LatentDataset
 from nodes.diffusion.handles.models import DiffusionModel, ImageVariationModel, text_identity
+from nodes.diffusion.handles.noise_checks import check_noise_settings
 from nodes.diffusion.handles.settings import DenoisingSettings
 from nodes.diffusion.text.prompt_syntax import Emphasis
 from nodes.methods.costs import Costs
@@ -48,6 +50,7 @@ def train_untrained(
     `make_task` gets the model in memory and the settings as they hold for it, and returns the loss on `texts`.
     """
 
+    check_noise_settings(settings, model.prediction_type)
     device = diffusion.choose_device(context.device)
     precision = diffusion.training_precision(device, settings.precision)
     model = replace(model, zero_terminal_snr=model.zero_terminal_snr or settings.zero_terminal_snr)
@@ -119,8 +122,11 @@ def _check_cuts(texts: Texts, loaded: "diffusion.models.ActiveModel", context: R
         if lost := diffusion.text.cut_words(loaded, caption, texts.emphasis):
             remedy = "Write it earlier, shorten the captions, take fewer vectors, or raise max_token_length of LoadModel."
             raise InputError(f"{lost} does not fit into the caption {caption[:80]!r}.", field="captions", remedy=remedy)
-    if cut := diffusion.text.cut_prompts(loaded, captions, texts.emphasis):
-        context.message(diffusion.text.cut_warning("captions", cut, loaded.handle.max_token_length), "warning")
+    if cut := diffusion.families.cut_prompts(loaded, captions, texts.emphasis):
+        context.message(
+            diffusion.text.cut_warning("captions", cut, token_limit(loaded.handle.family, loaded.handle.max_token_length)),
+            "warning",
+        )
 
 
 def keep_tensors(tensors: dict[str, Any], context: RunContext) -> Path:

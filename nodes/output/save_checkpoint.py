@@ -10,6 +10,8 @@ from graph_runtime.context import METADATA_KEY, Artifact, RunContext
 from graph_runtime.node import FileName, Node, with_suffix
 from nodes import diffusion
 from nodes.diffusion.families.protocol import weight_folders
+from nodes.diffusion.families.registry import check_method
+from nodes.diffusion.formats.modelspec import PREDICTIONS
 from nodes.diffusion.formats.single_file.header import is_single_file
 from nodes.diffusion.handles.adapters import in_folder
 from nodes.diffusion.handles.models import DiffusionModel
@@ -45,6 +47,7 @@ class SaveCheckpoint(Node):
     """The license it is given under."""
 
     def run(self, model: DiffusionModel, context: RunContext) -> tuple[Artifact, ...]:
+        check_method(model.family, "single file")
         changes = trained_changes(model, context.message)
         place = context.locate(model.digest)
         changed = {
@@ -80,7 +83,7 @@ class SaveCheckpoint(Node):
             "implementation": "sgm",
             "title": self.title or model.name,
             "resolution": f"{model.resolution}x{model.resolution}",
-            "prediction_type": "v" if model.prediction_type == "v_prediction" else "epsilon",
+            "prediction_type": PREDICTIONS.get(model.prediction_type, ""),
             "author": self.author,
             "description": self.description,
             "license": self.license,

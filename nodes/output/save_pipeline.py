@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
 from graph_runtime.node import FileName, Node, Wired
 from nodes import diffusion
+from nodes.diffusion.families.registry import part_name
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.handles.wired_models import refuse_untrained
@@ -46,10 +47,14 @@ class SavePipeline(Node):
         for name, content in diffusion.models.description_files(model, place).items():
             yield kept(name, content)
         changed = {name: tensor for change in changes for name, tensor in diffusion.adapters.tensors_of(change).items()}
+        apart = dict(model.files)
         metadata = {"format": "pt", METADATA_KEY: context.provenance.text()}
         for part, weights in diffusion.models.weight_parts(folder, model.family).items():
-            own = diffusion.models.part_tensors(model, place, part)
-            tensors = diffusion.models.changed_tensors(own, part, changed, diffusion.DTYPES[self.precision])
+            file = context.locate(apart[part]) if part in apart else None
+            own = diffusion.models.part_tensors(model, place, part, file)
+            tensors = diffusion.models.changed_tensors(
+                own, part_name(model.family, part), changed, diffusion.DTYPES[self.precision]
+            )
             context.stop_if_asked()
             content = diffusion.formats.safetensors_bytes(tensors, metadata, diffusion.formats.tensor_bytes(tensors))
             yield kept(f"{part}/{weights}.safetensors", content)

@@ -73,10 +73,14 @@ class SaveSafetensors(Node):
         tensors, dtype = diffusion.adapters.adapter_tensors(adapter), diffusion.DTYPES[self.precision]
         if self.layout == "kohya":
             written = diffusion.adapters.kohya_tensors(
-                adapter, tensors, model.family, diffusion.adapters.unet_layers(context.locate(model.digest)), dtype
+                adapter,
+                tensors,
+                model.family,
+                diffusion.adapters.denoiser_layers(context.locate(model.digest), model.family),
+                dtype,
             )
         else:
-            written = diffusion.adapters.diffusers_tensors(adapter, tensors, dtype)
+            written = diffusion.adapters.diffusers_tensors(adapter, tensors, model.family, dtype)
         _check_finite(written)
         data = diffusion.formats.tensor_bytes(written)
         content = diffusion.formats.safetensors_bytes(written, self._metadata(model, adapter, data, context), data)
@@ -107,7 +111,7 @@ class SaveSafetensors(Node):
         }
         metadata["ss_output_name"] = metadata["modelspec.title"]
         if self.layout == "diffusers":
-            metadata |= {"format": "pt", "lora_adapter_metadata": diffusion.adapters.diffusers_config(adapter)}
+            metadata |= {"format": "pt", "lora_adapter_metadata": diffusion.adapters.diffusers_config(adapter, model.family)}
         return metadata
 
 

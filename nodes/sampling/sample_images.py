@@ -8,6 +8,7 @@ from graph_runtime.context import RunContext
 from graph_runtime.node import Node, Prompt, Wired
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.registry import token_limit
 from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.handles.prompt_checks import without_networks, without_schedules
 from nodes.diffusion.handles.results import GeneratedImage, ImageSet
@@ -87,9 +88,11 @@ class SampleImages(Node):
         total = place[1] * len(batches) * self.num_inference_steps
         images: list[GeneratedImage] = []
         with diffusion.adapters.model_in_use(model, context.locate, device=device, precision=precision) as loaded:
-            cut = diffusion.text.cut_prompts(loaded, [self.negative_prompt, *(prompt for prompt, _ in jobs)], self.prompt_weights)
+            texts = [self.negative_prompt, *(prompt for prompt, _ in jobs)]
+            cut = diffusion.families.cut_prompts(loaded, texts, self.prompt_weights)
             if cut and model.max_token_length not in warned:
-                context.message(diffusion.text.cut_warning("prompts", cut, model.max_token_length), "warning")
+                limit = token_limit(model.family, model.max_token_length)
+                context.message(diffusion.text.cut_warning("prompts", cut, limit), "warning")
                 warned.add(model.max_token_length)
             for number, batch in enumerate(batches):
                 done = (place[0] * len(batches) + number) * self.num_inference_steps

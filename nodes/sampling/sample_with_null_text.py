@@ -67,7 +67,7 @@ class SampleWithNullText(Node):
         known = {"picture": diffusion.pictures.open_picture(inversion.picture)} if inversion.picture else {}
         total = (1 + len(edits)) * inversion.num_inference_steps
         with diffusion.adapters.model_in_use(used, context.locate, device=device) as loaded:
-            if cut := diffusion.text.cut_prompts(loaded, [inversion.prompt, *edits]):
+            if cut := diffusion.families.cut_prompts(loaded, [inversion.prompt, *edits]):
                 context.message(diffusion.text.cut_warning("prompts", cut, model.max_token_length), "warning")
             latents = diffusion.sampling.read_picture(inversion)
             if latents is not None:

@@ -17,7 +17,13 @@ ZOOMED = {"exclude": [[".react-flow"]]}
 """What lies on the canvas is as large as the person zooms it."""
 
 
+FADED = """Promise.allSettled(document.getAnimations()
+    .filter(animation => animation.effect.getComputedTiming().iterations !== Infinity).map(animation => animation.finished))"""
+"""Ends when nothing fades any more: text that is half there has too little contrast."""
+
+
 def faults(page: Page) -> list[str]:
+    page.evaluate(FADED)
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE + "; 0")
     script = "([context, options]) => axe.run(context ?? document, options)"

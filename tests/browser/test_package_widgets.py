@@ -1,11 +1,13 @@
 """A node package's own widget edits a field on the page."""
 
+import json
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.hands import add, field, put
+from tests.browser.machines import Server
 from tests.graph_runtime.supervised_server import install_sample_package
 
 
@@ -14,7 +16,7 @@ def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install_sample_package(tmp_path, monkeypatch)
 
 
-def test_a_packages_widget_edits_its_field(page: Page) -> None:
+def test_a_packages_widget_edits_its_field(page: Page, server: Server) -> None:
     add(page, "rate")
     stars = page.get_by_test_id("field-rate-stars").locator(".package-widget button")
     expect(stars).to_have_count(5)
@@ -27,6 +29,12 @@ def test_a_packages_widget_edits_its_field(page: Page) -> None:
     expect(stars.nth(1)).to_have_text("☆")
     page.keyboard.press("Control+Shift+z")
     expect(stars.nth(3)).to_have_text("★")
+    page.keyboard.press("Control+s")
+    page.locator("#save-name").fill("rated")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Saved as rated.json.")).to_be_visible()
+    saved = json.loads((server.workspace / "workflows" / "rated.json").read_text(encoding="utf-8"))
+    assert saved["nodes"]["rate"]["fields"] == {"stars": 4}
 
 
 @pytest.mark.filterwarnings("default")

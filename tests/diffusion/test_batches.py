@@ -73,7 +73,7 @@ def test_views_variants_and_dropout_are_drawn() -> None:
     assert {draw.caption for draw in draws} == {None, 0, 1, 2}
 
 
-def uniform(count: int, generator: torch.Generator) -> torch.Tensor:
+def uniform(count: int, size: tuple[int, int], generator: torch.Generator) -> torch.Tensor:
     return torch.randint(0, 1000, (count,), generator=generator)
 
 

@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from nodes.diffusion.devices import choose_device, drawing_precision, encoding_precision, free_memory, training_precision
+from nodes.diffusion.devices import (
+    check_device,
+    choose_device,
+    drawing_precision,
+    encoding_precision,
+    free_memory,
+    training_precision,
+)
+from nodes.diffusion.errors import InputError
 
 CPU, CARD = torch.device("cpu"), torch.device("cuda", 1)
 
@@ -32,6 +40,13 @@ def test_one_card_has_one_name() -> None:
     assert choose_device("cuda") == choose_device("auto") == torch.device("cuda:0")
     assert choose_device("cuda:1") == torch.device("cuda:1")
     assert choose_device("cpu:0") == CPU
+
+
+@pytest.mark.usefixtures("two_cards")
+def test_a_device_that_is_not_there_is_named() -> None:
+    check_device("cuda:1")
+    with pytest.raises(InputError, match=r"^this machine has 2 CUDA devices, so there is no cuda:2\.$"):
+        check_device("cuda:2")
 
 
 def test_a_cpu_draws_and_encodes_as_ever() -> None:

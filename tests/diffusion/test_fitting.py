@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from nodes.diffusion.families.code import live_numbers
 from nodes.diffusion.models import memory_fit
 from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.models.vae_encoding import encode_pictures
@@ -51,11 +52,12 @@ def test_what_does_not_fit_is_drawn_in_parts(model: ActiveModel, monkeypatch: py
 
 
 def test_the_share_follows_the_free_memory(model: ActiveModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert memory_fit.denoised_at_once(model.unet, 2, SIZE, 8, guided=True) == 8, "nobody knows what a CPU has left"
+    numbers = live_numbers(model, SIZE)
+    assert memory_fit.denoised_at_once(model.unet, numbers, 8, guided=True) == 8, "nobody knows what a CPU has left"
     found: list[tuple[int, int, int]] = []
     for free in (1, 1 << 22, 1 << 40):
         monkeypatch.setattr(memory_fit, "free_memory", lambda device, free=free: free)
-        guided, plain = (memory_fit.denoised_at_once(model.unet, 2, SIZE, 8, guided=guided) for guided in (True, False))
+        guided, plain = (memory_fit.denoised_at_once(model.unet, numbers, 8, guided=guided) for guided in (True, False))
         found.append((guided, plain, memory_fit.encoded_at_once(model.vae, SIZE, 8)))
     assert found[0] == (1, 1, 1)
     assert 1 <= found[1][0] <= found[1][1] <= 8

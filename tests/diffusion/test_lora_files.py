@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from nodes.diffusion.adapters.apply import apply_adapters
 from nodes.diffusion.adapters.lora.apply import adapter_tensors
-from nodes.diffusion.adapters.lora.targets import unet_layers
+from nodes.diffusion.adapters.lora.targets import denoiser_layers
 from nodes.diffusion.adapters.lora.write import diffusers_config, diffusers_tensors, kohya_tensors
 from nodes.diffusion.formats.safetensors_writer import safetensors_bytes, tensor_bytes
 from nodes.diffusion.handles.adapters import LowRankAdapter
@@ -49,7 +49,7 @@ def kohya_names(family: str) -> Iterator[str]:
 def test_kohya_names_are_exact(tmp_path: Path, family: str) -> None:
     folder = make_model_folder(tmp_path / "m", family)
     adapter = random_adapter(folder, tmp_path / "w.safetensors")
-    written = kohya_tensors(adapter, adapter_tensors(adapter), family, unet_layers(folder), torch.float16)
+    written = kohya_tensors(adapter, adapter_tensors(adapter), family, denoiser_layers(folder, family), torch.float16)
     parts = ("lora_down.weight", "lora_up.weight", "alpha")
     assert set(written) == {f"{name}.{part}" for name in kohya_names(family) for part in parts}
     first, middle = (STABILITY if family == "sdxl" else ATTENTIONS)[:2]
@@ -71,7 +71,7 @@ def test_a_large_alpha_survives_half_precision(tmp_path: Path) -> None:
 def test_sdxl_s_convolutions_have_stability_s_names(tmp_path: Path, algorithm: str) -> None:
     folder = make_model_folder(tmp_path / "m", "sdxl")
     adapter = family_adapter(folder, algorithm, tmp_path / "w.safetensors")
-    written = kohya_tensors(adapter, adapter_tensors(adapter), "sdxl", unet_layers(folder), torch.float32)
+    written = kohya_tensors(adapter, adapter_tensors(adapter), "sdxl", denoiser_layers(folder, "sdxl"), torch.float32)
     layers = {name.partition(".")[0].removeprefix("lora_unet_") for name in written if name.startswith("lora_unet")}
     assert len(layers) == len(adapter.unet_targets)
     assert all(layer.startswith(("input_blocks_", "middle_block_", "output_blocks_")) for layer in layers)
@@ -82,10 +82,10 @@ def test_sdxl_s_convolutions_have_stability_s_names(tmp_path: Path, algorithm: s
 def write(adapter: LowRankAdapter, folder: Path, family: str, layout: str, path: Path) -> None:
     tensors, metadata = adapter_tensors(adapter), {"format": "pt"}
     if layout == "kohya":
-        written = kohya_tensors(adapter, tensors, family, unet_layers(folder), torch.float32)
+        written = kohya_tensors(adapter, tensors, family, denoiser_layers(folder, family), torch.float32)
     else:
-        written = diffusers_tensors(adapter, tensors, torch.float32)
-        metadata["lora_adapter_metadata"] = diffusers_config(adapter)
+        written = diffusers_tensors(adapter, tensors, family, torch.float32)
+        metadata["lora_adapter_metadata"] = diffusers_config(adapter, family)
     path.write_bytes(safetensors_bytes(written, metadata, tensor_bytes(written)))
 
 
@@ -125,10 +125,10 @@ def test_diffusers_draws_the_same_from_the_file(tmp_path: Path, family: str, lay
 
 def test_diffusers_spelling_is_the_one_old_readers_know(tmp_path: Path) -> None:
     adapter = random_adapter(make_model_folder(tmp_path / "m", "sdxl"), tmp_path / "w.safetensors")
-    names = set(diffusers_tensors(adapter, load_file(tmp_path / "w.safetensors"), torch.float16))
+    names = set(diffusers_tensors(adapter, load_file(tmp_path / "w.safetensors"), "sd1", torch.float16))
     assert "unet.mid_block.attentions.0.transformer_blocks.1.attn2.to_out.0.lora.up.weight" in names
     for encoder in ("text_encoder", "text_encoder_2"):
         assert f"{encoder}.text_model.encoder.layers.0.self_attn.q_proj.lora_linear_layer.down.weight" in names
-    config = json.loads(diffusers_config(adapter))
+    config = json.loads(diffusers_config(adapter, "sd1"))
     assert {name.split(".")[0] for name in config} == {"unet", "text_encoder", "text_encoder_2"}
     assert (config["unet.r"], config["text_encoder_2.lora_alpha"]) == (2, 1.0)

@@ -36,13 +36,14 @@ def test_the_loss_equals_a_plain_computation(tmp_path: Path, family, gamma: floa
     scheduler = DDPMScheduler.from_pretrained(folder / "scheduler")
     latents, noise, timesteps, text = batch()
     extra = added() if family == "sdxl" else None
+    objective = DDPM(scheduler, gamma)
     ours = denoising_loss(
         lambda noisy, level: unet(noisy, level, text, added_cond_kwargs=extra).sample,
-        DDPM(scheduler),
+        objective,
         latents,
         noise,
         timesteps,
-        snr_gamma=gamma,
+        weights=objective.weights(timesteps),
     )
 
     alphas = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, 0)[timesteps]

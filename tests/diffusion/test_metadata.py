@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,3 +87,9 @@ def test_modelspec_has_what_it_must_and_leaves_out_what_is_empty() -> None:
         "modelspec.date": "2026-01-31",
     }
     assert modelspec_metadata(MODEL, {"title": ""}, "x", "f00")["modelspec.title"] == "LoRA for base"
+
+
+@pytest.mark.parametrize(("predicts", "word"), [("epsilon", "epsilon"), ("v_prediction", "v"), ("flow", None)])
+def test_modelspec_names_what_is_predicted_where_it_has_a_word(predicts: Any, word: str | None) -> None:
+    found = modelspec_metadata(replace(MODEL, prediction_type=predicts), {}, "x", "f00")
+    assert found.get("modelspec.prediction_type") == word

@@ -81,7 +81,7 @@ def test_what_people_write_takes_little_work(pattern: str, most: int) -> None:
 def test_the_work_for_all_names_of_a_file_is_bounded(tmp_path: Path) -> None:
     file = tmp_path / "adapter_config.json"
     file.write_text(json.dumps({"alpha_pattern": {"(" * 5 + ".*.?" * 80 + ")*" * 5 + "x": 1}}))
-    configs = PeftConfig.by_part("a.safetensors", None, file)
+    configs = PeftConfig.by_part("a.safetensors", None, file, "unet")
     configs["unet"]._work.left = 100_000
     for part in ("unet", "text_encoder_1"):
         with pytest.raises(InputError, match="take too long to match"):

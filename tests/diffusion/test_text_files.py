@@ -58,5 +58,5 @@ def test_guesses_are_told_once_for_each_encoding() -> None:
 def test_a_text_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nodes.diffusion.formats.text_files.MAX_BYTES", 2**20)
     (file := tmp_path / "a.txt").write_bytes(b"x" * (2**20 + 1))
-    with pytest.raises(InputError, match=r"a\.txt has more than 1 MB"):
+    with pytest.raises(InputError, match=r"a\.txt has more than 1 MiB"):
         read_text(file, field="folder")

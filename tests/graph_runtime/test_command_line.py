@@ -101,6 +101,20 @@ def test_plan_says_what_would_run(shell: Shell) -> None:
     assert {id: n["state"] for id, n in changed["nodes"].items()} == {"text": "cached", "save": "run"}
 
 
+@pytest.mark.parametrize("device", ["cuda:", "cuda:x", "cuda:²", "cpu:1", "gpu"])
+def test_a_device_that_is_none_is_a_wrong_call(device: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_arguments(["run", "w.json", "--device", device])
+    assert "choose auto, cpu, cuda, cuda:N or mps" in capsys.readouterr().err
+
+
+def test_several_targets_run_what_any_of_them_needs(shell: Shell) -> None:
+    nodes = {"a": ("Number", {}), "b": ("Number", {"value": 1}), "c": ("Number", {"value": 2}), "save": ("WriteText", {})}
+    file = shell.write(document({**nodes, "text": ("Text", {})}, [("text.output", "save.text")]))
+    _, out, _ = shell("plan", file, "--target", "a", "--target", "c", "--json")
+    assert {id for id, node in json.loads(out)["nodes"].items() if node["state"] == "run"} == {"a", "c"}
+
+
 def test_no_cache_computes_anew_and_keeps_nothing(shell: Shell) -> None:
     file = shell.write(SAVING)
     shell("run", file)
@@ -125,19 +139,27 @@ def test_a_failed_node_is_status_1_with_place_and_remedy(shell: Shell) -> None:
         (["--set", "n.value=x"], "n.value"),
         (["--set", "n.valeu=3"], "Did you mean value?"),
         (["--set", "m.value=3"], "'m'"),
+        (["--set", "f.by=3"], "Fail has no field 'by'. It has no fields.\n"),
         (["--set", "nonsense"], "NODE.FIELD=VALUE"),
-        (["--target", "ghost"], "ghost"),
+        (["--target", "ghost"], "ghost: this target is not in the workflow. Its nodes are: n, d, f.\n"),
+        (["--target", "F"], "F: this target is not in the workflow. Did you mean f?\n"),
         (["--set", "d.by=0"], "d.by"),
     ],
 )
 def test_a_wrong_call_is_status_2(shell: Shell, arguments: list[str], expected: str) -> None:
-    file = shell.write(document({"n": ("Number", {}), "d": ("Divide", {"by": 2})}, [("n.output", "d.number")]))
+    nodes = {"n": ("Number", {}), "d": ("Divide", {"by": 2}), "f": ("Fail", {})}
+    file = shell.write(document(nodes, [("n.output", "d.number"), ("n.output", "f.number")]))
     status, _, err = shell("run", file, *arguments)
     assert status == 2
     assert expected in err
     status, out, _ = shell("run", file, *arguments, "--json")
     assert status == 2
     assert json.loads(out)["problems"][0]["message"]
+
+
+def test_what_a_workflow_without_nodes_lacks_is_told(shell: Shell) -> None:
+    status, _, err = shell("validate", shell.write(document({})), "--set", "n.value=3")
+    assert (status, err) == (2, "--set names node 'n', which the workflow does not have. It has no nodes.\n")
 
 
 def test_set_reads_numbers_choices_and_texts(shell: Shell) -> None:
@@ -204,8 +226,11 @@ def test_nodes_lists_and_describes(shell: Shell) -> None:
     assert "The sum of two numbers." in shell("nodes")[1]
     assert "offset = 0" in shell("nodes", "Add")[1]
     assert {node["name"] for node in json.loads(shell("nodes", "--json")[1])} == set(PALETTE.types)
-    status, _, err = shell("nodes", "Ad")
-    assert (status, "Did you mean Add?" in err) == (2, True)
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("Ad", "Add"), ("readfile", "ReadFile"), ("WRITETEXT", "WriteText")])
+def test_a_node_whose_name_is_misspelled_is_suggested(shell: Shell, typed: str, meant: str) -> None:
+    assert shell("nodes", typed) == (2, "", f"There is no node '{typed}'. Did you mean {meant}?\n")
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 8, b"\xff" * 100, b"PK\x03\x04 a zip", (99).to_bytes(8, "little") + b"{}"])
@@ -242,6 +267,28 @@ def test_inspect_survives_hostile_headers(shell: Shell, kind: str) -> None:
     path = shell.folder / "x.safetensors"
     path.write_bytes(len(HEADERS[kind]).to_bytes(8, "little") + HEADERS[kind])
     assert shell("inspect", str(path), "--workflow")[0] == 2
+
+
+def test_inspect_shows_what_a_workflow_is_made_of(shell: Shell) -> None:
+    nodes = {"f": ("ReadFile", {"path": "a.txt"}), "g": ("ReadFile", {}), "n": ("Number", {}), "x": ("Unheard", {})}
+    file = shell.write(document(nodes, name="hens", description="Counts hens."))
+    status, out, _ = shell("inspect", file)
+    assert (status, [line.split() for line in out.splitlines()]) == (
+        0,
+        [
+            ["hens"],
+            ["Counts", "hens."],
+            [],
+            ["4", "nodes"],
+            ["f", "ReadFile", "path:", "a.txt"],
+            ["g", "ReadFile", "path:", "nothing", "chosen"],
+            ["n", "Number"],
+            ["x", "Unheard", "(not", "installed)"],
+        ],
+    )
+    assert json.loads(shell("inspect", file, "--json")[1])["nodes"]["f"]["reads"] == {"path": "a.txt"}
+    assert json.loads(shell("inspect", file, "--workflow")[1])["nodes"].keys() == nodes.keys()
+    assert "is not a Latent Loom workflow" in shell("inspect", shell.write([], "list.json"))[2]
 
 
 def test_inspect_refuses_other_files_and_damaged_pictures(shell: Shell) -> None:
@@ -328,6 +375,16 @@ def test_a_cache_size_that_is_none_is_named(shell: Shell, monkeypatch: pytest.Mo
     monkeypatch.setenv("LATENTLOOM_CACHE_GB", text)
     status, _, said = shell("cache", "info")
     assert (status, said.split(":")[0]) == (2, f"LATENTLOOM_CACHE_GB is '{text}'")
+
+
+def test_the_cache_is_measured_in_one_unit(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shell("cache", "info")[1].endswith(": 0 entries, 0.00 of at most 21.47 GB\n")
+    monkeypatch.setenv("LATENTLOOM_CACHE_GB", "5")
+    assert (
+        json.loads(shell("cache", "info", "--json")[1])["max_bytes"]
+        == parse_arguments(["cache", "prune", "--max-gb", "5"]).max_gb
+    )
+    assert shell("cache", "info")[1].endswith(" of at most 5.00 GB\n")
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "9" * 5000, "x", ""])

@@ -91,7 +91,7 @@ def test_fifty_megabytes_are_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "big.json"
     with path.open("wb") as file:
         file.truncate(50 * 2**20)
-    with pytest.raises(WorkflowError, match="50 MB"):
+    with pytest.raises(WorkflowError, match="50 MiB"):
         read_workflow(path)
 
 

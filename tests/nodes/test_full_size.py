@@ -19,6 +19,7 @@ from tests.nodes.node_runner import NodeRunner
 from tests.published import write_random
 
 CPU = torch.device("cpu")
+GIANTS = (("sd2", 4), ("sdxl", 4), ("sd1", 9), ("sdxl", 9), ("sd1", 8))
 FACTS = {"sd1": (512, 768), "sd2": (512, 1024), "sdxl": (1024, 2048)}
 """Native side and width of the text embeddings."""
 LOADED = """
@@ -46,7 +47,7 @@ def measured(file: Path, precision: str) -> tuple[int, int, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("family", "channels"), [("sd1", 4), ("sd2", 4), ("sdxl", 4), ("sd1", 9), ("sdxl", 9), ("sd1", 8)])
+@pytest.mark.parametrize(("family", "channels"), [("sd1", 4), *(pytest.param(*size, marks=pytest.mark.giant) for size in GIANTS)])
 def test_a_model_of_full_size(runner: NodeRunner, tmp_path: Path, family: Any, channels: int) -> None:
     file = runner.root / "m.safetensors"
     write_random(family, file, torch.bfloat16, in_channels=channels)

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +12,9 @@ from graph_runtime.cache import digest_file
 from graph_runtime.context import RunContext
 from graph_runtime.workspace import OutsideReader, PathRefused, Workspace
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.formats.model_folders import inspect_folder
 from nodes.diffusion.handles.models import DiffusionModel
+from nodes.models import load_model
 from nodes.models.load_model import LoadModel
 from tests.models import BUNDLED, make_model_folder
 
@@ -89,3 +93,13 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
 def test_a_model_outside_the_workspace_is_refused(tmp_path: Path, model: str) -> None:
     with pytest.raises(PathRefused):
         opened(tmp_path, model=model)
+
+
+def test_what_a_flow_predicts_is_no_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_model_folder(tmp_path / "m", "sd1")
+    info: Any = replace(inspect_folder(folder), prediction_type="flow")  # pyright: ignore[reportArgumentType]
+    monkeypatch.setattr(load_model, "inspect_folder", lambda place: info)
+    assert opened(tmp_path, model="m").prediction_type == "flow"
+    with pytest.raises(InputError, match="the velocity of a flow") as caught:
+        opened(tmp_path, model="m", prediction_type="epsilon")
+    assert caught.value.field == "prediction_type"

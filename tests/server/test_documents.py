@@ -16,6 +16,8 @@ def test_the_session_says_what_a_page_needs(serve: Any) -> None:
     async def check(editor: Editor) -> None:
         session = (await editor.get("/api/session")).json
         assert (session["token"], session["workspace"], session["devices"]) == (TOKEN, "workspace", ["auto", "cpu"])
+        assert session["workflow_suffixes"] == [".json", ".png", ".safetensors"]
+        assert {".png", ".jpg"} <= set(session["picture_suffixes"])
 
     serve(check)
 

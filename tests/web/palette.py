@@ -1,11 +1,13 @@
-"""Prints our own nodes for the editor's tests: `python -m tests.web.palette > web/test/palette.json`."""
+"""Writes our own nodes for the editor's tests: `python -m tests.web.palette`. Git does not keep them."""
 
 import json
-import sys
+from pathlib import Path
 from typing import Any
 
 from graph_runtime.discovery import Palette, load_palette
 from web.api.palette import palette_reply
+
+PLACE = Path(__file__).parents[2] / "web" / "test" / "palette.json"
 
 
 def palette_fixture() -> dict[str, Any]:
@@ -15,4 +17,4 @@ def palette_fixture() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(palette_fixture(), indent=1) + "\n")
+    PLACE.write_text(json.dumps(palette_fixture(), indent=1) + "\n", encoding="utf-8")

@@ -87,6 +87,13 @@ def test_the_wheel_holds_the_page_and_not_its_sources(wheel: Path) -> None:
     assert kinds == {"__init__.py", "api", "static"}
 
 
+def test_the_wheel_holds_the_vocabularies(wheel: Path) -> None:
+    own = {path.relative_to(ROOT).as_posix() for path in (ROOT / "nodes").rglob("*.xz")}
+    assert len(own) >= 3
+    with zipfile.ZipFile(wheel) as archive:
+        assert own <= set(archive.namelist())
+
+
 def test_the_installed_program_answers_with_its_page(installed: Path, address: str) -> None:
     page = urllib.request.urlopen(f"{address}/").read()
     assert page == (installed / "web" / "static" / "index.html").read_bytes()

@@ -14,6 +14,7 @@ const SESSION = {
   devices: [],
   picture_suffixes: [".png"],
   text_suffixes: [".txt"],
+  workflow_suffixes: [".json"],
   output_folder: "",
   output: null,
 };

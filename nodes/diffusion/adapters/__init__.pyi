@@ -17,9 +17,9 @@ from .lora.algorithms import fits as fits
 from .lora.apply import adapter_tensors as adapter_tensors
 from .lora.read import read_lora as read_lora
 from .lora.targets import (
+    denoiser_layers as denoiser_layers,
     layer_shapes as layer_shapes,
     text_encoder_targets as text_encoder_targets,
-    unet_layers as unet_layers,
     unet_targets as unet_targets,
 )
 from .lora.write import (

@@ -14,7 +14,7 @@ from nodes.diffusion.families.protocol import text_encoders
 from nodes.diffusion.families.registry import facts
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.models.active import ActiveModel
-from nodes.diffusion.models.empty_unet import empty_unet
+from nodes.diffusion.models.empty_denoiser import empty_unet
 
 
 @contextmanager

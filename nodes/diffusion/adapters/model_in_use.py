@@ -31,6 +31,7 @@ def model_in_use(
         digest=handle.digest,
         initial_seed=handle.initial_seed,
         moving_average=handle.moving_average,
+        files={part: locate(digest) for part, digest in handle.files},
     )
     with held(ActiveModel(handle, parts)) as model, apply_adapters(handle.adapters, model) as tensors:
         model.applied = tensors

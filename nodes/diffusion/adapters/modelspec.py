@@ -8,19 +8,21 @@ from nodes.diffusion.adapters.lora.write import effective_alpha
 from nodes.diffusion.families.protocol import denoiser_folder
 from nodes.diffusion.families.registry import facts
 from nodes.diffusion.formats.model_folders import read_config
+from nodes.diffusion.formats.modelspec import PREDICTIONS
 from nodes.diffusion.handles.adapters import Algorithm, LowRankAdapter
 from nodes.diffusion.handles.models import DiffusionModel
 
 
 def kohya_metadata(model: DiffusionModel, adapter: LowRankAdapter, architecture: str, data_hash: str) -> dict[str, str]:
     """Return kohya's metadata; `data_hash` is the sha256 of the tensors' bytes, which other programs show."""
+    alpha = adapter.rank if facts(model.family).lora_leaves == "peft" else effective_alpha(adapter)
     return {
         **dict(adapter.training),
         **facts(model.family).kohya_metadata(model.prediction_type),
         **({"ss_base_model_version": architecture} if architecture.startswith("custom-") else {}),
         "ss_network_module": "lycoris.kohya" if _network_args(adapter) else "networks.lora",
         "ss_network_dim": str(adapter.rank),
-        "ss_network_alpha": str(effective_alpha(adapter)),
+        "ss_network_alpha": str(alpha),
         "ss_network_args": json.dumps(_network_args(adapter)),
         "sshs_model_hash": data_hash,
     }
@@ -48,11 +50,11 @@ def modelspec_metadata(
         "implementation": "diffusers",
         "title": f"LoRA for {model.name}",
         "resolution": f"{model.resolution}x{model.resolution}",
-        "prediction_type": "v" if model.prediction_type == "v_prediction" else "epsilon",
+        "prediction_type": PREDICTIONS.get(model.prediction_type, ""),
         "hash_sha256": f"0x{data_hash}",
         **{name: text for name, text in given.items() if text},
     }
-    return {f"modelspec.{name}": text for name, text in spec.items()}
+    return {f"modelspec.{name}": text for name, text in spec.items() if text}
 
 
 def architecture_of(model: DiffusionModel, folder: Path) -> str:

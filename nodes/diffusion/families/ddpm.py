@@ -13,7 +13,9 @@ from nodes.diffusion.handles.models import PredictionType
 class DDPM:
     """The objective of models that predict noise (Ho et al. 2020, eq. 14) or velocity (Salimans and Ho 2022, appendix D)."""
 
-    def __init__(self, noise_scheduler: DDPMScheduler) -> None:
+    def __init__(self, noise_scheduler: DDPMScheduler, snr_gamma: float = 0.0) -> None:
+        self.snr_gamma = snr_gamma
+        """Of min-SNR weighting; 0 leaves it out."""
         self._process: Any = noise_scheduler
         self.prediction_type: PredictionType = self._process.config["prediction_type"]
 
@@ -22,8 +24,8 @@ class DDPM:
         """The number of timesteps of the forward process."""
         return len(self._process.alphas_cumprod)
 
-    def levels(self, count: int, generator: torch.Generator) -> Tensor:
-        """Return `count` uniform timesteps [n]."""
+    def levels(self, count: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+        """Return `count` uniform timesteps [n], whatever the size."""
         return torch.randint(0, self.timesteps, (count,), generator=generator)
 
     def fixed_levels(self, count: int) -> Tensor:
@@ -38,9 +40,9 @@ class DDPM:
         """Return the noise, or the velocity of timesteps [n]."""
         return noise if self.prediction_type == "epsilon" else self._process.get_velocity(latents, noise, level)
 
-    def weight(self, level: Tensor, gamma: float) -> Tensor:
-        """Return the loss weights [n] of Hang et al. 2023."""
-        return min_snr_weights(self.signal_to_noise(level), gamma, self.prediction_type)
+    def weights(self, level: Tensor) -> Tensor | None:
+        """Return the loss weights [n] of min-SNR weighting (Hang et al. 2023)."""
+        return min_snr_weights(self.signal_to_noise(level), self.snr_gamma, self.prediction_type) if self.snr_gamma else None
 
     def signal_to_noise(self, timesteps: Tensor) -> Tensor:
         """Return SNR(t) = alpha_t^2 / sigma_t^2 [n] in float32."""
@@ -48,19 +50,19 @@ class DDPM:
         return alphas / (1 - alphas)
 
 
-def ddpm_objective(noise_scheduler: DDPMScheduler, *, zero_terminal_snr: bool) -> DDPM:
+def ddpm_objective(noise_scheduler: DDPMScheduler, *, zero_terminal_snr: bool, snr_gamma: float = 0.0) -> DDPM:
     """Return the objective to train with; the given forward process is left as it is.
 
     With `zero_terminal_snr` its betas are rescaled so that nothing of the picture is left at the last timestep
     (Lin et al. 2024, algorithm 1). Raises InputError where nothing can be learned there.
     """
     if not zero_terminal_snr:
-        return DDPM(noise_scheduler)
+        return DDPM(noise_scheduler, snr_gamma)
     if needs_signal(noise_scheduler.config["prediction_type"]):
         message = "a model that predicts noise learns nothing where only noise is left."
         raise InputError(message, field="zero_terminal_snr", remedy="Turn it off; it needs a v-prediction model.")
     rescaled: Any = DDPMScheduler.from_config(noise_scheduler.config, rescale_betas_zero_snr=True)
-    return DDPM(rescaled)
+    return DDPM(rescaled, snr_gamma)
 
 
 def needs_signal(prediction_type: str) -> bool:

@@ -1,4 +1,4 @@
-"""Training objectives: the prediction and the noise levels; `ddpm.py` holds denoising diffusion."""
+"""Training objectives: the prediction and the noise levels; `ddpm.py` holds denoising diffusion, `flow.py` rectified flow."""
 
 from typing import Protocol
 
@@ -9,8 +9,8 @@ from torch import Tensor
 class Objective(Protocol):
     """The forward process of a family and the loss that belongs to it; levels are in the denoiser's own numbers."""
 
-    def levels(self, count: int, generator: torch.Generator) -> Tensor:
-        """Return `count` random noise levels [n] to train at."""
+    def levels(self, count: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+        """Return `count` random noise levels [n] to train at, for latents of `size` (h, w)."""
         ...
 
     def fixed_levels(self, count: int) -> Tensor:
@@ -25,6 +25,6 @@ class Objective(Protocol):
         """Return what the denoiser should predict, [n, c, h, w]."""
         ...
 
-    def weight(self, level: Tensor, gamma: float) -> Tensor:
-        """Return the loss weights [n] of min-SNR weighting (Hang et al. 2023) with this gamma."""
+    def weights(self, level: Tensor) -> Tensor | None:
+        """Return the loss weights [n] of samples with noise of levels [n]; None where all weigh the same."""
         ...

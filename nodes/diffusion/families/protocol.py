@@ -23,7 +23,7 @@ Conversion = Literal["", "conv", "transposed", "q", "k", "v"]
 Method = Literal[
     "LoRA", "DreamBooth", "fine-tuning", "textual inversion", "DreamArtist", "custom diffusion", "hypernetwork",
     "DDIM inversion", "null-text inversion", "aesthetic gradient", "CLIP training", "image variation",
-    "A1111 embedding", "custom diffusion file",
+    "A1111 embedding", "custom diffusion file", "text encoder training", "single file",
 ]  # fmt: skip
 """What a family may refuse: methods of training and inversion, and layouts of files."""
 
@@ -49,6 +49,8 @@ class Part:
     kind: PartKind
     library: Literal["diffusers", "transformers"]
     cls: str
+    other_classes: tuple[str, ...] = ()
+    """Classes that a folder's `architectures` may name in place of the usual one."""
 
     @property
     def weights(self) -> str:
@@ -59,7 +61,7 @@ class Part:
 
 @dataclass(frozen=True)
 class TextEncoder(Part):
-    """A text encoder, and how its states condition the denoiser."""
+    """A CLIP text encoder, and how its states condition the denoiser."""
 
     penultimate: bool = False
     """Whether the states are those of the layer before the last, without the final norm."""
@@ -174,6 +176,16 @@ class Facts(Protocol):
         ...
 
     @property
+    def embedding_precision(self) -> Literal["fp32", "bf16"]:
+        """The precision of text encoders while captions are encoded, and of the embeddings that are kept."""
+        ...
+
+    @property
+    def max_text_tokens(self) -> int:
+        """How many tokens of a text it reads; 0 where LoadModel's `max_token_length` says it."""
+        ...
+
+    @property
     def latent_channels(self) -> int: ...
     @property
     def resolution(self) -> int:
@@ -225,12 +237,23 @@ class Facts(Protocol):
         """Return what a linear or convolutional layer does, by its name with its part's; None for those that LoRAs leave out."""
         ...
 
-    def lora_layer_finder(self, layers: Iterable[str]) -> Callable[[str], str | None]:
-        """Return the function from a name in a LoRA file to the layer that it spells, None for none of `layers`."""
+    def lora_layer_finder(self, layers: Iterable[str]) -> Callable[[str], tuple[str, ...]]:
+        """Return the function from a name in a LoRA file to the layer of `layers` that it spells, () for none.
+
+        A name spells several layers where the file fuses them: their rows follow one another.
+        """
+        ...
+
+    @property
+    def lora_leaves(self) -> Literal["kohya", "peft"]:
+        """Which names the matrices of a LoRA have in the files that most programs read: kohya's with alpha, or PEFT's without."""
         ...
 
     def kohya_namer(self, denoiser_layers: Collection[str]) -> Callable[[str], str]:
-        """Return the function from a layer to its name in kohya's LoRA files; it may depend on all layers of the denoiser."""
+        """Return the function from a layer to its name in the LoRA files that most programs read, kohya's for Stable Diffusion.
+
+        It may depend on all layers of the denoiser.
+        """
         ...
 
     @property
@@ -256,6 +279,14 @@ class Facts(Protocol):
 
     def check_file(self, file: TensorFile) -> None:
         """Raise InputError, naming what is missing, for a file of this family that holds no whole model."""
+        ...
+
+    def missing_components(self, shapes: Mapping[str, Shape]) -> list[Component]:
+        """Return what a single file of it lacks and what other files may give."""
+        ...
+
+    def check_part(self, component: Component, file: TensorFile) -> None:
+        """Raise InputError, naming both, for a file that is to give a component and holds another model's, or none."""
         ...
 
     def prediction_of(self, file: TensorFile) -> tuple[PredictionType, str]:

@@ -51,10 +51,20 @@ def part_folders(*, weights: bool = False) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.folder for facts in families() for part in facts.parts if part.weights or not weights))
 
 
+def part_name(family: str, folder: str) -> str:
+    """Return the name of a part, with which names of adapters' tensors begin, by its folder; the folder's for no part."""
+    return next((part.name for part in facts(family).parts if part.folder == folder), folder)
+
+
 def check_method(family: str, method: Method, field: str = "model") -> None:
     """Raise InputError, with the family's own reason, when a method makes no sense for it."""
     if refusal := facts(family).refusals.get(method):
         raise InputError(refusal.message, field=field, remedy=refusal.remedy)
+
+
+def token_limit(family: str, max_token_length: int) -> int:
+    """Return how many tokens of a text a model reads, whose LoadModel says `max_token_length`."""
+    return facts(family).max_text_tokens or max_token_length
 
 
 def family_of_folder(folder: ModelFolder) -> Facts:

@@ -36,7 +36,7 @@ class TextFile:
 def read_text(path: Path, *, field: str, read: Callable[[Path], bytes] = read_regular) -> TextFile:
     """Return the text of a file; raise InputError, naming the file, when its encoding cannot be detected."""
     if path.stat().st_size > MAX_BYTES:
-        message = f"{path.name} has more than {MAX_BYTES / 2**20:.0f} MB, which is too much for text."
+        message = f"{path.name} has more than {MAX_BYTES / 2**20:.0f} MiB, which is too much for text."
         raise InputError(message, field=field, remedy="Move it elsewhere.")
     content = read(path)
     mark, encoding = next(((mark, name) for mark, name in MARKS if content.startswith(mark)), (b"", ""))

@@ -14,7 +14,8 @@ from nodes.diffusion.handles.adapters import Adapter
 
 Family: TypeAlias = str
 """The name of a family, as `families.registry` knows it."""
-PredictionType = Literal["epsilon", "v_prediction"]
+PredictionType = Literal["epsilon", "v_prediction", "flow"]
+"""Noise (Ho et al. 2020), velocity (Salimans and Ho 2022), or the velocity of a rectified flow (Liu et al. 2023)."""
 Purpose = Literal["text-to-image", "inpainting", "instruct-pix2pix"]
 """The UNet's inputs beside noisy latents: none, a mask and the masked picture, or the picture to edit."""
 ImageConditioning = Literal["image variation", "unclip"]
@@ -36,6 +37,8 @@ class ModelInfo:
     zero_terminal_snr: bool
     """True if it was trained with no signal left at the last timestep."""
     purpose: Purpose = "text-to-image"
+    distilled: bool = False
+    """True if it was distilled for few steps without guidance, which further training undoes."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class DiffusionModel:
     """True if the moving average in a single file replaces its UNet's weights."""
     adapters: tuple[Adapter, ...] = ()
     """Adapters that are applied to the weights, in order."""
+    files: tuple[tuple[str, str], ...] = ()
+    """Parts that are files of their own, by folder, such as `vae`, and the digest of each file's content."""
     info: ModelInfo | None = field(default=None, compare=False)
     """The facts that LoadModel read; None in handles cached by earlier versions: see `info_of`."""
 
@@ -93,7 +98,7 @@ class ImageVariationModel:
 
 def identifying_fields(model: DiffusionModel) -> dict[str, Any]:
     """Return the fields of a handle that identify the model, for keys: `info` is left out."""
-    return {name: value for name, value in asdict(model).items() if name != "info"}
+    return {name: value for name, value in asdict(model).items() if name != "info" and (name != "files" or value)}
 
 
 def text_identity(model: DiffusionModel) -> str:

@@ -76,6 +76,8 @@ class TrainingSettings(BaseModel):
 class DenoisingSettings(TrainingSettings):
     """Settings shared by all trainings that use the denoising loss."""
 
+    added_fields: ClassVar[frozenset[str]] = frozenset({"timestep_sampling", "shift", "loss_weighting"})
+
     gradient_checkpointing: Annotated[bool, Field(json_schema_extra=_group("Speed and memory"))] = False
     """Compute activations twice instead of keeping them: less memory, about a fifth slower."""
 
@@ -87,6 +89,17 @@ class DenoisingSettings(TrainingSettings):
     """Adds a constant per channel to the noise, so that very dark and bright pictures can be learned; 0.05 is usual."""
     zero_terminal_snr: Annotated[bool, Field(json_schema_extra=_group("Noise and loss"))] = False
     """Train with no signal left at the last timestep (Lin et al. 2024); for v-prediction models."""
+
+    timestep_sampling: Annotated[
+        Literal["automatic", "uniform", "logit-normal", "mode"], Field(json_schema_extra=_group("Noise and loss"))
+    ] = "automatic"
+    """Which noise levels a rectified-flow model sees (Esser et al. 2024, 3.1): all alike, those in the middle, or both ends too;
+    `automatic` is `logit-normal`. Models that predict noise or velocity see all alike."""
+    shift: Annotated[float, Field(ge=0, le=100, json_schema_extra=_group("Noise and loss"))] = 0.0
+    """Moves the noise levels of a rectified-flow model toward more noise, as large pictures need it; 1 moves nothing, and 0 is
+    what the model itself takes for the size of the picture."""
+    loss_weighting: Annotated[Literal["none", "cosmap"], Field(json_schema_extra=_group("Noise and loss"))] = "none"
+    """Weights of a rectified-flow model's loss by noise level: none, or those that rise at both ends (Esser et al. 2024, 3.1)."""
 
     preview_every: Annotated[int, Field(ge=0, json_schema_extra=_group("Watching"))] = 0
     """Steps between two preview pictures; 0 draws none."""

@@ -13,7 +13,7 @@ from transformers import CLIPTextConfig
 from nodes.diffusion.adapters.lora.targets import empty_text_encoders
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.protocol import Counterpart, denoiser_folder
-from nodes.diffusion.families.registry import facts as family_facts
+from nodes.diffusion.families.registry import facts as family_facts, part_name
 from nodes.diffusion.families.tensor_names.clip import SHELL
 from nodes.diffusion.formats.checkpoint_headers import Header
 from nodes.diffusion.formats.clip_folders import has_text_projection
@@ -26,7 +26,7 @@ from nodes.diffusion.merging.evaluate import values_of
 from nodes.diffusion.merging.plan import MergePlan
 from nodes.diffusion.merging.read_tensors import reading
 from nodes.diffusion.merging.write_checkpoint import written_as
-from nodes.diffusion.models.empty_unet import empty_unet
+from nodes.diffusion.models.empty_denoiser import empty_denoiser
 
 
 def parameter_shapes(model: DiffusionModel, place: Path) -> dict[str, tuple[int, ...]]:
@@ -34,7 +34,7 @@ def parameter_shapes(model: DiffusionModel, place: Path) -> dict[str, tuple[int,
     folder = described(place)
     with init_empty_weights():
         vae: Any = AutoencoderKL.from_config(read_config(folder / "vae" / "config.json"))
-    parts = {"unet": empty_unet(folder / "unet"), "vae": vae, **empty_text_encoders(folder, info_of(model, place))}
+    parts = {"unet": empty_denoiser(folder, model.family), "vae": vae, **empty_text_encoders(folder, info_of(model, place))}
     found = {
         f"{part}.{name.removeprefix(SHELL)}": tuple(parameter.shape)
         for part, module in parts.items()
@@ -56,7 +56,7 @@ def weights_in(header: Header, family: str) -> dict[str, tuple[str, Counterpart]
         for own in (Counterpart(name),) if folder else names.to_folder(name):
             part, _, inner = own.name.partition(".")
             if entry.is_float:
-                found[f"{ENCODERS.get(part, part)}.{inner.removeprefix(SHELL)}"] = (name, own)
+                found[f"{part_name(family, part)}.{inner.removeprefix(SHELL)}"] = (name, own)
     return found
 
 

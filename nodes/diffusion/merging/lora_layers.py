@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from math import prod
 
 from nodes.diffusion.families.protocol import Counterpart, denoiser_folder
+from nodes.diffusion.families.registry import part_name
 from nodes.diffusion.families.tensor_names.clip import SHELL, THIRDS
 from nodes.diffusion.formats.checkpoint_headers import Entry, Header, facts_of, read_file_header
-from nodes.diffusion.handles.adapters import ENCODERS, LowRankAdapter, leaf_of
+from nodes.diffusion.handles.adapters import LowRankAdapter, leaf_of
 from nodes.diffusion.handles.recipes import Baked
 
 NO_LAYERS = ("token_embedding.weight", "position_embedding.weight", "text_projection.weight")
@@ -43,7 +44,7 @@ def all_parameters_in(header: Header) -> dict[str, Part]:
         for own in (Counterpart(name),) if folder else names.to_folder(name):
             part, _, inner = own.name.partition(".")
             if entry.is_float and part in folders and own.conversion != "transposed":
-                found[f"{ENCODERS.get(part, part)}.{inner.removeprefix(SHELL)}"] = _part(name, own, entry)
+                found[f"{part_name(family.name, part)}.{inner.removeprefix(SHELL)}"] = _part(name, own, entry)
     return found
 
 

@@ -69,6 +69,11 @@ class ActiveModel:
         return unet
 
     @property
+    def denoiser(self) -> Any:
+        """The UNet or transformer; it is the part `unet` in names of tensors, whatever it is."""
+        return self.unet
+
+    @property
     def vae(self) -> AutoencoderKL:
         return self.part("vae")
 

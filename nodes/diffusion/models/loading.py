@@ -12,9 +12,9 @@ from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.protocol import Facts
 from nodes.diffusion.formats.model_folders import AGAIN, read_config
 from nodes.diffusion.formats.pickled_parts import part_from_pickles
-from nodes.diffusion.formats.single_file.configurations import described
 from nodes.diffusion.formats.single_file.reading import fill
 from nodes.diffusion.formats.weight_files import is_pickled, weights_variant
 from nodes.diffusion.randomness import seed_for
@@ -26,13 +26,23 @@ diffusers_logging.set_verbosity(diffusers_logging.CRITICAL)
 
 
 def part_from_file(
-    cls: Any, file: Path, part: str, device: torch.device, dtype: torch.dtype | None = None, *, moving_average: bool = False
+    cls: Any,
+    file: Path,
+    config: Path,
+    family: Facts,
+    device: torch.device,
+    dtype: torch.dtype | None = None,
+    *,
+    moving_average: bool = False,
 ) -> Any:
-    """Return one part of a checkpoint in one file, frozen and in evaluation mode; without `dtype`, with the file's numbers."""
-    with naming_part(part):
+    """Return one part of a checkpoint in one file, frozen and in evaluation mode; without `dtype`, with the file's numbers.
+
+    `config` is the folder that describes it, which has the part's name.
+    """
+    with naming_part(config.name):
         with init_empty_weights():
-            module = _from_config(cls, described(file) / part)
-        fill(module, file, part, device, dtype, moving_average=moving_average)
+            module = _from_config(cls, config)
+        fill(module, file, config.name, family, device, dtype, moving_average=moving_average)
     return module.to(device).requires_grad_(False).eval()
 
 

@@ -8,20 +8,16 @@ from nodes.diffusion.devices import free_memory
 
 USED_SHARE = 0.8
 """Of the free memory; the rest is for the libraries' workspaces and for what fragments."""
-LIVE_MAPS = 32
-"""Feature maps of its first level that a UNet holds of one sample at its fullest, skip connections included."""
 LIVE_PLANES = 8
 """Feature maps of its first level that a VAE's encoder holds of one picture at its fullest."""
 
 
-def denoised_at_once(unet: nn.Module, factor: int, size: tuple[int, int], wanted: int, *, guided: bool) -> int:
-    """Return how many pictures of `size` (w, h) pixels the UNet denoises at once; guidance computes each twice.
+def denoised_at_once(denoiser: nn.Module, live_numbers: int, wanted: int, *, guided: bool) -> int:
+    """Return how many pictures a denoiser denoises at once; guidance computes each twice.
 
-    `factor` is the side in pixels of what one latent pixel stands for.
+    `live_numbers` is how many numbers it holds at its fullest for one of them.
     """
-    config: Any = unet.config
-    plane = config["block_out_channels"][0] * (size[0] // factor) * (size[1] // factor)
-    return _fitting(unet, wanted, LIVE_MAPS * plane * (2 if guided else 1))
+    return _fitting(denoiser, wanted, live_numbers * (2 if guided else 1))
 
 
 def encoded_at_once(vae: nn.Module, size: tuple[int, int], wanted: int) -> int:

@@ -1,17 +1,18 @@
 """The parts of one model: each loaded on first use, frozen, shared between nodes and never changed for good."""
 
 import hashlib
+import importlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from nodes.diffusion.devices import DTYPES, Precision
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.protocol import Part
+from nodes.diffusion.families.registry import facts
 from nodes.diffusion.formats.model_folders import read_config
 from nodes.diffusion.formats.opening import stamp_of
 from nodes.diffusion.formats.single_file.configurations import described
@@ -39,6 +40,7 @@ class ModelParts:
         initial_seed: int | None = None,
         moving_average: bool = False,
         elsewhere: Mapping[str, Path] | None = None,
+        files: Mapping[str, Path] | None = None,
         unet_weights: Path | None = None,
         residency: Residency = RESIDENT,
     ) -> None:
@@ -51,6 +53,8 @@ class ModelParts:
         self.moving_average = moving_average
         self.elsewhere = elsewhere or {}
         """Folders of parts by name, when the parts are in several folders."""
+        self.files = files or {}
+        """Files of parts that are not in the model's own file or folder, by the folder's name."""
         self.unet_weights = unet_weights
         """Weights that take the place of those in the UNet's folder."""
         self.residency = residency
@@ -64,11 +68,15 @@ class ModelParts:
 
     @property
     def _places(self) -> Iterable[Path]:
-        return self.elsewhere.values() or (self.folder,)
+        return (*(self.elsewhere.values() or (self.folder,)), *self.files.values())
 
     def folder_of(self, name: str) -> Path:
         """Return the folder of one part, such as `unet`; of a single file's, which holds descriptions alone."""
-        return self.elsewhere.get(name) or described(self.folder) / name
+        return self.elsewhere.get(name) or described(self.folder) / self._described(name).folder
+
+    def _described(self, name: str) -> Part:
+        """Return what the family says of a part, which is called by its name or by its folder's."""
+        return next(part for part in facts(self.info.family).parts if name in (part.name, part.folder))
 
     def names(self, kind: str) -> list[str]:
         """Return the names of the parts of a kind, `text_encoder` or `tokenizer`, in order of use."""
@@ -98,30 +106,34 @@ class ModelParts:
         return made
 
     def _module(self, name: str) -> Any:
-        if name == "unet":
-            unet = self._loaded(UNet2DConditionModel, name, torch_dtype=self.dtype)
-            if self.unet_weights:
-                put_weights(unet, load_file(self.unet_weights))
-            return unet
-        if name == "vae":
-            return self._loaded(AutoencoderKL, name, torch_dtype=self.dtype)
-        architectures = read_config(self.folder_of(name) / "config.json").get("architectures") or ["CLIPTextModel"]
-        cls = CLIPTextModelWithProjection if "WithProjection" in architectures[0] else CLIPTextModel
-        return self._loaded(cls, name, dtype=self.dtype)
+        part = self._described(name)
+        module = self._loaded(part, name, **{"torch_dtype" if part.library == "diffusers" else "dtype": self.dtype})
+        if name == "unet" and self.unet_weights:
+            put_weights(module, load_file(self.unet_weights))
+        return module
 
-    def _loaded(self, cls: Any, name: str, **dtype: torch.dtype) -> Any:
-        if is_single_file(self.folder):
-            average = self.moving_average
-            return part_from_file(cls, self.folder, name, self.device, *dtype.values(), moving_average=average)
+    def _loaded(self, part: Part, name: str, **dtype: torch.dtype) -> Any:
+        stated = read_config(self.folder_of(name) / "config.json").get("architectures") or [] if part.other_classes else []
+        cls = class_of(part, next((other for other in stated if other in part.other_classes), part.cls))
+        file = self.files.get(part.folder, self.folder)
+        if is_single_file(file):
+            family, average = facts(self.info.family), self.moving_average
+            config = self.folder_of(name)
+            return part_from_file(cls, file, config, family, self.device, *dtype.values(), moving_average=average)
         return load_part(cls, self.folder_of(name), self.device, initial_seed=self.initial_seed, **dtype)
 
     def _tokenizer(self, name: str) -> Any:
         """One tokenizer, whose length is never more than its encoder can see: older folders do not state it."""
         with naming_part(name):
-            tokenizer: Any = CLIPTokenizer.from_pretrained(self.folder_of(name), local_files_only=True)
+            tokenizer: Any = class_of(self._described(name)).from_pretrained(self.folder_of(name), local_files_only=True)
             config = read_config(self.folder_of(name.replace("tokenizer", "text_encoder")) / "config.json")
             tokenizer.model_max_length = min(tokenizer.model_max_length, config.get("max_position_embeddings", 77))
         return tokenizer
+
+
+def class_of(part: Part, name: str = "") -> Any:
+    """Return the class of a part, or another of its library by name."""
+    return getattr(importlib.import_module(part.library), name or part.cls)
 
 
 def put_weights(unet: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:

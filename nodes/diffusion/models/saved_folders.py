@@ -20,7 +20,6 @@ from nodes.diffusion.formats.pickled_parts import pickled_weights
 from nodes.diffusion.formats.single_file.configurations import described
 from nodes.diffusion.formats.single_file.header import is_single_file
 from nodes.diffusion.formats.weight_files import files_read, is_pickled
-from nodes.diffusion.handles.adapters import ENCODERS
 from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.models.loading import load_part, part_from_file
 
@@ -66,7 +65,7 @@ def description_files(model: DiffusionModel, place: Path) -> dict[str, bytes]:
             if file.suffix in (".json", ".txt", ".model") and not file.name.endswith(".index.json"):
                 found[f"{part}/{file.name}"] = read_regular(file)
     stated = read_config(folder / "scheduler" / "scheduler_config.json")
-    config = {**stated, "prediction_type": model.prediction_type}
+    config = stated if model.prediction_type == "flow" else {**stated, "prediction_type": model.prediction_type}
     if model.zero_terminal_snr:
         config |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     if config != stated:
@@ -79,12 +78,16 @@ def weight_parts(folder: Path, family: str) -> dict[str, str]:
     return {part: weights for part, (_, _, weights) in _parts(family).items() if weights and (folder / part).is_dir()}
 
 
-def part_tensors(model: DiffusionModel, place: Path, part: str) -> dict[str, Tensor]:
-    """Return one part's tensors under the names of a folder's files, as they are there or as they are drawn from a seed."""
+def part_tensors(model: DiffusionModel, place: Path, part: str, file: Path | None = None) -> dict[str, Tensor]:
+    """Return one part's tensors under the names of a folder's files, as they are there or as they are drawn from a seed.
+
+    `file` is the part's own, where the model's holds none.
+    """
     folder, cpu = described(place), torch.device("cpu")
     if is_single_file(place):
-        average = model.moving_average
-        return part_from_file(_class_of(folder, part, model.family), place, part, cpu, moving_average=average).state_dict()
+        family, average = facts(model.family), model.moving_average
+        cls = _class_of(folder, part, model.family)
+        return part_from_file(cls, file or place, folder / part, family, cpu, moving_average=average).state_dict()
     if model.initial_seed is not None:
         return load_part(_class_of(folder, part, model.family), folder / part, cpu, initial_seed=model.initial_seed).state_dict()
     if is_pickled(folder / part):
@@ -93,12 +96,12 @@ def part_tensors(model: DiffusionModel, place: Path, part: str) -> dict[str, Ten
 
 
 def changed_tensors(own: Mapping[str, Tensor], part: str, changed: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Return a part's tensors in `dtype`, with `changed` (`unet.NAME`, ...) in their places.
+    """Return the tensors of a part, by its name, in `dtype`, with `changed` (`unet.NAME`, ...) in their places.
 
     Numbers that are no floats stay as they are. Raises InputError when a number leaves the range of `dtype`.
     """
     tensors = dict(own)
-    prefix = f"{ENCODERS.get(part, part)}."
+    prefix = f"{part}."
     for name, tensor in changed.items():
         if name.startswith(prefix):
             inner = name.removeprefix(prefix)

@@ -9,10 +9,10 @@ from torch import Tensor
 from nodes.diffusion.families.code import predict
 from nodes.diffusion.families.ddpm import picture_and_noise
 from nodes.diffusion.families.registry import facts
+from nodes.diffusion.families.schedulers import ddpm_scheduler
 from nodes.diffusion.families.sizes import shown_whole
 from nodes.diffusion.handles.models import PredictionType
 from nodes.diffusion.models.active import ActiveModel
-from nodes.diffusion.sampling.sampler import make_scheduler
 from nodes.diffusion.text.conditions import Conditions
 from nodes.diffusion.text.encoding import encode_prompts
 
@@ -28,7 +28,7 @@ class Schedule:
 
 def ddim_schedule(model: ActiveModel, num_inference_steps: int) -> Schedule:
     """Return the timesteps of the model's own DDIM scheduler, with its spacing and offset."""
-    scheduler = make_scheduler(model, "ddim")
+    scheduler = ddpm_scheduler(model.scheduler_config, "ddim", zero_terminal_snr=model.handle.zero_terminal_snr)
     scheduler.set_timesteps(num_inference_steps)
     timesteps = [int(timestep) for timestep in scheduler.timesteps]
     alphas = [float(scheduler.alphas_cumprod[timestep]) for timestep in timesteps]

@@ -1,18 +1,17 @@
-"""Drawing pictures: a loop over a diffusers scheduler with classifier-free guidance (Ho and Salimans 2022, eq. 6)."""
+"""Drawing pictures: a loop over the steps of a scheduler with classifier-free guidance (Ho and Salimans 2022, eq. 6)."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
-import diffusers
 import torch
 from PIL import Image
 from torch import Tensor
 
 from nodes.diffusion.adapters.aesthetic_gradient import tuned_hidden
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.code import predict
-from nodes.diffusion.families.ddpm import needs_signal
+from nodes.diffusion.families.code import encode_prompts, live_numbers, make_scheduler, predict
 from nodes.diffusion.families.registry import facts
+from nodes.diffusion.families.schedulers import RANDOM_STEPS, Sampler, Scheduler
 from nodes.diffusion.families.sizes import shown_whole
 from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.models.memory_fit import denoised_at_once
@@ -20,16 +19,7 @@ from nodes.diffusion.models.vae_encoding import without_overflow
 from nodes.diffusion.models.vae_tiling import in_tiles, is_large
 from nodes.diffusion.pictures.pictures import as_picture
 from nodes.diffusion.text.conditions import Conditions
-from nodes.diffusion.text.encoding import encode_prompts
 from nodes.diffusion.text.prompt_syntax import Emphasis
-
-Sampler = Literal["ddim", "euler", "euler ancestral", "dpm++ 2m"]
-CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
-    "ddim": ("DDIMScheduler", {"clip_sample": False}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "euler ancestral": ("EulerAncestralDiscreteScheduler", {}),
-    "dpm++ 2m": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
-}
 
 
 def sample(
@@ -51,6 +41,7 @@ def sample(
     `emphasis` says whose weights brackets are. `on_step` is called with the number of steps done and may raise to stop.
     Guidance 1 spares the unconditional pass.
     """
+    size = size or (model.info.resolution, model.info.resolution)
     latents = denoise(
         model,
         prompts,
@@ -58,27 +49,12 @@ def sample(
         negative_prompt=negative_prompt,
         num_inference_steps=num_inference_steps,
         guidance_scale=guidance_scale,
-        size=size or (model.info.resolution, model.info.resolution),
-        scheduler=make_scheduler(model, sampler),
+        size=size,
+        scheduler=make_scheduler(model, sampler, size),
         emphasis=emphasis,
         on_step=on_step,
     )
     return decode(model, latents)
-
-
-def make_scheduler(model: ActiveModel, sampler: Sampler) -> Any:
-    """Return a fresh diffusers scheduler for the model's own noise schedule and prediction type.
-
-    With no signal at the last timestep, sampling begins at just that one (Lin et al. 2024, section 3.3).
-    """
-    name, options = CLASSES[sampler]
-    if model.handle.zero_terminal_snr or model.scheduler_config.get("rescale_betas_zero_snr"):
-        if needs_signal(model.info.prediction_type):
-            remedy = "Train with zero_terminal_snr off, or from a v-prediction model."
-            message = "a model that predicts noise cannot sample at zero terminal SNR, where nothing of the picture is left."
-            raise InputError(message, field="model", remedy=remedy)
-        options = {**options, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
-    return getattr(diffusers, name).from_config(model.scheduler_config, **options)
 
 
 @torch.no_grad()
@@ -91,7 +67,7 @@ def denoise(
     num_inference_steps: int,
     guidance_scale: float,
     size: tuple[int, int],
-    scheduler: Any,
+    scheduler: Scheduler,
     emphasis: Emphasis = "none",
     on_step: Callable[[int], object] = lambda step: None,
 ) -> Tensor:
@@ -126,7 +102,7 @@ def denoise_from(
     num_inference_steps: int,
     guidance_scale: float,
     size: tuple[int, int],
-    scheduler: Any,
+    scheduler: Scheduler,
     on_step: Callable[[int], object] = lambda step: None,
 ) -> Tensor:
     """Return the final latents [n, c, h, w] for n seeds; with guidance, the first n conditions are the unconditional ones.
@@ -134,8 +110,7 @@ def denoise_from(
     What does not fit into a GPU's memory at once is drawn in several parts.
     """
     count, guided = len(seeds), guidance_scale != 1
-    factor = 2 ** (len(model.vae.config["block_out_channels"]) - 1)
-    share = denoised_at_once(model.unet, factor, size, count, guided=guided)
+    share = denoised_at_once(model.denoiser, live_numbers(model, size), count, guided=guided)
     parts = [range(count)[start : start + share] for start in range(0, count, share)]
     return torch.cat(
         [
@@ -162,14 +137,14 @@ def _denoise_part(
     num_inference_steps: int,
     guidance_scale: float,
     size: tuple[int, int],
-    scheduler: Any,
+    scheduler: Scheduler,
     on_step: Callable[[int], object],
 ) -> Tensor:
     guided = guidance_scale != 1
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     scheduler.set_timesteps(num_inference_steps, device=model.device)
     latents = _first_noise(model, size, generators) * scheduler.init_noise_sigma
-    options = {"generator": generators} if type(scheduler).__name__ == CLASSES["euler ancestral"][0] else {}
+    options = {"generator": generators} if type(scheduler).__name__ == RANDOM_STEPS else {}
     for number, timestep in enumerate(scheduler.timesteps, 1):
         doubled = scheduler.scale_model_input(torch.cat([latents, latents]) if guided else latents, timestep)
         prediction = predict(model, doubled, timestep, text, [shown_whole(size)] * len(doubled)).float()
@@ -205,7 +180,7 @@ def decode(model: ActiveModel, latents: Tensor) -> list[Image.Image]:
         for latent in scaled[:, None]:
             if not latent.isfinite().all():
                 remedy = "Choose fp32 or bf16, or lower guidance_scale; a damaged file and a model trained too far do it too."
-                raise InputError("the UNet's latents are not finite.", field="precision", remedy=remedy)
+                raise InputError("the latents are not finite.", field="precision", remedy=remedy)
             decoded = in_tiles(latent, draw, factor, enlarged=True) if large else draw(latent)
             if not decoded.isfinite().all():
                 remedy = "Give the model another VAE (BakeVAE): this one's weights are broken."

@@ -102,15 +102,20 @@ class Noise:
 
 
 def draw_noise(
-    shape: Sequence[int], levels: Callable[[int, torch.Generator], Tensor], *, noise_offset: float, seed: int, step: int
+    shape: Sequence[int],
+    levels: Callable[[int, tuple[int, int], torch.Generator], Tensor],
+    *,
+    noise_offset: float,
+    seed: int,
+    step: int,
 ) -> Noise:
     """Return noise of `shape` [n, c, h, w] and noise levels [n]; an offset is part of the noise, so of the target too.
 
-    `levels` gives as many random levels as it is asked for, as `Objective.levels`.
+    `levels` is `Objective.levels`.
     """
     generator = generator_for(seed, "noise", step)
     noise = torch.randn(tuple(shape), generator=generator)
-    chosen = levels(shape[0], generator)
+    chosen = levels(shape[0], (shape[2], shape[3]), generator)
     if noise_offset:
         noise = noise + noise_offset * torch.randn((shape[0], shape[1], 1, 1), generator=generator)
     return Noise(noise, chosen)

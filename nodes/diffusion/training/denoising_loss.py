@@ -16,22 +16,20 @@ def denoising_loss(
     noise: Tensor,
     levels: Tensor,
     *,
-    snr_gamma: float = 0.0,
+    weights: Tensor | None = None,
     mask: Tensor | None = None,
 ) -> Tensor:
     """Return the mean squared error of what `predict(noisy latents, levels)` gives, beside what the objective asks for.
 
-    Latents and noise are [n, c, h, w], levels [n]. `mask` [n, 1, h, w] limits each sample's mean to its own valid area;
-    `snr_gamma` weights samples by min-SNR (Hang et al. 2023), 0 leaves it out.
+    Latents and noise are [n, c, h, w], levels [n]. `mask` [n, 1, h, w] limits each sample's mean to its own valid area,
+    `weights` [n] are those of the samples.
     """
     target = objective.target(latents, noise, levels)
     prediction = predict(objective.noisy(latents, noise, levels), levels)
     error = (prediction.float() - target.float()) ** 2
     if mask is not None:
         error = error * mask * (mask[0].numel() / mask.sum(dim=(1, 2, 3), keepdim=True))
-    if not snr_gamma:
-        return error.mean()
-    return (error.mean(dim=(1, 2, 3)) * objective.weight(levels, snr_gamma)).mean()
+    return error.mean() if weights is None else (error.mean(dim=(1, 2, 3)) * weights).mean()
 
 
 def valid_mask(views: Sequence[LatentView], latents: Tensor) -> Tensor | None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nodes.diffusion.devices import Precision
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.code import for_training, objective, predict
+from nodes.diffusion.families.code import encode_prompts, for_training, objective, predict
 from nodes.diffusion.families.sizes import ShownSizes
 from nodes.diffusion.handles.datasets import CaptionedDataset, EmbeddingDataset, LatentDataset
 from nodes.diffusion.handles.settings import DenoisingSettings, TrainingSettings
@@ -19,8 +19,7 @@ from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.optimization.loop import StepDone, minimize
 from nodes.diffusion.optimization.training_state import TrainingState
 from nodes.diffusion.randomness import generator_for
-from nodes.diffusion.text.conditions import Conditions
-from nodes.diffusion.text.encoding import encode_prompts
+from nodes.diffusion.text.conditions import Conditions, stacked
 from nodes.diffusion.training.batches import Draw, Noise, TensorFiles, draw_batches, draw_noise, read_latents
 from nodes.diffusion.training.denoising_loss import denoising_loss, valid_mask
 
@@ -50,7 +49,7 @@ class DenoisingTask:
 
     def __post_init__(self) -> None:
         self.files = TensorFiles()
-        self.objective = objective(self.model, zero_terminal_snr=self.settings.zero_terminal_snr)
+        self.objective = objective(self.model, self.settings)
         held = held_out(len(self.latents.items), self.settings)
         self.training = [index for index in range(len(self.latents.items)) if index not in held]
         self.validation = sorted(held)[:VALIDATION_ITEMS]
@@ -65,7 +64,7 @@ class DenoisingTask:
         _, draws, random, latents = self._batch
         size = self.settings.batch_size
         part = slice(micro_step * size, (micro_step + 1) * size)
-        return self._loss(draws[part], latents[part], random.noise[part], random.levels[part], self.settings.snr_gamma)
+        return self._loss(draws[part], latents[part], random.noise[part], random.levels[part])
 
     def validation_loss(self, stop_if_asked: Callable[[], object] = lambda: None) -> float:
         """Return the mean loss of the held-out pictures at fixed levels and noise, unweighted.
@@ -85,7 +84,7 @@ class DenoisingTask:
         noise = torch.randn(latents.shape, generator=generator_for(self.settings.seed, "validation", index))
         draws = [Draw(index, item.views[0], 0)] * VALIDATION_LEVELS
         with torch.no_grad():
-            return float(self._loss(draws, latents, noise, self.objective.fixed_levels(VALIDATION_LEVELS), 0.0))
+            return float(self._loss(draws, latents, noise, self.objective.fixed_levels(VALIDATION_LEVELS), weighted=False))
 
     def captions_of(self, draws: Sequence[Draw]) -> list[str]:
         """Return the caption of each sample."""
@@ -99,7 +98,7 @@ class DenoisingTask:
             return encode_prompts(self.model, self.captions_of(draws), emphasis=texts.emphasis)
         paths = [texts.empty if draw.caption is None else texts.items[draw.item].files[draw.caption] for draw in draws]
         read = [self.files.read(path) for path in paths]
-        return Conditions({name: torch.stack([each[name] for each in read]).to(self.model.device) for name in read[0]})
+        return stacked(read).to(self.model.device)
 
     def _stream(self) -> Iterator[list[Draw]]:
         items = [self.latents.items[index] for index in self.training]
@@ -118,17 +117,18 @@ class DenoisingTask:
         offset, seed = self.settings.noise_offset, self.settings.seed
         return draws, draw_noise(latents.shape, self.objective.levels, noise_offset=offset, seed=seed, step=step), latents
 
-    def _loss(self, draws: Sequence[Draw], latents: Tensor, noise: Tensor, levels: Tensor, snr_gamma: float) -> Tensor:
+    def _loss(self, draws: Sequence[Draw], latents: Tensor, noise: Tensor, levels: Tensor, *, weighted: bool = True) -> Tensor:
         device, views = self.model.device, [draw.view for draw in draws]
         conditions = self.conditions_of(self, draws) if self.conditions_of else self.text_conditions(draws)
         sizes = [ShownSizes(view.original_size, view.crop, view.size) for view in views]
+        levels = levels.to(device)
         return denoising_loss(
             lambda noisy, level: self.predict(self.model, noisy, level, conditions, sizes),
             self.objective,
             latents.to(device),
             noise.to(device),
-            levels.to(device),
-            snr_gamma=snr_gamma,
+            levels,
+            weights=self.objective.weights(levels) if weighted else None,
             mask=valid_mask(views, latents.to(device)),
         )
 

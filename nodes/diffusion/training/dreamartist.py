@@ -5,12 +5,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from nodes.diffusion.families.code import predict
+from nodes.diffusion.families.code import encode_prompts, predict
 from nodes.diffusion.families.sizes import ShownSizes
 from nodes.diffusion.handles.datasets import CaptionedDataset
 from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.text.conditions import Conditions
-from nodes.diffusion.text.encoding import encode_prompts
 from nodes.diffusion.text.placeholder_tokens import replaced_word
 from nodes.diffusion.training.batches import Draw
 from nodes.diffusion.training.denoising_task import DenoisingTask, Predict

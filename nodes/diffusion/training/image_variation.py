@@ -14,7 +14,7 @@ from nodes.diffusion.families.image_variation.model import ImageVariation
 from nodes.diffusion.handles.datasets import EmbeddingDataset, LatentDataset
 from nodes.diffusion.handles.settings import DenoisingSettings
 from nodes.diffusion.models.active import ActiveModel
-from nodes.diffusion.models.empty_unet import empty_unet
+from nodes.diffusion.models.empty_denoiser import empty_unet
 from nodes.diffusion.randomness import generator_for
 from nodes.diffusion.text.conditions import Conditions
 from nodes.diffusion.training.batches import Draw

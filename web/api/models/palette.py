@@ -18,6 +18,8 @@ class Session(Message):
     """Suffixes of pictures, such as `.png`, that can be uploaded and trained on."""
     text_suffixes: list[str]
     """Suffixes of text files that can be uploaded beside them."""
+    workflow_suffixes: list[str]
+    """Suffixes of files that may contain a workflow: workflow files and artifacts."""
     output_folder: str
     """The folder of finished files, as in their paths."""
     output: str | None

@@ -913,6 +913,10 @@ export interface Session {
    */
   text_suffixes: string[];
   /**
+   * Suffixes of files that may contain a workflow: workflow files and artifacts.
+   */
+  workflow_suffixes: string[];
+  /**
    * The folder of finished files, as in their paths.
    */
   output_folder: string;

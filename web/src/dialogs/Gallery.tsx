@@ -4,6 +4,7 @@ import { api } from "../api/client";
 import type { WorkflowSummary } from "../api/types";
 import { ago } from "../components/times";
 import { attempt, openFiles, openTemplate, openWorkflow } from "../state/actions";
+import { workflowSuffixes } from "../state/facts";
 import { openDialog } from "../state/ui";
 import { text } from "../text/en";
 import { Frame } from "./Frame";
@@ -54,7 +55,7 @@ export function Workflows() {
           <input
             type="file"
             className="hidden"
-            accept=".json,.png,.safetensors"
+            accept={workflowSuffixes().join(",")}
             onChange={(event) => {
               const file = event.target.files?.[0];
               openDialog(null);

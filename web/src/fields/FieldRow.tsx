@@ -9,6 +9,7 @@ import { nameWords } from "../graph/socketStyle";
 import { currentTab, edit, runId, shownDocument, useEditor } from "../state/editor";
 import { useUi } from "../state/ui";
 import { text } from "../text/en";
+import { controlOf } from "./controls";
 import { Widget } from "./Widget";
 
 interface Props {
@@ -18,9 +19,6 @@ interface Props {
   /** On a card there is a plug and little room; in the panel there is the help. */
   place: "card" | "panel";
 }
-
-/** Kinds whose values are long: in the panel they get a row of their own. */
-const PATHS = new Set<FieldSpec["kind"]>(["workspace-folder", "workspace-file", "model"]);
 
 /** A field: name, widget, plug, problem, reset. */
 export const FieldRow = memo(function FieldRow({ node, field, description, place }: Props) {
@@ -38,7 +36,7 @@ export const FieldRow = memo(function FieldRow({ node, field, description, place
   const isSet = fields?.[field.name] !== undefined;
   const id = `${place}-${node}-${field.name}`;
   const change = (next: unknown) => edit((document) => setField(document, node, field.name, next), `field:${node}.${field.name}`);
-  const shape = field.kind === "prompt" ? "tall" : PATHS.has(field.kind) ? "path" : "";
+  const { shape = "" } = controlOf(field);
   return (
     <div
       className={`field ${shape} ${words ? "invalid" : ""}`}

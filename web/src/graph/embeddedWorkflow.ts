@@ -7,24 +7,28 @@ const PNG = "\x89PNG\r\n\x1a\n";
 const TEXTS = ["tEXt", "zTXt", "iTXt"];
 
 /** The workflow in a JSON file, or the one that made a PNG or a safetensors file; null when there is none that can be read. */
-export async function embeddedWorkflow(file: Blob, name: string): Promise<unknown | null> {
-  const text = await embeddedText(file, name);
+export async function embeddedWorkflow(file: Blob): Promise<unknown | null> {
+  const text = await embeddedText(file);
   const value = text === null ? null : parsed(text);
   if (typeof value !== "object" || value === null) return null;
   return "workflow" in value && !("format" in value) ? value.workflow : value;
 }
 
-async function embeddedText(file: Blob, name: string): Promise<string | null> {
-  if (latin(await bytes(file, 0, 8)) === PNG) return pngText(file);
-  if (/\.safetensors$/i.test(name)) return safetensorsText(file);
+async function embeddedText(file: Blob): Promise<string | null> {
+  const start = await bytes(file, 0, 9);
+  if (latin(start.subarray(0, 8)) === PNG) return pngText(file);
+  const length = headerLength(start);
+  if (length <= Math.min(file.size - 8, MAX_HEADER)) return safetensorsText(file, length);
   return file.size <= MAX_DOCUMENT ? file.text() : null;
 }
 
-async function safetensorsText(file: Blob): Promise<string | null> {
-  if (file.size < 10) return null;
-  const length = new DataView(await file.slice(0, 8).arrayBuffer()).getBigUint64(0, true);
-  if (length > Math.min(file.size - 8, MAX_HEADER)) return null;
-  const header = parsed(await file.slice(8, 8 + Number(length)).text()) as { __metadata__?: Record<string, unknown> } | null;
+/** The length of a safetensors header, infinite when the file begins with none: in JSON these bytes are a huge number. */
+function headerLength(start: Uint8Array<ArrayBuffer>): number {
+  return start.at(8) === "{".charCodeAt(0) ? Number(new DataView(start.buffer).getBigUint64(0, true)) : Number.POSITIVE_INFINITY;
+}
+
+async function safetensorsText(file: Blob, length: number): Promise<string | null> {
+  const header = parsed(await file.slice(8, 8 + length).text()) as { __metadata__?: Record<string, unknown> } | null;
   const text = header?.__metadata__?.[KEY];
   return typeof text === "string" ? text : null;
 }

@@ -6,13 +6,14 @@ import { paragraphs } from "./paragraphs";
 export type { FieldSocket, InputSocket, NodeDescription, OutputSocket };
 export type Palette = ReadonlyMap<string, NodeDescription>;
 
-export type FieldKind = "integer" | "number" | "seed" | "switch" | "choice" | "text" | OwnWidget;
+/** What the value of a field is. */
+export type FieldKind = "integer" | "number" | "seed" | "switch" | "choice" | "text";
 
 /** A field as an editor shows it. */
 export interface FieldSpec {
   name: string;
   kind: FieldKind;
-  /** The widget of a package that edits it, empty for none; `kind` says what edits it without. */
+  /** The name of what edits it, here or in a package; empty for what fits the kind. */
   widget: string;
   help: string;
   default: unknown;
@@ -65,7 +66,7 @@ function spec(name: string, schema: Schema, required: boolean): FieldSpec {
   return {
     name,
     kind: kind(name, schema),
-    widget: isOwn(schema.widget) ? "" : String(schema.widget ?? ""),
+    widget: String(schema.widget ?? ""),
     help: paragraphs(String(schema.description ?? "")),
     default: schema.default,
     required,
@@ -79,12 +80,7 @@ function spec(name: string, schema: Schema, required: boolean): FieldSpec {
   };
 }
 
-const OWN = ["prompt", "color", "workspace-folder", "workspace-file", "workspace-path", "model"] as const;
-type OwnWidget = (typeof OWN)[number];
-const isOwn = (widget: unknown): widget is OwnWidget => OWN.some((own) => own === widget);
-
 function kind(name: string, schema: Schema): FieldKind {
-  if (isOwn(schema.widget)) return schema.widget;
   if (schema.enum) return "choice";
   if (schema.type === "boolean") return "switch";
   if (schema.type === "integer") return /(^|_)seed$/.test(name) ? "seed" : "integer";
@@ -97,7 +93,7 @@ export function pictureFolderOf(node: NodeDescription): FieldSpec | undefined {
   return fieldsOf(node).find(isPictureFolder);
 }
 
-export const isPictureFolder = (field: FieldSpec): boolean => field.kind === "workspace-folder" && field.name === "folder";
+export const isPictureFolder = (field: FieldSpec): boolean => field.widget === "workspace-folder" && field.name === "folder";
 
 /** The value that a field has: its own, else the default. */
 export function valueOf(field: FieldSpec, fields: Record<string, unknown> | undefined): unknown {

@@ -44,7 +44,7 @@ export function estimatedSockets(description: NodeDescription | undefined): Spot
 export function estimatedHeight(description: NodeDescription | undefined, entry: NodeEntry): number {
   if (!description || entry.collapsed) return HEADER;
   const sockets = Math.max(description.inputs.length, description.outputs.length) * SOCKET;
-  const prompts = mainFields(description, entry).filter((field) => field.kind === "prompt").length;
+  const prompts = mainFields(description, entry).filter((field) => field.widget === "prompt").length;
   const fields = mainFields(description, entry).length * ROW + prompts * 48;
   return HEADER + sockets + fields + (foldedFields(description, entry).length > 0 ? FOLD : 0) + PADDING;
 }

@@ -204,7 +204,7 @@ export function closeWithUndo(id: string): void {
 export async function openFiles(files: File[]): Promise<void> {
   const without: string[] = [];
   for (const file of files) {
-    const carried = await embeddedWorkflow(file, file.name).catch(() => null);
+    const carried = await embeddedWorkflow(file).catch(() => null);
     if (carried === null) without.push(file.name);
     else await openForeign(carried, file.name);
   }

@@ -64,6 +64,6 @@ export function pictureNodes(): string[] {
 async function makesDataSet(files: Dropped[]): Promise<boolean> {
   const pictures = files.filter((each) => isPicture(each, kinds()));
   if (pictures.some(({ path }) => path.includes("/"))) return true;
-  for (const { path, file } of pictures) if (!(await embeddedWorkflow(file, path).catch(() => null))) return true;
+  for (const { file } of pictures) if (!(await embeddedWorkflow(file).catch(() => null))) return true;
   return false;
 }

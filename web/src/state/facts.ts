@@ -12,6 +12,9 @@ export function setFacts(session: Session): void {
 /** The files that can be uploaded. */
 export const kinds = (): Kinds => ({ pictures: known?.picture_suffixes ?? [], texts: known?.text_suffixes ?? [] });
 
+/** Suffixes of files that may contain a workflow. */
+export const workflowSuffixes = (): string[] => known?.workflow_suffixes ?? [];
+
 /** The path in the workspace of a finished file, or of the folder that it is the first of; null when it is outside. */
 export function placeOf(artifact: string): string | null {
   if (!known || known.output === null || !artifact.startsWith(known.output_folder)) return null;

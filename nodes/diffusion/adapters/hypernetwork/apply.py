@@ -18,7 +18,7 @@ from nodes.diffusion.adapters.hypernetwork.modules import ContextNet, Drop, begi
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import Hypernetwork
 from nodes.diffusion.models.active import ActiveModel
-from nodes.diffusion.models.empty_unet import empty_unet
+from nodes.diffusion.models.empty_denoiser import empty_unet
 from nodes.diffusion.randomness import generator_for
 
 

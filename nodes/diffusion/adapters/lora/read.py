@@ -16,9 +16,11 @@ from torch import Tensor
 
 from nodes.diffusion.adapters.lora.algorithms import Leaves, rank_of
 from nodes.diffusion.adapters.lora.apply import Layers
+from nodes.diffusion.adapters.lora.fused import split_rows
 from nodes.diffusion.adapters.lora.layer_tensors import complete, kinds_of
 from nodes.diffusion.adapters.lora.scales import PeftConfig, stated_scale
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.protocol import denoiser_folder
 from nodes.diffusion.families.registry import facts
 from nodes.diffusion.handles.adapters import Algorithm
 
@@ -104,11 +106,11 @@ def read_lora(path: Path, shapes: Mapping[str, torch.Size], family: str, config:
     Raises InputError when the file is damaged, for another family, or holds nothing for this model.
     """
     with _opened(path) as file:
-        found, unknown, bundled = _sorted(file, facts(family).lora_layer_finder(shapes))
+        found, unknown, bundled = _sorted(file, facts(family).lora_layer_finder(shapes), shapes)
         metadata = file.metadata() or {}
     if not found:
         raise _nothing_in(path.name, unknown)
-    stated = PeftConfig.by_part(path.name, metadata.get("lora_adapter_metadata"), config)
+    stated = PeftConfig.by_part(path.name, metadata.get("lora_adapter_metadata"), config, denoiser_folder(facts(family)))
     layers, scales = Layers(), dict[str, float]()
     for layer, leaves in found.items():
         if leaves.get("lora_A.weight", torch.ones(1)).shape[:1] == (0,):  # resized to rank 0
@@ -128,7 +130,9 @@ def read_lora(path: Path, shapes: Mapping[str, torch.Size], family: str, config:
     return LoraFile(layers, scales, tuple(unknown), bundled)
 
 
-def _sorted(file: Any, layer_of: Callable[[str], str | None]) -> tuple[Layers, list[str], dict[str, Tensor]]:
+def _sorted(
+    file: Any, layers_of: Callable[[str], tuple[str, ...]], shapes: Mapping[str, torch.Size]
+) -> tuple[Layers, list[str], dict[str, Tensor]]:
     """Return a file's tensors by layer and leaf, the names that belong to no layer, and the tensors of words."""
     keys = list(file.keys())
     vectors = {key.removesuffix("on_input") + "weight" for key in keys if key.endswith(".on_input")}
@@ -138,11 +142,13 @@ def _sorted(file: Any, layer_of: Callable[[str], str | None]) -> tuple[Layers, l
             bundled[key.removeprefix(BUNDLE)] = file.get_tensor(key)
             continue
         spelled, leaf = (key.removesuffix(".weight"), "ia3") if key in vectors else _leaf(key)
-        layer = layer_of(spelled) if leaf else None
-        if layer is None:
+        layers = layers_of(spelled) if leaf else ()
+        if not layers:
             unknown.append(key)
-        else:
-            found.setdefault(layer, {})[leaf] = file.get_tensor(key).float()
+            continue
+        parts = split_rows(key, leaf, file.get_tensor(key).float(), [shapes[layer][0] for layer in layers])
+        for layer, tensor in zip(layers, parts, strict=True):
+            found.setdefault(layer, {})[leaf] = tensor
     return {layer: leaves for layer, leaves in found.items() if leaves.keys() - {"alpha"}}, unknown, bundled
 
 

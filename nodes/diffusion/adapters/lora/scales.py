@@ -13,8 +13,6 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.formats.opening import read_regular
 from nodes.diffusion.handles.adapters import ENCODERS
 
-PARTS = {"unet": "unet", **ENCODERS}
-"""Our names of the parts by diffusers' own."""
 MOST_PATTERNS = 4096
 MOST_WILD = 500
 """Most characters of all patterns that are no plain names."""
@@ -32,10 +30,13 @@ class PeftConfig(BaseModel):
     _work: Work = PrivateAttr(default_factory=Work)
 
     @classmethod
-    def by_part(cls, name: str, metadata: str | None, config: Path | None) -> dict[str, "PeftConfig"]:
-        """Return the configurations in a file's metadata, by our names of parts; else the one beside the file, for all."""
+    def by_part(cls, name: str, metadata: str | None, config: Path | None, denoiser: str) -> dict[str, "PeftConfig"]:
+        """Return the configurations in a file's metadata, by our names of parts; else the one beside the file, for all.
+
+        `denoiser` is the folder of the family's denoiser, which diffusers names it by.
+        """
         try:
-            found = cls._by_part(metadata, config)
+            found = cls._by_part(metadata, config, {denoiser: "unet", **ENCODERS})
         except (ValueError, RecursionError):
             message = f"the LoRA configuration of {name} cannot be read."
             raise InputError(message, field="file", remedy="Save it again with diffusers or PEFT.") from None
@@ -45,10 +46,10 @@ class PeftConfig(BaseModel):
         return {part: settings.checked() for part, settings in found.items()}
 
     @classmethod
-    def _by_part(cls, metadata: str | None, config: Path | None) -> dict[str, "PeftConfig"]:
+    def _by_part(cls, metadata: str | None, config: Path | None, parts: Mapping[str, str]) -> dict[str, "PeftConfig"]:
         if metadata:
-            return {ours: cls.model_validate(_within(json.loads(metadata), part)) for part, ours in PARTS.items()}
-        return dict.fromkeys(PARTS.values(), cls.model_validate_json(read_regular(config))) if config else {}
+            return {ours: cls.model_validate(_within(json.loads(metadata), part)) for part, ours in parts.items()}
+        return dict.fromkeys(parts.values(), cls.model_validate_json(read_regular(config))) if config else {}
 
     def checked(self) -> "PeftConfig":
         """Return the configuration; raise InputError for patterns that take too long to match."""

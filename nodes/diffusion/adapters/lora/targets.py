@@ -14,7 +14,7 @@ from nodes.diffusion.families.protocol import LoraKind, text_encoders
 from nodes.diffusion.families.registry import facts
 from nodes.diffusion.formats.model_folders import info_of, read_config
 from nodes.diffusion.handles.models import DiffusionModel, ModelInfo
-from nodes.diffusion.models.empty_unet import empty_unet
+from nodes.diffusion.models.empty_denoiser import empty_denoiser
 
 Targets = Literal["attention", "attention and feed-forward", "custom"]
 KINDS: dict[Targets, set[LoraKind]] = {
@@ -30,7 +30,7 @@ def unet_targets(
     """Return the full names of the UNet's layers that an adapter changes, with its 3x3 convolutions if wanted."""
     family, wanted = facts(model.family), KINDS[targets] | ({"convolution"} if convolutions else set())
     endings = tuple(f".{ending}" for ending in custom) if targets == "custom" else ()
-    layers = (f"unet.{name}" for name in _layers(empty_unet(folder / "unet")))
+    layers = (f"unet.{name}" for name in _layers(empty_denoiser(folder, model.family)))
     found = [layer for layer in layers if family.lora_kind(layer) in wanted or layer.endswith(endings)]
     if not found:
         raise InputError(
@@ -59,18 +59,19 @@ def text_encoder_targets(model: DiffusionModel, folder: Path, targets: Targets) 
 
 def layer_shapes(model: DiffusionModel, folder: Path) -> dict[str, torch.Size]:
     """Return the shape of every linear, convolutional and norm's weight, by `unet.NAME` and `text_encoder_N.NAME`."""
-    parts = {"unet": empty_unet(folder / "unet"), **empty_text_encoders(folder, info_of(model, folder))}
+    parts = {"unet": empty_denoiser(folder, model.family), **empty_text_encoders(folder, info_of(model, folder))}
     return {
         f"{part}.{name.removeprefix('text_model.')}": layer.weight.shape
         for part, module in parts.items()
         for name, layer in module.named_modules()
-        if isinstance(layer, nn.Linear | nn.Conv2d | nn.GroupNorm | nn.LayerNorm)
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.GroupNorm | nn.LayerNorm) and getattr(layer, "weight", None) is not None
     }
 
 
-def unet_layers(folder: Path) -> list[str]:
-    """Return the names of all modules of a model's UNet that have weights of their own; none are read."""
-    return [name for name, module in empty_unet(folder / "unet").named_modules() if getattr(module, "weight", None) is not None]
+def denoiser_layers(folder: Path, family: str) -> list[str]:
+    """Return the names of all modules of a model's denoiser that have weights of their own; none are read."""
+    denoiser = empty_denoiser(folder, family)
+    return [name for name, module in denoiser.named_modules() if getattr(module, "weight", None) is not None]
 
 
 def empty_text_encoders(folder: Path, info: ModelInfo) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""LoRA files in the formats of other programs: kohya and LyCORIS (also A1111, ComfyUI), and diffusers."""
+"""LoRA files in the formats of other programs: kohya and LyCORIS (also A1111, ComfyUI), PEFT's leaves, and diffusers."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -10,6 +10,7 @@ from torch import Tensor
 from nodes.diffusion.adapters.lora.algorithms import DEPENDING, is_plain, rank_of, scale_of
 from nodes.diffusion.adapters.lora.apply import by_layer
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.protocol import denoiser_folder
 from nodes.diffusion.families.registry import facts
 from nodes.diffusion.handles.adapters import ENCODER_FOLDERS, LowRankAdapter
 from nodes.diffusion.handles.models import Family
@@ -22,13 +23,19 @@ def kohya_tensors(
 ) -> dict[str, Tensor]:
     """Return `lora_unet_...` and `lora_te...` tensors with LyCORIS' leaves, and `alpha` [] beside those that it scales.
 
-    Names of layers may follow from all of the UNet's: `unet_layers`.
+    Names of layers may follow from all of the UNet's: `unet_layers`. Families whose files have PEFT's leaves are written as
+    `diffusion_model.NAME.lora_A.weight`, and alpha goes into B: their readers take it for the rank.
     """
     written: dict[str, Tensor] = {}
-    named = facts(family).kohya_namer(unet_layers)
+    named, peft = facts(family).kohya_namer(unet_layers), facts(family).lora_leaves == "peft"
     for full, leaves in by_layer(tensors).items():
         part = full.partition(".")[0]
         key, strength, rank = named(full), adapter.strength_on(part), rank_of(leaves)
+        if peft and is_plain(leaves):
+            scale = strength * scale_of(leaves, adapter.scale)
+            written[f"{key}.lora_A.weight"] = leaves["lora_A.weight"].to(dtype)
+            written[f"{key}.lora_B.weight"] = (leaves["lora_B.weight"] * scale).to(dtype)
+            continue
         for leaf, tensor in _strengthened(leaves, strength).items():
             written |= {f"{key}.{name}": value.to(dtype) for name, value in _spelled(leaf, tensor).items()}
         if rank:
@@ -56,8 +63,11 @@ def _strengthened(leaves: Mapping[str, Tensor], strength: float) -> dict[str, Te
     return {named.get(leaf, leaf): tensor * strength if leaf in whole else tensor for leaf, tensor in kept.items()}
 
 
-def diffusers_tensors(adapter: LowRankAdapter, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Return `unet.NAME.lora.down.weight` and `text_encoder.text_model.NAME.lora_linear_layer.down.weight` tensors.
+def diffusers_tensors(
+    adapter: LowRankAdapter, tensors: Mapping[str, Tensor], family: Family, dtype: torch.dtype
+) -> dict[str, Tensor]:
+    """Return `unet.NAME.lora.down.weight` and `text_encoder.text_model.NAME.lora_linear_layer.down.weight` tensors, or
+    `transformer.NAME.lora_A.weight` ones.
 
     Raises InputError unless every layer has B A alone, all of one rank, as diffusers misreads other files.
     """
@@ -65,21 +75,23 @@ def diffusers_tensors(adapter: LowRankAdapter, tensors: Mapping[str, Tensor], dt
     if not all(map(is_plain, layers.values())) or len({rank_of(leaves) for leaves in layers.values()}) > 1:
         remedy = "Choose the kohya layout."
         raise InputError("diffusers reads plain LoRAs of one rank only.", field="layout", remedy=remedy)
+    peft, denoiser = facts(family).lora_leaves == "peft", denoiser_folder(facts(family))
+    down, up = ("lora_A", "lora_B") if peft else ("down", "up")
     written: dict[str, Tensor] = {}
     for full, leaves in layers.items():
         part, _, layer = full.partition(".")
         if part == "unet":
-            key = f"unet.{layer}.lora"
+            key = f"{denoiser}.{layer}" if peft else f"{denoiser}.{layer}.lora"
         else:
             number = int(part[-1])
             key = f"text_encoder{'_2' if number else ''}.text_model.{layer}.lora_linear_layer"
-        written[f"{key}.down.weight"] = leaves["lora_A.weight"].to(dtype)
+        written[f"{key}.{down}.weight"] = leaves["lora_A.weight"].to(dtype)
         own = scale_of(leaves, adapter.scale) / adapter.scale if "alpha" in leaves else 1.0  # the file has one alpha for all
-        written[f"{key}.up.weight"] = (leaves["lora_B.weight"] * own).to(dtype)
+        written[f"{key}.{up}.weight"] = (leaves["lora_B.weight"] * own).to(dtype)
     return written
 
 
-def diffusers_config(adapter: LowRankAdapter) -> str:
+def diffusers_config(adapter: LowRankAdapter, family: Family) -> str:
     """Return `lora_adapter_metadata`: the LoraConfig of each part, without which diffusers takes alpha = rank."""
     config: dict[str, Any] = {}
     for part, targets in adapter.targets():
@@ -91,7 +103,7 @@ def diffusers_config(adapter: LowRankAdapter) -> str:
             "peft_type": "LORA",
             "target_modules": list(targets),
         }
-        name = ENCODER_FOLDERS.get(part, part)
+        name = denoiser_folder(facts(family)) if part == "unet" else ENCODER_FOLDERS.get(part, part)
         config |= {f"{name}.{key}": value for key, value in settings.items()} if targets else {}
     return json.dumps(config, sort_keys=True)
 

@@ -10,9 +10,15 @@ from torch import Tensor
 
 from nodes.diffusion.devices import eager_attention_pays
 from nodes.diffusion.families.ddpm import DDPM, ddpm_objective
+from nodes.diffusion.families.schedulers import Sampler, Scheduler, ddpm_scheduler
 from nodes.diffusion.families.sizes import ShownSizes
+from nodes.diffusion.handles.settings import DenoisingSettings
 from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.text.conditions import Conditions
+from nodes.diffusion.text.encoding import cut_prompts as cut_prompts, encode_prompts as encode_prompts
+
+LIVE_MAPS = 32
+"""Feature maps of its first level that a UNet holds of one sample at its fullest, skip connections included."""
 
 
 def predict(
@@ -38,9 +44,10 @@ def predict(
     )[0]
 
 
-def objective(model: ActiveModel, *, zero_terminal_snr: bool) -> DDPM:
+def objective(model: ActiveModel, settings: DenoisingSettings) -> DDPM:
     """Return what the model is trained to predict."""
-    return ddpm_objective(model.noise_scheduler, zero_terminal_snr=zero_terminal_snr)
+    zero_terminal_snr, snr_gamma = settings.zero_terminal_snr, settings.snr_gamma
+    return ddpm_objective(model.noise_scheduler, zero_terminal_snr=zero_terminal_snr, snr_gamma=snr_gamma)
 
 
 @contextmanager
@@ -58,3 +65,15 @@ def for_training(model: ActiveModel, *, gradient_checkpointing: bool) -> Generat
         unet.set_attn_processor(before)
         if gradient_checkpointing:
             unet.disable_gradient_checkpointing()
+
+
+def scheduler(model: ActiveModel, sampler: Sampler, size: tuple[int, int]) -> Scheduler:
+    """Return a fresh diffusers scheduler; Stable Diffusion's noise levels are the same for every size."""
+    return ddpm_scheduler(model.scheduler_config, sampler, zero_terminal_snr=model.handle.zero_terminal_snr)
+
+
+def live_numbers(model: ActiveModel, size: tuple[int, int]) -> int:
+    """Return how many numbers the UNet holds at its fullest for one picture of `size` (w, h) pixels."""
+    unet, vae = model.part("unet").config, model.vae.config
+    factor = 2 ** (len(vae["block_out_channels"]) - 1)
+    return LIVE_MAPS * unet["block_out_channels"][0] * (size[0] // factor) * (size[1] // factor)

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.protocol import Counterpart
+from nodes.diffusion.families.protocol import Counterpart, Facts
 from nodes.diffusion.families.registry import file_prefixes
 from nodes.diffusion.formats.file_formats import FORMATS, format_of
 from nodes.diffusion.formats.single_file.fp8_scales import is_scaling
-from nodes.diffusion.formats.single_file.header import family_in, read_single_file
+from nodes.diffusion.formats.single_file.header import read_single_file
 from nodes.diffusion.formats.single_file.tensors import to_folder
 
 
@@ -30,10 +30,9 @@ def unscaled(tensor_of: Callable[[str], Tensor], name: str, scales: Mapping[str,
     return tensor.to(torch.float32) * scale.reshape(-1, *(1,) * (tensor.dim() - 1))
 
 
-def part_tensors(path: Path, part: str, *, moving_average: bool = False) -> Callable[[str], Counterpart | None]:
+def part_tensors(path: Path, part: str, family: Facts, *, moving_average: bool = False) -> Callable[[str], Counterpart | None]:
     """Return the function from a tensor's name in a folder's part to its counterpart in this file."""
     file = read_single_file(path)
-    family = family_in(file)
     names = family.tensor_names(file.shapes)
 
     def counterpart(name: str) -> Counterpart | None:
@@ -45,14 +44,21 @@ def part_tensors(path: Path, part: str, *, moving_average: bool = False) -> Call
 
 
 def fill(
-    module: nn.Module, path: Path, part: str, device: torch.device, dtype: torch.dtype | None, *, moving_average: bool
+    module: nn.Module,
+    path: Path,
+    part: str,
+    family: Facts,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    *,
+    moving_average: bool,
 ) -> None:
     """Load the weights of an empty module: each is copied once from the mapped file and cast.
 
     Raises InputError when the file lacks one of them in the module's shape, or when its UNet has more layers.
     """
-    counterpart, file = part_tensors(path, part, moving_average=moving_average), read_single_file(path)
-    own_counterpart, denoiser = part_tensors(path, part), file_prefixes("unet")
+    counterpart, file = part_tensors(path, part, family, moving_average=moving_average), read_single_file(path)
+    own_counterpart, denoiser = part_tensors(path, part, family), file_prefixes("unet")
     filled: dict[str, Tensor] = {}
     missing: list[str] = []
     used: set[str] = set()

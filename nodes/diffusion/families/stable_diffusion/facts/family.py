@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.protocol import (
@@ -68,6 +68,9 @@ class StableDiffusionFamily:
     unused_layer: tuple[int, int] | None = None
     """OpenCLIP's last layer, which is not used and left out of folders, behind the one that is written in its place."""
 
+    embedding_precision: ClassVar[Literal["fp32"]] = "fp32"
+    lora_leaves: ClassVar[Literal["kohya"]] = "kohya"
+    max_text_tokens: ClassVar[int] = 0
     latent_channels: ClassVar[int] = 4
     input_layers: ClassVar[tuple[str, ...]] = ("diffusion_model.input_blocks.0.0.weight", "unet.conv_in.weight")
 
@@ -115,6 +118,13 @@ class StableDiffusionFamily:
             if not any(name.startswith(spelled) for name in file.shapes):
                 message = f"{file.path.name} is {self.title} and holds no tensors {spelled[0]}*."
                 raise InputError(message, field="model", remedy="Use a file that has all parts: UNet, VAE and text encoders.")
+
+    def missing_components(self, shapes: Mapping[str, Shape]) -> list[Component]:
+        return []
+
+    def check_part(self, component: Component, file: TensorFile) -> None:
+        message = f"{self.title} models are read whole."
+        raise InputError(message, field=component, remedy="Leave it empty; BakeVAE puts another VAE into a model.")
 
     def prediction_of(self, file: TensorFile) -> tuple[PredictionType, str]:
         return prediction_in(file, probed=not self.velocity_is_marked)
@@ -195,7 +205,7 @@ class StableDiffusionFamily:
     def lora_kind(self, layer: str) -> LoraKind | None:
         return lora_names.kind_of(layer)
 
-    def lora_layer_finder(self, layers: Iterable[str]) -> Callable[[str], str | None]:
+    def lora_layer_finder(self, layers: Iterable[str]) -> Callable[[str], tuple[str, ...]]:
         return lora_names.finder(layers)
 
     def kohya_namer(self, denoiser_layers: Collection[str]) -> Callable[[str], str]:

@@ -54,10 +54,10 @@ def kind_of(layer: str) -> LoraKind | None:
     return next((kind for kind, endings in kinds.items() if layer.endswith(endings)), None)
 
 
-def finder(layers: Iterable[str]) -> Callable[[str], str | None]:
-    """Return the function from a name in a LoRA file to the layer that it spells, None for none of `layers`."""
-    known = spellings(layers)
-    return lambda spelled: known.get(_plain(spelled))
+def finder(layers: Iterable[str]) -> Callable[[str], tuple[str, ...]]:
+    """Return the function from a name in a LoRA file to the layer that it spells, () for none of `layers`."""
+    known = {spelled: (layer,) for spelled, layer in spellings(layers).items()}
+    return lambda spelled: known.get(_plain(spelled), ())
 
 
 def kohya_namer(unet_layers: Collection[str], *, sdxl: bool) -> Callable[[str], str]:

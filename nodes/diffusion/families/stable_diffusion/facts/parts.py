@@ -25,9 +25,11 @@ VAE_PART = Part("vae", "vae", "VAE", "diffusers", "AutoencoderKL")
 SCHEDULER = Part("scheduler", "scheduler", "scheduler", "diffusers", "DDIMScheduler")
 TOKENIZER = Part("tokenizer_0", "tokenizer", "tokenizer", "transformers", "CLIPTokenizer")
 TOKENIZER_2 = Part("tokenizer_1", "tokenizer_2", "tokenizer", "transformers", "CLIPTokenizer")
-TEXT_ENCODER = TextEncoder("text_encoder_0", "text_encoder", "text encoder", "transformers", "CLIPTextModel")
+TEXT_ENCODER = TextEncoder(
+    "text_encoder_0", "text_encoder", "text encoder", "transformers", "CLIPTextModel", ("CLIPTextModelWithProjection",)
+)
 TEXT_ENCODER_2 = TextEncoder(
-    "text_encoder_1", "text_encoder_2", "text encoder", "transformers", "CLIPTextModelWithProjection",
+    "text_encoder_1", "text_encoder_2", "text encoder", "transformers", "CLIPTextModelWithProjection", ("CLIPTextModel",),
     penultimate=True, pooled=True,
 )  # fmt: skip
 ONE_ENCODER = (UNET_PART, VAE_PART, TEXT_ENCODER, TOKENIZER, SCHEDULER)

@@ -1,0 +1,26 @@
+"""Texts through a decoder language model, whose hidden states condition a denoiser."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def token_ids(tokenizer: Any, text: str, max_tokens: int) -> tuple[list[int], int]:
+    """Return a text's tokens, and how many more there were than fit."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids[:max_tokens], max(0, len(ids) - max_tokens)
+
+
+def hidden_states(encoder: Any, tokenizer: Any, texts: Sequence[str], *, layer: int, max_tokens: int) -> list[Tensor]:
+    """Return the states [tokens, d] of each text behind one layer, which counts from the embeddings, or from the end below 0.
+
+    A text goes through alone, so that its states do not depend on the others; no token sees those behind it, so that padding
+    would change nothing.
+    """
+    states: list[Tensor] = []
+    for text in texts:
+        tokens = torch.tensor([token_ids(tokenizer, text, max_tokens)[0]], device=encoder.device)
+        states.append(encoder(input_ids=tokens, output_hidden_states=True, use_cache=False).hidden_states[layer][0])
+    return states

@@ -1,0 +1,45 @@
+"""Spellings of a transformer's layers in LoRA files: musubi-tuner, ai-toolkit, OneTrainer, LyCORIS, diffusers, ComfyUI."""
+
+from collections.abc import Callable, Iterable
+
+from nodes.diffusion.families.protocol import Counterpart
+
+PREFIXES = (
+    "diffusion_model",
+    "model.diffusion_model",
+    "transformer",
+    "lora_unet",
+    "lora_transformer",
+    "lycoris",
+    "base_model.model",
+    "unet",
+)
+
+
+def finder(
+    layers: Iterable[str], to_file: Callable[[str], Counterpart | None], file_prefix: str, folder: str
+) -> Callable[[str], tuple[str, ...]]:
+    """Return the function from a name in a LoRA file to the layers that it spells, () for none.
+
+    `layers` begin with `unet.`; `to_file` gives the single file's tensor of a layer's weight. A name of fused queries, keys and
+    values spells all of them, in this order.
+    """
+    known: dict[str, dict[str, str]] = {}
+    for layer in layers:
+        name = layer.removeprefix("unet.")
+        known.setdefault(_plain(name), {})[""] = layer
+        if (theirs := to_file(name)) and (spelled := theirs.name.removeprefix(file_prefix).removesuffix(".weight")) != name:
+            known.setdefault(_plain(spelled), {})[theirs.conversion] = layer
+    prefixes = sorted((_plain(prefix) for prefix in (*PREFIXES, folder)), key=len, reverse=True)
+
+    def layers_of(spelled: str) -> tuple[str, ...]:
+        plain = _plain(spelled)
+        inner = next((plain.removeprefix(f"{prefix}_") for prefix in prefixes if plain.startswith(f"{prefix}_")), plain)
+        found = known.get(inner) or known.get(plain, {})
+        return tuple(found[conversion] for conversion in ("", "q", "k", "v") if conversion in found)
+
+    return layers_of
+
+
+def _plain(name: str) -> str:
+    return name.replace(".", "_")

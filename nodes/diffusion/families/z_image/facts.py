@@ -1,0 +1,153 @@
+"""How Z-Image is recognised, named and published; needs no torch."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.protocol import Count, Method, ModelFolder, Part, Refusal, TensorFile
+from nodes.diffusion.families.tensor_names.autoencoder_kl import vae_blocks
+from nodes.diffusion.families.tensor_names.fused_attention import FusedAttentionNames
+from nodes.diffusion.families.transformer_facts import TransformerFamily
+from nodes.diffusion.families.vocabularies.qwen_files import tokenizer_files
+from nodes.diffusion.handles.models import ModelInfo, PredictionType
+
+TEXT_WIDTH = 2560
+"""Width of the states of Qwen3-4B."""
+PREFIXES = {
+    "transformer": ("model.diffusion_model.", "diffusion_model.", ""),
+    "vae": ("vae.", "first_stage_model.", ""),
+    "text_encoder": ("text_encoders.qwen3_4b.transformer.model.", "model.", ""),
+}
+RENAMED = {
+    "all_x_embedder.2-1": "x_embedder",
+    "all_final_layer.2-1": "final_layer",
+    "attention.to_out.0": "attention.out",
+    "attention.norm_q": "attention.q_norm",
+    "attention.norm_k": "attention.k_norm",
+}
+LORA = Refusal(
+    "Z-Image reads text with a language model, which nobody's programs adapt.",
+    "Turn text_encoder off, or train a LoRA of the transformer.",
+)
+NO_CLIP = "Z-Image has no CLIP text encoder."
+TRAIN_LORA = "Train a LoRA."
+REFUSALS: dict[Method, Refusal] = {
+    "textual inversion": Refusal(
+        "a new word is hardly learned through Z-Image's language model, and no program reads it.", TRAIN_LORA
+    ),
+    "DreamArtist": Refusal("a new word is hardly learned through Z-Image's language model, and no program reads it.", TRAIN_LORA),
+    "custom diffusion": Refusal("Z-Image's text and picture share their keys and values.", TRAIN_LORA),
+    "hypernetwork": Refusal("Z-Image has no cross-attention, on whose context a hypernetwork acts.", TRAIN_LORA),
+    "DDIM inversion": Refusal("DDIM inversion is for models that predict noise or velocity.", "Use a Stable Diffusion model."),
+    "null-text inversion": Refusal(
+        "Z-Image has no cross-attention, on whose maps such edits rest.", "Use a Stable Diffusion model."
+    ),
+    "aesthetic gradient": Refusal(NO_CLIP, "Use a Stable Diffusion 1.x model."),
+    "CLIP training": Refusal(NO_CLIP, "Use a Stable Diffusion 1.x model."),
+    "image variation": Refusal(
+        "Z-Image's text tokens have no place for a CLIP image embedding.", "Use a Stable Diffusion 1.x model."
+    ),
+    "A1111 embedding": Refusal("Z-Image has no word embeddings in files.", TRAIN_LORA),
+    "custom diffusion file": Refusal("diffusers has no such file for Z-Image.", "Save the whole model with SavePipeline."),
+    "text encoder training": LORA,
+    "single file": Refusal("Z-Image is not written as one file.", "Save it as a folder with SavePipeline."),
+}
+
+
+class _Transformer(BaseModel):
+    """What is read of transformer/config.json."""
+
+    cap_feat_dim: Count = TEXT_WIDTH
+
+
+class _TextEncoder(BaseModel):
+    """What is read of text_encoder/config.json."""
+
+    hidden_size: Count
+
+
+class _Scheduler(BaseModel):
+    """What is read of scheduler/scheduler_config.json."""
+
+    shift: float = 1.0
+
+
+TURBO_SHIFT, BASE_SHIFT = 3.0, 6.0
+"""The shifts that the distilled and the base model were published with."""
+
+
+def names(known: Iterable[str]) -> FusedAttentionNames:
+    """Return the naming of a model that has these tensors."""
+    return FusedAttentionNames("transformer", PREFIXES, RENAMED, vae_blocks(known))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZImageFamily(TransformerFamily):
+    """Z-Image and Z-Image Turbo."""
+
+    def inspect(self, folder: ModelFolder) -> ModelInfo:
+        """Return what a folder says; raise InputError where the text encoder or the VAE is another model's."""
+        needed = folder.read("transformer/config.json", _Transformer).cap_feat_dim
+        found = folder.read("text_encoder/config.json", _TextEncoder).hidden_size
+        if needed != found:
+            message = f"the text encoder of {folder.name} gives {found} numbers for a token, and its transformer takes {needed}."
+            raise InputError(
+                message, field="model", remedy="Put the text encoder into its folder that the model was published with."
+            )
+        shift = folder.read("scheduler/scheduler_config.json", _Scheduler).shift
+        return replace(super().inspect(folder), distilled=shift == TURBO_SHIFT)
+
+    def architecture(self, config: Mapping[str, Any], predicts: PredictionType) -> str:
+        published = config.get("dim", 3840) == 3840 and config.get("n_layers", self.layers) == self.layers
+        return self.architecture_id if published else f"custom-{self.name}-{config['dim']}"
+
+    def configurations(self, file: TensorFile) -> dict[str, Any]:
+        """Return the published configurations; a file does not say whether it is distilled, so its name does."""
+        configs = super().configurations(file)
+        configs["scheduler/scheduler_config.json"]["shift"] = TURBO_SHIFT if "turbo" in file.path.stem.lower() else BASE_SHIFT
+        return configs
+
+
+Z_IMAGE = ZImageFamily(
+    name="z_image",
+    title="Z-Image",
+    parts=(
+        Part("unet", "transformer", "denoiser", "diffusers", "ZImageTransformer2DModel"),
+        Part("vae", "vae", "VAE", "diffusers", "AutoencoderKL"),
+        Part("text_encoder_0", "text_encoder", "text encoder", "transformers", "Qwen3Model"),
+        Part("tokenizer_0", "tokenizer", "tokenizer", "transformers", "Qwen2Tokenizer"),
+        Part("scheduler", "scheduler", "scheduler", "diffusers", "FlowMatchEulerDiscreteScheduler"),
+    ),
+    pipeline="ZImagePipeline",
+    latent_channels=16,
+    max_text_tokens=512,
+    layers=30,
+    architecture_id="Z-Image",
+    kohya_version="zimage",
+    marks_of_denoiser=("layers.0.adaLN_modulation.0.weight", "cap_embedder.1.weight"),
+    input_layers=("x_embedder.weight", "all_x_embedder.2-1.weight"),
+    prefixes={
+        "unet": PREFIXES["transformer"][0],
+        "vae": PREFIXES["vae"][0],
+        "text_encoder": PREFIXES["text_encoder"][0],
+    },
+    published_file=Path(__file__).parent / "published.json",
+    part_marks={
+        "unet": ("cap_embedder.1.weight", 0, 3840),
+        "vae": ("decoder.conv_in.weight", 1, 16),
+        "text_encoder": ("embed_tokens.weight", 1, TEXT_WIDTH),
+    },
+    lora_endings={
+        "attention": (".attention.to_q", ".attention.to_k", ".attention.to_v", ".attention.to_out.0"),
+        "feed-forward": (".feed_forward.w1", ".feed_forward.w2", ".feed_forward.w3"),
+    },
+    lora_blocks="layers.",
+    refusals=REFUSALS,
+    names=names,
+    tokenizer_files=tokenizer_files,
+)
+FAMILIES = (Z_IMAGE,)
