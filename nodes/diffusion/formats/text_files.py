@@ -47,7 +47,7 @@ def read_text(path: Path, *, field: str, read: Callable[[Path], bytes] = read_re
         text = "\0"
     if "\0" in text or (guess and CONTROLS.search(text)):
         remedy = "Save it as UTF-8."
-        raise InputError(f"the encoding of {path.name} cannot be detected.", field=field, remedy=remedy)
+        raise InputError(f"the encoding of {path.name} cannot be told.", field=field, remedy=remedy)
     return TextFile(text.replace("\r\n", "\n").replace("\r", "\n"), NAMES.get(guess, ""))
 
 
