@@ -32,7 +32,7 @@ class Judge:
 
     references: ImageDataset | None
     meanings: dict[str, str]
-    """What placeholders in prompts stand for."""
+    """The meanings of placeholders in prompts."""
     psnr: bool
     context: RunContext
 

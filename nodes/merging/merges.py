@@ -1,4 +1,4 @@
-"""What all merge nodes do: put inputs under one operation, and refuse at once what cannot be merged."""
+"""Shared code of merge nodes: combine inputs in one operation, and refuse incompatible ones at once."""
 
 from typing import Any
 

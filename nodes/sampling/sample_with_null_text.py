@@ -72,7 +72,7 @@ class SampleWithNullText(Node):
             latents = diffusion.sampling.read_picture(inversion)
             if latents is not None:
                 known["VAE round trip"] = diffusion.sampling.decode(loaded, latents.to(loaded.device))[0]
-            return known, diffusion.sampling.draw_replays(
+            return known, diffusion.sampling.replay_and_edit(
                 loaded,
                 inversion,
                 edits,
