@@ -53,13 +53,13 @@ def _input_line(socket: dict[str, Any]) -> str:
 
 
 def cache_report(info: dict[str, Any], *, as_json: bool) -> str:
-    """Say where the cache lies and how full it is."""
+    """Return the path and the size of the cache as text."""
     used, cap = info["bytes"] / 1e9, info["max_bytes"] / 1e9
     return json.dumps(info) if as_json else f"{info['folder']}: {info['entries']} entries, {used:.2f} of at most {cap:.2f} GB"
 
 
 def inspect_report(path: Path, *, workflow: bool, as_json: bool) -> str:
-    """Show what an artifact carries (what made it, from what, with which versions), or what a workflow is made of."""
+    """Return an artifact's provenance (workflow, inputs, versions), or a workflow's nodes, as text."""
     if path.suffix == ".json":
         document = read_workflow(path)
         return json.dumps(document.to_json(), indent=2, ensure_ascii=False) if workflow else _made_of(document, as_json=as_json)

@@ -190,7 +190,7 @@ def random_adapter(folder: Path, file: Path, *, rank: int = 2, alpha: float = 1.
         training=(("ss_steps", "7"),),
     )
     generator = torch.Generator().manual_seed(5)
-    with apply_adapters([adapter], fresh_model(folder)) as laid:
-        tensors = {name: torch.randn(tensor.shape, generator=generator) * 0.3 for name, tensor in laid[0].items()}
+    with apply_adapters([adapter], fresh_model(folder)) as applied:
+        tensors = {name: torch.randn(tensor.shape, generator=generator) * 0.3 for name, tensor in applied[0].items()}
     save_file(tensors, file)
     return replace(adapter, weights=file)

@@ -12,9 +12,9 @@ from graph_runtime.context import RunContext
 from graph_runtime.node import Json, Node, OutsideFiles, Wired, WorkspaceFile, WorkspaceFolder
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.formats.text_files import guesses_told, read_text, some
+from nodes.diffusion.formats.text_files import guess_warnings, read_text, some
 from nodes.diffusion.handles.datasets import CaptionedDataset, ImageDataset, Picture
-from nodes.diffusion.handles.prompt_checks import letters_told, network_in
+from nodes.diffusion.handles.prompt_checks import network_in, unread_weights_warning
 from nodes.diffusion.pictures.caption_templates import caption_from_name, checked_template, fill, shuffled, words_of_folder
 
 WORDS = Path(__file__).parent / "words.txt"
@@ -71,7 +71,7 @@ class CaptionDataset(Node):
         said = self._said(images, context)
         self._check_folders(images)
         captions = tuple(self._variants(picture, text) for picture, text in zip(images.pictures, said, strict=True))
-        _tell_of_empty(images, captions, context)
+        _warn_of_empty(images, captions, context)
         self._check_syntax(images, captions, context)
         emphasis = "kohya" if self.weighted_captions else "none"
         return CaptionedDataset(images.pictures, images.background, captions, self.caption_dropout, emphasis)
@@ -92,13 +92,13 @@ class CaptionDataset(Node):
         return self._seen(images, context)
 
     def _check_syntax(self, images: ImageDataset, captions: tuple[tuple[str, ...], ...], context: RunContext) -> None:
-        """Refuse captions that name a LoRA, and tell of weights that are taken as letters."""
+        """Refuse captions that name a LoRA, and warn of weights that are taken as letters."""
         for picture, variants in zip(images.pictures, captions, strict=True):
             if problem := network_in(variants[0]):
                 raise InputError(f"the caption of {picture.name}: {problem}.", field="source")
-        told = "" if self.weighted_captions else letters_told("captions", (variants[0] for variants in captions))
-        if told:
-            context.message(f"{told} Turn weighted_captions on if they are meant.", "warning")
+        warning = "" if self.weighted_captions else unread_weights_warning("captions", (variants[0] for variants in captions))
+        if warning:
+            context.message(f"{warning} Turn weighted_captions on if they are meant.", "warning")
 
     def _check_folders(self, images: ImageDataset) -> None:
         """Raise InputError when the template wants the name of a folder that is not there."""
@@ -133,8 +133,8 @@ class CaptionDataset(Node):
 
         place = context.locate(context.fingerprint["words"])
         read = read_text(place, field="word_list")
-        for told in guesses_told({place.name: read.guess} if read.guess else {}):
-            context.message(told, "warning")
+        for warning in guess_warnings({place.name: read.guess} if read.guess else {}):
+            context.message(warning, "warning")
         words = [line.strip() for line in read.text.splitlines() if line.strip()]
         if not words:
             raise InputError("the word list is empty.", field="word_list", remedy="Write one word per line.")
@@ -151,7 +151,7 @@ class CaptionDataset(Node):
         return shuffled(caption, keep=self.keep_tokens, count=self.variants, seed=seed)
 
 
-def _tell_of_empty(images: ImageDataset, captions: tuple[tuple[str, ...], ...], context: RunContext) -> None:
+def _warn_of_empty(images: ImageDataset, captions: tuple[tuple[str, ...], ...], context: RunContext) -> None:
     """Say which pictures have captions without words, and warn when all have."""
     empty = [picture.name for picture, variants in zip(images.pictures, captions, strict=True) if not any(variants)]
     if len(empty) == len(images.pictures):

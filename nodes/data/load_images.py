@@ -11,11 +11,11 @@ from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.datasets import ImageDataset, Picture, View
 from nodes.diffusion.pictures.caption_files import read_captions
-from nodes.diffusion.pictures.picture_folders import MAX_REPEATS, folder_repeats, left_out_told, read_folder, repeats_told
+from nodes.diffusion.pictures.picture_folders import MAX_REPEATS, folder_repeats, left_out_warnings, read_folder, repeats_notes
 from nodes.diffusion.pictures.picture_kinds import readable_suffixes
 
 ENLARGED = 4
-"""How many times a picture may be enlarged before a person is told."""
+"""The enlargement of a picture above which a warning is shown."""
 
 
 class LoadImages(Node):
@@ -57,7 +57,7 @@ class LoadImages(Node):
         if not folder.is_dir():
             raise InputError(f"there is no folder {self.folder!r}.", field="folder")
         found = read_folder(folder, files.resolve)
-        left_out = left_out_told(found.left_out)
+        left_out = left_out_warnings(found.left_out)
         if not found.pictures:
             kinds = ", ".join(sorted(readable_suffixes()))
             message = " ".join([f"{self.folder!r} holds no pictures.", *left_out])
@@ -65,7 +65,7 @@ class LoadImages(Node):
         captions = read_captions(found)
         for problem in captions.problems.values():
             raise problem
-        files.warnings += [*left_out, *captions.told()]
+        files.warnings += [*left_out, *captions.all_notes()]
         return {
             "pictures": {found.name(path): files.digest_file(str(path)) for path in found.pictures},
             "texts": dict[str, Json](captions.texts),
@@ -85,20 +85,20 @@ class LoadImages(Node):
             except InputError as error:
                 context.message(f"{name} is left out: {error}", "warning")
             context.progress(number, len(found))
-        self._tell_of_repeats(pictures, context)
-        self._tell_of_small(pictures, context)
+        self._warn_of_repeats(pictures, context)
+        self._warn_of_small(pictures, context)
         if not pictures:
             raise InputError("none of the pictures can be read.", field="folder")
         return ImageDataset(tuple(pictures), background)  # pyright: ignore[reportArgumentType]
 
-    def _tell_of_repeats(self, pictures: list[Picture], context: RunContext) -> None:
-        told, warned = repeats_told([picture.name for picture in pictures], self.max_repeats)
-        for text in told:
+    def _warn_of_repeats(self, pictures: list[Picture], context: RunContext) -> None:
+        notes, warned = repeats_notes([picture.name for picture in pictures], self.max_repeats)
+        for text in notes:
             context.message(text)
         for text in warned:
             context.message(text, "warning")
 
-    def _tell_of_small(self, pictures: list[Picture], context: RunContext) -> None:
+    def _warn_of_small(self, pictures: list[Picture], context: RunContext) -> None:
         small = [picture for picture in pictures if min(picture.width, picture.height) * ENLARGED < self.resolution]
         if small:
             first = f"{small[0].name} ({small[0].width} x {small[0].height})"

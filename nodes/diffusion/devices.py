@@ -1,4 +1,4 @@
-"""Choice of the device, the precision and the attention, by what was measured."""
+"""Choice of device, precision and attention, based on measurements."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -37,7 +37,7 @@ def check_device(name: str) -> None:
 
 
 def _current_index(kind: str) -> int:
-    """The number of the device that a bare name means: `cuda` and `cuda:0` are to be one key of what is in memory."""
+    """Return the device number of a bare name, so that `cuda` and `cuda:0` are one key of models in memory."""
     return torch.cuda.current_device() if kind == "cuda" else 0
 
 
@@ -79,7 +79,7 @@ def resident_precision(device: torch.device, precision: Precision) -> Precision:
 
 @contextmanager
 def one_thread() -> Generator[None]:
-    """Let the CPU's libraries calculate in one thread: sums that are split among several are rounded differently."""
+    """Use one thread on the CPU: sums that are split among several threads are rounded differently."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -89,7 +89,7 @@ def one_thread() -> Generator[None]:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Return the bytes that a CUDA card has left, those that torch holds unused included; None where nobody can say."""
+    """Return the free bytes of a CUDA card, including torch's unused ones; None if they are not known."""
     if device.type != "cuda":
         return None
     held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -97,7 +97,7 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def _gpu_has_bf16(device: torch.device) -> bool:
-    """Return whether the card itself multiplies bf16: `is_bf16_supported` says yes of those that emulate it, too."""
+    """Return whether the card multiplies bf16 in hardware; `is_bf16_supported` is also true for emulation."""
     return torch.cuda.get_device_capability(device) >= (8, 0)
 
 

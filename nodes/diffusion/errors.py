@@ -1,8 +1,8 @@
-"""The error that a person can act on."""
+"""The error for invalid inputs."""
 
 
 class InputError(ValueError):
-    """The input cannot be used; `field` names the setting or wire and `remedy` says what to change."""
+    """The input is invalid; `field` names the setting or wire and `remedy` gives the change to make."""
 
     def __init__(self, message: str, *, field: str = "", remedy: str = "") -> None:
         super().__init__(message)

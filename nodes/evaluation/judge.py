@@ -32,7 +32,7 @@ class Judge:
 
     references: ImageDataset | None
     meanings: dict[str, str]
-    """What placeholders in prompts stand for."""
+    """The meanings of placeholders in prompts."""
     psnr: bool
     context: RunContext
 
@@ -48,11 +48,11 @@ class Judge:
         if self.references:
             values["clip_i"] = diffusion.pictures.clip_i(torch.stack(embeddings), self.wanted)
         prompts = [diffusion.pictures.in_known_words(image.prompt, self.meanings) for image in row]
-        told = [number for number, prompt in enumerate(prompts) if prompt]
-        if told:
+        prompted = [number for number, prompt in enumerate(prompts) if prompt]
+        if prompted:
             texts = {prompt: self.embed_text(prompt) for prompt in dict.fromkeys(prompts) if prompt}
-            found = torch.stack([embeddings[number] for number in told])
-            values["clip_t"] = diffusion.pictures.clip_t(found, torch.stack([texts[prompts[number]] for number in told]))
+            found = torch.stack([embeddings[number] for number in prompted])
+            values["clip_t"] = diffusion.pictures.clip_t(found, torch.stack([texts[prompts[number]] for number in prompted]))
         return values
 
     def distance(self, row: Sequence[GeneratedImage], other: Sequence[GeneratedImage]) -> float:

@@ -1,4 +1,4 @@
-"""What is told of one method: what it trained, how large that is, what it cost, what it learned."""
+"""Facts about one method: the trained tensors, their size, cost, and what it learned."""
 
 import math
 from collections.abc import Mapping

@@ -26,7 +26,7 @@ class AsModel(Node):
     """What grids call it; left empty, the names of what was merged."""
 
     def run(self, checkpoint: Checkpoint, model: DiffusionModel, context: RunContext) -> DiffusionModel:
-        """`model` gives what a checkpoint does not say: tokenizers, architecture, what is predicted, and words laid over it."""
+        """`model` gives what a checkpoint lacks: tokenizers, architecture, prediction type, and words applied to it."""
 
         if checkpoint.family != model.family:
             message = f"the checkpoint is {checkpoint.family} and the model {model.family}."

@@ -67,7 +67,7 @@ class BakeLoRA(Node):
 
 
 def _check_layers(lora: LowRankAdapter, header: Header, context: RunContext) -> None:
-    """Raise InputError for a LoRA of other layers; tell how many of its layers the checkpoint lacks."""
+    """Raise InputError for a LoRA of other layers; warn if the checkpoint lacks some of its layers."""
     import torch
 
     parts, layers = changeable_in(header), layers_of(lora)

@@ -1,4 +1,4 @@
-"""What nodes that calculate with LoRAs share: which there are, and the layers that they change."""
+"""Shared code of nodes that calculate with LoRAs: their inputs, and the layers that these change."""
 
 from collections import Counter
 

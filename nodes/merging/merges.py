@@ -1,4 +1,4 @@
-"""What all merge nodes do: put inputs under one operation, and refuse at once what cannot be merged."""
+"""Shared code of merge nodes: combine inputs in one operation, and refuse incompatible ones at once."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def merged(
 
 
 def source_of(model: DiffusionModel, socket: str = "model") -> Source:
-    """Return a model's weights, those that were trained in place of its own; what else is laid over them is left out."""
+    """Return a model's weights, with trained ones in place of its own; other adapters are left out."""
     if model.initial_seed is not None:
         remedy = "Wire LoadModel, or save the trained model with SavePipeline and load that."
         raise InputError(f"{model.name} is new: a merge reads files, and its weights are in none.", field=socket, remedy=remedy)
@@ -48,7 +48,7 @@ def source_of(model: DiffusionModel, socket: str = "model") -> Source:
 
 
 def checkpoint_of(model: DiffusionModel | Checkpoint, socket: str = "model") -> Checkpoint:
-    """Return a model's weights as a checkpoint; raise InputError where something else is laid over them."""
+    """Return a model's weights as a checkpoint; raise InputError for other adapters."""
     if isinstance(model, Checkpoint):
         return model
     if not all(isinstance(change, WeightChange) and change.weights for change in model.adapters):

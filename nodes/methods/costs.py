@@ -1,4 +1,4 @@
-"""What a training costs in time and memory; kept beside its result, which must not depend on it."""
+"""The time and memory of a training, stored beside its result, which must not depend on it."""
 
 import json
 import time
@@ -10,7 +10,7 @@ from graph_runtime.context import RunContext
 from graph_runtime.files import write_atomic
 
 EVERY_SECONDS = 10.0
-"""How often the time spent is written down, for a training that is killed and goes on."""
+"""Seconds between two savings of the time spent, for a training that is killed and resumed."""
 
 
 class Costs:

@@ -15,7 +15,7 @@ from graph_runtime.node import Node
 from nodes import diffusion
 from nodes.diffusion.handles.datasets import CaptionedDataset, Picture, View
 from nodes.diffusion.handles.models import DiffusionModel
-from nodes.diffusion.handles.prompt_checks import letters_told, without_networks
+from nodes.diffusion.handles.prompt_checks import unread_weights_warning, without_networks
 from nodes.methods.training import check_trained
 
 
@@ -50,8 +50,8 @@ class GenerateClassImages(Node):
     def run(self, model: DiffusionModel, context: RunContext) -> CaptionedDataset:
         check_trained(model.adapters)
         prompts = [line.strip() for line in self.class_prompt.splitlines() if line.strip()]
-        if told := letters_told("prompts", prompts):
-            context.message(told, "warning")
+        if warning := unread_weights_warning("prompts", prompts):
+            context.message(warning, "warning")
         jobs = [(prompts[number % len(prompts)], self.seed + number) for number in range(self.num_class_images)]
         pictures: list[Picture] = []
         for start in range(0, self.num_class_images, self.batch_size):

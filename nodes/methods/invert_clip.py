@@ -15,7 +15,7 @@ from nodes.diffusion.handles.models import ImageVariationModel
 from nodes.diffusion.handles.results import ImageEmbedding
 from nodes.diffusion.handles.settings import DenoisingSettings
 from nodes.methods.more_steps import checkpoint_of
-from nodes.methods.reports import tell_step
+from nodes.methods.reports import report_step
 from nodes.methods.shown_pictures import embed_views, encode_views
 from nodes.methods.training import settings_for
 
@@ -71,10 +71,10 @@ class InvertCLIP(DenoisingSettings, Node):
         return InvertedEmbedding(trained=_kept(trained, "trained", context), mean=_kept(mean[None], "mean", context))
 
     def _trained(self, task: "diffusion.training.InversionTask", precision: "Precision", context: RunContext) -> Any:
-        """The trained vectors [k, d]; how much they gained is told."""
+        """Return the trained vectors [k, d], and report how much the similarity rose."""
         before = task.loss_at_start(context.stop_if_asked)
         checkpoint = checkpoint_of(self, context, precision)
-        if checkpoint is None or checkpoint.is_new():  # a step before those that were told of would take their place
+        if checkpoint is None or checkpoint.is_new():  # a step before the reported ones would replace them
             context.metric(0, fixed_noise_loss=before)
         report = _reporter(self, task, context)
         trained = diffusion.training.train(
@@ -112,7 +112,7 @@ def _reporter(
     """Return what happens after each step: numbers, and the chance to stop."""
 
     def report(done: "diffusion.optimization.StepDone") -> None:
-        tell_step(done, settings, context)
+        report_step(done, settings, context)
         if done.step % settings.validation_every == 0 and done.step < settings.max_steps:
             with done.trainer.weights_for_use():
                 context.metric(done.step, fixed_noise_loss=task.validation_loss(context.stop_if_asked))

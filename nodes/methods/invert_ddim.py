@@ -14,7 +14,7 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.registry import check_method
 from nodes.diffusion.handles.datasets import ImageDataset, Picture
 from nodes.diffusion.handles.models import DiffusionModel, inversion_conditions
-from nodes.diffusion.handles.prompt_checks import letters_told, without_networks
+from nodes.diffusion.handles.prompt_checks import unread_weights_warning, without_networks
 from nodes.diffusion.handles.results import Inversion
 from nodes.diffusion.handles.wired_models import refuse_untrained
 
@@ -44,8 +44,8 @@ class InvertDDIM(Node):
         if not prompt:
             remedy = "Say what the picture shows."
             raise InputError(f"{picture.name} has no text of its own, and the prompt is empty.", field="prompt", remedy=remedy)
-        if told := letters_told("prompts", [prompt]):
-            context.message(told, "warning")
+        if warning := unread_weights_warning("prompts", [prompt]):
+            context.message(warning, "warning")
         if any(adapter.weights is None for adapter in model.adapters):
             raise InputError(
                 "the model has an adapter that is not trained.", field="model", remedy="Wire the trained model here."

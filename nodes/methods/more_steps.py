@@ -38,7 +38,7 @@ def checkpoint_of(
     earlier = None
     if kept and kept["steps"] < settings.max_steps and not diffusion.optimization.TrainingState(context.progress_folder).begun():
         earlier = kept["file"] if _leads_on(kept, settings) else None
-        context.message(_told(kept, settings))
+        context.message(_continuation_message(kept, settings))
         if earlier:
             history.continue_from(_state(key, kept["steps"]), context.store, context.progress_folder)
         if earlier and costs:
@@ -52,7 +52,7 @@ def _leads_on(kept: Kept, settings: TrainingSettings) -> bool:
     return settings.has_steady_rate or settings.continue_from == kept["steps"]
 
 
-def _told(kept: Kept, settings: TrainingSettings) -> str:
+def _continuation_message(kept: Kept, settings: TrainingSettings) -> str:
     steps = kept["steps"]
     if not _leads_on(kept, settings):
         return (

@@ -1,4 +1,4 @@
-"""What is computed once of each view of a picture and kept for every later run: CLIP image embeddings and latents."""
+"""CLIP image embeddings and latents of each view of a picture, computed once and cached for later runs."""
 
 import hashlib
 import json

@@ -19,7 +19,7 @@ from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.handles.settings import TrainingSettings
 from nodes.methods.earlier_fields import DENOISING_FIELDS
 from nodes.methods.more_steps import checkpoint_of
-from nodes.methods.reports import tell_step
+from nodes.methods.reports import report_step
 from nodes.methods.shown_pictures import read_views, repeated
 from nodes.methods.training import check_trained, keep_tensors
 
@@ -80,7 +80,7 @@ class TrainCLIP(TrainingSettings, Node):
         return replace(model, adapters=(*model.adapters, change))
 
     def _check_captions(self, captions: Sequence[tuple[str, ...]], context: RunContext) -> None:
-        """Each picture must have another's caption to be told from."""
+        """Raise InputError unless each picture has another's caption to be distinguished from."""
         if len(set(captions)) < 2:
             remedy = "Caption the pictures apart, add some, or lower validation_fraction."
             raise InputError("all pictures that are trained on have one caption.", field="captions", remedy=remedy)
@@ -95,7 +95,7 @@ class TrainCLIP(TrainingSettings, Node):
         done: "diffusion.optimization.StepDone",
     ) -> None:
         """Tell the numbers of a step, and let the person stop."""
-        tell_step(done, self, context)
+        report_step(done, self, context)
         if held and (done.step == self.max_steps or done.step % self.validation_every == 0):
             with done.trainer.weights_for_use(), done.trainer.autocast():
                 context.metric(done.step, recall_at_1=recall(held))

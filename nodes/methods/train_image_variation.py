@@ -137,7 +137,7 @@ def _check_model(model: DiffusionModel, folder: Path, clip: Path) -> None:
         raise InputError("this model lies in one file; a base of variations is made of folders.", field="model", remedy=remedy)
     if model.adapters:
         remedy = "Wire the model as LoadModel returns it."
-        raise InputError("this model has adapters laid over it.", field="model", remedy=remedy)
+        raise InputError("this model has adapters.", field="model", remedy=remedy)
     if not (clip / "image_encoder").is_dir() or not (clip / "feature_extractor").is_dir():
         remedy = "Name a folder that holds image_encoder and feature_extractor."
         raise InputError("this model has no CLIP image encoder of its own.", field="clip", remedy=remedy)

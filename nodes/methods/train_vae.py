@@ -18,7 +18,7 @@ from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.handles.settings import TrainingSettings
 from nodes.methods.earlier_fields import DENOISING_FIELDS
 from nodes.methods.more_steps import checkpoint_of
-from nodes.methods.reports import tell_step
+from nodes.methods.reports import report_step
 from nodes.methods.shown_pictures import read_views, repeated
 from nodes.methods.training import check_trained, keep_tensors
 
@@ -100,7 +100,7 @@ class TrainVAE(TrainingSettings, Node):
         self, psnr: Callable[[int], float], held: list[int], context: RunContext, done: "diffusion.optimization.StepDone"
     ) -> None:
         """Tell the numbers of a step, and let the person stop."""
-        tell_step(done, self, context)
+        report_step(done, self, context)
         if held and (done.step == self.max_steps or done.step % self.validation_every == 0):
             with done.trainer.weights_for_use(), done.trainer.autocast():
                 found: list[float] = []

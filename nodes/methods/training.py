@@ -17,7 +17,7 @@ from nodes.diffusion.handles.settings import DenoisingSettings
 from nodes.diffusion.text.prompt_syntax import Emphasis
 from nodes.methods.costs import Costs
 from nodes.methods.more_steps import checkpoint_of
-from nodes.methods.reports import tell_step
+from nodes.methods.reports import report_step
 
 PREVIEW_CAPTIONS = 2
 """Captions that previews show when no prompts are set."""
@@ -148,7 +148,7 @@ def _reporter(
 
     def report(done: "diffusion.optimization.StepDone") -> None:
         costs.after_step()
-        tell_step(done, settings, context)
+        report_step(done, settings, context)
         last = done.step == settings.max_steps
         if task.validation and (last or done.step % settings.validation_every == 0):
             with done.trainer.weights_for_use(), done.trainer.autocast():
@@ -174,7 +174,7 @@ def preview_prompts(settings: DenoisingSettings, texts: Texts) -> Prompts:
 
 
 def _preview(step: int, prompts: Prompts, settings: DenoisingSettings, task: "Task", context: RunContext) -> None:
-    """Show the model's pictures of the prompts; what is wrong with a prompt is told and does not end the training."""
+    """Show the model's pictures of the prompts; an error in a prompt becomes a message and does not end the training."""
     try:
         pictures = diffusion.sampling.sample(
             task.model,

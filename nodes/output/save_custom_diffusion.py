@@ -36,7 +36,7 @@ class SaveCustomDiffusion(Node):
         words = [adapter for adapter in model.adapters if isinstance(adapter, TokenEmbedding)]
         if len(changes) != 1 or not words:
             remedy = "Wire the model as TrainCustomDiffusion or MergeConcepts returns it."
-            raise InputError(f"{model.name} has no one custom diffusion laid over it.", field="model", remedy=remedy)
+            raise InputError(f"{model.name} has no one custom diffusion applied to it.", field="model", remedy=remedy)
         for adapter in model.adapters:
             if adapter not in changes and adapter not in words:
                 context.message(f"{adapter.label} is not in these files: save it as a file of its own.", "warning")

@@ -99,7 +99,7 @@ class SampleImages(Node):
                 drawn = self._draw(loaded, model, batch, lambda step, done=done: context.progress(done + step, total))
                 images += [self._kept(picture, model, job, context) for picture, job in zip(drawn, batch, strict=True)]
             if loaded.aesthetic:
-                _tell_cosines(loaded.aesthetic.cosines, context)
+                _report_cosines(loaded.aesthetic.cosines, context)
         return images
 
     def _draw(self, loaded: "diffusion.models.ActiveModel", model: DiffusionModel, batch: list[Job], on_step: Any) -> Any:
@@ -137,7 +137,7 @@ class SampleImages(Node):
         return "\n".join([job[0], *([f"Negative prompt: {negative}"] if negative else []), settings])
 
 
-def _tell_cosines(cosines: dict[str, tuple[float, float]], context: RunContext) -> None:
+def _report_cosines(cosines: dict[str, tuple[float, float]], context: RunContext) -> None:
     """Say how much nearer to the aesthetic the prompts came."""
     before, after = (sum(values) / len(cosines) for values in zip(*cosines.values(), strict=True))
     context.message(f"cosine to the aesthetic, mean of {len(cosines)} prompts: {before:.3f} before, {after:.3f} after.")

@@ -11,7 +11,7 @@ from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import AestheticGradient
 from nodes.diffusion.handles.models import DiffusionModel
-from nodes.diffusion.handles.prompt_checks import letters_told, without_networks
+from nodes.diffusion.handles.prompt_checks import unread_weights_warning, without_networks
 from nodes.diffusion.handles.results import GeneratedImage, ImageSet, Inversion, NullTextInversion
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -47,8 +47,8 @@ class SampleWithNullText(Node):
             context.message(warning, "warning")
         edits = [" ".join(line.split()) for line in self.prompts.splitlines() if line.strip()]
         known, drawn = self._draw(model, inversion, edits, context)
-        if told := letters_told("prompts", edits):
-            context.message(told, "warning")
+        if warning := unread_weights_warning("prompts", edits):
+            context.message(warning, "warning")
         label = "null text" if isinstance(inversion, NullTextInversion) else "plain DDIM"
         if "picture" in known:
             label += f", {_compare(known, drawn[0], context):.1f} dB"
@@ -72,7 +72,7 @@ class SampleWithNullText(Node):
             latents = diffusion.sampling.read_picture(inversion)
             if latents is not None:
                 known["VAE round trip"] = diffusion.sampling.decode(loaded, latents.to(loaded.device))[0]
-            return known, diffusion.sampling.draw_replays(
+            return known, diffusion.sampling.replay_and_edit(
                 loaded,
                 inversion,
                 edits,

@@ -188,15 +188,15 @@ def test_it_works_with_new_words_and_a_lora_and_trains_neither(
     save_file({"text_encoder_0": torch.randn(2, WIDTH)}, tmp_path / "word.safetensors")
     word = TokenEmbedding(placeholder_token="<new>", num_vectors=2, weights=tmp_path / "word.safetensors")
     lora = random_adapter(folder, tmp_path / "lora.safetensors")
-    with apply_adapters([word, lora, look()], model) as laid:
-        for tensor in (*laid[0].values(), *laid[1].values()):
+    with apply_adapters([word, lora, look()], model) as applied:
+        for tensor in (*applied[0].values(), *applied[1].values()):
             tensor.requires_grad_(True)
-        before = [tensor.clone() for tensor in (*laid[0].values(), *laid[1].values())]
+        before = [tensor.clone() for tensor in (*applied[0].values(), *applied[1].values())]
         first = hidden(model, ["a <new> house"])
         assert not torch.allclose(first, hidden(model, ["a house"]), atol=1e-3)
-        after = [*laid[0].values(), *laid[1].values()]
+        after = [*applied[0].values(), *applied[1].values()]
         assert all(torch.equal(a, b) and a.grad is None for a, b in zip(after, before, strict=True))
-        assert laid[2] == {}
+        assert applied[2] == {}
         assert model.aesthetic is not None
         assert all(after > start for start, after in model.aesthetic.cosines.values())
     with apply_adapters([word, look()], model):

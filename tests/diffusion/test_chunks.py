@@ -101,8 +101,8 @@ def test_a_word_of_several_vectors_is_not_split_over_the_border(tmp_path: Path, 
 
 def test_gradients_reach_a_word_in_the_second_chunk(tmp_path: Path) -> None:
     model = opened(tmp_path / "m", "sd1", 150)
-    with apply_adapters([WORD], model) as laid:
-        vectors = laid[0]["text_encoder_0"].requires_grad_(True)
+    with apply_adapters([WORD], model) as applied:
+        vectors = applied[0]["text_encoder_0"].requires_grad_(True)
         hidden = encode_prompts(model, ["a" * 80 + " <new>"])["hidden"]
         hidden[:, 77:].square().sum().backward()
     assert vectors.grad is not None

@@ -54,11 +54,11 @@ def test_the_loss_is_that_of_the_guided_prediction(tmp_path: Path, family: Any) 
 @pytest.mark.parametrize("guidance_scale", [1.0, 4.0])
 def test_guidance_1_makes_the_negative_word_irrelevant(tmp_path: Path, guidance_scale: float) -> None:
     bench = make_bench(tmp_path, "sd1")
-    with apply_adapters(WORDS, bench.model) as laid:
-        for tensors in laid:
+    with apply_adapters(WORDS, bench.model) as applied:
+        for tensors in applied:
             tensors["text_encoder_0"].requires_grad_(True)
         task(bench, guidance_scale).loss(0, 0).backward()
-        positive, negative = (tensors["text_encoder_0"].grad for tensors in laid)
+        positive, negative = (tensors["text_encoder_0"].grad for tensors in applied)
     assert positive is not None
     assert negative is not None
     assert (positive.abs().sum(dim=1) > 0).all()

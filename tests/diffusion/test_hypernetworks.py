@@ -49,8 +49,8 @@ def random_hypernetwork(bench: Bench, file: Path, **fields: Any) -> Hypernetwork
     """A hypernetwork whose values are random, as if it had been trained."""
     form = Hypernetwork(**fields)
     generator = torch.Generator().manual_seed(2)
-    with apply_adapters([form], bench.model) as laid:
-        tensors = {name: torch.randn(tensor.shape, generator=generator) * 0.2 for name, tensor in laid[0].items()}
+    with apply_adapters([form], bench.model) as applied:
+        tensors = {name: torch.randn(tensor.shape, generator=generator) * 0.2 for name, tensor in applied[0].items()}
     save_file(tensors, file)
     return replace(form, weights=file)
 
@@ -62,12 +62,12 @@ def test_keys_and_values_come_from_the_changed_context(bench: Bench, tmp_path: P
     below = [random_adapter(bench.folder, tmp_path / "l", text_encoder=False)] if with_lora else []
     changed: dict[tuple[str, str], Tensor] = {}
     seen: dict[tuple[str, str], Tensor] = {}
-    with apply_adapters([form, *below], bench.model) as laid, torch.no_grad():
+    with apply_adapters([form, *below], bench.model) as applied, torch.no_grad():
         for name, places in attention_layers(bench.model.unet).items():
             context = torch.randn(2, 5, int(name.split("_")[1]))
             for letter in "kv":
                 names = ("0.weight", "0.bias", "2.weight", "2.bias")
-                w1, b1, w2, b2 = (laid[0][f"unet.{name}.{letter}.linear.{inner}"] for inner in names)
+                w1, b1, w2, b2 = (applied[0][f"unet.{name}.{letter}.linear.{inner}"] for inner in names)
                 for place, attention in places.items():
                     seen[place, letter] = getattr(attention, f"to_{letter}")(context)
                     changed[place, letter] = context + 0.7 * (torch.relu(context @ w1.T + b1) @ w2.T + b2)
@@ -140,14 +140,14 @@ def test_it_begins_near_the_base_and_every_parameter_has_a_gradient(tmp_path: Pa
     bench = make_bench(tmp_path, "sd1")
     base = predict(bench.model)
     form = Hypernetwork(activation_func="softsign", weight_initialization=init, is_layer_norm=layer_norm)
-    with apply_adapters([form], bench.model) as laid:
+    with apply_adapters([form], bench.model) as applied:
         assert (predict(bench.model) - base).norm() < 0.02 * base.norm()
         task = DenoisingTask(bench.model, DenoisingSettings(batch_size=2), bench.latents, bench.embeddings)
-        for parameter in laid[0].values():
+        for parameter in applied[0].values():
             parameter.requires_grad_(True)
         task.loss(0, 0).backward()
-        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in laid[0].values())
-        assert len(laid[0]) == 2 * len(attention_names(bench.folder)) * (8 if layer_norm else 4)
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in applied[0].values())
+        assert len(applied[0]) == 2 * len(attention_names(bench.folder)) * (8 if layer_norm else 4)
 
 
 def test_first_values_are_the_seed_s_and_disturb_no_other_draw(tmp_path: Path) -> None:
@@ -157,8 +157,8 @@ def test_first_values_are_the_seed_s_and_disturb_no_other_draw(tmp_path: Path) -
     torch.manual_seed(0)
     values = []
     for seed in (1, 1, 2):
-        with apply_adapters([Hypernetwork(seed=seed)], bench.model) as laid:
-            values.append({name: tensor.clone() for name, tensor in laid[0].items()})
+        with apply_adapters([Hypernetwork(seed=seed)], bench.model) as applied:
+            values.append({name: tensor.clone() for name, tensor in applied[0].items()})
     assert torch.equal(torch.rand(1), expected)
     assert all(torch.equal(values[0][name], values[1][name]) for name in values[0])
     assert not torch.equal(values[0]["unet.text_32.k.linear.0.weight"], values[2]["unet.text_32.k.linear.0.weight"])
@@ -186,15 +186,15 @@ def test_no_hook_is_left_after_an_exception(tmp_path: Path) -> None:
 
 def trained(bench: Bench, form: Hypernetwork, **changes: Any) -> dict[str, Tensor]:
     settings = DenoisingSettings(**{"max_steps": 3, "batch_size": 2, "learning_rate": 1e-2, **changes})
-    with apply_adapters([form], bench.model) as laid:
+    with apply_adapters([form], bench.model) as applied:
         task = DenoisingTask(bench.model, settings, bench.latents, bench.embeddings)
-        return train(task, laid[0], settings, precision="fp32", report=lambda done: None, checkpoint=None)
+        return train(task, applied[0], settings, precision="fp32", report=lambda done: None, checkpoint=None)
 
 
 def test_every_parameter_is_trained_and_the_model_stays(bench: Bench) -> None:
     before = {name: tensor.clone() for name, tensor in bench.model.unet.state_dict().items()}
-    with apply_adapters([Hypernetwork()], bench.model) as laid:
-        first = {name: tensor.clone() for name, tensor in laid[0].items()}
+    with apply_adapters([Hypernetwork()], bench.model) as applied:
+        first = {name: tensor.clone() for name, tensor in applied[0].items()}
     after = trained(bench, Hypernetwork())
     assert all(not torch.equal(first[name], after[name]) for name in first)
     assert all(torch.equal(tensor, before[name]) for name, tensor in bench.model.unet.state_dict().items())
@@ -233,15 +233,15 @@ def test_dropout_and_checkpointed_activations_agree(tmp_path: Path) -> None:
 def test_the_dropout_structure_is_honoured(tmp_path: Path) -> None:
     """F8: shares given as a list are those that are dropped, where they are said to be."""
     bench = make_bench(tmp_path, "sd1")
-    with apply_adapters([DROPPING], bench.model) as laid:
-        assert {name.split(".linear.")[1] for name in laid[0]} == {
+    with apply_adapters([DROPPING], bench.model) as applied:
+        assert {name.split(".linear.")[1] for name in applied[0]} == {
             f"{n}.{part}" for n in (0, 3, 6) for part in ("weight", "bias")
         }
         bench.model.training_step = (0, 0)
         attention = next(iter(attention_layers(bench.model.unet)["self_32"].values()))
         seen = []
         with torch.no_grad():
-            for name, parameter in laid[0].items():
+            for name, parameter in applied[0].items():
                 parameter.fill_(0.0 if name.endswith("bias") else 1.0)
         ones = nn.Parameter(torch.eye(32))
         with replaced(attention.to_k, {"weight": ones}), torch.enable_grad():

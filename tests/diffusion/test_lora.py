@@ -82,9 +82,9 @@ def test_an_untrained_adapter_changes_nothing_and_begins_by_its_seed(tmp_path: P
     begun: list[dict[str, torch.Tensor]] = []
     for seed in (1, 1, 2):
         adapter = LowRankAdapter(rank=4, alpha=8, unet_targets=unet_targets(handle(folder), folder, "attention"), seed=seed)
-        with apply_adapters([adapter], model) as laid:
+        with apply_adapters([adapter], model) as applied:
             assert torch.equal(forward(model), base)
-            begun.append({name: tensor.detach().clone() for name, tensor in laid[0].items()})
+            begun.append({name: tensor.detach().clone() for name, tensor in applied[0].items()})
     assert all(torch.equal(begun[0][name], begun[1][name]) for name in begun[0])
     down = [name for name in begun[0] if name.endswith("lora_A.weight")]
     assert down

@@ -141,8 +141,8 @@ def family_adapter(folder: Path, algorithm: Any, file: Path | None, **fields: An
     if file is None:
         return adapter
     generator = torch.Generator().manual_seed(5)
-    with apply_adapters([adapter], open_model(folder)) as laid:
-        moved = {name: tensor + torch.randn(tensor.shape, generator=generator) * 0.2 for name, tensor in laid[0].items()}
+    with apply_adapters([adapter], open_model(folder)) as applied:
+        moved = {name: tensor + torch.randn(tensor.shape, generator=generator) * 0.2 for name, tensor in applied[0].items()}
     save_file(moved, file)
     return replace(adapter, weights=file)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.handles.prompt_checks import letters_told, without_networks, without_schedules
+from nodes.diffusion.handles.prompt_checks import unread_weights_warning, without_networks, without_schedules
 from nodes.diffusion.text.prompt_syntax import Emphasis, read_prompt
 
 
@@ -97,6 +97,6 @@ def test_other_brackets_change_nothing_between_steps() -> None:
 
 
 def test_weights_are_found_in_captions() -> None:
-    told = letters_told("captions", ["(red:1.3) apple", r"saber \(fate:1\)", "(red)", "a: 1.3"])
+    told = unread_weights_warning("captions", ["(red:1.3) apple", r"saber \(fate:1\)", "(red)", "a: 1.3"])
     assert told == "1 captions hold weights, such as '(red:1.3) apple', which are letters here."
-    assert letters_told("captions", ["(red)"]) == ""
+    assert unread_weights_warning("captions", ["(red)"]) == ""

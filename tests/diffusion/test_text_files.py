@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.formats.text_files import guesses_told, read_text
+from nodes.diffusion.formats.text_files import guess_warnings, read_text
 
 TEXT = "owner\u2019s caf\u00e9, red\nrice"
 
@@ -48,7 +48,7 @@ def test_what_cannot_be_told_names_its_file(tmp_path: Path, content: bytes) -> N
 
 
 def test_guesses_are_told_once_for_each_encoding() -> None:
-    told = guesses_told({"a": "UTF-16", **dict.fromkeys("bcdef", "Windows-1252")})
+    told = guess_warnings({"a": "UTF-16", **dict.fromkeys("bcdef", "Windows-1252")})
     assert [text.partition(", which")[0] for text in told] == [
         "a is read as UTF-16",
         "b, c, d and 2 more are read as Windows-1252",

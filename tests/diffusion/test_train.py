@@ -56,9 +56,9 @@ class Bench:
         )
         texts = self.captions if text_encoder else self.embeddings
         seen: list[StepDone] = []
-        with apply_adapters([adapter], self.model) as laid:
+        with apply_adapters([adapter], self.model) as applied:
             task = DenoisingTask(self.model, settings, self.latents, texts)
-            trained = train(task, laid[0], task.settings, precision=precision, report=seen.append, checkpoint=None)
+            trained = train(task, applied[0], task.settings, precision=precision, report=seen.append, checkpoint=None)
         return trained, seen
 
 
@@ -154,11 +154,11 @@ def test_the_loss_at_fixed_noise_falls(tmp_path: Path) -> None:
         adapter = LowRankAdapter(
             rank=4, alpha=4, unet_targets=unet_targets(handle(bench.folder), bench.folder, "attention and feed-forward")
         )
-        with apply_adapters([adapter], bench.model) as laid:
+        with apply_adapters([adapter], bench.model) as applied:
             task = DenoisingTask(bench.model, DenoisingSettings(batch_size=4, **changes), bench.latents, bench.embeddings)
             assert len(task.validation) == 2
             assert not set(task.validation) & set(task.training)
-            train(task, laid[0], task.settings, precision="fp32", report=lambda done: None, checkpoint=None)
+            train(task, applied[0], task.settings, precision="fp32", report=lambda done: None, checkpoint=None)
             values.append(task.validation_loss())
             assert task.validation_loss() == values[-1]
     assert values[1] < 0.97 * values[0]

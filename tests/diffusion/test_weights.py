@@ -60,13 +60,13 @@ def test_a_lora_lies_over_changed_weights_in_any_order(model: ActiveModel, tmp_p
 def test_untrained_they_equal_the_model_and_can_be_trained(tmp_path: Path, family: Any) -> None:
     model = fresh_model(make_model_folder(tmp_path / "m", family))
     base = forward(model)
-    with apply_adapters([WeightChange(name="x", text_encoder=True)], model) as laid:
+    with apply_adapters([WeightChange(name="x", text_encoder=True)], model) as applied:
         assert torch.equal(forward(model), base)
-        assert all(tensor.dtype == torch.float32 for tensor in laid[0].values())
-        assert sum(name.startswith("unet.") for name in laid[0]) == len(list(model.unet.parameters()))
-    with apply_adapters([WeightChange(name="x", endings=("attn2.to_k.weight", "attn2.to_v.weight"))], model) as laid:
+        assert all(tensor.dtype == torch.float32 for tensor in applied[0].values())
+        assert sum(name.startswith("unet.") for name in applied[0]) == len(list(model.unet.parameters()))
+    with apply_adapters([WeightChange(name="x", endings=("attn2.to_k.weight", "attn2.to_v.weight"))], model) as applied:
         layers = sum(name.endswith(".attn2") for name, _ in model.unet.named_modules())
-        assert len(laid[0]) == 2 * layers
+        assert len(applied[0]) == 2 * layers
 
 
 @pytest.mark.parametrize("tensors", [{"unet.nowhere.weight": (2, 2)}, {"unet.conv_in.weight": (2, 2)}, {"vae.x": (1,)}])

@@ -72,12 +72,12 @@ def test_gradients_reach_the_vectors_and_nothing_else(tmp_path: Path, family: An
     model = fresh_model(make_model_folder(tmp_path / "m", family))
     tables = [token_table(encoder) for encoder in model.text_encoders]
     before = [table.weight.clone() for table in tables]
-    with apply_adapters([word()], model) as laid:
-        for vectors in laid[0].values():
+    with apply_adapters([word()], model) as applied:
+        for vectors in applied[0].values():
             vectors.requires_grad_(True)
         text = encode_prompts(model, ["a <new> c", "plain"])
         (text["hidden"].square().sum() + (0 if text.get("pooled") is None else text.get("pooled").square().sum())).backward()
-        for vectors in laid[0].values():
+        for vectors in applied[0].values():
             assert vectors.grad is not None
             assert (vectors.grad.abs().sum(dim=1) > 0).all()
     assert all(table.weight.grad is None for table in tables)

@@ -1,4 +1,4 @@
-"""The nodes of aesthetic gradients: built, saved, loaded, laid over a model, drawn with."""
+"""The nodes of aesthetic gradients: built, saved, loaded, applied to a model, sampled with."""
 
 import re
 import shutil

@@ -343,8 +343,8 @@ def test_bad_bases_are_refused(tmp_path: Path) -> None:
     narrow = table.run(LoadModel(model="plain"))
     assert refused(lambda: table.run(node, **{**inputs, "model": narrow})).field == "clip"
     adapter = LowRankAdapter(rank=1, alpha=1, unet_targets=())
-    laid = replace(inputs["model"], adapters=(adapter,))
-    assert refused(lambda: table.run(node, **{**inputs, "model": laid})).field == "model"
+    applied = replace(inputs["model"], adapters=(adapter,))
+    assert refused(lambda: table.run(node, **{**inputs, "model": applied})).field == "model"
     make_model_folder(table.root / "xl", "sdxl")
     sdxl = table.run(LoadModel(model="xl"))
     assert refused(lambda: table.run(node, **{**inputs, "model": sdxl})).field == "model"

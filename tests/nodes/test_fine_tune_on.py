@@ -62,9 +62,9 @@ def test_a_finished_fine_tune_goes_on_from_its_weights(
     (begun,) = [load_file(adapter.weights) for adapter in first.adapters if adapter.weights]
     ended = load_file(second.adapters[-1].weights)
     loaded = shared_model(model, context.locate(model.digest))
-    with apply_adapters([*model.adapters, WeightChange(name="untrained")], loaded) as laid:
-        assert laid[-1].keys() == begun.keys() == ended.keys()
-        assert all(torch.equal(laid[-1][name], tensor) for name, tensor in begun.items()), "it begins where the first ended"
+    with apply_adapters([*model.adapters, WeightChange(name="untrained")], loaded) as applied:
+        assert applied[-1].keys() == begun.keys() == ended.keys()
+        assert all(torch.equal(applied[-1][name], tensor) for name, tensor in begun.items()), "it begins where the first ended"
     assert not any(torch.equal(ended[name], tensor) for name, tensor in begun.items())
     (final,) = runner.run(SaveCheckpoint(precision="fp32"), model=second)
     written = load_file(final.file)

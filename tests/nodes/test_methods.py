@@ -232,11 +232,11 @@ def test_the_start_token_trains_no_keys_and_values(tmp_path: Path, learned: bool
     text = torch.zeros(1, 3, 32)
     text[0, 1 if learned else 0] = 1.0  # only this token reaches keys and values
     change = WeightChange(name="x", endings=KEYS_AND_VALUES, detach_start=True)
-    with apply_adapters([change], loaded) as laid:
-        for tensor in laid[0].values():
+    with apply_adapters([change], loaded) as applied:
+        for tensor in applied[0].values():
             tensor.requires_grad_(True)
         loaded.unet(torch.ones(1, 4, 8, 8), 5, text).sample.square().sum().backward()
-        assert all((tensor.grad is not None and bool(tensor.grad.any())) == learned for tensor in laid[0].values())
+        assert all((tensor.grad is not None and bool(tensor.grad.any())) == learned for tensor in applied[0].values())
     hooks = [name for name, module in loaded.unet.named_modules() if module._forward_hooks]
     assert not hooks
 

@@ -16,9 +16,9 @@ from nodes.diffusion.pictures.picture_folders import (
     MAX_REPEATS,
     PictureFolder,
     folder_repeats,
-    left_out_told,
+    left_out_warnings,
     read_folder,
-    repeats_told,
+    repeats_notes,
 )
 from web.api.models import CaptionsRequest, Dataset, DatasetItem
 from web.api.path_access import PathAccess, as_text
@@ -62,8 +62,8 @@ def _dataset(paths: PathAccess, wanted: Wanted) -> Dataset:
     found = _found(paths, folder)
     captions = _captions(found)
     items = [_item(paths, wanted, found, file, sizes, captions) for file in found.pictures]
-    told, warned = repeats_told([item.name for item in items], wanted.max_repeats)
-    notes = [*left_out_told(found.left_out), *captions.told(), *warned, *told]
+    repeats, warned = repeats_notes([item.name for item in items], wanted.max_repeats)
+    notes = [*left_out_warnings(found.left_out), *captions.all_notes(), *warned, *repeats]
     return Dataset(folder=wanted.folder, items=items, notes=[as_text(note) for note in notes])
 
 

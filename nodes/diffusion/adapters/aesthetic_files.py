@@ -1,4 +1,4 @@
-"""Aesthetic embeddings: made from those of pictures, written and read as the bare tensor that other programs know."""
+"""Aesthetic embeddings: computed from those of pictures, written and read as the bare tensor of other programs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,15 +48,15 @@ def _opened(path: Path) -> Any:
         return read_pt(path, "an aesthetic embedding")
     try:
         return load_file(path)
-    except Exception as error:  # the unpickler raises what the file makes it raise
+    except Exception as error:  # the unpickler may raise any exception
         message = f"{path.name} cannot be read as an aesthetic embedding."
         raise InputError(message, field="file", remedy=REMEDY) from error
 
 
 def projection_for(model: Path, clip: Path | None) -> tuple[Tensor | None, int]:
-    """Return what projects the text encoder's states into CLIP's space, [d, width], and d; None when the encoder does itself.
+    """Return the text encoder's projection into CLIP's space, [d, width], and d; None when the encoder has its own.
 
-    It is taken from `clip`, whose text encoder must be the model's; raise InputError when there is none.
+    The projection is read from `clip`, whose text encoder must be the model's; raises InputError when there is none.
     """
     own = text_config(model / "text_encoder")
     if clip is None:

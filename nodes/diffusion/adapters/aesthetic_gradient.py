@@ -1,4 +1,4 @@
-"""Aesthetic gradients (Gallego 2022): before a prompt is encoded, a copy of the text encoder is tuned a few steps to a look."""
+"""Aesthetic gradients (Gallego 2022): before a prompt is encoded, a copy of the text encoder is tuned to an aesthetic."""
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from nodes.diffusion.text.prompt_syntax import Emphasis
 
 @dataclass
 class Aesthetic:
-    """The look that prompts are tuned to now."""
+    """The aesthetic that prompts are tuned to now."""
 
     gradient: AestheticGradient
     direction: Tensor
@@ -29,12 +29,12 @@ class Aesthetic:
     projection: Tensor | None
     """[d, width]; None when the text encoder has its own."""
     cosines: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
-    """Of each prompt encoded so far: its cosine to the aesthetic before and after."""
+    """By prompt encoded so far, its cosine to the aesthetic before and after tuning."""
 
 
 @contextmanager
 def aesthetic_followed(gradient: AestheticGradient, model: ActiveModel) -> Generator[dict[str, nn.Parameter]]:
-    """Let samplings tune their positive prompts; nothing of it can be trained. Afterwards they no longer do."""
+    """Let sampling tune its positive prompts inside the `with` block; yield no trainable tensors."""
     if model.aesthetic is not None:
         raise InputError("this model has two aesthetic gradients.", field="model", remedy="Give it one.")
     tensors = {name: tensor.to(model.device) for name, tensor in load_file(gradient.weights).items()}
@@ -54,9 +54,9 @@ def tuned_hidden(
     stop_if_asked: Callable[[], object],
     emphasis: Emphasis = "none",
 ) -> Tensor:
-    """Return the conditioning [n, tokens, d] of prompts whose untouched one is `hidden`; each distinct prompt is tuned once.
+    """Return the tuned conditioning [n, tokens, d] of prompts, `hidden` being untuned; each distinct prompt is tuned once.
 
-    Every prompt starts from the untouched encoder, so that it does not matter which others are there.
+    Every prompt starts from the untuned encoder, so that it is independent of the others.
     """
     tuned = {prompt: _tuned(model, aesthetic, prompt, emphasis, stop_if_asked) for prompt in dict.fromkeys(prompts)}
     together = torch.cat([tuned[prompt] for prompt in prompts]).to(hidden.dtype)
@@ -70,7 +70,7 @@ def _tuned(
     emphasis: Emphasis,
     stop_if_asked: Callable[[], object],
 ) -> Tensor:
-    """Conditioning [1, tokens, d] of one prompt by a copy of the text encoder, in float32, after some steps of Adam."""
+    """Return the conditioning [1, tokens, d] of one prompt by a copy of the text encoder, float32, tuned with Adam."""
     encoder, losses = model.text_encoders[0], list[float]()
     with replaced(encoder, _copies(encoder)), torch.enable_grad():
         minimize(
@@ -92,7 +92,7 @@ def _tuned(
 
 
 def _copies(encoder: nn.Module) -> dict[str, nn.Parameter]:
-    """All weights in float32, for half precision would lose the small steps; what LoRAs and the projection hold stays fixed."""
+    """Return all weights in float32, as half precision would lose small steps; those of LoRAs and the projection stay fixed."""
     return {
         name: nn.Parameter(
             parameter.detach().to(torch.float32, copy=True),
@@ -103,7 +103,7 @@ def _copies(encoder: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def _encoded(model: ActiveModel, aesthetic: Aesthetic, prompt: str, emphasis: Emphasis) -> tuple[Tensor, Tensor]:
-    """Conditioning [1, tokens, d] of a prompt, and the cosine of its first chunk's text embedding to the aesthetic."""
+    """Return a prompt's conditioning [1, tokens, d], and the cosine of its first chunk's text embedding to the aesthetic."""
     tokenizer, encoder = model.tokenizers[0], model.text_encoders[0]
     chunks = chunked(model, prompt, tokenizer, emphasis)
     tokens = torch.tensor(framed(chunks, tokenizer), device=model.device)

@@ -1,4 +1,4 @@
-"""Adapters of every kind applied to a model at once, and taken off again.
+"""Applying adapters of every kind to a model, and removing them.
 
 A further kind is a dataclass in `handles/adapters.py`, its entry in `Adapter` there, and a row of `KINDS`.
 """
@@ -40,15 +40,15 @@ KINDS: dict[str, ApplyAll] = {
     "lora": low_rank,
     "hypernetwork": one_by_one(hypernetwork_applied),
 }
-"""How the adapters of each kind are applied, in this order: what wraps layers wraps the changed ones, and hypernetworks come
-last, as what wraps a layer must see the changed context too. So only the order within a kind counts."""
+"""By kind of adapter, the function that applies it, in this order: wrappers wrap changed layers, and hypernetworks come last,
+as wrappers must get the changed context too. So only the order within a kind counts."""
 PATCHING = frozenset({"weights", "lora", "hypernetwork"})
 """The kinds that change the modules, which all uses of the same parts share."""
 
 
 @contextmanager
 def apply_adapters(adapters: Sequence[Adapter], model: ActiveModel) -> Generator[list[Tensors]]:
-    """Apply adapters to a model; yield each one's tensors by name. Afterwards the model holds its own layers again."""
+    """Apply adapters to a model; yield each one's tensors by name. Afterwards the model has its own layers again."""
     found: dict[int, Tensors] = {}
     with ExitStack() as stack:
         for kind, apply_all in KINDS.items():

@@ -1,4 +1,4 @@
-"""Trained copies of a model's own weights, put in its place and taken out again."""
+"""Replacing a model's own weights by trained copies, and restoring them."""
 
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -19,7 +19,7 @@ from nodes.diffusion.models.empty_denoiser import empty_unet
 
 @contextmanager
 def replaced(module: nn.Module, tensors: Mapping[str, nn.Parameter]) -> Generator[None]:
-    """Let a module use other parameters under the same names; afterwards it holds its very own again."""
+    """Replace a module's parameters by others of the same names; restore its own afterwards."""
     before = {name: module.get_parameter(name) for name in tensors}
     try:
         for name, tensor in tensors.items():
@@ -37,7 +37,7 @@ def _set(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
 
 @contextmanager
 def weights_changed(change: WeightChange, model: ActiveModel) -> Generator[dict[str, nn.Parameter]]:
-    """Put a change in place; yield its parameters by full name: those in its file, or fp32 copies that can be trained."""
+    """Apply a change; yield its parameters by full name: those in its file, or fp32 copies for training."""
     modules = _parts(change, model)
     tensors = _trained(change, modules) if change.weights else _copies(change, model, modules)
     with _all_replaced(modules, tensors), _start_detached(change, model):
@@ -46,7 +46,7 @@ def weights_changed(change: WeightChange, model: ActiveModel) -> Generator[dict[
 
 @contextmanager
 def _start_detached(change: WeightChange, model: ActiveModel) -> Generator[None]:
-    """While keys and values are trained, let no gradient reach them through the first token (custom diffusion)."""
+    """While keys and values are trained, block their gradient through the first token (custom diffusion)."""
     with ExitStack() as hooks:
         if change.detach_start and change.weights is None:
             for name, module in model.unet.named_modules():
@@ -71,7 +71,7 @@ def _all_replaced(modules: Mapping[str, nn.Module], tensors: Mapping[str, nn.Par
 
 
 def _parts(change: WeightChange, model: ActiveModel) -> dict[str, nn.Module]:
-    """The parts that it changes, text encoders without the shell that one layout has, by the names that files use."""
+    """Return the changed parts by their names in files; of text encoders the inner module, which one layout wraps."""
     parts: dict[str, nn.Module] = {"unet": model.unet} if change.unet else {}
     if change.vae:
         parts["vae"] = model.vae
@@ -86,7 +86,7 @@ def _parts(change: WeightChange, model: ActiveModel) -> dict[str, nn.Module]:
 
 
 def _place(name: str, parts: Mapping[str, nn.Module]) -> tuple[str, str]:
-    """Split the full name of a parameter into its part, the longest that is known, and its name there."""
+    """Split the full name of a parameter into its part, the longest that fits, and its name there."""
     part = max((part for part in parts if name.startswith(f"{part}.")), key=len, default="")
     return (part, name[len(part) + 1 :]) if part else ("", name)
 
@@ -128,7 +128,7 @@ def _copies(change: WeightChange, model: ActiveModel, modules: Mapping[str, nn.M
 
 
 def is_unused(name: str, part: str, model: ActiveModel) -> bool:
-    """Whether the conditioning of the UNet does not depend on what a name begins with, so that training cannot reach it."""
+    """Return whether the UNet's conditioning is independent of the parameters with this prefix, which are then not trained."""
     if part in ("unet", "vae"):
         return False
     use = next(encoder for encoder in text_encoders(facts(model.info.family)) if encoder.name == part)

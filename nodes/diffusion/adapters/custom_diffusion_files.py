@@ -16,13 +16,13 @@ PLACES = {
     "attn2.to_out.0.weight": "to_out_custom_diffusion.0.weight",
     "attn2.to_out.0.bias": "to_out_custom_diffusion.0.bias",
 }
-"""Ours and diffusers' names; queries and outputs are in files of its `crossattn` training."""
+"""Diffusers' names by ours; queries and outputs are in files of its `crossattn` training."""
 
 
 def processor_bytes(weights: Mapping[str, Tensor], attention_layers: list[str]) -> bytes:
     """Return `pytorch_custom_diffusion_weights.bin`: flat names of `.processor.to_k_custom_diffusion.weight`.
 
-    Every attention layer without weights is there too with an empty entry, as diffusers wants it.
+    Every attention layer without weights has an empty entry, which diffusers requires.
     """
     content: dict[str, Any] = {}
     for name, tensor in sorted(weights.items()):
@@ -41,7 +41,7 @@ def token_bytes(placeholder: str, vector: Tensor) -> bytes:
 
 
 def read_processors(path: Path) -> dict[str, Tensor]:
-    """Return `unet.NAME.attn2.to_k.weight` and `to_v` [out, d], float32, from diffusers' file; it can carry no code."""
+    """Return `unet.NAME.attn2.to_k.weight` and `to_v` [out, d], float32, from diffusers' file, opened with `weights_only`."""
     content = read_pt(path, "a custom diffusion")
     names = {place: ending for ending, place in PLACES.items()}
     found: dict[str, Tensor] = {}

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 RIDGE = 1e-6
-"""Share of the mean square of the kept features that is added to each, so that the kept ones need not span all directions."""
+"""Ridge, relative to the mean square of the kept features, so that these need not span all directions."""
 TOLERANCE = 1e-6
-"""Targets nearer to each other than this share of the largest count as one."""
+"""Targets with a distance below this share of the largest norm count as one."""
 
 
 @dataclass(frozen=True)
 class Concept:
-    """Weights of keys and values by name [out, d], and the text features [n, d] on which they must act as they were trained."""
+    """Weights of keys and values by name [out, d], and the text features [n, d] on which their outputs are preserved."""
 
     weights: Mapping[str, Tensor]
     targets: Tensor

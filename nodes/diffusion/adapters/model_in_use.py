@@ -19,7 +19,7 @@ from nodes.diffusion.models.parts import ModelParts
 def model_in_use(
     handle: DiffusionModel, locate: Callable[[str], Path], *, device: torch.device, precision: Precision = "fp32"
 ) -> Generator[ActiveModel]:
-    """Apply a handle's adapters to its parts; afterwards nothing of it is left but parts in memory, as they were.
+    """Apply a handle's adapters to its parts, and remove them afterwards; the parts stay in memory unchanged.
 
     `locate` returns the folder or file of a digest. Parts are loaded on first use, and those that are in use stay in memory.
     """

@@ -14,7 +14,7 @@ from nodes.diffusion.handles.models import DiffusionModel
 
 
 def kohya_metadata(model: DiffusionModel, adapter: LowRankAdapter, architecture: str, data_hash: str) -> dict[str, str]:
-    """Return what kohya's trainer writes; `data_hash` is the sha256 of the tensors' bytes, which other programs show."""
+    """Return kohya's metadata; `data_hash` is the sha256 of the tensors' bytes, which other programs show."""
     alpha = adapter.rank if facts(model.family).lora_leaves == "peft" else effective_alpha(adapter)
     return {
         **dict(adapter.training),
@@ -29,7 +29,7 @@ def kohya_metadata(model: DiffusionModel, adapter: LowRankAdapter, architecture:
 
 
 def _network_args(adapter: LowRankAdapter) -> dict[str, str]:
-    """The arguments of LyCORIS' trainer that make such an adapter; none for what kohya's own trainer makes."""
+    """Return the arguments of LyCORIS' trainer for such an adapter; empty for those of kohya's own trainer."""
     convolutions = {"conv_dim": str(adapter.rank), "conv_alpha": str(effective_alpha(adapter))}
     known: dict[Algorithm, dict[str, str]] = {
         "locon": {"algo": "locon", **convolutions},
@@ -43,7 +43,7 @@ def _network_args(adapter: LowRankAdapter) -> dict[str, str]:
 def modelspec_metadata(
     model: DiffusionModel, given: Mapping[str, str], architecture: str, data_hash: str, kind: str = "lora"
 ) -> dict[str, str]:
-    """Return `modelspec.*` of a `kind` of file; `given` holds what a person wrote (title, author, ...), empty texts left out."""
+    """Return `modelspec.*` of a `kind` of file; `given` holds the user's entries (title, author, ...), empty ones left out."""
     spec = {
         "sai_model_spec": "1.0.1",
         "architecture": f"{architecture}/{kind}",
@@ -58,6 +58,6 @@ def modelspec_metadata(
 
 
 def architecture_of(model: DiffusionModel, folder: Path) -> str:
-    """Return the ModelSpec id of a model; one that is not built as its family was published gets an id of its own."""
+    """Return the ModelSpec id of a model; a model that differs from its family's published architecture gets its own id."""
     family = facts(model.family)
     return family.architecture(read_config(folder / denoiser_folder(family) / "config.json"), model.prediction_type)

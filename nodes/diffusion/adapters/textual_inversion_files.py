@@ -16,11 +16,11 @@ from nodes.diffusion.handles.adapters import TokenEmbedding
 from nodes.diffusion.handles.models import DiffusionModel, Family
 
 NO_WORD = ("_out", "lora_down.weight", "lora_up.weight", "lora_A.weight", "lora_B.weight")
-"""Endings of what is no vector of a word: OneTrainer's second copy, and the factors of a LoRA."""
+"""Suffixes of tensors that are no vectors of a word: OneTrainer's second copy, and factors of a LoRA."""
 
 
 def file_tensors(word: TokenEmbedding, family: Family, *, token: str | None = None) -> dict[str, Tensor]:
-    """Return a word's vectors [k, d] float32 by the family's names in files, or `token` where there is one."""
+    """Return a word's vectors [k, d] float32 by the family's names in files, or by `token` if given."""
     vectors, names = word_vectors(word), facts(family).embedding_names
     return dict(zip(names if names[1:] else (token or names[0],), vectors, strict=True))
 
@@ -32,7 +32,7 @@ def word_vectors(word: TokenEmbedding) -> list[Tensor]:
 
 
 def usage_hint(word: TokenEmbedding, name: str) -> str:
-    """Return how a word of DreamArtist is to be used; empty for others."""
+    """Return how to use a word of DreamArtist; empty for others."""
     if not word.guidance_scale:
         return ""
     where = "in the negative prompt" if word.negative else f"with {name}-neg in the negative prompt"
@@ -40,7 +40,7 @@ def usage_hint(word: TokenEmbedding, name: str) -> str:
 
 
 def a1111_embedding(word: TokenEmbedding, name: str, model: DiffusionModel, provenance: str) -> bytes:
-    """Return AUTOMATIC1111's .pt, the same bytes for the same word; what it does not know of is left alone there."""
+    """Return AUTOMATIC1111's .pt, the same bytes for the same word, with entries that it ignores."""
     check_method(model.family, "A1111 embedding", field="layout")
     content = {
         "string_to_token": {"*": 265},
@@ -58,14 +58,14 @@ def a1111_embedding(word: TokenEmbedding, name: str, model: DiffusionModel, prov
 def read_vectors(path: Path) -> list[Tensor]:
     """Return the vectors [k, d] float32 in a file of any known layout, one tensor for each text encoder.
 
-    Reads what A1111, ComfyUI, kohya, OneTrainer and diffusers write. A pickle is opened with `weights_only`, so a file can
-    carry no code.
+    Reads files of A1111, ComfyUI, kohya, OneTrainer and diffusers. A pickle is opened with `weights_only`, so no code in it
+    runs.
     """
     return vectors_of(_named(_opened(path)), path.name)
 
 
 def vectors_of(tensors: Mapping[str, Tensor], source: str) -> list[Tensor]:
-    """Return the vectors [k, d] float32 among a word's tensors; `source` is what errors call them."""
+    """Return the vectors [k, d] float32 among a word's tensors; `source` is their name in errors."""
     several = (family.embedding_names for family in families() if family.embedding_names[1:])
     if names := next((names for names in several if set(names) <= tensors.keys()), None):
         found = [tensors[name] for name in names]
@@ -105,7 +105,7 @@ def check_widths(vectors: Sequence[Tensor], model: DiffusionModel, folder: Path)
 
 
 def _opened(path: Path) -> Any:
-    """The content of a file, whatever it is."""
+    """Return the content of a file of any format."""
     if path.suffix.lower() != ".safetensors":
         return read_pt(path, "an embedding")
     try:
@@ -116,7 +116,7 @@ def _opened(path: Path) -> Any:
 
 
 def _named(content: Any) -> dict[str, Tensor]:
-    """The tensors of a file by name; A1111 keeps them one level down."""
+    """Return the tensors of a file by name; in A1111's they are one level down."""
     if isinstance(content, Mapping) and isinstance(content.get("string_to_param"), Mapping):
         content = content["string_to_param"]
     if isinstance(content, Tensor):

@@ -19,7 +19,7 @@ BYTES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
     "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
 }  # fmt: skip
-"""Bytes of one number, by its name in safetensors headers."""
+"""Bytes of one number, by dtype in safetensors headers."""
 IMAGE_ENCODER = "image_encoder."
 CONVERT = "LoadModel opens pickles that hold tensors alone, and SaveCheckpoint writes them as .safetensors."
 CONVERT_FOLDER = "Open the folder with LoadModel, write it with SavePipeline, and merge that one."
@@ -27,7 +27,7 @@ CONVERT_FOLDER = "Open the folder with LoadModel, write it with SavePipeline, an
 
 @dataclass(frozen=True)
 class Entry:
-    """The place of one tensor in a file."""
+    """The location of one tensor in a file."""
 
     file: Path
     dtype: str
@@ -35,7 +35,7 @@ class Entry:
     start: int
     """Offset in the file."""
     scale: "Entry | None" = None
-    """What the numbers of a scaled fp8 weight are multiplied by: one number, or one for each row."""
+    """The scale of a scaled fp8 weight: one number, or one for each row."""
 
     @property
     def count(self) -> int:
@@ -50,7 +50,7 @@ Header = Mapping[str, Entry]
 
 
 def read_file_header(file: Path) -> dict[str, Entry]:
-    """Return the tensors of one safetensors file; raise InputError when it is damaged or no such file."""
+    """Return the tensors of one safetensors file; raise InputError when it is damaged or of another format."""
     if (kind := format_of(file)) and not kind.is_safetensors:
         raise InputError(f"{file.name} is no safetensors file, which merges need.", field="path", remedy=CONVERT)
     check_whole(file)
@@ -65,7 +65,7 @@ def read_file_header(file: Path) -> dict[str, Entry]:
 
 
 def _scaled(file: Path, entries: dict[str, Entry]) -> dict[str, Entry]:
-    """Scaled weights with their scales, which are then no tensors of their own."""
+    """Return the entries with scales attached to their weights, instead of as tensors of their own."""
     scales = {name: entries[scale] for name, scale in scales_among(entries).items() if name in entries}
     for name, scale in scales.items():
         check_scale(f"{file.name}: {name}", (entries[name].dtype, entries[name].shape), (scale.dtype, scale.shape))
@@ -73,12 +73,12 @@ def _scaled(file: Path, entries: dict[str, Entry]) -> dict[str, Entry]:
 
 
 def read_metadata(file: Path) -> dict[str, str]:
-    """Return what a safetensors file says of itself."""
+    """Return the metadata of a safetensors file."""
     return safetensors_header.read_header(file)[0].get("__metadata__", {})
 
 
 def _entry(file: Path, name: str, facts: dict[str, list[int]], base: int) -> Entry:
-    """One tensor of a header, its dtype known and its bytes as many as its shape says."""
+    """Return one entry of a header; raise InputError unless its dtype is known and its bytes match its shape."""
     try:
         begin, end = facts["data_offsets"]
         entry = Entry(file, str(facts["dtype"]), tuple(facts["shape"]), base + begin)
@@ -102,7 +102,7 @@ def read_header(place: Path) -> dict[str, Entry]:
 
 
 def with_changes(header: Header, changes: tuple[Path, ...]) -> dict[str, Entry]:
-    """Return a checkpoint's header in which trained weights stand in their places; raise InputError where there is no place."""
+    """Return a checkpoint's header with trained weights in place of its own; raise InputError for one without a counterpart."""
     found = dict(header)
     family = facts_of(header)
     names = family.tensor_names(header) if family else None
@@ -111,7 +111,7 @@ def with_changes(header: Header, changes: tuple[Path, ...]) -> dict[str, Entry]:
         has_image_encoder = any(name.startswith(IMAGE_ENCODER) for name in trained)
         for name, entry in trained.items():
             if has_image_encoder and (name.startswith(IMAGE_ENCODER) or ".text_projection." in name):
-                continue  # a CLIP's comparison of texts and pictures, which diffusion does not use
+                continue  # CLIP's projections, which diffusion does not use
             own = _counterpart(name, header, names)
             if own and own.conversion not in ("", "conv"):
                 message = f"the trained weight {name} is only a part of a tensor in this file."
@@ -125,7 +125,7 @@ def with_changes(header: Header, changes: tuple[Path, ...]) -> dict[str, Entry]:
 
 
 def _counterpart(name: str, header: Header, names: TensorNames | None) -> Counterpart | None:
-    """The tensor that a trained weight replaces: text encoders count from 0 in its name, and some folders nest them."""
+    """Return the tensor that a trained weight replaces; text encoders are numbered from 0 in its name."""
     plain = in_folder(name)
     own = [spelled for spelled in (plain, plain.replace(".", ".text_model.", 1)) if spelled in header]
     if own:
@@ -134,7 +134,7 @@ def _counterpart(name: str, header: Header, names: TensorNames | None) -> Counte
 
 
 def facts_of(header: Header) -> Facts | None:
-    """Return the family whose denoiser a checkpoint holds, None where no family knows one."""
+    """Return the family whose denoiser a checkpoint holds; None if there is none."""
     return family_of_denoiser({name: entry.shape for name, entry in header.items()})
 
 

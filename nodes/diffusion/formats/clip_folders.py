@@ -1,4 +1,4 @@
-"""Folders of the parts of a CLIP (Radford et al. 2021): in a folder of transformers, or beside a diffusion model. No torch."""
+"""Folders of the parts of a CLIP (Radford et al. 2021): a folder of transformers, or of a diffusion model. No torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ REMEDY = "Name the folder of a CLIP model of transformers, or one that holds ima
 
 @dataclass(frozen=True)
 class ClipFolders:
-    """The folders of a CLIP's parts, which may be one and the same."""
+    """The folders of a CLIP's parts, which may be the same one."""
 
     image_encoder: Path
     feature_extractor: Path
@@ -25,12 +25,12 @@ class ClipFolders:
 
 
 def clip_reference(clip: str) -> str:
-    """Return the path that a person means: the bundled CLIP has a name."""
+    """Return the path of a CLIP; the bundled one is given by name."""
     return str(BUNDLED_FOLDER) if clip == BUNDLED_CLIP else clip
 
 
 def clip_folders(folder: Path) -> ClipFolders:
-    """Return where the parts of a CLIP lie; raise InputError when there is no image encoder. Text parts may lack a projection."""
+    """Return the folders of a CLIP's parts; raise InputError without an image encoder. Text parts may lack a projection."""
     if (folder / "image_encoder").is_dir() and (folder / "feature_extractor").is_dir():
         return ClipFolders(*(folder / part for part in ("image_encoder", "feature_extractor", "text_encoder", "tokenizer")))
     whole = (folder / "config.json").is_file() and (folder / "preprocessor_config.json").is_file()
@@ -40,7 +40,7 @@ def clip_folders(folder: Path) -> ClipFolders:
 
 
 def check_clip_is_stored(model: DiffusionModel) -> None:
-    """Raise InputError for a model whose CLIP was trained in this graph: its folder holds another, or none."""
+    """Raise InputError for a model whose CLIP was trained in this graph, as its folder holds another, or none."""
     if model.initial_seed is not None or any(isinstance(one, WeightChange) and one.image_encoder for one in model.adapters):
         remedy = "Write the model with SavePipeline and load that folder, or name the folder of its CLIP in clip."
         raise InputError("this model's CLIP lies in no folder yet.", field="model", remedy=remedy)

@@ -1,4 +1,4 @@
-"""Bounds of what a `config.json` may ask for: a line of it can name more layers than a machine builds in an hour."""
+"""Bounds of a `config.json`, one line of which can name more layers than a machine builds in an hour."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +7,7 @@ from nodes.diffusion.errors import InputError
 
 MAX_CONFIG_BYTES = 4 * 2**20
 MAX_LAYERS = 1000
-"""The largest published models have about a hundred."""
+"""Most layers of a model; the largest published models have about a hundred."""
 DEEP = ("layers_per_block", "transformer_layers_per_block", "reverse_transformer_layers_per_block")
 BLOCKS = ("down_block_types", "up_block_types", "block_out_channels")
 
@@ -29,7 +29,7 @@ def _configs(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _layers(config: dict[str, Any]) -> int:
-    """Return about how many layers one configuration describes."""
+    """Return the approximate number of layers that one configuration describes."""
     blocks = max((len(config[name]) for name in BLOCKS if isinstance(config.get(name), list)), default=1)
     for name in DEEP:
         blocks *= max([1, *_numbers(config.get(name))])
@@ -38,7 +38,7 @@ def _layers(config: dict[str, Any]) -> int:
 
 
 def _numbers(value: Any) -> list[int]:
-    """The whole numbers in a value, however lists lie in lists."""
+    """Return the whole numbers in a value of nested lists."""
     found: list[int] = []
     open_ = [value]
     while open_:

@@ -1,4 +1,4 @@
-"""The file formats of models, one row each: a further one is a row here and a file that reads it. Needs no torch itself."""
+"""The table of model file formats: a further one is a row here and a file that reads it. Needs no torch itself."""
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -18,9 +18,9 @@ class FileHeader:
 
     shapes: Mapping[str, tuple[int, ...]]
     dtypes: Mapping[str, str]
-    """As safetensors names them, such as `F16`."""
+    """Dtypes in safetensors' names, such as `F16`."""
     starts: Mapping[str, int] = field(default_factory=dict[str, int])
-    """Offsets in the file; empty where a format does not say them."""
+    """Offsets in the file; empty for formats without them."""
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -30,15 +30,15 @@ class FileFormat:
 
     name: str
     header: Callable[[Path], FileHeader]
-    """Raises ValueError, LookupError, TypeError or AttributeError for a damaged file, or InputError."""
+    """Reads the header; raises ValueError, LookupError, TypeError or AttributeError for a damaged file, or InputError."""
     tensors: "Callable[[Path], AbstractContextManager[Callable[[str], Tensor]]]"
     """Opens a file, and yields a function that returns a tensor by its name."""
     is_safetensors: bool = False
-    """True for the layout of safetensors: merges read slices at offsets, and its header takes no torch."""
+    """True for the layout of safetensors: merges read slices at offsets, and its header needs no torch."""
     is_listed: bool = False
-    """Whether the editor shows files of this suffix as models."""
+    """True if the editor lists files of this suffix as models."""
     is_uploaded: bool = False
-    """Whether the editor takes such files in; their headers are read first."""
+    """True if the editor accepts such uploads, after reading their headers."""
 
 
 def _safetensors_header(path: Path) -> FileHeader:
@@ -84,9 +84,9 @@ FORMATS = {
     ".pth": FileFormat("PyTorch", _pickle_header, _pickle),
     ".bin": FileFormat("PyTorch", _pickle_header, _pickle),
 }
-"""By suffix, in lower case."""
+"""The formats by suffix, in lower case."""
 
 
 def format_of(path: Path) -> FileFormat | None:
-    """Return the format that a file's suffix names, None where it is not in the table."""
+    """Return the format of a file's suffix; None if it is not in the table."""
     return FORMATS.get(path.suffix.lower())

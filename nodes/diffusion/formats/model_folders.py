@@ -25,7 +25,7 @@ AGAIN = "Copy or download it again."
 
 @dataclass(frozen=True)
 class _Folder:
-    """A diffusers folder, or one that describes a single file, as families look at it."""
+    """The families' view of a diffusers folder, or of the descriptions of a single file."""
 
     name: str
     path: Path
@@ -41,7 +41,7 @@ def inspect_folder(place: Path, *, weights: bool = True) -> ModelInfo:
     Without `weights`, a folder's descriptions are enough.
     """
     if is_single_file(place):
-        weights = False  # they are in the file itself
+        weights = False  # the weights are in the file itself
         if (kind := format_of(place)) and kind.is_safetensors:
             check_whole(place)
     path = described(place)
@@ -57,7 +57,7 @@ def inspect_folder(place: Path, *, weights: bool = True) -> ModelInfo:
 
 
 def info_of(model: DiffusionModel, folder: Path) -> ModelInfo:
-    """Return what a handle says of its model; for one that is silent, cached by an earlier version, the folder is inspected."""
+    """Return a handle's ModelInfo; a handle cached by an earlier version has none, so its folder is inspected."""
     return replace(model.info or inspect_folder(folder, weights=False), prediction_type=model.prediction_type)
 
 
@@ -83,7 +83,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def read_as(path: Path, kind: type[Config]) -> Config:
-    """Return what is needed of a JSON configuration; raise InputError naming what cannot be used."""
+    """Return the needed fields of a JSON configuration; raise InputError naming invalid ones."""
     try:
         return kind.model_validate(read_config(path))
     except ValidationError as error:
@@ -115,7 +115,7 @@ def check_whole(file: Path) -> None:
 
 
 def _stated_size(file: Path) -> int | None:
-    """Return the bytes that a safetensors file's header promises, None where there is no header."""
+    """Return the file size according to a safetensors header; None without a header."""
     try:
         header, begin = read_header(file)
         return begin + max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)

@@ -1,4 +1,4 @@
-"""Opening files that a person may have put there, or replaced since they were looked at last."""
+"""Safe opening of files that others may change or replace."""
 
 import errno
 import os
@@ -7,13 +7,13 @@ from io import BufferedReader
 from pathlib import Path
 
 AT_ONCE = getattr(os, "O_NONBLOCK", 0)
-"""How a file is opened so that nobody waits: a pipe without a writer would hold its reader for ever."""
+"""The flag with which opening does not block: a pipe without a writer would hold its reader for ever."""
 Stamp = tuple[int, int, int, int, int]
-"""Device, inode, size and both times: a file that takes another's place, or is written over, has another one."""
+"""Device, inode, size and both times, which change when a file is replaced or written."""
 
 
 def stamp_of(path: Path) -> Stamp:
-    """Return what tells a file from every other that lay or will lie there; what is remembered of a file belongs to its stamp."""
+    """Return the stamp of a file, under which facts about the file are cached."""
     status = path.stat()
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 

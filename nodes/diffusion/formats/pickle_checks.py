@@ -18,22 +18,22 @@ from nodes.diffusion.formats.opening import open_regular
 ZIP = b"PK\x03\x04"
 MAX_PICKLE = 64 * 2**20
 MAX_OPCODES = 2_000_000
-"""A whole model with its optimizer has some hundred thousand."""
+"""Most opcodes; a whole model with its optimizer has some hundred thousand."""
 MAX_NUMBER = 2**256
-"""Of plain data, the state of a random generator is the longest; arithmetic with longer numbers takes long."""
+"""The largest number, as arithmetic with longer ones is slow; plain data has none longer than a random generator's state."""
 LARGE_NUMBER = 2**60
 MAX_LARGE = 1000
-"""Numbers this large can be chosen so that a dictionary looks through all of its keys for each."""
+"""Most large numbers, since their hashes can be made to collide, so that a dictionary compares all of its keys."""
 MAX_SIDE = 2**48
 MAX_DIMENSIONS = 64
-"""More has no tensor of torch."""
+"""Most dimensions of a tensor in torch."""
 MAX_EXPANSION = 4
-"""Archives are written uncompressed; of those that were packed again, real weights hardly shrink."""
+"""Largest ratio of uncompressed to compressed size: torch does not compress archives, and weights hardly shrink."""
 FREE_BYTES = 16 * 2**20
 ENTRY_BYTES = 64
-"""Of a container, for each of its entries."""
+"""Memory of a container for each of its entries."""
 LEGACY_PICKLES = 5
-"""Magic number, protocol, system, content, and the order of the storages."""
+"""The number of pickles in a legacy file: magic number, protocol, system, content, and the order of the storages."""
 FORBIDDEN = frozenset({"BYTEARRAY8", "NEXT_BUFFER", "READONLY_BUFFER", "FRAME", "INST", "OBJ", "EXT1", "EXT2", "EXT4"})
 TUPLES = (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3)
 ITEM_BYTES = {
@@ -50,21 +50,21 @@ PASSED = (
     "numpy._core.multiarray.scalar",
     "numpy.dtype",
 )
-"""What trainers leave in checkpoints beside tensors, SD 1.x's own too; nothing of it is called."""
+"""Globals that trainers, such as that of SD 1.x, leave in checkpoints beside tensors; none of them is called."""
 PARAMETERS = "torch.nn.modules.container.ParameterDict"
-"""What the first program of textual inversion keeps its vectors in."""
+"""The container of vectors in files of the original textual inversion program."""
 
 
 class Refused(ValueError):
-    """A file asks for more than tensors and plain data, or for more memory than its size gives reason for."""
+    """A file holds more than tensors and plain data, or requests more memory than its size justifies."""
 
 
 class CodeRefused(Refused):
-    """A file names something that it wants to be called."""
+    """A file names a function to be called."""
 
 
 def look_through(path: Path) -> None:
-    """Raise Refused unless torch can read a file and take no more memory than its tensors' bytes in the file."""
+    """Raise Refused unless torch can read a file without more memory than its tensors' bytes in the file."""
     with open_regular(path) as file:
         is_archive = file.read(4) == ZIP
         file.seek(0)
@@ -87,7 +87,7 @@ def _look_into_archive(file: IO[bytes], size: int) -> None:
 
 
 def _look_into_legacy(file: IO[bytes], size: int) -> None:
-    """Look into a file as torch wrote it before 1.6: pickles, and the numbers after them."""
+    """Check a file of torch before 1.6: pickles, followed by the numbers."""
     for _ in range(LEGACY_PICKLES):
         begin = file.tell()
         _check_opcodes(file)
@@ -97,7 +97,7 @@ def _look_into_legacy(file: IO[bytes], size: int) -> None:
 
 
 def _check_opcodes(file: IO[bytes]) -> None:
-    """Refuse what would already cost much, or do something, while a pickle is taken apart."""
+    """Refuse opcodes that are expensive or have effects while a pickle is parsed."""
     large = 0
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         number = abs(argument) if isinstance(argument, int) else 0
@@ -108,7 +108,7 @@ def _check_opcodes(file: IO[bytes]) -> None:
 
 
 class _Stand:
-    """Takes the place of what is no tensor."""
+    """Stand-in for an object that is no tensor."""
 
     def __init__(self, *_: object) -> None: ...
 
@@ -116,7 +116,7 @@ class _Stand:
 
 
 class _Type:
-    """Takes the place of a type of storage, or of numbers."""
+    """Stand-in for a storage type or dtype."""
 
     def __init__(self, item_bytes: int) -> None:
         self.item_bytes = item_bytes
@@ -129,7 +129,7 @@ class _Storage(_Type):
 
 
 class _Tuple(tuple[Any, ...]):
-    """A tuple that is no key: hashing one that holds another twice, and that one a third twice, takes for ever."""
+    """An unhashable tuple, as hashing deeply nested tuples with repeated members takes exponential time."""
 
     __hash__ = None  # pyright: ignore[reportAssignmentType]
 
@@ -142,11 +142,11 @@ def _made_no_key(load: Callable[[Any], None]) -> Callable[[Any], None]:
     return load_tuple
 
 
-_Python: Any = pickle._Unpickler  # pyright: ignore # of the two it is the one that lets tuples be made otherwise
+_Python: Any = pickle._Unpickler  # pyright: ignore # the Python version, whose opcodes can be overridden
 
 
 class _Look(_Python):
-    """Reads a pickle, each storage and tensor of it a stand-in, and refuses when they are larger than the file allows."""
+    """Reads a pickle with stand-ins for storages and tensors, and refuses those that are larger than the file allows."""
 
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
         **_Python.dispatch,
@@ -182,7 +182,7 @@ class _Look(_Python):
         return found
 
     def persistent_load(self, pid: Any) -> _Storage:
-        """Return the stand-in of a storage, of which the file must hold as many bytes."""
+        """Return the stand-in of a storage, after checking that the file holds its bytes."""
         _, kind, key, _, count, *_ = pid
         if key not in self._storages:
             size = _natural(count) * kind.item_bytes

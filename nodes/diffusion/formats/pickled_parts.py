@@ -1,4 +1,4 @@
-"""Parts of a model whose weights are PyTorch's pickles, as folders of before safetensors hold them."""
+"""Parts of a model with weights in PyTorch's pickles, as in folders from before safetensors."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from nodes.diffusion.formats.weight_files import files_read
 
 
 def part_from_pickles(cls: Any, folder: Path, **dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
-    """Return one part and what its library says of loading it: the libraries get tensors, and open no pickle themselves."""
+    """Return one part and its library's loading report; the library gets tensors, and opens no pickle itself."""
     tensors = pickled_weights(folder)
     if issubclass(cls, PreTrainedModel):
         made: Any = cls
@@ -23,7 +23,7 @@ def part_from_pickles(cls: Any, folder: Path, **dtype: torch.dtype) -> tuple[Any
         return made.from_pretrained(None, config=config, state_dict=tensors, **options)
     with init_empty_weights():
         module = cls.from_config(read_config(folder / "config.json"))
-    # older names of attention in a VAE
+    # old names of attention in a VAE
     module._fix_state_dict_keys_on_load(tensors)
     wanted = {name: tensor.shape for name, tensor in module.state_dict().items()}
     missing = [name for name in wanted if name not in tensors]

@@ -1,4 +1,4 @@
-"""PyTorch's old `.pt` files: written so that other programs take them, opened so that they carry no code."""
+"""PyTorch's old `.pt` files: written in the form that other programs accept, opened without running code."""
 
 import io
 import re
@@ -22,12 +22,12 @@ DTYPE_NAMES = {
     torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
 }  # fmt: skip
 EXPECTED = re.compile(r"archive/(data\.pkl|version|data/\d+)")
-"""What AUTOMATIC1111 allows in such a file; it refuses one that holds anything more, as those of torch 2.7 and later do."""
+"""Names that AUTOMATIC1111 allows in such a file; it refuses files with others, such as those of torch 2.7 and later."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def pt_bytes(content: object) -> bytes:
-    """Return the bytes that `torch.load` reads back; the same for the same content, wherever it is written."""
+    """Return the bytes of a file for `torch.load`, the same for the same content on every machine."""
     saved, written = io.BytesIO(), io.BytesIO()
     torch.save(content, saved)
     with zipfile.ZipFile(saved) as old, zipfile.ZipFile(written, "w") as new:
@@ -38,18 +38,18 @@ def pt_bytes(content: object) -> bytes:
 
 
 def load_pickle(path: Path, *, mapped: bool = False) -> Any:
-    """Return the content of a file that a person chose, after a look through it; `mapped` leaves tensors in the file.
+    """Return the content of a user's file after checking it; `mapped` leaves tensors in the file.
 
-    Whatever the file makes the unpickler raise is raised; a file that wants code to be called, CodeRefused.
+    Raises any error of the unpickler, and CodeRefused for a file that names a function to be called.
     """
     look_through(path)
     with warnings.catch_warnings(), safe_globals([*((_Passed, name) for name in PASSED), (_Parameters, PARAMETERS)]):
-        warnings.simplefilter("ignore")  # what it warns of, the callers refuse
+        warnings.simplefilter("ignore")  # callers refuse the causes of these warnings
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and zipfile.is_zipfile(path))
 
 
 class _Passed:
-    """Stands in for names in a pickle that are no tensors, and holds nothing."""
+    """Empty stand-in for globals in a pickle that are no tensors."""
 
     def __init__(self, *_: object) -> None: ...
 
@@ -57,14 +57,14 @@ class _Passed:
 
 
 class _Parameters(dict[str, Any]):
-    """Stands in for a ParameterDict in a pickle: its tensors by name."""
+    """Stand-in for a ParameterDict in a pickle: its tensors by name."""
 
     def __setstate__(self, state: Any) -> None:
         self.update(state["_parameters"])
 
 
 def read_pt(path: Path, kind: str) -> Any:
-    """Return the content of a file that a person chose; raise InputError when it is no such file, or holds more than data."""
+    """Return the content of a user's file; raise InputError when it is of another format, or holds more than data."""
     try:
         return load_pickle(path)
     except CodeRefused as error:

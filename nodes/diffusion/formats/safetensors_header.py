@@ -11,13 +11,13 @@ from typing import Any
 from nodes.diffusion.formats.opening import open_regular
 
 MAX_HEADER = 24 * 2**20
-"""JSON takes up to 25 times its length in memory; all names of a model's tensors have one megabyte."""
+"""Most bytes of a header: parsed JSON takes up to 25 times its length, and headers of models have about one megabyte."""
 
 
 def read_header(file: Path) -> tuple[dict[str, Any], int]:
-    """Return the header, and where the tensors begin; raise ValueError when the file has none that can be used.
+    """Return the header and the offset of the tensors; raise ValueError when the file has no valid header.
 
-    The library that owns the format imports numpy for this.
+    The format's own library would import numpy for this.
     """
     with open_regular(file) as opened:
         length = int.from_bytes(opened.read(8), "little")

@@ -1,4 +1,4 @@
-"""Safetensors with the same bytes for the same content: the library orders metadata differently in each process."""
+"""Writing of safetensors with the same bytes for the same content; the library's order of metadata varies by process."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ def safetensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 
 
 def write_one_by_one(path: Path, tensors: Iterable[tuple[str, Tensor]]) -> None:
-    """Write tensors of one dtype as they come, so that one is in memory at a time, in the order in which they come."""
+    """Write tensors of one dtype in the given order, with one in memory at a time."""
     shadows: list[tuple[str, Tensor]] = []
     with tempfile.TemporaryFile(dir=path.parent) as data, path.open("wb") as file:
         for name, tensor in tensors:
@@ -35,7 +35,7 @@ def write_one_by_one(path: Path, tensors: Iterable[tuple[str, Tensor]]) -> None:
 
 
 def header_bytes(tensors: Iterable[tuple[str, str, Sequence[int], int]], metadata: Mapping[str, str]) -> bytes:
-    """Return how a file begins: length and header, padded to 8 bytes; `tensors` are names, dtypes, shapes and bytes, in order."""
+    """Return length and header, padded to 8 bytes; `tensors` are names, dtypes, shapes and numbers of bytes, in order."""
     header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
     start = 0
     for name, dtype, shape, size in tensors:
@@ -51,7 +51,7 @@ def _header(tensors: Iterable[tuple[str, Tensor]], metadata: Mapping[str, str]) 
 
 
 def _in_order(tensors: Mapping[str, Tensor]) -> list[str]:
-    """Names by width of number, then alphabet: so every tensor starts at a multiple of its numbers' width."""
+    """Return names by element size, then alphabet, so that every tensor is aligned to its element size."""
     return sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
 
 

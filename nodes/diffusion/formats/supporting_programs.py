@@ -1,4 +1,4 @@
-"""Programs that load the files written here: the one source of what help texts and the guide say. No torch.
+"""Programs that load the files written here, for help texts and the guide. No torch.
 
 From the programs' sources; diffusers is tried by the tests: AUTOMATIC1111 1.10, ComfyUI of October 2025, sd-scripts of
 February 2026 with its own `networks.lora` (LyCORIS is a module beside it), diffusers 0.42.
@@ -13,14 +13,14 @@ LYCORIS = "reads it with LyCORIS' module"
 
 @dataclass(frozen=True)
 class Written:
-    """One kind of file, and for each of PROGRAMS whether it loads it, or how."""
+    """One kind of file, and for each of PROGRAMS whether or how it loads it."""
 
     name: str
     readers: tuple[str, str, str, str]
 
     @property
     def sentence(self) -> str:
-        """Say where it loads and how, as help texts do."""
+        """Return the sentence of help texts on the programs that load it."""
         cells = list(zip(PROGRAMS, self.readers, strict=True))
         loading, missing, unchecked = ([program for program, cell in cells if cell == word] for word in (YES, NO, UNCHECKED))
         parts = [
@@ -60,6 +60,6 @@ FILES = {
 
 
 def table() -> str:
-    """Return all of it as a table in Markdown."""
+    """Return the table in Markdown."""
     rows = [("what is written", *PROGRAMS), ("---",) * 5, *((file.name, *file.readers) for file in FILES.values())]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

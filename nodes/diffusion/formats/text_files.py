@@ -1,4 +1,4 @@
-"""The one reader of text files that people bring, in whatever encoding their editor wrote them."""
+"""The one reader of users' text files, in any encoding."""
 
 import codecs
 import re
@@ -11,30 +11,30 @@ from nodes.diffusion.formats.opening import read_regular
 
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),  # begins as UTF-16's does, so it is asked for first
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # begins as UTF-16's does, so it is tried first
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-"""Byte-order marks and what follows them."""
+"""Byte-order marks and their encodings."""
 NAMES = {"utf-16-le": "UTF-16", "utf-16-be": "UTF-16", "cp1252": "Windows-1252"}
 CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f]")
 FOREIGN = re.compile(rb"[\x80-\xff]{4}")
-"""Western words have accents here and there; Cyrillic, Chinese or Japanese ones in other encodings consist of such bytes."""
+"""Western text has single accents; Cyrillic, Chinese or Japanese text in other encodings has runs of such bytes."""
 MAX_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
 class TextFile:
-    """The text of a file, and how its encoding was found."""
+    """The text of a file, and its encoding if that was guessed."""
 
     text: str
     guess: str = ""
-    """The encoding, where the file does not show it for certain."""
+    """The guessed encoding; empty when it is certain."""
 
 
 def read_text(path: Path, *, field: str, read: Callable[[Path], bytes] = read_regular) -> TextFile:
-    """Return the text of a file; raise InputError, naming the file, when its encoding cannot be told."""
+    """Return the text of a file; raise InputError, naming the file, when its encoding cannot be detected."""
     if path.stat().st_size > MAX_BYTES:
         message = f"{path.name} has more than {MAX_BYTES / 2**20:.0f} MiB, which is too much for text."
         raise InputError(message, field=field, remedy="Move it elsewhere.")
@@ -52,7 +52,7 @@ def read_text(path: Path, *, field: str, read: Callable[[Path], bytes] = read_re
 
 
 def _guessed(content: bytes) -> str:
-    """The likeliest encoding of text without a mark; empty when it is UTF-8, or when nothing is likely."""
+    """Return the likeliest encoding of text without a byte-order mark; empty for UTF-8, or when none is likely."""
     if 0 in content:  # every second byte of plain letters in UTF-16
         return "utf-16-le" if content[1::2].count(0) > content[0::2].count(0) else "utf-16-be"
     try:
@@ -63,16 +63,16 @@ def _guessed(content: bytes) -> str:
     return ""
 
 
-def guesses_told(files: dict[str, str]) -> list[str]:
-    """Return one sentence for each encoding that was guessed of files: `files` holds it by name."""
-    told: list[str] = []
+def guess_warnings(files: dict[str, str]) -> list[str]:
+    """Return one warning for each guessed encoding; `files` holds the encodings by file name."""
+    sentences: list[str] = []
     for guess in sorted(set(files.values())):
         names = some([name for name, found in files.items() if found == guess])
-        told.append(f"{names} read as {guess}, which is a guess: save as UTF-8 what looks wrong.")
-    return told
+        sentences.append(f"{names} read as {guess}, which is a guess: save as UTF-8 what looks wrong.")
+    return sentences
 
 
 def some(names: list[str], shown: int = 3) -> str:
-    """Return the first of several names and how many more there are, with the verb: `a.txt is`, `a.txt, b.txt are`."""
+    """Return the first of several names and the number of others, with the verb: `a.txt is`, `a.txt, b.txt are`."""
     more = f" and {len(names) - shown} more" if names[shown:] else ""
     return f"{', '.join(names[:shown])}{more} {'are' if names[1:] else 'is'}"

@@ -1,4 +1,4 @@
-"""The identity of the VAE in a single file, by its content: files that hold the same one share latents. Needs no torch."""
+"""The identity of the VAE in a single file, by its content, so that files with the same VAE share latents. No torch."""
 
 import hashlib
 import json
@@ -13,19 +13,19 @@ from nodes.diffusion.formats.single_file.configurations import described
 from nodes.diffusion.formats.single_file.header import read_single_file
 
 WEIGHTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
-UNHEARD = ("_", "sample_size")
-"""Beginnings of what configurations say besides how the VAE computes."""
+WITHOUT_EFFECT = ("_", "sample_size")
+"""Prefixes of configuration keys that do not affect what the VAE computes."""
 BLOCK = 2**20
 
 
 def vae_identity(place: Path) -> str:
-    """Return the sha256 of how a checkpoint's VAE computes and of its weights; nothing for a pickle."""
+    """Return the sha256 of the configuration and weights of a checkpoint's VAE; empty for a pickle."""
     file = read_single_file(place)
     if not file.starts:
         return ""
     config = read_config(described(place) / "vae" / "config.json")
-    heard = {name: value for name, value in config.items() if not name.startswith(UNHEARD)}
-    hasher = hashlib.sha256(json.dumps(heard, sort_keys=True).encode())
+    settings = {name: value for name, value in config.items() if not name.startswith(WITHOUT_EFFECT)}
+    hasher = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     weights = tuple(prefix + part for prefix in file_prefixes("vae") for part in WEIGHTS)
     with open_regular(place) as opened:
         for name in sorted(name for name in file.shapes if name.startswith(weights)):

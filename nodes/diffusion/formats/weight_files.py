@@ -1,4 +1,4 @@
-"""Files that hold the weights of a model's part: safetensors or, where there are none, PyTorch's pickles. Needs no torch."""
+"""Weight files of a model's part: safetensors or, where there are none, PyTorch's pickles. Needs no torch."""
 
 import re
 from pathlib import Path
@@ -7,9 +7,9 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.formats.pickle_checks import CodeRefused, Refused, look_through
 
 PLAIN = (".json", ".txt", ".safetensors")
-"""What identifies a model's folder."""
+"""Suffixes of the files that identify a model's folder."""
 PICKLED = re.compile(r"(diffusion_)?pytorch_model\b[\w.-]*\.bin")
-"""Files of weights; trainers leave others beside them, such as `optimizer.bin`."""
+"""Names of weight files; trainers write others beside them, such as `optimizer.bin`."""
 WITH_WEIGHTS = ("unet", "vae", "text_encoder", "text_encoder_2", "image_encoder", "image_normalizer")
 
 
@@ -20,7 +20,7 @@ def weight_files(part: Path) -> list[Path]:
 
 
 def weights_variant(part: Path) -> str | None:
-    """Return `fp16` for a folder that holds only `model.fp16.safetensors` or the like, None where plain names are."""
+    """Return `fp16` for a folder that holds only `model.fp16.safetensors` or similar; None if it has plain names."""
     endings = [file.name.split(".")[1:-1] for file in weight_files(part)]
     return endings[0][0].split("-")[0] if endings and all(endings) else None
 
@@ -47,12 +47,12 @@ def pickled_parts(folder: Path) -> list[Path]:
 
 
 def identifying(folder: Path) -> tuple[str, ...]:
-    """Return the endings of the files that a model's folder is identified by: pickles belong to it where they are read."""
+    """Return the suffixes of the files that identify a model's folder, including pickles if they are read."""
     return (*PLAIN, ".bin") if pickled_parts(folder) else PLAIN
 
 
 def check_pickle(file: Path) -> None:
-    """Raise InputError unless a pickle holds tensors and plain data alone, and not more than its size gives reason for."""
+    """Raise InputError unless a pickle holds tensors and plain data alone, and no more than its size justifies."""
     name = f"{file.parent.name}/{file.name}"
     try:
         look_through(file)

@@ -1,7 +1,7 @@
 """Adapters: small frozen descriptions of what is applied to a model. Tensors are in files; importing this needs no torch.
 
-Each says how it begins; once trained, `weights` is a safetensors file whose names start with `unet.` or `text_encoder_N.`,
-N counting the text encoders from 0.
+Each describes its initial state; once trained, `weights` is a safetensors file whose names start with `unet.` or
+`text_encoder_N.`, N counting the text encoders from 0.
 """
 
 from dataclasses import dataclass
@@ -22,29 +22,29 @@ ALGORITHM_NAMES: dict[Algorithm, str] = {
 
 
 KEYS_AND_VALUES = ("attn2.to_k.weight", "attn2.to_v.weight")
-"""What custom diffusion trains of the UNet."""
+"""The UNet's parameters that custom diffusion trains."""
 
 
 def left_out_of_models(label: str) -> str:
-    """Return the sentence that says of an adapter that a whole model's file lacks it."""
+    """Return the warning that a whole model's file lacks an adapter."""
     return f"{label} is not in what is written: save it as a file of its own."
 
 
 @dataclass(frozen=True, kw_only=True)
 class LowRankAdapter:
-    """Small matrices over named layers (Hu et al. 2021), put together as the algorithm says."""
+    """Small matrices for named layers (Hu et al. 2021), combined by the algorithm."""
 
     kind: Literal["lora"] = "lora"
     number_bytes: ClassVar[int] = 2
-    """Of each number in the file that it is saved to."""
+    """Bytes of a number in a saved file."""
     name: str = ""
-    """What grids call it; empty takes the algorithm's name."""
+    """The label in grids; empty takes the algorithm's name."""
     algorithm: Algorithm = "lora"
     rank: int
-    """Inner dimension; the largest of all layers, where they differ."""
+    """The inner dimension; the largest one where layers differ."""
     alpha: float
     factor: int = 8
-    """LoKr: size of the smaller factor's sides, at most."""
+    """LoKr: the largest size of the smaller factor."""
     unet_targets: tuple[str, ...]
     """Full names of the adapted layers inside the UNet."""
     text_encoder_targets: tuple[tuple[str, ...], ...] = ()
@@ -55,7 +55,7 @@ class LowRankAdapter:
     unet_strength: float = 1.0
     text_encoder_strength: float = 1.0
     training: tuple[tuple[str, str], ...] = ()
-    """Facts of the training as (`ss_*` name, text), for the metadata of the file it is saved to."""
+    """Facts of the training as (`ss_*` name, text), for the metadata of a saved file."""
     start: Path | None = None
     """Tensors that its training goes on from, named as in `weights`; None begins anew."""
 
@@ -72,7 +72,7 @@ class LowRankAdapter:
         return self.alpha / (self.rank**0.5 if self.algorithm == "rslora" else self.rank)
 
     def strength_on(self, part: str) -> float:
-        """Return how much it acts on `unet` or `text_encoder_N`."""
+        """Return the strength on `unet` or `text_encoder_N`."""
         return self.unet_strength if part == "unet" else self.text_encoder_strength
 
     def targets(self) -> list[tuple[str, tuple[str, ...]]]:
@@ -98,7 +98,7 @@ class LowRankAdapter:
 
 
 ENCODER_FOLDERS = {"text_encoder_0": "text_encoder", "text_encoder_1": "text_encoder_2"}
-"""Folders of text encoders, by how names of trained tensors count them."""
+"""Folders of text encoders, by their names in trained tensors."""
 ENCODERS = {folder: part for part, folder in ENCODER_FOLDERS.items()}
 
 
@@ -124,20 +124,20 @@ class TokenEmbedding:
     """The word in prompts and captions that stands for all the vectors."""
     num_vectors: int
     initializer_token: str = ""
-    """The known word whose vector each begins with."""
+    """The known word whose vector is the initial value of each."""
     spread: float = 0.0
-    """Deviation of the noise that is added to the first values."""
+    """The standard deviation of noise added to the initial values."""
     seed: int = 0
     weights: Path | None = None
     """`text_encoder_0` [vectors, d], and for SDXL `text_encoder_1`; None while untrained."""
     steps: int = 0
     """Optimizer steps it was trained for."""
     negative: bool = False
-    """Whether it belongs into the negative prompt (DreamArtist)."""
+    """True if it belongs into the negative prompt (DreamArtist)."""
     guidance_scale: float = 0.0
-    """Guidance at which it was trained (DreamArtist), so at which to sample; 0 when none was."""
+    """The guidance scale of its training (DreamArtist), also for sampling; 0 without one."""
     start: Path | None = None
-    """Vectors that its training goes on from, named as in `weights`; None begins at the known word."""
+    """Vectors that its training continues from, named as in `weights`; None begins at the known word."""
 
     @property
     def label(self) -> str:
@@ -170,19 +170,19 @@ class WeightChange:
     kind: Literal["weights"] = "weights"
     number_bytes: ClassVar[int] = 4
     name: str
-    """What grids call it, such as `fine-tuned`."""
+    """The label in grids, such as `fine-tuned`."""
     unet: bool = True
     text_encoder: bool = False
     vae: bool = False
     image_encoder: bool = False
-    """Its file holds the image side of a CLIP too, and `text_encoder_0.text_projection.weight`: what is drawn depends on
-    neither, and a folder that is saved holds both."""
+    """True if its file also holds the image side of a CLIP and `text_encoder_0.text_projection.weight`: sampling depends on
+    neither, and a saved folder holds both."""
     endings: tuple[str, ...] = ()
-    """Of the parameters' names, such as `attn2.to_k.weight`; empty takes all."""
+    """Suffixes of the changed parameters, such as `attn2.to_k.weight`; empty for all parameters."""
     clip_skip: int = 0
-    """Layers of the text encoder that the training did not use and so did not change; part of what identifies the change."""
+    """Layers of the text encoder that the training skipped and so did not change; part of the change's identity."""
     detach_start: bool = False
-    """While these keys and values are trained, the start token, which is the same in every caption, does not train them."""
+    """True if the start token, which is the same in every caption, gives no gradient to the trained keys and values."""
     weights: Path | None = None
     """`unet.NAME`, `vae.NAME`, `text_encoder_0.NAME`, `image_encoder.NAME`, float32; None while untrained."""
 
@@ -204,7 +204,7 @@ class WeightChange:
 
     @property
     def start(self) -> None:
-        """Its training begins with the model's own weights."""
+        """Return None: its training begins with the model's own weights."""
 
     def text_identity(self) -> str:
         """Return what text embeddings depend on; empty when they do not."""
@@ -213,7 +213,7 @@ class WeightChange:
 
 @dataclass(frozen=True, kw_only=True)
 class AestheticGradient:
-    """At sampling, the text encoder is tuned to each prompt's look before it encodes it (Gallego 2022)."""
+    """An aesthetic to which a copy of the text encoder is tuned for each prompt, when sampling (Gallego 2022)."""
 
     kind: Literal["aesthetic"] = "aesthetic"
     number_bytes: ClassVar[int] = 4
@@ -221,7 +221,7 @@ class AestheticGradient:
     """Optimizer steps for each prompt."""
     learning_rate: float
     blend: float = 1.0
-    """Share of the tuned encoding; the rest is the untouched one."""
+    """The share of the tuned encoding; the rest is the original one."""
     weights: Path
     """`aesthetic_embedding` [1, d], and `text_projection` [d, width] where the text encoder has none of its own."""
 
@@ -241,10 +241,10 @@ class AestheticGradient:
 
     @property
     def start(self) -> None:
-        """It is not trained."""
+        """Return None: it is not trained."""
 
     def text_identity(self) -> str:
-        """Return nothing: trainings and captions do not know of it."""
+        """Return an empty text: text embeddings of captions do not depend on it."""
         return ""
 
 
@@ -263,7 +263,7 @@ def checked_structure(multiples: tuple[float, ...]) -> tuple[float, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Hypernetwork:
-    """Small nets that change what the UNet's attention makes keys and values from (AUTOMATIC1111's hypernetworks).
+    """Small nets that change the context from which the UNet's attention makes keys and values (AUTOMATIC1111's hypernetworks).
 
     One pair of nets serves all self-attention of one width, another all attention to the text; the widths are the model's.
     """
@@ -271,20 +271,20 @@ class Hypernetwork:
     kind: Literal["hypernetwork"] = "hypernetwork"
     number_bytes: ClassVar[int] = 4
     name: str = "hypernetwork"
-    """What grids call it."""
+    """The label in grids."""
     layer_structure: tuple[float, ...] = (1.0, 2.0, 1.0)
-    """Width of the context and of what each linear layer makes of it, as multiples of the context's."""
+    """The widths of the context and of each linear layer's output, as multiples of the context's."""
     activation_func: str = "linear"
-    """AUTOMATIC1111's name of what stands behind each linear layer but the last; `linear` is nothing."""
+    """AUTOMATIC1111's name of the activation after each linear layer but the last; `linear` is none."""
     is_layer_norm: bool = False
-    """Whether a layer norm follows each linear layer."""
+    """True if a layer norm follows each linear layer."""
     dropout_structure: tuple[float, ...] = (0.0, 0.0, 0.0)
-    """Share of numbers dropped in training at each place of `layer_structure`; the first and the last are 0."""
+    """The dropout probability in training at each entry of `layer_structure`; the first and the last are 0."""
     weight_initialization: str = "Normal"
     activate_output: bool = False
-    """Whether the activation follows the last layer too."""
+    """True if the activation follows the last layer too."""
     seed: int = 0
-    """Chooses first values and what is dropped."""
+    """The seed of initial values and dropout."""
     steps: int = 0
     """Optimizer steps it was trained for."""
     weights: Path | None = None
@@ -308,7 +308,7 @@ class Hypernetwork:
         return left_out_of_models(self.label)
 
     def text_identity(self) -> str:
-        """Return nothing: text encoders are not touched."""
+        """Return an empty text: text encoders are not changed."""
         return ""
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class View:
-    """A picture as it is shown to the model: resized, then cropped to `size`, then perhaps mirrored; all in pixels (w, h)."""
+    """The transformation of a picture for the model: resized, then cropped to `size`, perhaps mirrored; in pixels (w, h)."""
 
     resized: tuple[int, int]
     crop: tuple[int, int]
@@ -22,7 +22,7 @@ class Picture:
 
     digest: str
     name: str
-    """Path below the dataset's folder, with forward slashes: unique within the dataset."""
+    """The path below the dataset's folder, with forward slashes: unique within the dataset."""
     width: int
     height: int
     """Size in pixels after EXIF rotation."""
@@ -36,7 +36,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """Pictures and how each is to be shown; `background` is the colour (r, g, b) behind transparent pixels."""
+    """Pictures and their views; `background` is the colour (r, g, b) behind transparent pixels."""
 
     pictures: tuple[Picture, ...]
     background: tuple[int, int, int] = (255, 255, 255)
@@ -50,7 +50,7 @@ class CaptionedDataset(ImageDataset):
     caption_dropout: float = 0.0
     """Share of samples that train on the empty caption instead."""
     emphasis: Literal["none", "kohya"] = "none"
-    """What brackets in the captions mean: letters, or weights."""
+    """The meaning of brackets in captions: letters, or kohya's weights."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class LatentView:
     original_size: tuple[int, int]
     crop: tuple[int, int]
     size: tuple[int, int]
-    """Pixels (w, h); together with the two above this is SDXL's micro-conditioning."""
+    """Pixels (w, h); with the two fields above it makes SDXL's micro-conditioning."""
     valid: tuple[int, int, int, int] | None = None
-    """Left, top, right and bottom of the picture where it does not fill the view; a masked loss looks at nothing else."""
+    """Left, top, right and bottom of the picture where it does not fill the view; a masked loss covers only this."""
 
 
 @dataclass(frozen=True)
@@ -102,4 +102,4 @@ class EmbeddingDataset:
     text_digest: str
     """Identity of the model and of every adapter on its text encoders at the time of encoding."""
     emphasis: Literal["none", "kohya"] = "none"
-    """What brackets in the captions mean."""
+    """The meaning of brackets in captions."""

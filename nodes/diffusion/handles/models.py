@@ -17,9 +17,9 @@ Family: TypeAlias = str
 PredictionType = Literal["epsilon", "v_prediction", "flow"]
 """Noise (Ho et al. 2020), velocity (Salimans and Ho 2022), or the velocity of a rectified flow (Liu et al. 2023)."""
 Purpose = Literal["text-to-image", "inpainting", "instruct-pix2pix"]
-"""What a UNet takes beside the noisy latents: nothing, a mask and the picture around it, or the picture to edit."""
+"""The UNet's inputs beside noisy latents: none, a mask and the masked picture, or the picture to edit."""
 ImageConditioning = Literal["image variation", "unclip"]
-"""How a CLIP image embedding reaches the UNet: as context of the cross-attention, or added to the timestep's embedding."""
+"""The UNet's input for a CLIP image embedding: context of the cross-attention, or added to the timestep's embedding."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class ModelInfo:
     text_parts: tuple[str, ...]
     """Folders of tokenizers and text encoders, in order of use."""
     max_clip_skip: int
-    """Layers that can be dropped from every text encoder while one is left."""
+    """The largest number of layers that can be dropped from every text encoder."""
     zero_terminal_snr: bool
-    """Whether it was trained with no signal left at the last timestep."""
+    """True if it was trained with no signal left at the last timestep."""
     purpose: Purpose = "text-to-image"
     distilled: bool = False
-    """Whether it was trained to draw in few steps without guidance, which further training undoes."""
+    """True if it was distilled for few steps without guidance, which further training undoes."""
 
 
 @dataclass(frozen=True)
@@ -61,17 +61,17 @@ class DiffusionModel:
     max_token_length: int = 75
     """Tokens that a text may have: 75 for each chunk that goes through the text encoder."""
     zero_terminal_snr: bool = False
-    """Whether it was trained with no signal left at the last timestep, so that sampling must begin there too."""
+    """True if it was trained with no signal left at the last timestep, so that sampling must begin there too."""
     initial_seed: int | None = None
-    """When set, the folder only describes the parts: their weights are initialized at random from this seed."""
+    """The seed of random initial weights, for a folder without weights; None otherwise."""
     moving_average: bool = False
-    """Whether the moving average that a single file holds beside its UNet is used in its place."""
+    """True if the moving average in a single file replaces its UNet's weights."""
     adapters: tuple[Adapter, ...] = ()
     """Adapters that are applied to the weights, in order."""
     files: tuple[tuple[str, str], ...] = ()
     """Parts that are files of their own, by folder, such as `vae`, and the digest of each file's content."""
     info: ModelInfo | None = field(default=None, compare=False)
-    """What LoadModel read of the model; handles that were cached before there was this field have none: see `info_of`."""
+    """The facts that LoadModel read; None in handles cached by earlier versions: see `info_of`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,23 +93,23 @@ class ImageVariationModel:
     weights: Path | None = None
     """UNet weights that take the place of those in the folder: safetensors, with or without `unet.` before the names."""
     zero_terminal_snr: bool = False
-    """Whether it was trained with no signal left at the last timestep."""
+    """True if it was trained with no signal left at the last timestep."""
 
 
 def identifying_fields(model: DiffusionModel) -> dict[str, Any]:
-    """Return the fields of a handle that tell models apart, for keys: what was only read of the model is left out."""
+    """Return the fields of a handle that identify the model, for keys: `info` is left out."""
     return {name: value for name, value in asdict(model).items() if name != "info" and (name != "files" or value)}
 
 
 def text_identity(model: DiffusionModel) -> str:
-    """Return what a text embedding depends on besides the text: encoders, layers dropped, length, adapters that change text."""
+    """Return the identity of a text embedding besides the text: encoders, layers dropped, length, adapters that change text."""
     parts = [model.text_digest, str(model.clip_skip), str(model.max_token_length)]
     parts += [identity for adapter in model.adapters if (identity := adapter.text_identity())]
     return "/".join(parts)
 
 
 def inversion_conditions(model: DiffusionModel) -> str:
-    """Return what a picture's inversion depends on besides the file: its weights, layers dropped, length of text, adapters."""
+    """Return the identity of an inversion's model besides its file: weights, layers dropped, length of text, adapters."""
     adapters = [asdict(adapter) for adapter in model.adapters]
     average = ["moving average"] if model.moving_average else []
     longer = [model.max_token_length] if model.max_token_length > 75 else []  # older files keep their hash

@@ -1,4 +1,4 @@
-"""Syntax of other programs' prompts that this one does not read: refused or reported, never taken as plain letters."""
+"""Checks for prompt syntax of other programs that is not supported here: it is refused or reported."""
 
 import re
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ WEIGHTED = re.compile(r"(?<!\\)\([^()]*:\s*[+-]?[0-9.]+\s*\)")
 
 
 def network_in(text: str) -> str:
-    """Return what to do about a `<lora:name:1>` in a text; empty when there is none."""
+    """Return the remedy for a `<lora:name:1>` in a text; empty when there is none."""
     if not (found := NETWORK.search(text)):
         return ""
     node = NODES[found[1].lower()]
@@ -28,7 +28,7 @@ def without_networks(prompt: str) -> str:
 
 
 def without_schedules(prompt: str, field: str = "prompts") -> str:
-    """Return a prompt; raise InputError for `[a|b]` and `[a:b:0.5]`, by which AUTOMATIC1111 changes it between steps.
+    """Return a prompt; raise InputError for AUTOMATIC1111's prompt editing, `[a|b]` and `[a:b:0.5]`.
 
     `field` is the setting that holds the prompt.
     """
@@ -40,7 +40,7 @@ def without_schedules(prompt: str, field: str = "prompts") -> str:
     return prompt
 
 
-def letters_told(kind: str, texts: Iterable[str]) -> str:
-    """Return what to say of texts, `kind` such as `captions`, whose weights `(red:1.3)` are not read; empty when none has any."""
+def unread_weights_warning(kind: str, texts: Iterable[str]) -> str:
+    """Return a warning about texts, `kind` such as `captions`, with weights `(red:1.3)` that are not read; empty without any."""
     found = [text for text in texts if WEIGHTED.search(text)]
     return f"{len(found)} {kind} hold weights, such as {found[0][:80]!r}, which are letters here." if found else ""

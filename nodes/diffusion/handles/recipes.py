@@ -1,4 +1,4 @@
-"""A merge as it travels on wires: a tree of files and operations. No tensor is read before the tree is saved."""
+"""A merge as a value on wires: a tree of files and operations. No tensor is read before the tree is saved."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from nodes.diffusion.handles.adapters import LowRankAdapter
 from nodes.diffusion.handles.models import Family
 
 Spelling = Literal["own", "file", "folder"]
-"""Whether a VAE's tensors are named as they are, as single files name them, or as folders do."""
+"""The names of a VAE's tensors: unchanged, as in single files, or as in folders."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,31 +18,31 @@ class Source:
 
     kind: Literal["source"] = "source"
     digest: str
-    """Identity of the content; the run knows where it lies."""
+    """The identity of the content; the run resolves it to a path."""
     name: str
     resolution: int = 0
-    """Native picture side in pixels; 0 where the file does not say."""
+    """The native picture side in pixels; 0 if the file does not state it."""
     changes: tuple[Path, ...] = ()
-    """Files of trained weights that take the place of the folder's, as a WeightChange names them."""
+    """Files of trained weights that replace the folder's, named as in a WeightChange."""
     moving_average: bool = False
-    """Whether the moving average that a single file holds beside its UNet is used in its place."""
+    """True if the moving average in a single file replaces its UNet's weights."""
     vae_spelling: Spelling = "own"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Merged:
-    """One operation on the tensors of the same name in all inputs; the first input says which tensors there are."""
+    """One operation on the tensors of the same name in all inputs; the result has the tensors of the first input."""
 
     kind: Literal["merged"] = "merged"
     method: str
-    """Its name in the table of merge methods, `merging.merge_method.METHODS`."""
+    """The name in the table of merge methods, `merging.merge_method.METHODS`."""
     inputs: "tuple[Recipe, ...]"
     weights: tuple[float, ...]
-    """Weighted: one for each input. Otherwise the one strength that the method's equation names."""
+    """Weighted: one for each input. Otherwise the one strength of the method's equation."""
     blocks: tuple[tuple[str, float], ...] = ()
     """Ratios of single UNet blocks such as `IN04`, in place of the general one; for two weighted inputs."""
     density: float = 1.0
-    """TIES: share of entries kept. DARE: chance that an entry is kept."""
+    """TIES: the share of entries kept. DARE: the probability that an entry is kept."""
     seed: int = 0
 
 
@@ -57,19 +57,19 @@ class Baked:
 
 @dataclass(frozen=True, kw_only=True)
 class Permuted:
-    """Hidden units in another order, which leaves what the model computes as it is."""
+    """Permuted hidden units, which do not change what the model computes."""
 
     kind: Literal["permuted"] = "permuted"
     input: "Recipe"
     orders: Path
-    """Where each row comes from, under `rows.NAME` of a tensor [n], and each column under `columns.NAME`: whole numbers."""
+    """The source index of each row, `rows.NAME` of a tensor [n], and of each column, `columns.NAME`: whole numbers."""
     reference: str
-    """Name of the model that the order brings nearest."""
+    """The name of the model to which the order is matched."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pruned:
-    """Some parts of a model, without what training programs keep beside them."""
+    """Some parts of a model, without the additional tensors of trainers."""
 
     kind: Literal["pruned"] = "pruned"
     input: "Recipe"
@@ -82,11 +82,11 @@ Recipe: TypeAlias = Source | Merged | Baked | Permuted | Pruned
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A handle on all tensors of a model, as files or as a merge that is still to be carried out."""
+    """A handle on all tensors of a model, in files or as a merge that is not yet evaluated."""
 
     recipe: Recipe
     family: Family
-    """The family's name, or `other` where none is known."""
+    """The family's name, or `other` for none."""
 
 
 def sources_of(recipe: Recipe) -> Iterator[Source]:
@@ -99,7 +99,7 @@ def sources_of(recipe: Recipe) -> Iterator[Source]:
 
 
 def parts_of(recipe: Recipe) -> "tuple[Recipe, ...]":
-    """Return what an operation works on, the part that says which tensors there are first; nothing for a file."""
+    """Return the inputs of an operation, first the one that determines the tensors; empty for a file."""
     match recipe:
         case Source():
             return ()
@@ -129,7 +129,7 @@ def with_sources(recipe: Recipe, change: Callable[[Source], Source]) -> Recipe:
 
 
 def baked_in(recipe: Recipe) -> Iterator[Baked]:
-    """Yield every place of a recipe in which LoRAs are baked."""
+    """Yield every `Baked` in a recipe."""
     if isinstance(recipe, Baked):
         yield recipe
     for part in parts_of(recipe):
@@ -137,7 +137,7 @@ def baked_in(recipe: Recipe) -> Iterator[Baked]:
 
 
 def permuted_in(recipe: Recipe) -> Iterator[Permuted]:
-    """Yield every place of a recipe in which hidden units are put in another order."""
+    """Yield every `Permuted` in a recipe."""
     if isinstance(recipe, Permuted):
         yield recipe
     for part in parts_of(recipe):

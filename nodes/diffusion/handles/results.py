@@ -8,19 +8,19 @@ from nodes.diffusion.handles.models import PredictionType
 
 @dataclass(frozen=True, kw_only=True)
 class Inversion:
-    """A picture's way to noise (Song et al. 2021), and all that a replay needs to know of how it was made."""
+    """A picture's DDIM trajectory to noise (Song et al. 2021), with the settings for sampling it back."""
 
     file: Path
     """Safetensors: `latent` [1, c, h, w], the noise, and `ddim_latents` [T + 1, c, h, w], from the picture to it."""
     picture: Path | None
-    """The picture as it was shown to the model (PNG)."""
+    """The picture as cropped for the model (PNG)."""
     prompt: str
     num_inference_steps: int
     size: tuple[int, int]
     """Pixels (w, h)."""
     model_digest: str
     conditions: str
-    """What else of the model it depends on: `inversion_conditions`."""
+    """The identity of the model's other settings: `inversion_conditions`."""
     zero_terminal_snr: bool
     prediction_type: PredictionType
     scheduler: str
@@ -38,19 +38,19 @@ class NullTextInversion(Inversion):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageEmbedding:
-    """CLIP image embeddings, not normalized: what a base conditioned on one is given in place of a picture's."""
+    """CLIP image embeddings, not normalized, for a base that is conditioned on one."""
 
     file: Path
     """Safetensors: `image_embeds` [vectors, width], float32."""
     vectors: int
     width: int
     label: str
-    """What grids call it, such as `mean`."""
+    """The label in grids, such as `mean`."""
 
 
 @dataclass(frozen=True)
 class AestheticEmbedding:
-    """A look: the mean of pictures' CLIP image embeddings."""
+    """An aesthetic: the mean of pictures' CLIP image embeddings."""
 
     file: Path
     """Safetensors: `aesthetic_embedding` [1, width], float32, not normalized."""

@@ -14,7 +14,7 @@ def untrained_lora(sources: Sequence[object]) -> object | None:
 
 
 def refuse_untrained(sources: Sequence[object], field: str = "model") -> None:
-    """Raise InputError when what is wired has an adapter that is not trained."""
+    """Raise InputError when a wired model has an untrained adapter."""
     if untrained_lora(sources):
         raise InputError("this model has an adapter that is not trained.", field=field, remedy="Wire the trained model here.")
 

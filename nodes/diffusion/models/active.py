@@ -33,7 +33,7 @@ class ActiveModel:
         self.placeholders: dict[str, list[Tensor]] = {}
         """Placeholders that prompts may use, and their vectors [k, d] for each text encoder."""
         self.aesthetic: Any = None
-        """What positive prompts are tuned to."""
+        """The aesthetic that positive prompts are tuned to; None without one."""
         self.training_step: tuple[int, int] | None = None
         """Step and micro step of a training that is going on, for layers that draw random numbers."""
         self._held: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The one loop that minimizes a loss: optimizers, schedules, averages and saved states. It knows no diffusion."""
+"""The one loop that minimizes a loss: optimizers, schedules, averages and saved states. Independent of diffusion."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Detection of a training that gets worse instead of better while every number stays finite."""
+"""Detection of a diverging training while every number is still finite."""
 
 import math
 from collections import deque
@@ -9,42 +9,42 @@ import torch
 from torch import Tensor
 
 EARLY, RECENT = 10, 20
-"""Losses that are looked at: the first ones, and the last ones."""
+"""The numbers of first and of last losses that are compared."""
 RISE = 3.0
-"""How many times the early loss three quarters of the recent ones must exceed: single steps at hard timesteps do so, too."""
+"""Factor of the early loss that three quarters of the recent ones must exceed; single steps at hard timesteps may."""
 GROWTH = 10.0
-"""How many times their first size trained weights must reach; those that begin near zero count as SMALL."""
+"""Factor by which the norm of trained weights must grow; those that begin near zero count as SMALL."""
 SMALL = 0.05
 REMEDY = "Stop the training and lower learning_rate, or go on if you expect it to recover."
 
 
 class Divergence:
-    """Watches the losses and the sizes of the weights of one training, and speaks once."""
+    """Monitors losses and norms of the weights of one training, and warns once."""
 
     def __init__(self, parameters: Mapping[str, Tensor]) -> None:
         self._parameters = parameters
         self._first_size = max(SMALL, _root_mean_square(parameters.values()))
         self._early: list[float] = []
         self._recent: deque[float] = deque(maxlen=RECENT)
-        self._told = False
+        self._has_warned = False
 
     def warning_after(self, step: int, loss: float) -> str:
-        """Take in the loss of a step, counted from 1; return what a person should know, mostly nothing."""
+        """Record the loss of a step, counted from 1; return a warning, mostly empty."""
         if len(self._early) < EARLY:
             self._early.append(loss)
         else:
             self._recent.append(loss)
-        found = "" if self._told else self._risen() or (self._grown() if step % EARLY == 0 else "")
-        self._told = self._told or bool(found)
+        found = "" if self._has_warned else self._risen() or (self._grown() if step % EARLY == 0 else "")
+        self._has_warned = self._has_warned or bool(found)
         return found
 
     def state_dict(self) -> dict[str, object]:
-        return {"early": list(self._early), "recent": list(self._recent), "told": self._told}
+        return {"early": list(self._early), "recent": list(self._recent), "told": self._has_warned}
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         self._early = list(state["early"])  # pyright: ignore
         self._recent = deque(state["recent"], maxlen=RECENT)  # pyright: ignore
-        self._told = bool(state["told"])
+        self._has_warned = bool(state["told"])
 
     def _risen(self) -> str:
         if len(self._recent) < RECENT:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nodes.diffusion.errors import InputError
 
 MicroStep = Callable[[int, int], float]
-"""From (step, micro step) to the loss, with the gradients added to those of the parameters."""
+"""Function of (step, micro step) that adds gradients to those of the parameters and returns the loss."""
 
 
 def processes_wanted() -> int:
@@ -42,7 +42,7 @@ class MicrobatchWorker:
         self._there.close()
 
     def begin(self, step: int) -> None:
-        """Show it the weights, and let it compute."""
+        """Send it the weights and start a step."""
         with torch.no_grad():
             for parameter, shared in zip(self._parameters.values(), self._weights, strict=True):
                 shared.copy_(parameter)
@@ -50,7 +50,7 @@ class MicrobatchWorker:
             self._here.send(step)
 
     def finish(self) -> float:
-        """Wait for it, add its gradients to those that are here, and return its loss."""
+        """Wait for it, add its gradients to those of this process, and return its loss."""
         with _named_when_it_ends():
             found = self._here.recv()
         if isinstance(found, BaseException):
@@ -67,7 +67,7 @@ class MicrobatchWorker:
         self._process.join()
 
     def _serve(self) -> None:
-        """In the forked process: compute until the other side is gone."""
+        """Compute steps in the forked process until the parent has ended."""
         self._here.close()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -82,7 +82,7 @@ class MicrobatchWorker:
                 self._there.send(error)
 
     def _computed(self, step: int) -> tuple[float, list[bool]]:
-        """The loss, and which parameters it reached: the gradients of the others are none, and not those of a step before."""
+        """Return the loss, and which parameters have a gradient; the others' gradients are None, not those of an earlier step."""
         with torch.no_grad():
             for parameter, shared in zip(self._parameters.values(), self._weights, strict=True):
                 parameter.copy_(shared)
@@ -113,7 +113,7 @@ def microbatch_workers(
 
 
 def _shared(parameters: Mapping[str, nn.Parameter]) -> list[Tensor]:
-    """Zeros of the parameters' shapes, in memory that forked processes share."""
+    """Return zeros of the parameters' shapes in shared memory."""
     sizes = [parameter.numel() for parameter in parameters.values()]
     flat = torch.frombuffer(mmap.mmap(-1, 4 * sum(sizes)), dtype=torch.float32)
     return [part.view_as(parameter) for part, parameter in zip(flat.split(sizes), parameters.values(), strict=True)]

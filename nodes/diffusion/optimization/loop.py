@@ -1,4 +1,4 @@
-"""The one loop: optimizer, schedule, accumulation, clipping, precision, averaging, checkpoints. It knows no diffusion."""
+"""The one training loop: optimizer, schedule, accumulation, clipping, precision, averaging, checkpoints."""
 
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -20,23 +20,23 @@ from nodes.diffusion.optimization.training_state import TrainingState
 
 SMALLER = "Lower learning_rate, or set precision to fp32."
 Loss = Callable[[int, int], Tensor]
-"""From (step, micro step), both from 0, to the mean loss of that micro batch."""
+"""Function of (step, micro step), both from 0, that returns the mean loss of the micro batch."""
 
 
 @dataclass(frozen=True)
 class StepDone:
-    """A step that has just been made; `step` counts from 1."""
+    """A finished step; `step` counts from 1."""
 
     step: int
     loss: float
     learning_rate: float
     trainer: "Trainer"
     warning: str = ""
-    """What a person should know of the training as it goes, in one sentence and its remedy."""
+    """A warning about the training, in one sentence and its remedy; empty without one."""
 
 
 class Trainer:
-    """Parameters and all that changes them."""
+    """Parameters with their optimizer, schedule and average."""
 
     def __init__(
         self, parameters: Mapping[str, torch.nn.Parameter], settings: TrainingSettings, device: torch.device, precision: Precision
@@ -85,12 +85,12 @@ class Trainer:
         return total
 
     def autocast(self) -> torch.autocast:
-        """The arithmetic of the forward pass."""
+        """Return the autocast context of the forward pass."""
         return torch.autocast(self.device.type, DTYPES[self.precision], enabled=self.precision != "fp32")
 
     @contextmanager
     def weights_for_use(self) -> Generator[None]:
-        """Put the averaged weights in place, as they would be saved now; afterwards every bit is as before."""
+        """Use the averaged weights, as they would be saved now; afterwards restore the weights bit for bit."""
         kept = self._copies()
         self._schedule_free("eval")
         if self.average:
@@ -106,18 +106,18 @@ class Trainer:
                     self.parameters[name].copy_(tensor)
 
     def _copies(self) -> dict[str, Tensor]:
-        """Return copies of the weights: the way there and back of schedule-free optimizers does not keep every bit."""
+        """Return copies of the weights, since switching schedule-free optimizers to evaluation and back is not exact."""
         is_moved = self.settings.optimizer == "schedulefree"
         return {name: parameter.detach().clone() for name, parameter in self.parameters.items()} if is_moved else {}
 
     def finish(self) -> None:
-        """Leave the weights as they are to be saved."""
+        """Set the weights to those to be saved."""
         self._schedule_free("eval")
         if self.average:
             self.average.swap(self.parameters)
 
     def state_dict(self, step: int) -> dict[str, object]:
-        """Return everything that the next step depends on."""
+        """Return the complete state before the next step."""
         return {
             "step": step,
             "parameters": {name: parameter.detach() for name, parameter in self.parameters.items()},
@@ -129,7 +129,7 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, object]) -> int:
-        """Go back to a saved state; return the number of steps made by then."""
+        """Restore a saved state; return its number of steps."""
         with torch.no_grad():
             for name, tensor in state["parameters"].items():  # pyright: ignore
                 self.parameters[name].copy_(tensor)
@@ -167,7 +167,7 @@ def minimize(
     report: Callable[[StepDone], object] = lambda done: None,
     checkpoint: TrainingState | None = None,
 ) -> None:
-    """Change `parameters` in place until `loss` is small; go on from `checkpoint` when there is one.
+    """Minimize `loss` by changing `parameters` in place; continue from `checkpoint` when there is one.
 
     `report` is called after every step and may raise to stop: the last whole step is then saved. Raises InputError when the
     loss stops being finite or nothing receives a gradient.
@@ -193,7 +193,7 @@ def minimize(
 
 
 def _workers_wanted(settings: TrainingSettings, device: torch.device) -> int:
-    """One process for each micro step or none: sums of gradients then have the order, so the bytes, that one process gives."""
+    """Return the number of workers, one for each micro step or none, so that sums of gradients have the same order and bytes."""
     micro_steps = settings.gradient_accumulation_steps
     shared = device.type == "cpu" and torch.get_num_threads() == 1 and micro_steps <= processes_wanted()
     return micro_steps - 1 if shared else 0

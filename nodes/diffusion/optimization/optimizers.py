@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules, each from the library that owns it."""
+"""Optimizers and learning-rate schedules from their libraries."""
 
 import importlib
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from nodes.diffusion.handles.settings import TrainingSettings
 
 
 def make_optimizer(parameters: Iterable[torch.nn.Parameter], settings: TrainingSettings) -> Any:
-    """Return the optimizer that the settings name."""
+    """Return the optimizer of the settings."""
     trained = list(parameters)
     lr, decay = settings.learning_rate, settings.weight_decay
     match settings.optimizer:
@@ -55,7 +55,7 @@ def _schedule(optimizer: Any, settings: TrainingSettings, steps: int) -> Any:
 
 
 def restore_lr_scheduler(lr_scheduler: Any, state: dict[str, Any]) -> None:
-    """Go back to a saved step; the rate there is that of this schedule, whichever one the state was saved under."""
+    """Restore a saved step; its rate is that of this schedule, even if the state was saved under another."""
     lr_scheduler.load_state_dict(state)
     rates = [
         base * factor(lr_scheduler.last_epoch)

@@ -11,7 +11,7 @@ import torch
 
 
 class TrainingState:
-    """One file in `folder`, called by the sha256 of its content and replaced in one step; nothing in it is executed.
+    """One file in `folder`, named by the sha256 of its content and replaced atomically; no code in it is executed.
 
     Without one, a training begins at the state that `earlier` holds, if any; `keep` is given the state that it ends with,
     and `resumed` the number of steps that an interrupted training had made.
@@ -36,7 +36,7 @@ class TrainingState:
         return not self._earlier and not self.begun()
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the checkpoint: written beside it, flushed to the disk, renamed; no second copy is held in memory."""
+        """Replace the checkpoint: write beside it, flush to the disk, rename; no second copy is in memory."""
         temporary = self._folder / "checkpoint.new"
         try:
             with temporary.open("wb") as file:
@@ -52,7 +52,7 @@ class TrainingState:
             temporary.unlink(missing_ok=True)
 
     def load(self) -> dict[str, Any] | None:
-        """Return the saved state, None when there is none or a single byte of it has changed."""
+        """Return the saved state; None when there is none or it is damaged."""
         for path in self._files():
             try:
                 if _digest(path) != path.stem.removeprefix("checkpoint-"):
@@ -66,12 +66,12 @@ class TrainingState:
         return _read(self._earlier) if self._earlier else None
 
     def finish(self, state: Callable[[], dict[str, Any]]) -> None:
-        """Hand on the state after the last step."""
+        """Pass the state after the last step to `keep`."""
         if self._keep:
             self._keep(state())
 
     def _files(self) -> list[Path]:
-        """The newest first: a process killed between writing and removing leaves two."""
+        """Return the files, newest first: a process killed between writing and removing leaves two."""
         return sorted(self._folder.glob("checkpoint-*.pt"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.formats.text_files import TextFile, guesses_told, read_text, some
+from nodes.diffusion.formats.text_files import TextFile, guess_warnings, read_text, some
 from nodes.diffusion.pictures.picture_folders import CAPTIONS, TABLES, PictureFolder
 
 TEXT_COLUMNS = ("text", "caption", "prompt", "label")
@@ -25,17 +25,17 @@ class Captions:
     guesses: dict[str, str] = field(default_factory=dict[str, str])
     """The encoding that was guessed, by the path of the file below the folder."""
     notes: list[str] = field(default_factory=list[str])
-    """Further sentences for the user."""
+    """Further notes for the user."""
     problems: dict[str, InputError] = field(default_factory=dict[str, InputError])
-    """Why the file beside a picture cannot be read."""
+    """By picture, the error of an unreadable file beside it."""
 
-    def told(self) -> list[str]:
-        """Return all that a person should know of how they were read."""
-        return [*guesses_told(self.guesses), *self.notes]
+    def all_notes(self) -> list[str]:
+        """Return all notes for the user."""
+        return [*guess_warnings(self.guesses), *self.notes]
 
 
 def read_captions(found: PictureFolder) -> Captions:
-    """Return captions from tables, then from files beside the pictures, which win; raise InputError for a table that is none."""
+    """Return captions from tables and from files beside the pictures, which win; raise InputError for an invalid table."""
     captions = Captions()
     for table in found.texts:
         if table.name in TABLES:
@@ -62,13 +62,13 @@ def read_captions(found: PictureFolder) -> Captions:
 
 
 def _names(picture: Path) -> Iterator[str]:
-    """`a.png` may have its caption in `a.txt`, `a.caption`, `a.png.txt` or `a.png.caption`."""
+    """Yield the names of a picture's caption file: for `a.png`, `a.txt`, `a.caption`, `a.png.txt` and `a.png.caption`."""
     yield from (picture.stem + end for end in CAPTIONS)
     yield from (picture.name + end for end in CAPTIONS)
 
 
 def _place(wanted: Path, beside: dict[Path, Path]) -> Path | None:
-    """The file of this name, or one that differs from it in capitals alone."""
+    """Return the file of this name, or one that differs in case alone."""
     return beside.get(wanted) or beside.get(wanted.with_name(wanted.name.lower()))
 
 
@@ -118,7 +118,7 @@ def _json_rows(text: str, table: Path) -> Iterator[dict[str, Any]]:
 
 
 def _csv_rows(text: str, table: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows by column; a spreadsheet may have put semicolons or tabs between them."""
+    """Yield the rows by column; columns may be separated by semicolons or tabs, as some spreadsheets write them."""
     header = text.partition("\n")[0]
     rows = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=header.count), strict=True)
     try:

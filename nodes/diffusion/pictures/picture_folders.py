@@ -1,4 +1,4 @@
-"""Folders of pictures as people keep them: which files count, how often, and what is left out."""
+"""Reading of picture folders: the pictures, their repeats, and the files that are left out."""
 
 import re
 from collections import Counter
@@ -11,12 +11,12 @@ from nodes.diffusion.formats.text_files import some
 from nodes.diffusion.pictures.picture_kinds import picture_type, readable_suffixes, unread_because
 
 CAPTIONS = (".txt", ".caption")
-"""Ends of the names of caption files; the first wins."""
+"""Suffixes of caption files; the first wins."""
 TABLES = ("metadata.csv", "metadata.jsonl")
 """Names of tables of captions."""
 NO_PICTURES = frozenset({".csv", ".json", ".jsonl", ".md", ".npz", ".parquet", ".safetensors", ".toml", ".yaml", ".yml"})
 MAX_REPEATS = 100
-"""A folder `<repeats>_<name>` of a larger number is taken for a name, such as `2019_summer`."""
+"""The largest number of repeats in `<repeats>_<name>`; a larger one is part of the name, as in `2019_summer`."""
 REPEATS = re.compile(r"([0-9]+)_(.+)")
 Resolve = Callable[[str], Path]
 """Resolves a path."""
@@ -31,21 +31,21 @@ class PictureFolder:
     texts: list[Path] = field(default_factory=list[Path])
     """Captions and tables of them."""
     left_out: dict[str, str] = field(default_factory=dict[str, str])
-    """What looks like a picture or a caption and is not read: the reason, by the path below the folder."""
+    """Pictures and captions that are not read: the reason, by the path below the folder."""
     read: Callable[[Path], bytes] = read_regular
-    """How captions are read."""
+    """Reads a caption's file."""
 
     def name(self, path: Path) -> str:
         """Return the path below the folder, with forward slashes."""
         return path.relative_to(self.folder).as_posix()
 
     def leave_out(self, path: Path, reason: str) -> None:
-        """Note why a file is not read, with question marks in its name for bytes that are no text and cannot be shown."""
+        """Note why a file is not read, with question marks in its name for bytes that are no valid text."""
         self.left_out[self.name(path).encode(errors="replace").decode()] = reason
 
 
 def read_folder(folder: Path, resolve: Resolve, read: Callable[[Path], bytes] = read_regular) -> PictureFolder:
-    """Find the pictures and captions of a folder and of the folders inside it, in order; hidden ones do not count.
+    """Find the pictures and captions of a folder and its subfolders, in order; hidden ones are skipped.
 
     `resolve` raises ValueError for a link that may not be followed.
     """
@@ -65,17 +65,17 @@ def read_folder(folder: Path, resolve: Resolve, read: Callable[[Path], bytes] = 
 
 
 def _files(folder: Path, found: PictureFolder, resolve: Resolve) -> Iterator[Path]:
-    """Yield the regular files, links followed where that is allowed: each folder once, rather by its own name than by a link.
+    """Yield the regular files, following allowed links: each folder once, by its own name rather than by a link.
 
-    Links that lead to each other would else never end, or take very long to.
+    Otherwise links to each other would never end, or take very long.
     """
     entered, links = set[Path](), [folder]
-    for link in links:  # those inside the folders that are read come to the end
+    for link in links:  # links inside the folders are appended
         yield from _real_files(link, found, resolve, entered, links)
 
 
 def _real_files(folder: Path, found: PictureFolder, resolve: Resolve, entered: set[Path], links: list[Path]) -> Iterator[Path]:
-    """Yield the files of a folder and of the folders in it; note its links to others."""
+    """Yield the files of a folder and its subfolders; collect the links to other folders."""
     if (real := folder.resolve()) in entered:
         found.leave_out(folder, "it leads to a folder whose pictures count already")
         return
@@ -114,7 +114,7 @@ def _is_text(name: str) -> bool:
 
 
 def _unnamed(path: Path, suffix: str) -> str:
-    """Why a file that is a picture by its content, and not by its name, is not read."""
+    """Return why a file that is a picture by content but not by name is not read; empty for others."""
     if suffix in NO_PICTURES:
         return ""
     try:
@@ -125,8 +125,8 @@ def _unnamed(path: Path, suffix: str) -> str:
     return f"it is a picture ({kind}) whose name does not say so, so rename it" if kind else ""
 
 
-def left_out_told(left_out: dict[str, str]) -> list[str]:
-    """Return a sentence for each reason why files are left out."""
+def left_out_warnings(left_out: dict[str, str]) -> list[str]:
+    """Return a warning for each reason why files are left out."""
     by_reason: dict[str, list[str]] = {}
     for name, reason in left_out.items():
         by_reason.setdefault(reason, []).append(name)
@@ -134,16 +134,16 @@ def left_out_told(left_out: dict[str, str]) -> list[str]:
 
 
 def folder_repeats(name: str, limit: int = MAX_REPEATS) -> tuple[int, str]:
-    """Return how often the pictures of a folder count, and its name without that: kohya's `<repeats>_<name>`."""
+    """Return the repeats in a folder's name, kohya's `<repeats>_<name>`, and the name without them."""
     match = REPEATS.fullmatch(name)
     if match is None or int(match[1]) > limit:
         return 1, name
     return max(1, int(match[1])), match[2]
 
 
-def repeats_told(pictures: list[str], limit: int) -> tuple[list[str], list[str]]:
-    """Return what to say of folders whose names begin with a number, and what to warn of; `pictures` are their paths."""
-    told, warned = list[str](), list[str]()
+def repeats_notes(pictures: list[str], limit: int) -> tuple[list[str], list[str]]:
+    """Return notes and warnings about folders whose names begin with a number; `pictures` are paths in them."""
+    texts, warned = list[str](), list[str]()
     for parent, count in sorted(Counter(name.rpartition("/")[0] for name in pictures).items()):
         *above, folder = parent.split("/")
         match, repeats = REPEATS.fullmatch(folder), folder_repeats(folder, limit)[0]
@@ -152,7 +152,7 @@ def repeats_told(pictures: list[str], limit: int) -> tuple[list[str], list[str]]
                 f"{parent} is taken for a name, so its pictures count once: raise max_repeats if {match[1]} is a count."
             )
         elif match and repeats > 1:
-            told.append(f"{parent}: {count} {'picture' if count == 1 else 'pictures'}, {repeats} times each.")
+            texts.append(f"{parent}: {count} {'picture' if count == 1 else 'pictures'}, {repeats} times each.")
         elif outer := next((name for name in above if folder_repeats(name, limit)[0] > 1), ""):
             warned.append(f"{parent}: pictures count once, for {outer} repeats only those that lie directly in it.")
-    return told, warned
+    return texts, warned

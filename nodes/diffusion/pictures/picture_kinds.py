@@ -31,7 +31,7 @@ STARTS = {
 BRANDS = {b"avif": "image/avif", b"avis": "image/avif"} | dict.fromkeys(
     (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "image/heic"
 )
-"""What follows `ftyp` in a file of the ISO base media format."""
+"""Media types by the brand after `ftyp` in a file of the ISO base media format."""
 
 
 def picture_type(start: bytes) -> str:

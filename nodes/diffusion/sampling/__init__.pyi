@@ -1,5 +1,5 @@
 from .ddim import ddim_schedule as ddim_schedule, invert as invert
-from .edit_inversion import draw_replays as draw_replays
+from .edit_inversion import replay_and_edit as replay_and_edit
 from .image_variation import sample_variations as sample_variations
 from .null_text import NullTextTask as NullTextTask, first_null_text as first_null_text, optimize_null_text as optimize_null_text
 from .sampler import decode as decode, make_scheduler as make_scheduler, sample as sample

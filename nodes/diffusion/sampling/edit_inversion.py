@@ -1,4 +1,4 @@
-"""Pictures from an inversion: the replay, and edits of it."""
+"""Sampling from an inversion: its replay, and Prompt-to-Prompt edits."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,7 +17,7 @@ from nodes.diffusion.text.token_alignment import align_tokens
 
 
 @torch.no_grad()
-def draw_replays(
+def replay_and_edit(
     model: ActiveModel,
     inversion: Inversion,
     prompts: Sequence[str] = (),

@@ -11,7 +11,7 @@ Emphasis = Literal["none", "a1111", "comfyui", "kohya"]
 """Whose weights are meant. `none` takes brackets as letters; `kohya` reads AUTOMATIC1111's without `BREAK` and schedules."""
 
 STEP = 1.1
-"""What a pair of brackets without a number multiplies by."""
+"""The factor of a pair of brackets without a number."""
 MAX_DEPTH = 64
 """Brackets inside each other; further ones are letters, so that no prompt takes long to read."""
 NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)"
@@ -30,7 +30,7 @@ class Span:
     text: str
     weight: float = 1.0
     new_chunk: bool = False
-    """Whether it begins another chunk of tokens, as what follows `BREAK` does."""
+    """True if it begins another chunk of tokens, as after `BREAK`."""
 
 
 def read_prompt(prompt: str, emphasis: Emphasis, words: Iterable[str] = ()) -> list[Span]:

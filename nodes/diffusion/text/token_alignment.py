@@ -1,4 +1,4 @@
-"""Which tokens of an edited prompt stand for which of the original."""
+"""Alignment of an edited prompt's tokens with those of the original."""
 
 from difflib import SequenceMatcher
 

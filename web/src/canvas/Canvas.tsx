@@ -242,7 +242,7 @@ function useWiring(toFlow: (point: { x: number; y: number }) => { x: number; y: 
   }, [toFlow]);
 }
 
-/** Where each document and each subgraph was looked at last; the canvas itself lives no longer than its tab is shown. */
+/** The last viewport of each document and subgraph; the canvas is unmounted when its tab is hidden. */
 const views = new Map<string, Viewport>();
 
 /** Show what is opened for the first time as a whole, and anything else as it was left. */

@@ -37,7 +37,7 @@ interface Props {
   description: NodeDescription | undefined;
   state: string;
   seconds: number;
-  /** Why the node will not run although it is active; empty when it will. */
+  /** The reason why an active node does not run; empty when it does. */
   reason: string;
 }
 

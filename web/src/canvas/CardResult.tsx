@@ -11,7 +11,7 @@ import { text } from "../text/en";
 
 const Chart = lazy(() => import("../components/Chart"));
 
-/** What a node has made: its curve, its pictures through the steps, its files. */
+/** The results of a node: its curve, its previews by step, its files. */
 export const CardResult = memo(function CardResult({ id, view }: { id: string; view: NodeView | undefined }) {
   const run = useEditor((state) => currentTab(state)?.run ?? "");
   const artifacts = useRuns((state) => state.views[run]?.artifacts);

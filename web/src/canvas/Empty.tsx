@@ -3,7 +3,7 @@ import { openDialog } from "../state/ui";
 import { view } from "../state/view";
 import { text } from "../text/en";
 
-/** What to do on an empty canvas. */
+/** Suggestions on an empty canvas. */
 export function Empty() {
   return (
     <div className="empty">

@@ -5,7 +5,7 @@ import { FieldRow } from "../fields/FieldRow";
 import type { FieldSpec, NodeDescription } from "../graph/palette";
 import { text } from "../text/en";
 
-/** Which folds are open; kept outside of the cards, which come and go with the view. */
+/** The open folds, kept outside of the cards, which are unmounted outside of the view. */
 const useOpenFolds = create<Record<string, boolean>>(() => ({}));
 
 interface Props {

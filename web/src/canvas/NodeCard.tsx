@@ -113,12 +113,12 @@ export const NodeCard = memo(function NodeCard({ id, data, selected, height }: N
   );
 });
 
-/** Why a node will not run although it is active; empty when it will. A subgraph runs as long as anything in it does. */
+/** Returns why an active node does not run; empty when it does. A subgraph runs if any node in it does. */
 function reasonNotToRun(warnings: Problem[] | undefined, id: string): string {
   return warnings?.find((each) => each.node === id && !each.field)?.message ?? "";
 }
 
-/** What a card says of itself: a run that goes on, else what the next run would do. */
+/** Returns the state on a card: that in a current run, else that in the next run. */
 function shownState(view: NodeView | undefined, planned: Planned | undefined): string {
   if (view && (view.state === "running" || view.state === "failed")) return view.state;
   if (planned === "cached") return "cached";
@@ -128,7 +128,7 @@ function shownState(view: NodeView | undefined, planned: Planned | undefined): s
 
 type Planned = "run" | "cached" | "skipped";
 
-/** What the next run would do with a node; a subgraph is cached when all inside it is, a swept node when all its copies are. */
+/** Returns a node's state in the next run; a subgraph is cached when all nodes inside are, a swept node when all copies are. */
 function plannedState(plan: Record<string, Planned> | undefined, id: string): Planned | undefined {
   if (plan?.[id]) return plan[id];
   const inside = Object.entries(plan ?? {}).filter(([each]) => each.startsWith(`${id}--`));

@@ -3,7 +3,7 @@ import { verdict } from "../graph/verdicts";
 import { currentTab, shownDocument, useEditor } from "../state/editor";
 import { text } from "../text/en";
 
-/** While a wire is drawn over a socket that does not take it: why not. */
+/** The reason why a socket does not accept the wire that is dragged over it. */
 export function WiringHint() {
   const connection = useConnection();
   const tab = currentTab();

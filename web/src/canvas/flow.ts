@@ -43,7 +43,7 @@ export function flowNodes(
     const width = entry.size?.[0] ?? NODE_WIDTH;
     const initialHeight = estimatedHeight(description, entry);
     const data = { entry, description };
-    // React Flow mounts every node of which it knows no sockets, to measure them: a thousand cards at once
+    // React Flow mounts every node without known sockets to measure them: a thousand cards at once
     const handles = previous ? undefined : estimatedSockets(description).map((spot) => handle(spot, width));
     return {
       ...previous,

@@ -1,6 +1,6 @@
 import { useEffect } from "react";
 
-/** Let Tab reach the nodes before the wires, which the flow lays out the other way round; the style sheet paints wires below. */
+/** Put nodes before wires in the tab order; React Flow has the reverse order, and the style sheet paints wires below. */
 export function useNodesFirst(): void {
   useEffect(() => {
     const viewport = document.querySelector(".react-flow__viewport");

@@ -1,4 +1,4 @@
-/** Nodes as a person sees them from afar: a band in the color of the category, the title, and a band that says the state. */
+/** Nodes at a small zoom: a band in the color of the category, the title, and a band for the state. */
 
 import type { Problem } from "../api/types";
 import type { NodeView } from "../graph/runView";
@@ -65,7 +65,7 @@ function drawNode(context: CanvasRenderingContext2D, node: CardNode, scene: Scen
   context.fillText(entry.title || description?.title || entry.type, x + width / 2, y + height / 2, width - 16);
 }
 
-/** What is to be seen of a node: its state in the run, whether something is wrong with it, and whether it will not run. */
+/** A node's visible state: its state in the run, whether it has problems, and whether it does not run. */
 function condition(node: CardNode, { views, tab }: Scene): { state: string; isFaulty: boolean; isFaded: boolean } {
   const { entry } = node.data;
   const known = runId(tab, node.id);

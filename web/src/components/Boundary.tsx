@@ -3,7 +3,7 @@ import { text } from "../text/en";
 
 interface Props {
   children: ReactNode;
-  /** What the person presses to go on; without it the page is loaded anew. */
+  /** The action to recover; without it the page is reloaded. */
   way?: { label: string; run: () => void };
 }
 

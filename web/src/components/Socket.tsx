@@ -45,7 +45,7 @@ export const Socket = memo(function Socket({ node, socket, side, choice }: Props
   );
 });
 
-/** Whether a wire ends or begins at one of these sockets, or comes or goes through the subgraph that they are in. */
+/** Returns whether one of these sockets has a wire, also across the border of the subgraph that they are in. */
 export function useIsWired(node: string, names: string[], side: "in" | "out"): boolean {
   return useEditor((state) => {
     const tab = currentTab(state);
@@ -64,7 +64,7 @@ interface PlugProps {
   isWired: boolean;
 }
 
-/** The handle itself; while a wire is drawn it says by its look whether the wire fits. Enter opens a list of what fits. */
+/** The handle; while a wire is dragged its look shows whether the wire fits. Enter opens a list of fitting nodes. */
 export function Plug({ node, name, type, side, isWired }: PlugProps) {
   const { hue, shape } = styleOf(type);
   const fit = useUi((state) => {

@@ -14,7 +14,7 @@ export function pictureOf(run: string, artifact: PublishedArtifact): Picture {
   return { src: address.artifact(run, name), caption: [caption, group].filter(Boolean).join(": ") || name, group };
 }
 
-/** What a picture is laid over: the first of the same prompt by another model, else the first of all. */
+/** Returns the picture to compare with: the first of the same prompt by another model, else the first of all. */
 export function comparedWith(pictures: Picture[], index: number): Picture | undefined {
   const own = pictures[index];
   const alike = pictures.find((each, at) => at !== index && own?.group && each.group === own.group);

@@ -181,11 +181,11 @@ function Summary({ items: all }: { items: DatasetItem[] }) {
     (item) => item.bucket,
   );
   const without = all.filter((item) => item.caption === null).length;
-  const draws = all.filter((item) => !item.problem).reduce((sum, item) => sum + item.repeats, 0);
+  const samples = all.filter((item) => !item.problem).reduce((sum, item) => sum + item.repeats, 0);
   return (
     <p className="summary">
       {text.pictureCount(all.length)}
-      {all.some((item) => item.repeats > 1) && ` · ${text.withRepeats(draws)}`}
+      {all.some((item) => item.repeats > 1) && ` · ${text.withRepeats(samples)}`}
       {without > 0 && ` · ${text.withoutCaption(without)}`}
       {[...buckets].map(([size, items]) => (
         <span key={size} className="chip">

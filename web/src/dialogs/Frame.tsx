@@ -10,13 +10,13 @@ interface Props {
   /** A palette has no visible title. */
   isPlain?: boolean;
   tools?: ReactNode;
-  /** What would be lost by closing now; the person is asked first. */
+  /** The data that closing would lose, shown in a confirmation. */
   unsaved?: string;
   onKeyDown?: (event: KeyboardEvent<HTMLElement>) => void;
   children: ReactNode;
 }
 
-/** Whether a control of the dialog waits for keys, Escape among them. */
+/** Returns whether a control of the dialog handles keys, such as Escape. */
 const keepsEscape = () => document.activeElement?.classList.contains("waiting") ?? false;
 
 const STEPS: Record<string, number> = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 };

@@ -38,7 +38,7 @@ export function SaveAs() {
   );
 }
 
-/** Another page, or a program, has written the same file: nothing is lost whichever way is taken. */
+/** A conflict with another page or program that has written the same file; no choice loses data. */
 export function Conflict({ path }: { path: string }) {
   const choose = (work: () => unknown) => () => {
     openDialog(null);

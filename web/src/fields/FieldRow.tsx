@@ -85,7 +85,7 @@ export const FieldRow = memo(function FieldRow({ node, field, description, place
 
 const isAbout = (place: string, name: string) => place === name || place.startsWith(`${name}.`);
 
-/** The field as a socket: shown once something is wired to it, or while a wire that could end there is drawn. */
+/** The socket of a field: shown when it is wired, or while a fitting wire is dragged. */
 function FieldPlug({
   node,
   field,

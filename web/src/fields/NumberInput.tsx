@@ -4,7 +4,7 @@ import type { WidgetProps } from "./props";
 
 const DRAG_PIXELS = 4;
 
-/** A number to type, to drag sideways, or to step with the arrow keys (Shift: tenfold); a bar shows where it lies in its range. */
+/** A number to type, to drag sideways, or to step with the arrow keys (Shift: tenfold); a bar shows its position in the range. */
 export function NumberInput({ id, field, value, change, describedBy }: WidgetProps) {
   const [typed, setTyped] = useState<string | null>(null);
   const drag = useRef<{ x: number; from: number; moved: boolean } | null>(null);

@@ -3,7 +3,7 @@ import { address } from "../api/client";
 import { text } from "../text/en";
 import type { WidgetProps } from "./props";
 
-/** What a widget's module exports: it draws into an element, and is told of values that change elsewhere. */
+/** The exports of a widget's module: it renders into an element, and `update` gets values that change elsewhere. */
 interface WidgetModule {
   mount: (element: HTMLElement, options: WidgetOptions) => MountedWidget | undefined;
 }

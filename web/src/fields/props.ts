@@ -1,6 +1,6 @@
 import type { FieldSpec } from "../graph/palette";
 
-/** What every control of a field is given. */
+/** The props of every field control. */
 export interface WidgetProps {
   id: string;
   node: string;

@@ -13,7 +13,7 @@ const NOTE_GAP = 32;
 
 export type Alignment = "left" | "center" | "right" | "top" | "middle" | "bottom";
 
-/** Where every box goes so that all share an edge, or the middle, of the rectangle around them. */
+/** Returns positions at which all boxes share an edge, or the middle, of their bounding rectangle. */
 export function align(boxes: Record<string, Box>, how: Alignment): Record<string, Point> {
   const all = Object.values(boxes);
   const [left, top] = [Math.min(...all.map((box) => box.x)), Math.min(...all.map((box) => box.y))];
@@ -30,7 +30,7 @@ export function align(boxes: Record<string, Box>, how: Alignment): Record<string
   return Object.fromEntries(Object.entries(boxes).map(([id, box]) => [id, place[how](box)]));
 }
 
-/** Where every box goes so that neighbours have equal gaps; the first and the last stay. */
+/** Returns positions at which neighbours have equal gaps; the first and the last box stay. */
 export function distribute(boxes: Record<string, Box>, direction: "horizontal" | "vertical"): Record<string, Point> {
   const [start, size] = direction === "horizontal" ? (["x", "width"] as const) : (["y", "height"] as const);
   const middle = (box: Box) => box[start] + box[size] / 2;
@@ -51,7 +51,7 @@ export function distribute(boxes: Record<string, Box>, direction: "horizontal" |
 const isOver = (a: Box, b: Box): boolean =>
   a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
 
-/** Where notes go that lie under cards: side by side, in their order, below all of them. */
+/** Returns positions for notes that are under cards: side by side, in order, below all cards. */
 export function clearOf(cards: Box[], notes: (Box | undefined)[]): Map<number, Point> {
   const places = new Map<number, Point>();
   const staying = notes.filter((note) => note && !cards.some((card) => isOver(card, note)));

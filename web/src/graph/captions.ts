@@ -26,7 +26,7 @@ export function replaceText(caption: string, before: string, after: string): str
   return before === "" ? caption : caption.split(before).join(after);
 }
 
-/** Those that differ from what is on the disk. */
+/** Returns the captions that differ from those on the disk. */
 export function changes(disk: Captions, now: Captions): Captions {
   return Object.fromEntries(Object.entries(now).filter(([name, caption]) => caption !== disk[name]));
 }

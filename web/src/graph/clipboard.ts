@@ -66,7 +66,7 @@ function fragment(document: Document, ids: ReadonlySet<string>, noteIndices: Rea
   };
 }
 
-/** Nodes that no one has placed yet stand in a row from the top left on. */
+/** Places nodes without a position in a row from the top left. */
 function placed(document: Document, [left, top]: Point): Document {
   let column = 0;
   const nodes = Object.entries(nodesOf(document)).map(([id, node]) => {
@@ -105,7 +105,7 @@ function graft(
   return { document: changed, ids: [...renamed.values()], renamed };
 }
 
-/** Both sets of definitions; one that differs from its namesake gets another id, which those that use it are told. */
+/** Merges two sets of definitions; one that differs from its namesake gets another id, also in the nodes that use it. */
 function united(own: Subgraphs, others: Subgraphs): { subgraphs: Subgraphs; renamed: Map<string, string> } {
   const clashing = (id: string) => id in own && JSON.stringify(own[id]) !== JSON.stringify(others[id]);
   const renamed = new Map<string, string>();

@@ -20,7 +20,7 @@ export function trainings(view: RunView): Training[] {
   return [...bases].map((id) => ({ id, nodes: trained.filter((each) => baseOf(each) === id) }));
 }
 
-/** What is swept, with the value that a copy has: `learning_rate 0.001`; the id itself where nothing is. */
+/** Returns the swept fields with a copy's values, `learning_rate 0.001`; the id itself without a sweep. */
 export function legend(document: Document | undefined, id: string): string {
   const [, sweeper, places = ""] = COPY.exec(id) ?? [];
   const sweeps = Object.entries(document ? nodesOf(document) : {}).filter(([node, entry]) =>
@@ -37,7 +37,7 @@ export function legend(document: Document | undefined, id: string): string {
   return words.join(", ") || id;
 }
 
-/** The same training in another run: of the same id, else of the same kind, else at the same place among all. */
+/** Returns the matching training in another run: by id, else by kind, else by its index. */
 export function counterpart(own: Training, view: RunView, other: RunView): Training | undefined {
   const [all, theirs] = [trainings(view), trainings(other)];
   const kind = (training: Training, run: RunView) => run.nodes[training.nodes[0] ?? ""]?.type;
@@ -48,7 +48,7 @@ export function counterpart(own: Training, view: RunView, other: RunView): Train
   return theirs[at(theirs)] ?? alike[Math.max(0, Math.min(place, alike.length - 1))] ?? theirs[at(all)] ?? theirs[0];
 }
 
-/** What a list of runs to compare with says before one is chosen. */
+/** Returns the placeholder of the list of runs to compare with. */
 export const invitation = (offered: number | undefined, free: number): "noComparable" | "allCompared" | "chooseRun" =>
   offered === 0 ? "noComparable" : offered !== undefined && free === 0 ? "allCompared" : "chooseRun";
 

@@ -1,4 +1,4 @@
-/** What class a node has; for a node that stands for a subgraph, one made from what lies inside. */
+/** The class of a node; for a Subgraph node, one made from the nodes inside. */
 
 import { type Document, type End, end, nodesOf, wiresOf } from "./document";
 import { fieldSocketOf, fieldsOf, type InputSocket, inputOf, type NodeDescription, outputOf, type Palette } from "./palette";
@@ -17,7 +17,7 @@ export function describe(document: Document, palette: Palette, id: string): Node
   return described(document, palette, id, []);
 }
 
-/** The class of a node that stands for a subgraph, with what the subgraph lets in and out as its sockets. */
+/** Returns the class of a Subgraph node, with the subgraph's inputs and outputs as sockets. */
 export function describeSubgraph(document: Document, palette: Palette, id: string): NodeDescription {
   return subgraphDescription(document, palette, id, []);
 }
@@ -27,7 +27,7 @@ function described(document: Document, palette: Palette, id: string, outer: stri
   return entry?.type === SUBGRAPH ? subgraphDescription(document, palette, id, outer) : palette.get(entry?.type ?? "");
 }
 
-/** The same object for the same definitions; a subgraph inside itself (in `outer`) is refused anyway, and has no sockets there. */
+/** Returns the same object for the same definitions; a subgraph inside itself (in `outer`) is invalid, and has no sockets there. */
 function subgraphDescription(document: Document, palette: Palette, id: string, outer: string[]): NodeDescription {
   const subgraph = subgraphOf(nodesOf(document)[id]) ?? "";
   const definition = document.subgraphs?.[subgraph];

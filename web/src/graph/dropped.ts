@@ -1,4 +1,4 @@
-/** Files that a person hands over, alone or in folders, and the data set that they can become. */
+/** Dropped files, alone or in folders, and the dataset made from them. */
 
 export interface Dropped {
   /** Its name, after those of the folders that came with it. */
@@ -25,7 +25,7 @@ export interface NewDataSet {
   left: string[];
 }
 
-/** What can be uploaded of these files; one folder around all of them gives the name and is not kept inside, nor are hidden files. */
+/** Returns the files that can be uploaded, without hidden ones; one folder around all of them gives the name and is removed. */
 export function dataSetOf(all: Dropped[], kinds: Kinds): NewDataSet {
   const tops = new Set(all.map(({ path }) => (path.includes("/") ? path.slice(0, path.indexOf("/")) : "")));
   const [top = ""] = tops.size === 1 ? tops : [];

@@ -3,7 +3,7 @@
 import { type Document, nodesOf } from "./document";
 import { fieldsOf, type NodeDescription, type Palette } from "./palette";
 
-/** Whether the server should look at a document before it is shown: a class, a field or a version in it is not of today. */
+/** Returns whether the server must migrate a document before it is shown: a class, field or version in it is not current. */
 export function mayBeEarlier(document: Document, palette: Palette): boolean {
   const graphs = [document, ...Object.values(document.subgraphs ?? {})];
   return graphs.some((graph) =>

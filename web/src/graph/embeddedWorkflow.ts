@@ -60,7 +60,7 @@ async function chunkText(kind: string, rest: Uint8Array<ArrayBuffer>): Promise<s
   return plain && new TextDecoder().decode(plain);
 }
 
-/** What zlib packed; null when it is damaged, or larger than a header may be. */
+/** Returns zlib-decompressed bytes; null when they are damaged, or larger than the limit of a header. */
 async function inflated(packed: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer> | null> {
   const reader = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate")).getReader();
   const parts: Uint8Array<ArrayBuffer>[] = [];

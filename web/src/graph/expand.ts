@@ -5,7 +5,7 @@ import { untaken } from "./freshIds";
 import { shifted, topLeft } from "./geometry";
 import { subgraphOf, usedSubgraphs } from "./subgraphUse";
 
-/** The document with the nodes inside a Subgraph node in its place, and their ids; a definition that nothing uses any more goes. */
+/** Returns the document with a Subgraph node replaced by the nodes inside, and their ids; unused definitions are removed. */
 export function expand(document: Document, id: string): { document: Document; ids: string[] } {
   const entry = nodesOf(document)[id];
   const definition = document.subgraphs?.[subgraphOf(entry) ?? ""];

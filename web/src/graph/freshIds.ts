@@ -2,13 +2,13 @@
 
 import { freshId } from "./document";
 
-/** The wanted id if nothing has it and it can be one, else a numbered one like it. */
+/** Returns the wanted id if it is free and valid, else a numbered one like it. */
 export function untaken(taken: Record<string, unknown>, wanted: string): string {
   const isFree = !(wanted in taken) && /^[\p{L}\p{N}_-]{1,64}$/u.test(wanted);
   return isFree ? wanted : freshId(taken, wanted.replace(/[^\p{L}\p{N}_-]/gu, "_").replace(/_\d+$/, "") || "node");
 }
 
-/** The wanted name if nothing has it, else a numbered one. */
+/** Returns the wanted name if it is free, else a numbered one. */
 export function untakenName(taken: { has(name: string): boolean }, wanted: string): string {
   let name = wanted;
   for (let number = 2; taken.has(name); number++) name = `${wanted.slice(0, 56)}_${number}`;

@@ -1,4 +1,4 @@
-/** Editing what lies inside a subgraph. */
+/** Editing the content of a subgraph. */
 
 import { type Document, end, endText, groupsOf, nodesOf, notesOf, type Wire, wiresOf } from "./document";
 import { type Subgraphs, subgraphOf } from "./subgraphUse";
@@ -37,7 +37,7 @@ function followed(before: Record<string, object>, after: Record<string, object>)
   );
 }
 
-/** Sockets that now lie one subgraph deeper, by the name they had, and the socket that leads there. */
+/** Sockets that are now one subgraph deeper, by their former name, and the socket that leads there. */
 function swallowed(inner: Document, side: "inputs" | "outputs"): Map<string, string> {
   const found = new Map<string, string>();
   for (const [id, entry] of Object.entries(nodesOf(inner))) {

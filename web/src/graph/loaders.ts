@@ -1,4 +1,4 @@
-/** For every kind of saved file the nodes that load it again and draw with it; the training is not repeated. */
+/** For every kind of saved file, the nodes that load it and sample with it, without repeating the training. */
 
 import { addNode, connect, type Document, emptyDocument } from "./document";
 
@@ -6,11 +6,11 @@ const GAP = 320;
 
 type Fields = Record<string, unknown>;
 
-/** What is known of a saved file, and of the graph that made it. */
+/** A saved file, and facts about the graph that made it. */
 export interface SavedFile {
   /** Class of the node that has saved it. */
   saver: string;
-  /** Whether it is a merge that no program has carried out yet. */
+  /** True for a merge that has not been evaluated. */
   isCheckpoint: boolean;
   path: string;
   /** All files of that node, in order. */
@@ -21,7 +21,7 @@ export interface SavedFile {
   used: (type: string) => Fields;
 }
 
-/** Nodes that are being laid side by side. */
+/** Adds nodes in a row. */
 class Row {
   document: Document = emptyDocument();
   private column = 0;
@@ -37,17 +37,17 @@ class Row {
   }
 }
 
-/** A graph that draws with a saved file; null for one that nothing draws with. */
-export function drawingDocument(file: SavedFile): Document | null {
-  const draw = DRAWING[file.saver];
-  if (!draw) return null;
+/** Returns a graph that samples with a saved file; null if no node can. */
+export function samplingGraph(file: SavedFile): Document | null {
+  const addSampler = SAMPLERS[file.saver];
+  if (!addSampler) return null;
   const row = new Row();
-  row.add("SaveImages", {}, { images: draw(row, file) });
+  row.add("SaveImages", {}, { images: addSampler(row, file) });
   return row.document;
 }
 
-/** Lay the nodes that draw, and return the id of that whose output are pictures. */
-type Drawing = (row: Row, file: SavedFile) => string;
+/** Adds nodes that sample, and returns the id of the one whose outputs are pictures. */
+type AddSampler = (row: Row, file: SavedFile) => string;
 
 const sample = (row: Row, { used }: SavedFile, model: string) => row.add("SampleImages", used("SampleImages"), { models: model });
 
@@ -55,17 +55,17 @@ const sample = (row: Row, { used }: SavedFile, model: string) => row.add("Sample
 const base = (row: Row, { used }: SavedFile) => row.add("LoadModel", used("LoadModel"));
 
 const over =
-  (loader: string): Drawing =>
+  (loader: string): AddSampler =>
   (row, file) =>
     sample(row, file, row.add(loader, { file: file.path }, { model: base(row, file) }));
 
-const whole: Drawing = (row, file) => {
+const whole: AddSampler = (row, file) => {
   const { clip_skip, max_token_length, prediction_type } = file.used("LoadModel");
   const kept = Object.entries({ clip_skip, max_token_length, prediction_type }).filter(([, value]) => value !== undefined);
   return sample(row, file, row.add("LoadModel", { ...Object.fromEntries(kept), model: file.path }));
 };
 
-const merged: Drawing = (row, file) => {
+const merged: AddSampler = (row, file) => {
   const checkpoint = row.add("LoadCheckpoint", { path: file.path });
   return sample(row, file, row.add("AsModel", {}, { checkpoint, model: base(row, file) }));
 };
@@ -85,7 +85,7 @@ function wordFields(path: string, place: number, words: string[]): Fields {
 const addWords = (row: Row, model: string, paths: string[], words: string[]): string =>
   paths.reduce((before, path, place) => row.add("LoadEmbedding", wordFields(path, place, words), { model: before }), model);
 
-const DRAWING: Record<string, Drawing> = {
+const SAMPLERS: Record<string, AddSampler> = {
   SaveSafetensors: (row, file) => (file.isCheckpoint ? merged : over("LoadLoRA"))(row, file),
   SaveHypernetwork: over("LoadHypernetwork"),
   SaveCheckpoint: whole,

@@ -1,4 +1,4 @@
-/** How fast a node goes now, and what is left of it and of the run. */
+/** The speed of the running node, and the remaining time of node and run. */
 
 import type { RunView } from "./runView";
 
@@ -26,7 +26,7 @@ export function paceOf(samples: Sample[], now: number): number {
   return (last.step - first.step) / (now - first.time);
 }
 
-/** How far a run is, as a share of its nodes, the one that runs by its steps. */
+/** Returns a run's progress as a share of its nodes, the running one counted by its steps. */
 export function shareOf(view: RunView): number {
   const nodes = Object.values(view.nodes);
   const done = nodes.map(({ state, step, total }) => {
@@ -48,7 +48,7 @@ export function runLeft(view: RunView, nodeLeft: number, earlier: RunView[]): { 
   return { seconds, isAll };
 }
 
-/** What a node took in an earlier run, or its sister copies of a sweep in this one. */
+/** Returns a node's duration in an earlier run, or that of its sweep's other copies in this one. */
 function expected(id: string, view: RunView, earlier: RunView[]): number | null {
   const base = id.replace(/--[^-].*$/, "");
   const sisters = base === id ? [] : Object.entries(view.nodes).filter(([each]) => each.startsWith(`${base}--`));

@@ -33,7 +33,7 @@ export function makePalette(nodes: NodeDescription[]): Palette {
   return new Map(nodes.map((node) => [node.name, { ...node, description: paragraphs(node.description) }]));
 }
 
-/** What a document stores with a new node of a class, so that later releases know which names it uses. */
+/** Returns the schema version that a document stores with a new node, so that later releases can migrate its names. */
 export const versionOf = (node: NodeDescription | undefined): { schema_version?: number } =>
   node ? { schema_version: node.schema_version } : {};
 
@@ -101,7 +101,7 @@ export function valueOf(field: FieldSpec, fields: Record<string, unknown> | unde
   return value === undefined ? field.default : value;
 }
 
-/** Why a value does not fit, in a catalogue key with numbers; null when it does. The server checks once more. */
+/** Returns why a value is invalid, as a catalogue key with numbers; null for a valid one. The server checks again. */
 export type FieldFault =
   | { code: "missing" }
   | { code: "notNumber" }

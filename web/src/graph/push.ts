@@ -1,4 +1,4 @@
-/** Keeps what lies below a node clear of it while it is taller than usual, as when it shows a result. */
+/** Moves nodes below a node out of its way while it is taller than usual, as when it shows a result. */
 
 import type { Box } from "./arrange";
 
@@ -6,7 +6,7 @@ export interface Card extends Box {
   id: string;
   /** Its height without what it shows for the moment. */
   usual: number;
-  /** A node in a person's hand stays where it is held. */
+  /** A dragged node is not moved. */
   isHeld: boolean;
 }
 
@@ -14,7 +14,7 @@ const GAP = 12;
 /** Where the usual height is only estimated, a neighbour that begins this much higher still counts as below. */
 const TOLERANCE = 40;
 
-/** How far down each card is shown from its own place; cards that stay are left out. */
+/** Returns the downward offset of each card that is moved. */
 export function pushed(cards: Card[]): Map<string, number> {
   const shifts = new Map<string, number>();
   if (!cards.some((card) => card.height > card.usual)) return shifts;

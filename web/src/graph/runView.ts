@@ -1,4 +1,4 @@
-/** What a run looks like after its events so far: the same from a live stream and from a replay. */
+/** The state of a run after its events so far, the same from a live stream and from a replay. */
 
 import type { AnyEvent, Problem, PublishedArtifact } from "../api/types";
 
@@ -55,7 +55,7 @@ export function applyEvents(view: RunView, events: AnyEvent[]): RunView {
   return next;
 }
 
-/** The view after one more event; the series in `own` belong to nobody else yet, and grow in place. */
+/** Returns the view after one more event; the series in `own` are not shared yet, and are extended in place. */
 function applied(view: RunView, event: AnyEvent, own: Set<Series>): RunView {
   switch (event.type) {
     case "run_started": {
@@ -94,15 +94,15 @@ function begun(before: NodeView | undefined): NodeView {
   return before ? { ...FRESH, metrics: before.metrics, previews: before.previews } : FRESH;
 }
 
-/** Several nodes as one: what a node that stands for a subgraph shows. */
+/** Returns several nodes' state as one, for a Subgraph node. */
 export function gathered(views: NodeView[]): NodeView | undefined {
   if (views.length === 0) return undefined;
   const first = (state: NodeRunState) => views.find((view) => view.state === state);
-  const telling = first("failed") ?? first("running") ?? first("waiting") ?? first("skipped") ?? first("executed") ?? views[0];
-  const trained = views.find((view) => view.metrics.loss) ?? telling;
+  const shown = first("failed") ?? first("running") ?? first("waiting") ?? first("skipped") ?? first("executed") ?? views[0];
+  const trained = views.find((view) => view.metrics.loss) ?? shown;
   const previews = views.flatMap((view) => view.previews);
   const seconds = views.reduce((sum, view) => sum + view.seconds, 0);
-  return telling && { ...telling, seconds, metrics: trained?.metrics ?? {}, previews };
+  return shown && { ...shown, seconds, metrics: trained?.metrics ?? {}, previews };
 }
 
 function withNode(view: RunView, id: string, change: Partial<NodeView>): RunView {
@@ -117,7 +117,7 @@ function finished(view: RunView, event: Extract<AnyEvent, { type: "run_finished"
   return { ...view, status: event.status, nodes, artifacts: event.artifacts };
 }
 
-/** Add a point; a step that comes again, after a resumed checkpoint, replaces what was drawn from there on. */
+/** Add a point; a step that comes again, after a resumed checkpoint, replaces the points from there on. */
 function extended(before: Series | undefined, step: number, value: number, own: Set<Series>): Series {
   const { steps, values } = before ?? { steps: [], values: [] };
   const series = before && own.has(before) ? before : { steps: steps.slice(), values: values.slice() };

@@ -1,9 +1,9 @@
-/** A graph that draws with a file that another graph has saved. */
+/** A graph that samples with a file that another graph has saved. */
 
 import { addNote, type Document, end, type NodeEntry, nodesOf, wiresOf } from "./document";
 import { expand } from "./expand";
 import { expandedIds } from "./expandedIds";
-import { drawingDocument } from "./loaders";
+import { samplingGraph } from "./loaders";
 import { fieldsOf, type Palette, valueOf, versionOf } from "./palette";
 import { innerDocument, subgraphOf } from "./subgraphUse";
 
@@ -14,7 +14,7 @@ export interface Finished {
   paths: string[];
 }
 
-/** Nodes that load a saved file and draw with it as its graph drew; null when nothing is known that does. */
+/** Returns nodes that load a saved file and sample with it as its graph did; null if there are none. */
 export function samplingDocument(
   whole: Document,
   palette: Palette,
@@ -30,7 +30,7 @@ export function samplingDocument(
   const chain = modelChain(document, source.node);
   const order = [id, ...chain, ...upstream(document, source.node)];
   const output = palette.get(nodesOf(document)[source.node]?.type ?? "")?.outputs.find(({ name }) => name === source.name);
-  const made = drawingDocument({
+  const made = samplingGraph({
     saver: saver.type,
     isCheckpoint: output?.type === "Checkpoint",
     path,
@@ -82,7 +82,7 @@ function wordsOf(document: Document, palette: Palette, order: string[]): string[
   });
 }
 
-/** The fields of the node of a class that drew with what is saved, that led to it, or that the graph has at all. */
+/** Returns the fields of the node of a class that sampled with the file, that is upstream of it, or that is in the graph. */
 function used(document: Document, order: string[], from: string, saver: NodeEntry, type: string): Record<string, unknown> {
   const all = Object.entries(nodesOf(document)).filter(([, entry]) => entry.type === type);
   const fed = new Set(wiresOf(document).flatMap((wire) => (wire.from === from ? [end(wire.to).node] : [])));

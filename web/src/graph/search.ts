@@ -6,14 +6,14 @@ export type Range = [start: number, end: number];
 
 export interface Entry {
   key: string;
-  /** What is searched, each with the weight of a hit in it; the first is what the person sees. */
+  /** The searched texts, each with its weight; the first is the visible one. */
   texts: [text: string, weight: number][];
 }
 
 export interface Ranked {
   key: string;
   score: number;
-  /** Which letters of the first text were meant; absent when the hit lies in another one. */
+  /** The matched letters of the first text; absent when the hit is in another one. */
   ranges?: Range[];
 }
 
@@ -129,7 +129,7 @@ function oneApart(one: string, other: string): boolean {
   return long.length - short.length === 1 && rest(short, 0) === rest(long, 1);
 }
 
-/** Whether a word or a hump begins at this letter. */
+/** Returns whether a word or a camel-case part begins at this letter. */
 function isStart(text: string, at: number): boolean {
   const [before, here, after] = [text[at - 1] ?? " ", text[at] ?? " ", text[at + 1] ?? " "];
   if (!/[\p{L}\d]/u.test(here)) return false;

@@ -7,10 +7,10 @@ type Said = Pick<Problem, "field" | "message" | "remedy">;
 
 export const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
 
-/** What is wrong and what to do about it, beside the field that it is about. */
+/** Returns a problem and its remedy, to be shown beside the field. */
 export const saidThere = ({ message, remedy }: Said): string => `${capital(message)} ${remedy}`.trim();
 
-/** The same away from the field, which is named. */
+/** Returns the same with the field's name, to be shown elsewhere. */
 export function said(problem: Said): string {
   return problem.field ? `${capital(nameWords(problem.field))}: ${problem.message} ${problem.remedy}`.trim() : saidThere(problem);
 }

@@ -1,4 +1,4 @@
-/** How large a node will be, before the browser has measured it. */
+/** Estimated sizes of nodes, before the browser has measured them. */
 
 import type { NodeEntry } from "./document";
 import { type FieldSpec, fieldsOf, type NodeDescription } from "./palette";
@@ -28,7 +28,7 @@ export interface Spot {
   y: number;
 }
 
-/** Where the sockets of a node will be, before the browser has measured them: the middle of each, down from the node's top. */
+/** Returns the estimated positions of a node's sockets: the middle of each, in pixels from the node's top. */
 export function estimatedSockets(description: NodeDescription | undefined): Spot[] {
   const row = (name: string, index: number, type: Spot["type"]): Spot => ({
     id: name,

@@ -1,4 +1,4 @@
-/** How a socket type looks: a hue and a shape, so that it also reads in grey and for the color-blind. */
+/** The look of a socket type: a hue and a shape, so that it is distinct in grey and for the color-blind. */
 
 export type Shape = "circle" | "square" | "diamond" | "triangle" | "hexagon" | "pentagon" | "bar" | "ring";
 

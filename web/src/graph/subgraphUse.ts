@@ -1,4 +1,4 @@
-/** Which subgraphs nodes stand for, and what these hold. */
+/** The subgraphs of Subgraph nodes, and their content. */
 
 import type { Document, NodeEntry } from "./document";
 
@@ -12,7 +12,7 @@ export function subgraphOf(node: NodeEntry | undefined): string | null {
   return typeof id === "string" ? id : null;
 }
 
-/** Those of the definitions that the nodes stand for, and that are used inside these. */
+/** Returns the definitions that nodes use, also those used inside definitions. */
 export function usedSubgraphs(definitions: Subgraphs, nodes: Record<string, NodeEntry>): Subgraphs {
   const used = new Set<string>();
   const open = Object.values(nodes);
@@ -26,7 +26,7 @@ export function usedSubgraphs(definitions: Subgraphs, nodes: Record<string, Node
   return Object.fromEntries(Object.entries(definitions).filter(([id]) => used.has(id)));
 }
 
-/** What a subgraph holds, as a document of its own; it shares the definitions of all subgraphs. */
+/** Returns a subgraph's content as a document, which shares the definitions of all subgraphs. */
 export function innerDocument(document: Document, subgraphId: string): Document {
   const { name = "", nodes = {}, wires = [], groups = [], notes = [] } = document.subgraphs?.[subgraphId] ?? {};
   return { format: "latentloom/1", name, nodes, wires, groups, notes, subgraphs: document.subgraphs ?? {} };

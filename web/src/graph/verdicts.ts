@@ -1,4 +1,4 @@
-/** Whether a wire may be laid, and if not, why. */
+/** Checks of new wires, with the reason of a refusal. */
 
 import { describe } from "./describe";
 import { type Document, type End, end, endText, wiresOf } from "./document";
@@ -29,7 +29,7 @@ export function verdict(document: Document, palette: Palette, from: End, to: End
   return { fits: true, many: "many" in input && input.many };
 }
 
-/** Whether `goal` depends on `start`. */
+/** Returns whether `goal` depends on `start`. */
 export function reaches(document: Document, start: string, goal: string): boolean {
   const onward = new Map<string, string[]>();
   for (const wire of wiresOf(document)) {
@@ -49,7 +49,7 @@ export function reaches(document: Document, start: string, goal: string): boolea
   return false;
 }
 
-/** Whether a bypassed node of this class could hand on something in the place of what it makes. */
+/** Returns whether a bypassed node of this class has an input that can replace one of its outputs. */
 export function handsOn(node: NodeDescription | undefined): boolean {
   const inputs = [...(node?.inputs ?? []), ...(node?.field_sockets ?? [])];
   return !node || node.outputs.some((output) => inputs.some((input) => input.accepts.includes(output.type)));

@@ -3,7 +3,7 @@ import { text } from "../text/en";
 
 const NONE: string[] = [];
 
-/** Where in nested subgraphs the canvas is, and the way back. */
+/** The path of nested subgraphs on the canvas, with links back. */
 export function Breadcrumbs() {
   const inside = useEditor((state) => currentTab(state)?.inside ?? NONE);
   if (inside.length === 0) return null;

@@ -99,7 +99,7 @@ function curvesOf(other: ComparableRun, theirs: RunView | undefined, own: Traini
   return found.map(([id, series]) => ({ label: [runWords(other), found.length > 1 ? id : ""].join(" ").trim(), series }));
 }
 
-/** Whether all of a run is known, and it has no such curve. */
+/** Returns whether a run is loaded completely and lacks this curve. */
 function hasNothing(theirs: RunView | undefined, own: Training, view: RunView, shown: Shown): boolean {
   if (!theirs || theirs.status === "none" || theirs.status === "running") return false;
   const training = counterpart(own, view, theirs);

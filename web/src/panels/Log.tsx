@@ -2,7 +2,7 @@ import type { LogLine } from "../graph/runView";
 import { goTo } from "../state/graphActions";
 import { text } from "../text/en";
 
-/** What nodes have said, oldest first. */
+/** Messages of nodes, oldest first. */
 export function Log({ lines }: { lines: LogLine[] }) {
   return (
     <section className="field-group">

@@ -1,7 +1,7 @@
 import type { Run } from "../api/types";
 import { text } from "../text/en";
 
-/** What was wanted and did not run, under the reason that it shares. */
+/** Requested nodes that did not run, grouped by reason. */
 export function NotRun({ run }: { run: Run }) {
   const reasons = Map.groupBy(Object.entries(run.not_run), ([, reason]) => reason);
   return [...reasons].map(([reason, nodes]) => (

@@ -9,7 +9,7 @@ import { inOrder, isOpen, useRuns } from "../state/runs";
 import { text } from "../text/en";
 import { NotRun } from "./NotRun";
 
-/** What runs, what waits, and what has been. */
+/** Running, queued and finished runs. */
 export function QueuePanel() {
   const runs = useRuns((state) => state.runs);
   const all = inOrder(runs);

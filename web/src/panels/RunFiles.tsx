@@ -6,7 +6,7 @@ import { openFiles, sampleFile } from "../state/actions";
 import { openDialog } from "../state/ui";
 import { text } from "../text/en";
 
-/** What a run has saved, each with the ways to go on from it. */
+/** The files of a run, each with its actions. */
 export function RunFiles({ run, view }: { run: string; view: RunView }) {
   if (view.artifacts.length === 0) return null;
   const files = view.artifacts.map((artifact) => ({ artifact, name: baseName(artifact.path) }));

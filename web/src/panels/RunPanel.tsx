@@ -4,10 +4,10 @@ import { said } from "../graph/sentences";
 import { useShownRun, useShownView } from "../state/runs";
 import { text } from "../text/en";
 import { Curves } from "./Curves";
-import { Facts } from "./Facts";
 import { Log } from "./Log";
 import { NotRun } from "./NotRun";
 import { RunFiles } from "./RunFiles";
+import { RunProgress } from "./RunProgress";
 
 /** The run of this tab: how far it is, its curves, pictures, files and log. */
 export function RunPanel() {
@@ -19,7 +19,7 @@ export function RunPanel() {
       <h2>
         {run.workflow} <span className={`state-word ${run.state}`}>{text.runStates[run.state]}</span>
       </h2>
-      <Facts />
+      <RunProgress />
       {run.problems.map((problem, index) => (
         <p key={index} className="strip error" role="alert">
           {problem.node && <strong>{problem.node}: </strong>}

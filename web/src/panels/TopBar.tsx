@@ -51,7 +51,7 @@ function TabButton({ tab, isCurrent }: { tab: Tab; isCurrent: boolean }) {
   );
 }
 
-/** How busy the machine is, in one glance. */
+/** The load of the machine. */
 function Machine() {
   const device = useRuns((state) => state.device);
   if (!device) return null;

@@ -1,4 +1,4 @@
-/** What a person can do with whole documents and runs. */
+/** Actions on whole documents and runs. */
 
 import { api, Refused } from "../api/client";
 import type { PublishedArtifact, Run } from "../api/types";
@@ -99,7 +99,7 @@ export async function reopenRun(id: string): Promise<void> {
   if (details) openDocument(details.document, { run: id });
 }
 
-/** Open a graph that loads a file which a run has saved, and draws with it. */
+/** Open a graph that loads a file which a run has saved, and samples with it. */
 export async function sampleFile(run: string, { node, path }: PublishedArtifact): Promise<void> {
   const details = await attempt(api.readRun(run));
   if (!details) return;

@@ -11,7 +11,7 @@ export async function writeClipboard(content: string): Promise<void> {
   document.removeEventListener("copy", put);
 }
 
-/** What was copied last; null where the page may not know. */
+/** Returns the clipboard's text; null where the page may not read it. */
 export async function readClipboard(): Promise<string | null> {
   return navigator.clipboard?.readText().catch(() => null) ?? null;
 }

@@ -12,7 +12,7 @@ const RETRY_MS = 3_000;
 /** Browsers let 64 KiB of requests outlive their page. */
 const OUTLIVING_BYTES = 60_000;
 
-/** What the server has of each tab. */
+/** The server's revision of each tab's draft. */
 const kept = new Map<string, { document: Workflow; revision: string; signature: string }>();
 const signature = (tab: Tab) => JSON.stringify([tab.path, tab.run, tab.savedRevision, isDirty(tab)]);
 
@@ -33,7 +33,7 @@ function saveIn(milliseconds: number): void {
   timer = setTimeout(() => void saveDrafts(), milliseconds);
 }
 
-/** Keep what has changed, as soon as nothing changes for a moment. */
+/** Save changed drafts, once there have been no edits for a moment. */
 export function keepDrafts(): void {
   const { tabs } = useEditor.getState();
   if (tabs.some(isUnkept) || closed(tabs).length > 0) saveIn(DRAFT_MS);

@@ -1,4 +1,4 @@
-/** What happens with files that are dropped on the page: graphs are opened, pictures become a data set. */
+/** Handling of files dropped on the page: graphs are opened, pictures become a dataset. */
 
 import { nodesOf, type Point } from "../graph/document";
 import { type Dropped, isPicture } from "../graph/dropped";
@@ -60,7 +60,7 @@ export function pictureNodes(): string[] {
   });
 }
 
-/** Whether these are pictures to train on: a folder with any, or pictures of which one was not made by a graph. */
+/** Returns whether these are pictures to train on: in a folder, or at least one of them not made by a graph. */
 async function makesDataSet(files: Dropped[]): Promise<boolean> {
   const pictures = files.filter((each) => isPicture(each, kinds()));
   if (pictures.some(({ path }) => path.includes("/"))) return true;

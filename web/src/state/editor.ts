@@ -13,7 +13,7 @@ export interface Tab {
   /** The saved workflow that it belongs to; empty when it was never saved. */
   path: string;
   savedRevision: string;
-  /** What was last saved or opened; another present document is unsaved work. */
+  /** The document as last saved or opened; any other is unsaved work. */
   saved: Document;
   history: History<Document>;
   /** Nodes whose subgraphs were entered, outermost first. */
@@ -138,7 +138,7 @@ export function outerName(tab: Tab | undefined, place: string, side: "in" | "out
 /** The id by which runs and problems name a node of the canvas. */
 export const runId = (tab: Tab | undefined, id: string): string => joined((tab?.inside ?? []).reduce(joined, ""), id);
 
-/** Whether what is said of `named` is about the node `id`, or about one inside it. */
+/** Returns whether `named` is the node `id`, or one inside it. */
 export const concerns = (named: string, id: string): boolean => named === id || named.startsWith(`${id}--`);
 
 /** Edit the document on the canvas, or in another tab; edits with the same key in a row are undone at once. */

@@ -1,4 +1,4 @@
-/** What the server has said of itself when the page began. */
+/** The facts about the server in the page's session. */
 
 import type { Session } from "../api/types";
 import type { Kinds } from "../graph/dropped";
@@ -9,13 +9,13 @@ export function setFacts(session: Session): void {
   known = session;
 }
 
-/** Which files can be uploaded. */
+/** The files that can be uploaded. */
 export const kinds = (): Kinds => ({ pictures: known?.picture_suffixes ?? [], texts: known?.text_suffixes ?? [] });
 
-/** Ends of the names of files that may carry a workflow. */
+/** Suffixes of files that may contain a workflow. */
 export const workflowSuffixes = (): string[] => known?.workflow_suffixes ?? [];
 
-/** The path in the workspace of a finished file, or of the folder that it is the first of; null when it lies elsewhere. */
+/** The path in the workspace of a finished file, or of the folder that it is the first of; null when it is outside. */
 export function placeOf(artifact: string): string | null {
   if (!known || known.output === null || !artifact.startsWith(known.output_folder)) return null;
   const [name] = artifact.slice(known.output_folder.length).split(/[\\/]/).filter(Boolean);

@@ -74,7 +74,7 @@ export function place(type: string, at: Point, from?: End & { isOutput: boolean 
   const { palette } = useEditor.getState();
   const before = shown();
   if (!before) return;
-  const isBefore = from && !from.isOutput; // what feeds an input lies to its left, its outputs at the place
+  const isBefore = from && !from.isOutput; // a node for an input is placed to its left, so that its outputs are at the place
   const corner: Point = isBefore ? [at[0] - NODE_WIDTH, at[1]] : at;
   const position = freePlace(before, corner, estimatedHeight(palette.get(type), { type }));
   const [added, id] = addNode(before, { type, position, ...versionOf(palette.get(type)) });
@@ -177,7 +177,7 @@ export function toggleMode(mode: "muted" | "bypassed"): void {
   setMode(selectedNodes(), mode, true);
 }
 
-/** Give nodes a mode; those that could hand nothing on refuse to be bypassed. */
+/** Set the mode of nodes; those without a fitting input for an output cannot be bypassed. */
 export function setMode(wanted: string[], mode: "active" | "muted" | "bypassed", isToggled = false): void {
   const { palette } = useEditor.getState();
   const before = shown();

@@ -1,4 +1,4 @@
-/** Tells a person who looks elsewhere that a run has ended. */
+/** Notification of a finished run while the page is hidden. */
 
 import type { Run } from "../api/types";
 import { said } from "../graph/sentences";

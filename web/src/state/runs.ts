@@ -1,4 +1,4 @@
-/** Runs as the server tells of them, and what each looks like after its events so far. */
+/** Runs from the server, and the state of each after its events so far. */
 
 import { useMemo } from "react";
 import { create } from "zustand";
@@ -64,7 +64,7 @@ export function useShownView(): RunView {
   return useRuns((state) => state.views[id] ?? EMPTY_RUN);
 }
 
-/** How the current tab's run sees a node; where that has only the nodes of a subgraph, or copies of a node that is swept, these together. */
+/** Returns a node's state in the current tab's run; that of a subgraph's nodes, or of a swept node's copies, is combined. */
 export function useNodeView(id: string): NodeView | undefined {
   const run = useEditor((state) => currentTab(state)?.run ?? "");
   const own = useRuns((state) => state.views[run]?.nodes[id]);

@@ -12,7 +12,7 @@ import { dropRun, isOpen, keepEvents, keepRuns, refreshRuns, useRuns } from "./r
 import { dismissSaying, toast } from "./ui";
 
 const CHECK_MS = 250;
-/** Before a page that nobody looks at, and that gets no frames, hears of events. */
+/** Milliseconds until a hidden page, which gets no animation frames, applies events. */
 const UNSEEN_MS = 500;
 
 /** Load what the page needs, bring the drafts back, and begin to listen. */
@@ -53,7 +53,7 @@ function watch(): void {
   shown = next;
 }
 
-/** Ask the server what is wrong with the document, and if nothing is, what a run would do. */
+/** Ask the server for the document's problems, and if there are none, for the plan of a run. */
 export async function checkCurrent(): Promise<void> {
   const tab = currentTab();
   if (!tab) return;

@@ -1,4 +1,4 @@
-/** What is open on the screen besides the documents, and what the person prefers. */
+/** Open dialogs and panels, and the user's preferences. */
 
 import { create } from "zustand";
 import type { End, Point } from "../graph/document";
@@ -7,7 +7,7 @@ import type { Dropped } from "../graph/dropped";
 export type Theme = "system" | "dark" | "light";
 export type Side = "node" | "run" | "queue";
 
-/** Where a new node goes, and the socket that it should be wired to. */
+/** The position of a new node, and the socket to wire it to. */
 export interface SearchRequest {
   at: Point;
   from?: End & { isOutput: boolean };
@@ -18,7 +18,7 @@ export interface SearchRequest {
 export interface Picture {
   src: string;
   caption: string;
-  /** Those of one group are of the same prompt, by several models. */
+  /** Pictures of one group have the same prompt, by several models. */
   group?: string;
 }
 
@@ -27,7 +27,7 @@ export interface PictureRequest {
   index: number;
 }
 
-/** Whose folder a new data set becomes: that of a node, or of a new node at a place. */
+/** The node that gets the folder of a new dataset: an existing one, or a new one at a position. */
 export interface DataSetUse {
   tab: string;
   node: string | null;
@@ -60,7 +60,7 @@ export type Dialog =
 export interface Toast {
   id: number;
   text: string;
-  /** A busy one stays until it is told anew. */
+  /** A busy one stays until it is updated. */
   level: "info" | "warning" | "error" | "busy";
   action?: { label: string; run: () => void };
 }
@@ -70,7 +70,7 @@ interface UiState {
   side: Side | null;
   theme: Theme;
   toasts: Toast[];
-  /** The end from which a wire is being drawn. */
+  /** The end from which a wire is being dragged. */
   wiring: (End & { isOutput: boolean }) | null;
   minimap: boolean;
   keys: Record<string, string>;
@@ -108,7 +108,7 @@ export const setWiring = (wiring: UiState["wiring"]): void => set({ wiring });
 
 let count = 0;
 
-/** Show a message; return the number by which it can be told anew. */
+/** Show a message; return the number by which it can be updated. */
 export function toast(text: string, level: Toast["level"] = "info", action?: Toast["action"]): number {
   const id = ++count;
   set((state) => ({ toasts: [...state.toasts.slice(-3), { id, text, level, action }] }));

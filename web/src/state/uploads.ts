@@ -1,4 +1,4 @@
-/** Brings a person's own files into the workspace. */
+/** Uploads of the user's files into the workspace. */
 
 import { api, Refused } from "../api/client";
 import { addNode, setField } from "../graph/document";

@@ -1,11 +1,11 @@
-/** What the canvas knows and commands need: where things lie on the screen. The canvas fills it in. */
+/** Positions on the screen for commands, set by the canvas. */
 
 import type { Box } from "../graph/arrange";
 import type { Point, Wire } from "../graph/document";
 
 export interface View {
   center: () => Point;
-  /** What place of the graph lies at a point of the screen. */
+  /** Returns the graph's position at a point of the screen. */
   at: (point: { x: number; y: number }) => Point;
   boxes: (ids: string[]) => Record<string, Box>;
   fit: () => void;

@@ -46,9 +46,9 @@ def width_of(net: str) -> int:
 
 @contextmanager
 def hypernetwork_applied(hypernetwork: Hypernetwork, model: ActiveModel) -> Generator[dict[str, nn.Parameter]]:
-    """Let a hypernetwork act on a model; yield its parameters by full name. Afterwards nothing of it is left.
+    """Apply a hypernetwork to a model; yield its parameters by full name, and remove it afterwards.
 
-    With strength 0 nothing is computed. Numbers are dropped only in training, each step's drawn from the seed and the step.
+    With strength 0 nothing is computed. Dropout is active only in training, with masks drawn from the seed and the step.
     """
     places = attention_layers(model.unet)
     known = hypernetwork.weights or hypernetwork.start
@@ -71,7 +71,7 @@ def hypernetwork_applied(hypernetwork: Hypernetwork, model: ActiveModel) -> Gene
 
 
 def _shifting(net: ContextNet, strength: float, drop: Callable[[], Drop | None]) -> Any:
-    """A hook that adds strength * h(context) to the context that a projection is given."""
+    """Return a hook that adds strength * h(context) to a projection's input, the context."""
     dtype = next(net.parameters()).dtype
 
     def shift(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -82,9 +82,9 @@ def _shifting(net: ContextNet, strength: float, drop: Callable[[], Drop | None])
 
 
 def _dropping(hypernetwork: Hypernetwork, model: ActiveModel, place: str) -> Callable[[], Drop | None]:
-    """Return what drops numbers at one place now; None when the hypernetwork is not being trained.
+    """Return a function that gives the present dropout of one layer; None when the hypernetwork is not being trained.
 
-    The draw depends on place and step alone: checkpointed activations that are computed twice come out the same.
+    The mask depends on layer and step alone, so that checkpointed activations are the same when they are computed again.
     """
 
     def now() -> Drop | None:
@@ -103,7 +103,7 @@ def _dropping(hypernetwork: Hypernetwork, model: ActiveModel, place: str) -> Cal
 
 
 def _first(form: Hypernetwork, model: ActiveModel, names: Iterable[str]) -> dict[tuple[str, str], ContextNet]:
-    """Nets for all of a model's widths, in fp32: the half precision of a model would lose small updates."""
+    """Return new nets for all of a model's widths, in fp32, as half precision would lose small updates."""
     nets: dict[tuple[str, str], ContextNet] = {}
     for name in sorted(names):
         for letter in "kv":
@@ -114,7 +114,7 @@ def _first(form: Hypernetwork, model: ActiveModel, names: Iterable[str]) -> dict
 
 
 def _trained(form: Hypernetwork, model: ActiveModel, names: Iterable[str]) -> dict[tuple[str, str], ContextNet]:
-    """The nets in a trained hypernetwork's file, in the model's arithmetic; in fp32 those that its training goes on from."""
+    """Return the nets of a trained hypernetwork in the model's dtype, or those that its training continues from in fp32."""
     nets: dict[tuple[str, str], ContextNet] = {}
     for (name, letter), tensors in tensors_of(form).items():
         if name not in names:
@@ -138,7 +138,7 @@ def tensors_of(form: Hypernetwork) -> dict[tuple[str, str], dict[str, Tensor]]:
 
 
 def wrong_width(width: int, names: Iterable[str], field: str) -> InputError:
-    """Say that no attention of the model is of a width that a hypernetwork has nets for."""
+    """Return the error for a hypernetwork none of whose widths the model's attention has."""
     own = ", ".join(str(width) for width in sorted({width_of(name) for name in names}))
     message = f"the hypernetwork has nets for a context {width} wide; this model's are {own} wide."
     return InputError(message, field=field, remedy="Use it with a model of the family that it was trained on.")

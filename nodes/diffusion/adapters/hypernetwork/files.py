@@ -2,7 +2,7 @@
 
 A file of AUTOMATIC1111 has one pair for each width, whatever the layer. Where a model's text is as wide as one of its
 self-attentions, the pair under the number is that of self-attention, and the text's own is under `text_WIDTH`, which other
-programs pass over; a file without it gives both the same pair, as there. Stable Diffusion's widths never meet.
+programs ignore; a file without it gives both the same pair, as there. Stable Diffusion's widths never coincide.
 """
 
 import re
@@ -21,13 +21,13 @@ from nodes.diffusion.handles.adapters import Hypernetwork, checked_structure
 from nodes.diffusion.handles.models import DiffusionModel
 
 USUAL_DROPOUT = 0.3
-"""What files that only say that there is dropout mean."""
+"""The dropout of files that state no value."""
 TENSOR = re.compile(r"linear\.?(\d+)\.(weight|bias)")
 """Names within a net: `linear.0.weight`, and in NovelAI's first files `linear1.weight`."""
 
 
 class FileFields(BaseModel):
-    """The fields of a file; those that it lacks are as AUTOMATIC1111 takes them."""
+    """The fields of a file, with AUTOMATIC1111's defaults."""
 
     layer_structure: Annotated[tuple[float, ...], AfterValidator(checked_structure)] = (1, 2, 1)
     activation_func: str = "linear"
@@ -59,7 +59,7 @@ class FileFields(BaseModel):
         )
 
     def _dropout(self) -> tuple[float, ...]:
-        """The share at each place; files without the list drop behind every layer but the last two, or the last one."""
+        """Return the dropout of each layer; without the list, it is after every layer but the last two, or the last one."""
         count = len(self.layer_structure)
         if len(self.dropout_structure) == count:
             return self.dropout_structure
@@ -127,7 +127,7 @@ def _nets_for(width: int, names: Iterable[str]) -> list[str]:
 
 
 def _pair(pair: Any, width: int, form: Hypernetwork, path: Path) -> dict[str, Tensor]:
-    """The tensors of two nets, as `k.linear.0.weight`, float32; refused unless they are what the fields describe."""
+    """Return the tensors of two nets, as `k.linear.0.weight`, float32; raise InputError unless they match the fields."""
     wanted = {name: tensor.shape for name, tensor in make_net(width, form).state_dict().items()}
     nets: list[Any] = list(pair) if isinstance(pair, tuple | list) else []  # pyright: ignore[reportUnknownArgumentType]
     found: dict[str, Tensor] = {}
@@ -147,6 +147,6 @@ def _tensors(net: Any) -> list[Tensor]:
 
 
 def _in_order(names: Iterable[str]) -> list[str]:
-    """The names of a net's tensors from first to last layer: programs and versions count differently what has no tensors."""
+    """Return the names of a net's tensors by layer; programs count layers without tensors differently."""
     found = [match for name in names if (match := TENSOR.fullmatch(name))]
     return [match[0] for match in sorted(found, key=lambda match: (int(match[1]), match[2]))]

@@ -1,4 +1,4 @@
-"""The nets of a hypernetwork: linear layers, activations, layer norms and dropout, in AUTOMATIC1111's order and counting."""
+"""The nets of a hypernetwork: linear layers, activations, layer norms and dropout, in AUTOMATIC1111's order and numbering."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,17 +13,17 @@ PLAIN = (
     "ReLU6", "SELU", "Sigmoid", "SiLU", "Softplus", "Softshrink", "Softsign", "Tanh", "Tanhshrink",
 )  # fmt: skip
 ACTIVATIONS: dict[str, Any] = {"linear": None, "swish": nn.Hardswish} | {name.lower(): getattr(nn, name) for name in PLAIN}
-"""By AUTOMATIC1111's names, whose swish is the hard one."""
+"""Activations by AUTOMATIC1111's names, whose `swish` is hard swish."""
 SMALL = 0.01
-"""Deviation of first values."""
+"""The standard deviation of initial values."""
 TINY = 0.001
-"""That of the last layer where those before it are not small: every gradient is there, and the nets change next to nothing."""
+"""The same for the last layer where earlier ones are not small: gradients are nonzero, and the nets have almost no effect."""
 Drop = Callable[[Tensor, float, int], Tensor]
-"""From numbers, the share to drop and the number of the layer, to what is left."""
+"""Function of activations, dropout probability and layer number that returns the activations after dropout."""
 
 
 class ContextNet(nn.Module):
-    """One h: linear layers whose widths are multiples of the context's, and what stands between them."""
+    """One h: linear layers whose widths are multiples of the context's, with activations, norms and dropout between."""
 
     def __init__(self, width: int, form: Hypernetwork) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class ContextNet(nn.Module):
                 layers.append(nn.LayerNorm(widths[place]))
             if form.dropout_structure[place]:
                 layers.append(nn.Dropout(form.dropout_structure[place]))
-        self.linear = nn.Sequential(*layers)  # its name and its counting are those of the file
+        self.linear = nn.Sequential(*layers)  # name and numbering are those of the file
 
     def forward(self, context: Tensor, drop: Drop | None = None) -> Tensor:
         """Return h(context) [..., width]."""
@@ -52,13 +52,13 @@ class ContextNet(nn.Module):
 
 
 def make_net(width: int, form: Hypernetwork) -> ContextNet:
-    """Return a net without values; making it draws nothing at random."""
+    """Return a net with uninitialized values, without using random numbers."""
     with torch.device("meta"):
         return ContextNet(width, form)
 
 
 def begin(net: ContextNet, form: Hypernetwork, generator: torch.Generator) -> None:
-    """Give a net its first values, with which it changes next to nothing; biases are zero."""
+    """Initialize a net so that it has almost no effect; biases are zero."""
     linears = [layer for layer in net.linear if isinstance(layer, nn.Linear)]
     gain = "leaky_relu" if form.activation_func == "leakyrelu" else "relu"
     for layer in net.linear:

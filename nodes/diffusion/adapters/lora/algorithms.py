@@ -1,8 +1,8 @@
-"""The algorithms of LoRA and its family, one layer at a time: first values, and the change of a weight.
+"""The algorithms of LoRA and its family, one layer at a time: initial values, and the change of a weight.
 
 A layer's tensors are named by their leaves, as in files of LyCORIS: `lora_A.weight` and `lora_B.weight` (there `lora_down`
-and `lora_up`), `hada_w1_a`, `lokr_w1`, `b1.weight`, `ia3`, `dora_scale`, `diff`. Which of them are there says how they act.
-Beside them `alpha` [] says their scale where it is not the whole adapter's.
+and `lora_up`), `hada_w1_a`, `lokr_w1`, `b1.weight`, `ia3`, `dora_scale`, `diff`. The set of leaves defines the algorithm.
+An additional `alpha` [] gives the scale where it is not the whole adapter's.
 """
 
 import math
@@ -16,11 +16,11 @@ from nodes.diffusion.handles.adapters import LowRankAdapter
 Leaves = Mapping[str, Tensor]
 PLAIN = frozenset({"lora_A.weight", "lora_B.weight"})
 KAIMING = ("lora_A.weight", "lokr_w1", "lokr_w2_a")
-"""Leaves that begin uniform (Kaiming, a = sqrt 5)."""
+"""Leaves with uniform initial values (Kaiming, a = sqrt 5)."""
 DEVIATIONS = {"hada_w1_a": 0.1, "hada_w1_b": 1.0, "hada_w2_b": 1.0}
-"""Leaves that begin normal, and their deviation."""
+"""Leaves with normal initial values, and their standard deviation."""
 DEPENDING = {"dora_scale": "a DoRA", "a1.weight": "a GLoRA", "ia3": "(IA)3", "set_weight": "a weight that is set"}
-"""Leaves whose change depends on the weight itself, and what has them."""
+"""Leaves whose change depends on the weight itself, and their adapters."""
 
 
 def is_plain(leaves: Leaves) -> bool:
@@ -29,7 +29,7 @@ def is_plain(leaves: Leaves) -> bool:
 
 
 def scale_of(leaves: Leaves, scale: float) -> float:
-    """Return what a layer's product is multiplied by: its own alpha / rank if it has one, `scale` of the adapter otherwise."""
+    """Return the scale of a layer's product: its own alpha / rank if it has one, `scale` of the adapter otherwise."""
     rank = rank_of(leaves)
     if not rank:
         return 1.0
@@ -58,17 +58,17 @@ def weight_change(leaves: Leaves, weight: Tensor, scale: float) -> Tensor:
     if magnitude is None:
         return change
     changed = own + change
-    # in this order a change of nothing is exactly nothing: the quotient is 1
+    # in this order a zero change stays exactly zero: the quotient is 1
     return changed * (magnitude / norms(changed.detach(), magnitude.shape)) - own
 
 
 def fits(leaves: Leaves, shape: tuple[int, ...]) -> bool:
-    """Return whether a layer's tensors make a change of a weight of this shape; told from shapes alone."""
+    """Return whether a layer's tensors, by their shapes, make a change of a weight of this shape."""
     shadows = {leaf: torch.empty(tensor.shape, device="meta") for leaf, tensor in leaves.items() if leaf != "alpha"}
     try:
         change = weight_change(shadows, torch.empty(shape, device="meta"), 1.0)
         rows = change if shadows.keys() & {"set_weight", "ia3"} else product(shadows)
-    except (RuntimeError, IndexError):  # torch's, where shapes do not go together
+    except (RuntimeError, IndexError):  # torch's errors for incompatible shapes
         return False
     whole = change.shape == shape and rows.shape[0] == shape[0]
     return whole and ("diff_b" not in leaves or leaves["diff_b"].shape == shape[:1])
@@ -88,7 +88,7 @@ def product(leaves: Leaves) -> Tensor:
 
 
 def product_rows(leaves: Leaves, begin: int, end: int) -> Tensor:
-    """Return some rows of the unscaled change of a weight, [end - begin, the rest flattened], without making the others."""
+    """Return rows of the unscaled change of a weight, [end - begin, the rest flattened], without computing the others."""
     for sides in (("lora_B.weight",), ("hada_w1_a", "hada_w2_a"), ("diff",), ("b1.weight",)):
         if sides[0] in leaves:
             return product({**leaves, **{side: leaves[side][begin:end] for side in sides}}).reshape(end - begin, -1)
@@ -99,7 +99,7 @@ def product_rows(leaves: Leaves, begin: int, end: int) -> Tensor:
 
 
 def seen_through(leaves: Leaves, rows: Tensor) -> Tensor:
-    """Return W a1 a2 for rows of a weight [rows, in, ...]: what GLoRA adds to the product."""
+    """Return W a1 a2 for rows of a weight [rows, in, ...], GLoRA's term beside the product."""
     return torch.einsum("oi...,ir,rj->oj...", rows, leaves["a1.weight"], leaves["a2.weight"])
 
 
@@ -109,7 +109,7 @@ def _factor(leaves: Leaves, name: str) -> Tensor:
 
 
 def rank_of(leaves: Leaves) -> int:
-    """Return the inner dimension that alpha is divided by; 0 where nothing is factored and alpha means nothing."""
+    """Return the inner dimension that alpha is divided by; 0 without factors, where alpha has no meaning."""
     for name in ("lora_A.weight", "hada_w1_b", "lokr_w2_b", "lokr_w1_b", "b2.weight"):
         if name in leaves:
             return leaves[name].shape[0]
@@ -124,7 +124,7 @@ def norms(weight: Tensor, shape: torch.Size) -> Tensor:
 
 
 def empty_leaves(adapter: LowRankAdapter, weight: Tensor) -> dict[str, Tensor]:
-    """Return the tensors that an adapter has for a layer, on the CPU, their values still to be drawn but for magnitudes."""
+    """Return an adapter's tensors for a layer on the CPU, uninitialized except for magnitudes."""
     rank, (outputs, inputs, *kernel) = adapter.rank, weight.shape
     if adapter.algorithm == "loha":
         sides = {"a": (outputs, rank), "b": (rank, inputs * math.prod(kernel))}
@@ -140,7 +140,7 @@ def empty_leaves(adapter: LowRankAdapter, weight: Tensor) -> dict[str, Tensor]:
 
 
 def _lokr_shapes(adapter: LowRankAdapter, shape: torch.Size) -> dict[str, tuple[int, ...]]:
-    """A whole small factor, and a large one of low rank where that is smaller."""
+    """Return the shapes of a whole small factor, and of a large one, in low rank where that is smaller."""
     outputs, inputs, *kernel = shape
     (small_out, large_out), (small_in, large_in) = (split(size, adapter.factor) for size in (outputs, inputs))
     first: dict[str, tuple[int, ...]] = {"lokr_w1": (small_out, small_in)}
@@ -157,7 +157,7 @@ def split(size: int, factor: int) -> tuple[int, int]:
 
 
 def begin(name: str, tensor: Tensor, generator: torch.Generator) -> None:
-    """Draw a leaf's first values in place; of each product one side is 0, so that an untrained adapter changes nothing."""
+    """Draw a leaf's initial values in place; one factor of each product is 0, so that an untrained adapter changes nothing."""
     if name in KAIMING:
         nn.init.kaiming_uniform_(tensor, a=math.sqrt(5), generator=generator)
     elif name in DEVIATIONS:

@@ -1,6 +1,6 @@
-"""Low-rank adapters (Hu et al. 2021) and their family, applied to a model and taken off again.
+"""Applying low-rank adapters (Hu et al. 2021) and their family to a model, and removing them.
 
-Each changes the model's own weights W by strength * (W' - W), beside all others: their order does not matter.
+Each changes the model's own weights W by strength * (W' - W), independent of all others: their order does not matter.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -25,7 +25,7 @@ Layers = dict[str, dict[str, Tensor]]
 
 
 class ChangedLayer(nn.Module):
-    """A linear or convolutional layer or a norm, perhaps wrapped already, with a change of its weight beside it."""
+    """A linear or convolutional layer or a norm, perhaps wrapped already, with a change of its weight."""
 
     def __init__(self, layer: nn.Module, leaves: Mapping[str, nn.Parameter], scale: float, strength: float) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class ChangedLayer(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         layer = innermost(self.base_layer)
-        with torch.autocast(hidden.device.type, enabled=False):  # a small change of large weights would be lost
+        with torch.autocast(hidden.device.type, enabled=False):  # half precision would lose a small change of large weights
             change = (self.strength * weight_change(self.leaves, layer.weight, self.scale)).to(hidden.dtype)
             bias = self.leaves.get("diff_b")
             bias = None if bias is None else (self.strength * bias).to(hidden.dtype)
@@ -43,7 +43,7 @@ class ChangedLayer(nn.Module):
 
 
 def _passed(layer: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return what a layer would make of its input with another weight and bias; it is linear in both."""
+    """Return a layer's output for another weight and bias; it is linear in both."""
     if isinstance(layer, nn.Conv2d):
         return F.conv2d(hidden, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)  # pyright: ignore
     if isinstance(layer, nn.GroupNorm):
@@ -54,7 +54,7 @@ def _passed(layer: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> 
 
 
 def innermost(layer: Any) -> Any:
-    """Return the model's own layer under all that is wrapped around it."""
+    """Return the model's own layer inside all wrappers."""
     while isinstance(layer, LoraLayer | ChangedLayer):
         layer = layer.base_layer
     return layer
@@ -62,37 +62,39 @@ def innermost(layer: Any) -> Any:
 
 @contextmanager
 def low_rank(adapters: Sequence[LowRankAdapter], model: ActiveModel) -> Generator[list[dict[str, nn.Parameter]]]:
-    """Lay low-rank adapters over a model; yield each one's tensors by name. Afterwards the model holds its own layers again."""
+    """Apply low-rank adapters to a model; yield each one's tensors by name. Afterwards the model has its own layers again."""
     known = [_known_values(adapter) for adapter in adapters]
     modules = _modules(model, _named_parts(adapters, known))
     grouped = [by_layer(own or _first_values(adapter, modules)) for adapter, own in zip(adapters, known, strict=True)]
-    laid: list[dict[str, nn.Parameter]] = [{} for _ in adapters]
+    applied: list[dict[str, nn.Parameter]] = [{} for _ in adapters]
     try:
         for number, (adapter, layers) in enumerate(zip(adapters, grouped, strict=True)):
-            laid[number] |= _lay_plain(adapter, layers, modules, f"loom{number}")
-        for number, (adapter, layers) in enumerate(zip(adapters, grouped, strict=True)):  # peft wraps none but its own
-            laid[number] |= _lay_others(adapter, layers, modules)
+            applied[number] |= _wrap_with_peft(adapter, layers, modules, f"loom{number}")
+        for number, (adapter, layers) in enumerate(
+            zip(adapters, grouped, strict=True)
+        ):  # peft cannot wrap other layers than torch's
+            applied[number] |= _wrap_in_changed_layers(adapter, layers, modules)
         _activate(modules)
-        yield laid
+        yield applied
     finally:
         _restore(modules)
 
 
 def _known_values(adapter: LowRankAdapter) -> dict[str, Tensor]:
-    """A trained adapter's tensors, or those that its training goes on from; none for one that begins anew."""
+    """Return a trained adapter's tensors, or those that its training continues from; none for a new one."""
     if adapter.start and not adapter.weights:
         return load_file(adapter.start)
     return adapter_tensors(adapter) if adapter.weights else {}
 
 
 def _named_parts(adapters: Sequence[LowRankAdapter], known: Sequence[Mapping[str, Tensor]]) -> set[str]:
-    """The parts that adapters act on; the others need not be in memory."""
+    """Return the parts that adapters act on; others need not be in memory."""
     wanted = {part for adapter in adapters if not adapter.weights for part, targets in adapter.targets() if targets}
     return wanted | {name.partition(".")[0] for tensors in known for name in tensors}
 
 
 def _modules(model: ActiveModel, parts: set[str]) -> dict[str, Any]:
-    """Those parts of the model, text encoders without the shell that one layout has."""
+    """Return these parts of the model; of text encoders the inner module, which one layout wraps."""
     found: dict[str, Any] = {"unet": model.unet} if "unet" in parts else {}
     if parts - {"unet"}:
         encoders = {f"text_encoder_{n}": getattr(encoder, "text_model", encoder) for n, encoder in enumerate(model.text_encoders)}
@@ -101,7 +103,7 @@ def _modules(model: ActiveModel, parts: set[str]) -> dict[str, Any]:
 
 
 def _first_values(adapter: LowRankAdapter, modules: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return what an adapter's tensors begin with, from the seed."""
+    """Return the initial values of an adapter's tensors, from the seed."""
     found: dict[str, Tensor] = {}
     for part, targets in adapter.targets():
         for target in targets:
@@ -122,8 +124,8 @@ def by_layer(tensors: Mapping[str, Tensor]) -> Layers:
     return layers
 
 
-def _lay_plain(adapter: LowRankAdapter, layers: Layers, modules: Mapping[str, Any], name: str) -> dict[str, nn.Parameter]:
-    """Wrap the layers that have B A alone in peft's; return the new tensors."""
+def _wrap_with_peft(adapter: LowRankAdapter, layers: Layers, modules: Mapping[str, Any], name: str) -> dict[str, nn.Parameter]:
+    """Wrap the layers with B A alone in peft's; return the new tensors."""
     ranks: dict[tuple[str, int], list[str]] = {}
     for full, leaves in layers.items():
         if is_plain(leaves):
@@ -132,12 +134,12 @@ def _lay_plain(adapter: LowRankAdapter, layers: Layers, modules: Mapping[str, An
     found: dict[str, nn.Parameter] = {}
     for (part, rank), targets in ranks.items():
         inject_adapter_in_model(LoraConfig(r=rank, target_modules=targets, lora_dropout=0.0), modules[part], adapter_name=name)
-        del modules[part].peft_config  # peft's own note; with it left there, the next adapter would bring a warning
+        del modules[part].peft_config  # otherwise peft warns at the next adapter
         for target in targets:
             layer: Any = modules[part].get_submodule(target)
             layer.scaling[name] = adapter.strength_on(part) * scale_of(layers[f"{part}.{target}"], adapter.scale)
             for leaf, inner in (("lora_A.weight", layer.lora_A[name]), ("lora_B.weight", layer.lora_B[name])):
-                if adapter.weights is None:  # it is to be trained, and the half precision of a model would lose small updates
+                if adapter.weights is None:  # in training, half precision would lose small updates
                     inner.float()
                 with torch.no_grad():
                     inner.weight.copy_(layers[f"{part}.{target}"][leaf])
@@ -145,8 +147,8 @@ def _lay_plain(adapter: LowRankAdapter, layers: Layers, modules: Mapping[str, An
     return found
 
 
-def _lay_others(adapter: LowRankAdapter, layers: Layers, modules: Mapping[str, Any]) -> dict[str, nn.Parameter]:
-    """Wrap the layers that have other tensors; return these."""
+def _wrap_in_changed_layers(adapter: LowRankAdapter, layers: Layers, modules: Mapping[str, Any]) -> dict[str, nn.Parameter]:
+    """Wrap the layers with other tensors in ChangedLayer; return these tensors."""
     found: dict[str, nn.Parameter] = {}
     for full, leaves in layers.items():
         if not is_plain(leaves):
@@ -162,7 +164,7 @@ def _lay_others(adapter: LowRankAdapter, layers: Layers, modules: Mapping[str, A
 
 
 def _activate(modules: Mapping[str, Any]) -> None:
-    """Let every adapter act at once, none of them trained yet: a training frees what it trains."""
+    """Activate all adapters, frozen; a training unfreezes its own."""
     for module in modules.values():
         for layer in module.modules():
             if isinstance(layer, LoraLayer):
@@ -170,7 +172,7 @@ def _activate(modules: Mapping[str, Any]) -> None:
 
 
 def _restore(modules: Mapping[str, Any]) -> None:
-    """Put the model's own layers back where they were."""
+    """Restore the model's own layers."""
     for module in modules.values():
         wrapped = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, LoraLayer | ChangedLayer)]
         for name, layer in wrapped:

@@ -1,6 +1,6 @@
-"""Patterns of layer names from files, matched in bounded time: a regular expression of Python's can be made to run for years.
+"""Patterns of layer names from files, matched in bounded time, as some of Python's regular expressions would run for years.
 
-Known are letters, `.`, `\\d \\w \\s`, escaped signs, `[a-z]`, groups, `|`, `* + ?`, `^` and `$`: what people write. A name
+Supported are letters, `.`, `\\d \\w \\s`, escaped signs, `[a-z]`, groups, `|`, `* + ?`, `^` and `$`: what people write. A name
 is followed by the set of places that a pattern may have reached in it, so nothing is tried twice; and all that is done for
 the patterns of one file is counted.
 """
@@ -13,7 +13,7 @@ from functools import lru_cache
 Places = frozenset[int]
 
 ONE = r"\\[dDwWsS]|\\[^\w\s]|\[\^?(?:\\[dws]|\w-\w|[\w.])+-?\]|[^\\\[\](){}|*+?^$]"
-"""What matches one character."""
+"""A pattern that matches one character."""
 LITERAL = re.compile(r"(?:\\?\.|[\w-])*")
 TOKEN = re.compile(rf"{ONE}|\(\?:|[()|*+?^$]")
 LONGEST = 1000
@@ -23,12 +23,12 @@ MOST_WORK = 10_000_000
 
 
 class TooMuchWork(ValueError):
-    """What is left of the work does not suffice."""
+    """The limit of work is exceeded."""
 
 
 @dataclass
 class Work:
-    """What may still be done for the patterns of one file: places looked at."""
+    """The remaining work for the patterns of one file: the number of positions that may still be tried."""
 
     left: int = MOST_WORK
 
@@ -56,9 +56,9 @@ def is_plain(pattern: str) -> bool:
 
 @lru_cache(maxsize=8192)
 def name_pattern(pattern: str) -> Callable[[str, Work], bool]:
-    """Return whether a name, or the end of it behind a dot, matches, as PEFT asks it; ValueError for what is not known.
+    """Return a function that matches a name, or its end behind a dot, as PEFT does; ValueError for unsupported syntax.
 
-    Asking raises TooMuchWork when the work that is passed does not suffice.
+    The function raises TooMuchWork when the given work does not suffice.
     """
     tokens = TOKEN.findall(pattern)
     if "".join(tokens) != pattern or len(pattern) > LONGEST:
@@ -78,7 +78,7 @@ def name_pattern(pattern: str) -> Callable[[str, Work], bool]:
 
 
 def _plain(compiled: re.Pattern[str], count: int) -> Callable[[str, Work], bool]:
-    """All that matches has the same length, so there is one place to look at."""
+    """Return the matcher of a pattern of fixed length, which has one position to try."""
 
     def matches(name: str, work: Work) -> bool:
         work.take(1)
@@ -89,7 +89,7 @@ def _plain(compiled: re.Pattern[str], count: int) -> Callable[[str, Work], bool]
 
 
 class _Parser:
-    """Takes tokens from the front and returns what they match; ValueError where they make no pattern."""
+    """Parses tokens into matchers; raises ValueError where they make no pattern."""
 
     def __init__(self, tokens: list[str]) -> None:
         self.tokens = tokens
@@ -118,7 +118,7 @@ class _Parser:
         return follow
 
     def _run(self) -> Matcher | None:
-        """The characters up to one that is quantified, all at once; None where another thing stands."""
+        """Return the matcher of the characters before a quantified one; None without any."""
         count = next((n for n, token in enumerate(self.tokens) if not re.fullmatch(ONE, token)), len(self.tokens))
         if count > 1 and self.tokens[count : count + 1] and self.tokens[count] in "*+?":
             count -= 1

@@ -1,4 +1,4 @@
-"""Reading LoRA files of other programs: whatever is in them becomes tensors that `weight_change` takes, unscaled."""
+"""Reading LoRA files of other programs into unscaled tensors for `weight_change`."""
 
 import math
 import re
@@ -37,7 +37,7 @@ OURS = {"down": "lora_A.weight", "up": "lora_B.weight", "middle": "lora_mid", "m
 NORMS = {"w_norm": "diff", "b_norm": "diff_b"}
 """LyCORIS' names of a norm's changes."""
 OTHER_KINDS = {"oft_": "OFT", "ia3_": "(IA)3 of PEFT", "vera_": "VeRA", "bm.weight": "GLoRA with a middle matrix"}
-"""Adapters that are none of ours, by a part of their tensors' names."""
+"""Unsupported adapters by a part of their tensors' names."""
 ADDED = {"diff", "diff_b"}
 BUNDLE = "bundle_emb."
 READ = "Read are LoRA, LoCon, LoHa, LoKr, DoRA, GLoRA, LyCORIS' (IA)3 and changes of norms."
@@ -47,40 +47,40 @@ ANOTHER = "Choose a LoRA that was trained on a model of this family."
 
 @dataclass(frozen=True)
 class LoraFile:
-    """What was read: each layer's tensors by our leaves, complete and unscaled, and the names that were passed over."""
+    """The content of a file: each layer's tensors by our leaves, complete and unscaled, and the names of unknown tensors."""
 
     layers: Layers
     scales: dict[str, float]
-    """What each layer's product is multiplied by."""
+    """The scale of each layer's product."""
     unknown: tuple[str, ...]
     bundled: dict[str, Tensor]
-    """Tensors of words that came with it, by what stands behind `bundle_emb.`."""
+    """Tensors of bundled words, by their names after `bundle_emb.`."""
 
     @cached_property
     def scale(self) -> float:
-        """The scale of most layers; 0 only where all have it."""
+        """Return the scale of most layers; 0 only if all have it."""
         counts = Counter(scale for layer, scale in self.scales.items() if scale and rank_of(self.layers[layer]))
         return counts.most_common(1)[0][0] if counts else 0.0 if 0.0 in self.scales.values() else 1.0
 
     def tensors_of(self, layer: str) -> dict[str, Tensor]:
-        """Return a layer's tensors, with alpha where its scale is another than `scale`."""
+        """Return a layer's tensors, with alpha if its scale differs from `scale`."""
         leaves, scale = self.layers[layer], self.scales[layer]
         rank = rank_of(leaves)
         return leaves if not rank or scale == self.scale else {**leaves, "alpha": torch.tensor(scale * rank)}
 
     @property
     def rank(self) -> int:
-        """The largest rank of all layers, at least 1."""
+        """Return the largest rank of all layers, at least 1."""
         return max([1, *(rank_of(leaves) for leaves in self.layers.values())])
 
     @property
     def idle(self) -> list[str]:
-        """The layers that stay as they are: alpha, or one of the factors, is 0."""
+        """Return the layers without a change: alpha, or one of the factors, is 0."""
         return [layer for layer, leaves in self.layers.items() if _is_idle(leaves, self.scales[layer])]
 
     @property
     def algorithm(self) -> Algorithm:
-        """Whose tensors these are; of a file that mixes several, the first of these."""
+        """Return the algorithm of the tensors; the first one of a mixed file."""
         leaves = {leaf for found in self.layers.values() for leaf in found}
         wide = any(found["lora_A.weight"].shape[2:] > (1, 1) for found in self.layers.values() if "lora_A.weight" in found)
         if "dora_scale" in leaves:
@@ -113,15 +113,15 @@ def read_lora(path: Path, shapes: Mapping[str, torch.Size], family: str, config:
     stated = PeftConfig.by_part(path.name, metadata.get("lora_adapter_metadata"), config, denoiser_folder(facts(family)))
     layers, scales = Layers(), dict[str, float]()
     for layer, leaves in found.items():
-        if leaves.get("lora_A.weight", torch.ones(1)).shape[:1] == (0,):  # resized to nothing
+        if leaves.get("lora_A.weight", torch.ones(1)).shape[:1] == (0,):  # resized to rank 0
             continue
         try:
             layers[layer], scales[layer] = _layer(layer, leaves, shapes[layer], stated)
         except KeyError as error:
             message = f"{path.name} is incomplete: {layer} has no {error.args[0]}."
             raise InputError(message, field="file", remedy="Copy or download it again.") from None
-        except (RuntimeError, IndexError):  # torch's, where shapes do not go together
-            if layer == "unet.conv_in" and len(found) > 1:  # inpainting models take more channels there
+        except (RuntimeError, IndexError):  # torch's errors for incompatible shapes
+            if layer == "unet.conv_in" and len(found) > 1:  # inpainting models have more input channels
                 unknown.append(layer)
                 continue
             message = f"what {path.name} holds for {layer} does not fit this model's {list(shapes[layer])}."
@@ -133,7 +133,7 @@ def read_lora(path: Path, shapes: Mapping[str, torch.Size], family: str, config:
 def _sorted(
     file: Any, layers_of: Callable[[str], tuple[str, ...]], shapes: Mapping[str, torch.Size]
 ) -> tuple[Layers, list[str], dict[str, Tensor]]:
-    """A file's tensors by layer and leaf, the names that are no layer's, and the tensors of words."""
+    """Return a file's tensors by layer and leaf, the names that belong to no layer, and the tensors of words."""
     keys = list(file.keys())
     vectors = {key.removesuffix("on_input") + "weight" for key in keys if key.endswith(".on_input")}
     found, unknown, bundled = Layers(), list[str](), dict[str, Tensor]()
@@ -153,14 +153,14 @@ def _sorted(
 
 
 def _leaf(key: str) -> tuple[str, str]:
-    """A layer's name as it is spelled, and our leaf; no leaf for what is none."""
+    """Return a layer's name in the file, and our leaf; an empty leaf for other tensors."""
     if not (match := LEAF.fullmatch(key)):
         return key, ""
     return match["layer"], NORMS.get(match["other"], match["other"]) or OURS[str(match.lastgroup)]
 
 
 def _layer(layer: str, leaves: Leaves, shape: torch.Size, stated: Mapping[str, PeftConfig]) -> tuple[dict[str, Tensor], float]:
-    """A layer's tensors, complete, and its scale; whole factors have none, so that it goes into one of them."""
+    """Return a layer's complete tensors and its scale; that of whole factors is multiplied into one of them."""
     made = complete(leaves, shape)
     rank, scale = rank_of(made), stated_scale(layer, made, leaves.get("alpha"), stated)
     if not rank and "lokr_w1" in made:
@@ -179,7 +179,7 @@ def _check_numbers(name: str, layer: str, leaves: Leaves, scale: float) -> None:
 
 
 def _nothing_in(name: str, unknown: Sequence[str]) -> InputError:
-    """Return what a file is that changes no layer of the model."""
+    """Return the error for a file that changes no layer of the model."""
     which = f", such as {unknown[0][:100]}" if unknown else ""
     if not unknown or any((match := LEAF.fullmatch(tensor)) and match["other"] != "alpha" for tensor in unknown):
         return InputError(f"{name} holds nothing for a layer of this model{which}.", field="file", remedy=ANOTHER)

@@ -15,12 +15,12 @@ from nodes.diffusion.handles.adapters import ENCODERS
 
 MOST_PATTERNS = 4096
 MOST_WILD = 500
-"""Characters of all patterns that are more than a name."""
+"""Most characters of all patterns that are no plain names."""
 REMEDY = "Save it with alpha beside its tensors (kohya), or with names of layers as patterns."
 
 
 class PeftConfig(BaseModel):
-    """What is read of PEFT's LoraConfig, LoHaConfig and LoKrConfig."""
+    """The fields of PEFT's LoraConfig, LoHaConfig and LoKrConfig that are needed."""
 
     alpha: float | None = Field(default=None, validation_alias=AliasChoices("lora_alpha", "alpha"))
     alpha_pattern: dict[str, float] = Field(default_factory=dict)
@@ -52,7 +52,7 @@ class PeftConfig(BaseModel):
         return dict.fromkeys(parts.values(), cls.model_validate_json(read_regular(config))) if config else {}
 
     def checked(self) -> "PeftConfig":
-        """Return it; raise InputError for patterns that cannot be matched in good time."""
+        """Return the configuration; raise InputError for patterns that take too long to match."""
         for patterns in (self.alpha_pattern, self.rank_pattern):
             if len(patterns) > MOST_PATTERNS or sum(len(pattern) for pattern in patterns if not is_plain(pattern)) > MOST_WILD:
                 message = f"the LoRA's configuration holds {len(patterns)} patterns of names, too many or too long ones."
@@ -66,13 +66,13 @@ class PeftConfig(BaseModel):
         return self
 
     def scale(self, layer: str, rank: float) -> float:
-        """Return what a layer's product of this rank, 0 for whole factors, is multiplied by."""
+        """Return the scale of a layer's product of this rank (0 for whole factors)."""
         rank = rank or self._matching(self.rank_pattern, layer, self.r) or 1
         alpha = self._matching(self.alpha_pattern, layer, self.alpha)
         return (rank if alpha is None else alpha) / (rank**0.5 if self.use_rslora else rank)
 
     def _matching(self, patterns: Mapping[str, float], layer: str, default: float | None) -> float | None:
-        """The value of the first pattern that matches a layer's name or the end of it, as PEFT matches them."""
+        """Return the value of the first pattern that matches a layer's name or its end, as in PEFT."""
         names = (layer, f"text_model.{layer}")  # layers of text encoders are named without it here
         try:
             for pattern, value in patterns.items():
@@ -91,9 +91,9 @@ def _within(settings: object, part: str) -> dict[str, object]:
 
 
 def stated_scale(layer: str, leaves: Leaves, alpha: Tensor | None, configs: Mapping[str, PeftConfig]) -> float:
-    """Return what a layer's product is multiplied by: alpha / rank, with alpha = rank where nothing is said.
+    """Return the scale of a layer's product: alpha / rank, by default with alpha = rank.
 
-    An alpha beside whole factors means nothing (LyCORIS); a configuration of PEFT holds for them too.
+    An alpha beside whole factors has no meaning (LyCORIS); a configuration of PEFT applies to them too.
     """
     rank = rank_of(leaves)
     if alpha is not None:

@@ -1,4 +1,4 @@
-"""LoRA files in the spellings of other programs: kohya and LyCORIS (also A1111, ComfyUI), PEFT's leaves, and diffusers."""
+"""LoRA files in the formats of other programs: kohya and LyCORIS (also A1111, ComfyUI), PEFT's leaves, and diffusers."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -41,19 +41,19 @@ def kohya_tensors(
         if rank:
             own = float(leaves["alpha"]) * strength if "alpha" in leaves else None
             alpha = effective_alpha(adapter, part) * rank / adapter.rank if own is None else own
-            written[f"{key}.alpha"] = torch.tensor(alpha)  # fp32: fp16 holds nothing above 65504
+            written[f"{key}.alpha"] = torch.tensor(alpha)  # fp32, as fp16 ends at 65504
     return written
 
 
 def _spelled(leaf: str, tensor: Tensor) -> dict[str, Tensor]:
-    """A leaf in LyCORIS' names."""
+    """Return a leaf in LyCORIS' names."""
     if leaf == "ia3":
         return {"weight": tensor.reshape(1, -1), "on_input": torch.tensor(float(tensor.shape[0] == 1))}
     return {KOHYA_LEAVES.get(leaf, leaf): tensor}
 
 
 def _strengthened(leaves: Mapping[str, Tensor], strength: float) -> dict[str, Tensor]:
-    """The leaves but alpha, with a strength that alpha cannot carry: of whole matrices and of biases."""
+    """Return the leaves except alpha, multiplied by a strength that alpha cannot hold: of whole matrices and biases."""
     if strength != 1 and (kind := next((DEPENDING[leaf] for leaf in ("dora_scale", "set_weight") if leaf in leaves), None)):
         remedy = "Load or train it with strength 1, and choose the strength where the file is used."
         raise InputError(f"the file of {kind} knows no strength.", field="model", remedy=remedy)
@@ -69,7 +69,7 @@ def diffusers_tensors(
     """Return `unet.NAME.lora.down.weight` and `text_encoder.text_model.NAME.lora_linear_layer.down.weight` tensors, or
     `transformer.NAME.lora_A.weight` ones.
 
-    Raises InputError unless every layer has B A alone, all of one rank: diffusers reads nothing else right.
+    Raises InputError unless every layer has B A alone, all of one rank, as diffusers misreads other files.
     """
     layers = by_layer(tensors)
     if not all(map(is_plain, layers.values())) or len({rank_of(leaves) for leaves in layers.values()}) > 1:
@@ -86,7 +86,7 @@ def diffusers_tensors(
             number = int(part[-1])
             key = f"text_encoder{'_2' if number else ''}.text_model.{layer}.lora_linear_layer"
         written[f"{key}.{down}.weight"] = leaves["lora_A.weight"].to(dtype)
-        own = scale_of(leaves, adapter.scale) / adapter.scale if "alpha" in leaves else 1.0  # the file knows one alpha for all
+        own = scale_of(leaves, adapter.scale) / adapter.scale if "alpha" in leaves else 1.0  # the file has one alpha for all
         written[f"{key}.{up}.weight"] = (leaves["lora_B.weight"] * own).to(dtype)
     return written
 
@@ -109,6 +109,6 @@ def diffusers_config(adapter: LowRankAdapter, family: Family) -> str:
 
 
 def effective_alpha(adapter: LowRankAdapter, part: str = "unet") -> float:
-    """Return what other programs divide by the rank: files know no strength, and no root of the rank."""
+    """Return the alpha for other programs, which divide it by the rank: it includes strength and rsLoRA's scale."""
     root = adapter.rank**0.5 if adapter.algorithm == "rslora" else 1
     return adapter.alpha * root * adapter.strength_on(part)

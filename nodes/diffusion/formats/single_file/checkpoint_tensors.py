@@ -1,4 +1,4 @@
-"""The tensors of a single file, of a model that is read from such a file or from a folder."""
+"""The tensors of a single file to be written, from a model in such a file or in a folder."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -21,14 +21,14 @@ from nodes.diffusion.handles.models import PredictionType
 
 DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
 LOGIT_SCALE = math.log(100)
-"""Where CLIP's training ends; no diffusion model uses it, but readers of the layout look for it."""
+"""The final value in CLIP's training; no diffusion model uses it, but readers of the layout expect it."""
 
 
 def of_file(file: SingleFile, stack: ExitStack, *, moving_average: bool, unet_trained: bool, scaled: bool) -> dict[str, Written]:
     """Return the tensors of a single file as they are, read when they are written, while `stack` is open.
 
-    A moving average takes the place of the weights when it is asked for; it is left out when it no longer belongs to them.
-    Unless they are to stay `scaled`, fp8 weights are multiplied by their scales, as fp16, and what says so is left out.
+    With `moving_average` the moving average replaces the weights; it is left out when the weights have been trained since.
+    Unless `scaled`, fp8 weights are multiplied by their scales, as fp16, and the tensors of the scaling are left out.
     """
     tensor_of = stack.enter_context(opened(file.path))
     found: dict[str, Written] = {}
@@ -47,9 +47,9 @@ def of_file(file: SingleFile, stack: ExitStack, *, moving_average: bool, unet_tr
 
 
 def of_folder(tensors: Mapping[str, Tensor], family: Facts) -> dict[str, Written]:
-    """Return a folder's tensors, by names with their part's, as a single file holds them, with what only that has.
+    """Return a folder's tensors, by names with their part's, in the form of a single file, with its additional tensors.
 
-    Raises InputError for a tensor that has no place in a single file.
+    Raises InputError for a tensor without a counterpart in a single file.
     """
     names, groups = family.tensor_names(tensors), dict[str, dict[Conversion, Tensor]]()
     for name, tensor in tensors.items():
@@ -77,7 +77,7 @@ def _group(group: Mapping[Conversion, Tensor]) -> Written:
 
 
 def _extra(extra: Extra, like: Written) -> Written:
-    """A tensor that only single files have."""
+    """Return a tensor that only single files have."""
     match extra.kind:
         case "positions":
             return _made(torch.arange(like.shape[0])[None])
@@ -94,7 +94,7 @@ def _made(tensor: Tensor) -> Written:
 
 
 def marked(checkpoint: Mapping[str, Written], family: Facts, predicts: PredictionType, *, zero_snr: bool) -> dict[str, Written]:
-    """Return a checkpoint with the empty tensors by which programs know what it predicts, and from which noise."""
+    """Return a checkpoint with the empty tensors that mark its prediction type and zero terminal SNR."""
     found = {name: own for name, own in checkpoint.items() if name not in ("v_pred", "ztsnr")}
     names = family.marks(predicts, zero_snr=zero_snr, present=checkpoint)
     return found | {name: checkpoint.get(name) or _made(torch.zeros(0)) for name in names}

@@ -1,4 +1,4 @@
-"""Descriptions of a single file's parts, as a diffusers folder has them: from the package, or from the file's own metadata."""
+"""Configurations of a single file's parts in diffusers' form, from the package or from the file's own metadata."""
 
 import atexit
 import json
@@ -17,11 +17,11 @@ from nodes.diffusion.formats.opening import Stamp, stamp_of
 from nodes.diffusion.formats.single_file.header import SingleFile, family_in, is_single_file, read_single_file
 
 METADATA_NAME = "latentloom.descriptions"
-"""Metadata of files that hold a model of no published architecture: JSON of path and text."""
+"""The metadata key of models with no published architecture: JSON of path and text."""
 
 
 OWN_FILE = re.compile(r"(\w+)/\w+(\.\w+)*")
-"""A part's file: no path with such a name leaves the folder that is made."""
+"""Allowed names of a part's file, none of which leads out of the folder."""
 DEFAULTS = {
     "norm_num_groups": 32,
     "use_linear_projection": False,
@@ -31,29 +31,29 @@ DEFAULTS = {
     "latents_mean": None,
     "act_fn": "silu",
 }
-"""What diffusers takes where a configuration is silent."""
+"""Diffusers' defaults."""
 COMPARED = {
     *DEFAULTS, "block_out_channels", "down_block_types", "up_block_types", "layers_per_block", "cross_attention_dim",
     "attention_head_dim", "addition_time_embed_dim", "latent_channels", "scaling_factor", "vocab_size", "hidden_size",
     "num_hidden_layers", "num_attention_heads", "hidden_act", "beta_start", "beta_end", "beta_schedule", "num_train_timesteps",
 }  # fmt: skip
-"""What makes two models of the same shapes compute different things."""
+"""Settings by which models of the same shapes compute different results."""
 
 
 def described(place: Path) -> Path:
-    """Return the diffusers folder that describes a checkpoint: itself, or, for a single file, one made of descriptions alone."""
+    """Return the diffusers folder that describes a checkpoint: itself, or for a single file one made of configurations alone."""
     if not is_single_file(place):
         return place
     stamp = stamp_of(place)
     made = _made(place, stamp)
-    if not made.is_dir():  # some systems empty their folder for temporary files
+    if not made.is_dir():  # some systems delete old temporary files
         _made.cache_clear()
         made = _made(place, stamp)
     return made
 
 
 def description_of(path: Path) -> Path:
-    """Return the path of a description on the disk: `model.safetensors/unet/config.json` names one of a single file."""
+    """Return the path of a configuration on the disk; `model.safetensors/unet/config.json` names one of a single file."""
     for parent in path.parents:
         if is_single_file(parent):
             return described(parent) / path.relative_to(parent)
@@ -100,9 +100,9 @@ def _is_own_file(name: str) -> bool:
 
 
 def own_descriptions(files: Mapping[str, str], family: Facts) -> dict[str, str]:
-    """Return those files of a folder that a reader of the family's single files could not know; none when it is published.
+    """Return a folder's files that differ from the family's published ones; none for a published model.
 
-    `files` holds the texts of the folder by path; the family's own vocabulary is never among what is returned.
+    `files` holds the texts of the folder by path; the family's own vocabulary is never returned.
     """
     configs = {name: json.loads(text) for name, text in files.items() if name.endswith("config.json")}
     expected = family.published()
@@ -116,7 +116,7 @@ def own_descriptions(files: Mapping[str, str], family: Facts) -> dict[str, str]:
 
 
 def _same(config: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
-    """Return whether a configuration describes the published layers; sizes of pictures and what is predicted may differ."""
+    """Return whether a configuration describes the published layers; sizes of pictures and prediction type may differ."""
     return all(
         _spread(config.get(name, DEFAULTS.get(name))) == _spread(value)
         for name, value in {**DEFAULTS, **expected}.items()
@@ -125,5 +125,5 @@ def _same(config: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
 
 
 def _spread(value: Any) -> Any:
-    """A number that holds for every block is the same as a list of it."""
+    """Return a value with equal lists reduced to their number, as one number holds for every block."""
     return value[0] if isinstance(value, list) and value and all(one == value[0] for one in value) else value

@@ -1,4 +1,4 @@
-"""Weights that are fp8 numbers times scales of their own, as ComfyUI writes them; needs no torch."""
+"""Scaled fp8 weights as in ComfyUI's files; needs no torch."""
 
 import math
 from collections.abc import Iterable
@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from nodes.diffusion.errors import InputError
 
 SCALES = (".scale_weight", ".weight_scale")
-"""Names of what a weight's fp8 numbers are multiplied by, in place of `.weight`."""
+"""Suffixes of a weight's scale, in place of `.weight`."""
 MARKS = (".scale_input", ".input_scale", ".comfy_quant", "scaled_fp8")
-"""What else belongs to scaled fp8 weights: scales of what is multiplied with them, and which kind of numbers they are."""
+"""Parts of the names of other tensors of scaled fp8 weights: scales of inputs, and marks of the number format."""
 
 
 def scales_among(names: Iterable[str]) -> dict[str, str]:
@@ -18,12 +18,12 @@ def scales_among(names: Iterable[str]) -> dict[str, str]:
 
 
 def is_scaling(name: str) -> bool:
-    """Return whether a tensor only says how others are to be read."""
+    """Return whether a tensor only describes the scaling of others."""
     return name.endswith((*SCALES, *MARKS))
 
 
 def check_scale(name: str, weight: tuple[str, tuple[int, ...]], scale: tuple[str, tuple[int, ...]]) -> None:
-    """Raise InputError unless a weight, given as type of numbers and shape, is fp8 with one scale or one for each row."""
+    """Raise InputError unless a weight, given as dtype and shape, is fp8 with one scale or one for each row."""
     first, *others = scale[1] or (1,)
     fits = first in (1, *weight[1][:1]) and math.prod(others) == 1 and min(weight[1], default=0) > 0
     if fits and weight[0].startswith("F8_") and scale[0] in ("F32", "F16", "BF16"):

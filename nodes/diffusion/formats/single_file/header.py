@@ -22,7 +22,7 @@ class SingleFile:
     path: Path
     shapes: Mapping[str, tuple[int, ...]]
     dtypes: Mapping[str, str]
-    """As safetensors names them, such as `F16`."""
+    """Dtypes in safetensors' names, such as `F16`."""
     starts: Mapping[str, int] = field(default_factory=dict[str, int])
     """Offsets in the file; empty for pickles."""
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -32,7 +32,7 @@ class SingleFile:
 
     @cached_property
     def scales(self) -> dict[str, str]:
-        """Names of the scales of fp8 weights, by the weights' names."""
+        """Return the names of the scales of fp8 weights, by the weights' names."""
         return scales_among(self.shapes)
 
     @property
@@ -40,7 +40,7 @@ class SingleFile:
         return any(average in self.shapes for name in self.shapes if (average := moving_average(name)))
 
     def numbers(self, name: str) -> list[float]:
-        """Return the numbers of one tensor, read without torch; a zero for types that are not floats."""
+        """Return the numbers of one tensor, read without torch; zero for dtypes that are no floats."""
         return _numbers(self, name)
 
 
@@ -50,7 +50,7 @@ def is_single_file(path: Path) -> bool:
 
 
 def read_single_file(path: Path) -> SingleFile:
-    """Return the header of a checkpoint that is whole; the same file is read once."""
+    """Return the header of a checkpoint after checking that it is complete; cached by file."""
     return _read(path, stamp_of(path))
 
 
@@ -68,7 +68,7 @@ def _read(path: Path, _stamp: Stamp) -> SingleFile:
 
 
 def family_in(file: SingleFile) -> Facts:
-    """Return the family that the names say; raise InputError naming what else it is, or what is missing."""
+    """Return the family by the names of tensors; raise InputError naming the other kind of file, or missing parts."""
     family = family_of_file(file.shapes)
     if family is None:
         raise InputError(f"{file.path.name} {_otherwise(file)}.", field="model", remedy=readable())
@@ -78,7 +78,7 @@ def family_in(file: SingleFile) -> Facts:
 
 
 def _otherwise(file: SingleFile) -> str:
-    """Return what a file is that no family knows."""
+    """Return a description of a file of no known family."""
     if kind := unsupported(file.shapes):
         return f"is {kind}"
     if any(map(file.has, file_prefixes("unet"))):
@@ -121,7 +121,7 @@ def _numbers(file: SingleFile, name: str) -> list[float]:
 
 
 def _e4m3(byte: int) -> float:
-    """The number of one byte: a sign, 4 bits of exponent and 3 of mantissa."""
+    """Return the value of an E4M3 byte: a sign, 4 bits of exponent and 3 of mantissa."""
     exponent, mantissa = byte >> 3 & 15, byte & 7
     size = mantissa / 8 * 2**-6 if not exponent else (1 + mantissa / 8) * 2.0 ** (exponent - 7)
     return -size if byte >> 7 else size

@@ -17,12 +17,12 @@ from nodes.diffusion.formats.single_file.tensors import to_folder
 
 
 def opened(path: Path) -> AbstractContextManager[Callable[[str], Tensor]]:
-    """Open a file, whose context is a function that returns a tensor by its name in it."""
+    """Open a file; the context is a function that returns a tensor by its name in the file."""
     return (format_of(path) or FORMATS[".safetensors"]).tensors(path)
 
 
 def unscaled(tensor_of: Callable[[str], Tensor], name: str, scales: Mapping[str, str]) -> Tensor:
-    """Return a tensor's numbers; those of a scaled weight, times its scale or each row's, in float32."""
+    """Return a tensor; a scaled weight times its scale, in float32."""
     tensor = tensor_of(name)
     if name not in scales:
         return tensor
@@ -31,7 +31,7 @@ def unscaled(tensor_of: Callable[[str], Tensor], name: str, scales: Mapping[str,
 
 
 def part_tensors(path: Path, part: str, family: Facts, *, moving_average: bool = False) -> Callable[[str], Counterpart | None]:
-    """Return which tensor of this file holds one of a part's, by its name in a folder without the part's."""
+    """Return the function from a tensor's name in a folder's part to its counterpart in this file."""
     file = read_single_file(path)
     names = family.tensor_names(file.shapes)
 
@@ -53,9 +53,9 @@ def fill(
     *,
     moving_average: bool,
 ) -> None:
-    """Give an empty module its weights: each goes from the mapped file into its place once, cast on the way.
+    """Load the weights of an empty module: each is copied once from the mapped file and cast.
 
-    Raises InputError when the file lacks one of them, in the shape that the module has, or when its UNet has more layers.
+    Raises InputError when the file lacks one of them in the module's shape, or when its UNet has more layers.
     """
     counterpart, file = part_tensors(path, part, family, moving_average=moving_average), read_single_file(path)
     own_counterpart, denoiser = part_tensors(path, part, family), file_prefixes("unet")

@@ -19,7 +19,7 @@ REMEDY = "Save as fp32 or bf16."
 
 @dataclass(frozen=True)
 class Written:
-    """One tensor of the file to be: its form, and how its numbers are got when it is written."""
+    """One tensor to be written: its shape, dtype, and the function that returns its numbers."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -34,9 +34,9 @@ CheckpointTensors = Mapping[str, Written]
 
 
 def with_changes(checkpoint: CheckpointTensors, changed: Mapping[str, Tensor], names: TensorNames) -> dict[str, Written]:
-    """Return a checkpoint with trained tensors, by their names in a folder, in place of its own, fp16 where fp8 was.
+    """Return a checkpoint with trained tensors, by their names in a folder, in place of its own, in fp16 instead of fp8.
 
-    Raises InputError for one that has no place of its size. What no single file holds (a CLIP's image side) is left out.
+    Raises InputError for one without a counterpart of its shape. A CLIP's image side, which no single file holds, is left out.
     """
     parts: dict[str, list[tuple[Conversion, Tensor]]] = {}
     for name, tensor in changed.items():
@@ -57,7 +57,7 @@ def _changed(own: Written, parts: list[tuple[Conversion, Tensor]]) -> Written:
             write_into(copy, part, conversion)
         return copy
 
-    # the steps of fp8 are larger than what a training changes
+    # the steps of fp8 are larger than the changes of a training
     return Written(own.shape, torch.float16 if own.dtype.itemsize == 1 else own.dtype, tensor)
 
 
@@ -70,7 +70,7 @@ def write_checkpoint(
 ) -> None:
     """Write safetensors, floats as `precision` or, when it is None, as they are; one tensor is in memory at a time.
 
-    Raises InputError when a number is not finite or leaves the range of the precision.
+    Raises InputError when a number is not finite or exceeds the range of the precision.
     """
     dtypes = {name: precision if precision and own.dtype.is_floating_point else own.dtype for name, own in checkpoint.items()}
     names = sorted(checkpoint, key=lambda name: (-dtypes[name].itemsize, name))

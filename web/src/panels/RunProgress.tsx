@@ -6,8 +6,8 @@ import { goTo } from "../state/graphActions";
 import { isOpen, useRuns, useShownRun, useShownView } from "../state/runs";
 import { text } from "../text/en";
 
-/** When a run began, how far it is, how fast it goes, and what is left. */
-export function Facts() {
+/** The start, progress, speed and remaining time of a run. */
+export function RunProgress() {
   const run = useShownRun();
   const view = useShownView();
   const now = useNow(isOpen(run));
@@ -73,7 +73,7 @@ function useNow(isTicking: boolean): number {
   return now;
 }
 
-/** Steps per second of late. */
+/** Returns the steps per second over the last seconds. */
 function usePace(step: number, node: string, now: number): number {
   const known = useRef<{ node: string; samples: Sample[] }>({ node: "", samples: [] });
   if (known.current.node !== node) known.current = { node, samples: [] };
