@@ -36,9 +36,9 @@ class MergeBlockWeighted(Node):
             raise refusals[0]
 
     def run(self, a: Checkpoint, b: Checkpoint, context: RunContext) -> Checkpoint:
-        if a.family == "other":
-            raise InputError("this checkpoint has no UNet of a known family.", field="a", remedy="Use MergeWeighted.")
-        names = facts(a.family).blocks
+        names = () if a.family == "other" else facts(a.family).blocks
+        if not names:
+            raise InputError("the blocks of this checkpoint have no known names.", field="a", remedy="Use MergeWeighted.")
         ratios = {"BASE": self.ratio, **preset(self.preset, names), **self._given(names)}
         if names[-1] in ratios:
             ratios["OUT"] = ratios[names[-1]]

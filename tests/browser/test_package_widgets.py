@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.hands import add, field, put
+from tests.browser.hands import add, field, put, search
 from tests.browser.machines import Server
 from tests.graph_runtime.supervised_server import install_sample_package
 
@@ -44,3 +44,15 @@ def test_a_widget_that_does_not_load_leaves_the_plain_field(page: Page) -> None:
     expect(box).to_contain_text("does not load")
     put(page, "rate", "flavor", "sweet")
     expect(field(page, "rate", "flavor")).to_have_value("sweet")
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_widget_that_does_not_load_says_nothing_of_the_next_one(page: Page) -> None:
+    add(page, "rate")
+    box = page.get_by_test_id("field-rate-flavor")
+    expect(box).to_contain_text("does not load")
+    page.get_by_test_id("node-rate").locator("header").click()
+    page.keyboard.press("Shift+R")
+    search(page, "season")
+    expect(box.locator(".package-widget button")).to_have_count(5)
+    expect(box).not_to_contain_text("does not load")

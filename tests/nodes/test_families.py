@@ -1,6 +1,7 @@
 """A family that only its own file names: recognised, described, merged, named in metadata, refused where it does not fit."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,14 @@ def test_its_checkpoints_are_merged_by_its_own_blocks(runner: NodeRunner) -> Non
     assert metadata(artifact.file)["modelspec.resolution"] == "1024x1024"
     with pytest.raises(InputError, match="no block 'IN00'"):
         runner.run(MergeBlockWeighted(blocks="IN00=0.5"), a=a, b=b)
+
+
+def test_a_family_without_blocks_is_merged_whole(runner: NodeRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(known(), TOY.name, replace(TOY, blocks=()))
+    write_file(runner.root / "a.safetensors", 1.0)
+    a = runner.run(LoadCheckpoint(path="a.safetensors"))
+    with pytest.raises(InputError, match="the blocks of this checkpoint have no known names"):
+        runner.run(MergeBlockWeighted(), a=a, b=a)
 
 
 def metadata(file: Path) -> dict[str, Any]:

@@ -97,9 +97,9 @@ def test_a_model_outside_the_workspace_is_refused(tmp_path: Path, model: str) ->
 
 def test_what_a_flow_predicts_is_no_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_model_folder(tmp_path / "m", "sd1")
-    info: Any = replace(inspect_folder(folder), prediction_type="flow")  # pyright: ignore[reportArgumentType]
+    info: Any = replace(inspect_folder(folder), prediction_type="flow")
     monkeypatch.setattr(load_model, "inspect_folder", lambda place: info)
     assert opened(tmp_path, model="m").prediction_type == "flow"
-    with pytest.raises(InputError, match="the velocity of a flow") as caught:
+    with pytest.raises(InputError, match="the velocity of a rectified flow") as caught:
         opened(tmp_path, model="m", prediction_type="epsilon")
     assert caught.value.field == "prediction_type"

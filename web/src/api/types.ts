@@ -913,7 +913,7 @@ export interface Session {
    */
   text_suffixes: string[];
   /**
-   * Suffixes of files that may contain a workflow: workflow files and artifacts.
+   * Suffixes of files in which the page can find a workflow: its own, and what artifacts carry.
    */
   workflow_suffixes: string[];
   /**

@@ -7,8 +7,9 @@ import type { WidgetProps } from "./props";
 export function Widget(props: WidgetProps) {
   const isBrought = useEditor((state) => !hasOwn(props.field) && state.widgets.has(props.field.widget));
   const { Input } = controlOf(props.field);
+  // by a key, so that what one module could not do says nothing of the module of the node that takes the place
   return isBrought ? (
-    <PackageWidget {...props}>
+    <PackageWidget key={`${props.id} ${props.field.widget}`} {...props}>
       <Input {...props} />
     </PackageWidget>
   ) : (

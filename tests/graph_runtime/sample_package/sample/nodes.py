@@ -36,6 +36,16 @@ class Rate(Node):
         return "*" * self.stars
 
 
+class Season(Node):
+    """A strength of flavor."""
+
+    flavor: Annotated[int, Field(ge=0, le=5), widget("stars")] = 2
+    """How much, edited by a widget that loads, where Rate has one of this name that does not."""
+
+    def run(self) -> str:
+        return "." * self.flavor
+
+
 class Print(Node):
     """Hands a text on and prints as much as it can, in every way there is."""
 
