@@ -2,7 +2,7 @@
 
 import hashlib
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +72,11 @@ class ModelParts:
 
     def folder_of(self, name: str) -> Path:
         """Return the folder of one part, such as `unet`; of a single file's, which holds descriptions alone."""
-        return self.elsewhere.get(name) or described(self.folder) / self._described(name).folder
+        return self.elsewhere.get(name) or described(self.folder) / next((part.folder for part in self._named(name)), name)
 
-    def _described(self, name: str) -> Part:
-        """Return what the family says of a part, which is called by its name or by its folder's."""
-        return next(part for part in facts(self.info.family).parts if name in (part.name, part.folder))
+    def _named(self, name: str) -> Iterator[Part]:
+        """Yield the family's part that is called so, by its name or by its folder's; none for a CLIP's image side."""
+        return (part for part in facts(self.info.family).parts if name in (part.name, part.folder))
 
     def names(self, kind: str) -> list[str]:
         """Return the names of the parts of a kind, `text_encoder` or `tokenizer`, in order of use."""
@@ -106,7 +106,7 @@ class ModelParts:
         return made
 
     def _module(self, name: str) -> Any:
-        part = self._described(name)
+        part = next(self._named(name))
         module = self._loaded(part, name, **{"torch_dtype" if part.library == "diffusers" else "dtype": self.dtype})
         if name == "unet" and self.unet_weights:
             put_weights(module, load_file(self.unet_weights))
@@ -125,7 +125,7 @@ class ModelParts:
     def _tokenizer(self, name: str) -> Any:
         """One tokenizer, whose length is never more than its encoder can see: older folders do not state it."""
         with naming_part(name):
-            tokenizer: Any = class_of(self._described(name)).from_pretrained(self.folder_of(name), local_files_only=True)
+            tokenizer: Any = class_of(next(self._named(name))).from_pretrained(self.folder_of(name), local_files_only=True)
             config = read_config(self.folder_of(name.replace("tokenizer", "text_encoder")) / "config.json")
             tokenizer.model_max_length = min(tokenizer.model_max_length, config.get("max_position_embeddings", 77))
         return tokenizer
