@@ -9,7 +9,8 @@ from torch import nn
 
 from nodes.diffusion.formats.checkpoint_headers import Entry
 from nodes.diffusion.formats.pickles import DTYPE_NAMES
-from nodes.diffusion.merging.lora_layers import ENCODERS, layers_in, parameters_in
+from nodes.diffusion.handles.adapters import ENCODERS
+from nodes.diffusion.merging.lora_layers import layers_in, parameters_in
 from tests.published import empty_parts, single_file
 
 FAMILIES = ["sd1", "sd2", "sdxl"]
