@@ -20,11 +20,7 @@ class Session(Message):
     text_suffixes: list[str]
     """Suffixes of text files that can be uploaded beside them."""
     workflow_suffixes: list[str]
-<<<<<<< HEAD
     """Suffixes of files that may contain a workflow: workflow files and artifacts."""
-=======
-    """Suffixes of files in which the page can find a workflow: its own, and what artifacts carry."""
->>>>>>> prose
     output_folder: str
     """The folder of finished files, as in their paths."""
     output: str | None
