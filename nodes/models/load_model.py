@@ -34,7 +34,7 @@ PREDICTED: dict[PredictionType, str] = {
 }
 DISTILLED = (
     "it is distilled: it draws in about 8 steps with guidance_scale 1, which a LoRA that is trained on it alone undoes. Train on "
-    "the base model and draw with this one, or put a training adapter below: LoadLoRA, BakeLoRA, then InjectLoRA."
+    "the base model and draw with this one, or put a training adapter below: LoadLoRA, BakeLoRA, AsModel, InjectLoRA."
 )
 
 

@@ -46,7 +46,7 @@ class SampleImages(Node):
     guidance_scale: Annotated[float, Field(ge=1, le=50)] = 5.0
     """How strictly the prompt is followed; 1 turns guidance off."""
     sampler: Literal["ddim", "euler", "euler ancestral", "dpm++ 2m"] = "dpm++ 2m"
-    """How the noise is taken away."""
+    """How the noise is taken away. For a rectified flow `ddim` and `euler` are the same, and `euler ancestral` is refused."""
     width: Annotated[int, Field(ge=0, le=8192, multiple_of=8)] = 0
     """Width in pixels; 0 takes the model's own."""
     height: Annotated[int, Field(ge=0, le=8192, multiple_of=8)] = 0
@@ -58,7 +58,8 @@ class SampleImages(Node):
     prompt_weights: Literal["a1111", "comfyui", "none"] = "a1111"
     """What brackets in prompts mean. `a1111`: `(apple:1.4)` multiplies, `(apple)` by 1.1, `[apple]` by 1/1.1, `BREAK` begins the
     next 75 tokens, and the mean stays as it was. `comfyui`: the weight leads from the empty prompt through the word, and `[ ]`
-    and `BREAK` are letters. `none`: all are letters. Brackets that are meant are written `\\(` and `\\)`."""
+    and `BREAK` are letters. `none`: all are letters, as always for a language model (Z-Image). Brackets that are meant are
+    written `\\(` and `\\)`."""
 
     def check(self, wired: Wired) -> None:
         refuse_untrained(wired["models"], "models")

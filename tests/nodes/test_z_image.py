@@ -34,9 +34,15 @@ from nodes.diffusion.formats.single_file.header import SingleFile
 from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.sampling.sampler import denoise, sample
 from nodes.diffusion.training.denoising_task import DenoisingTask
+from nodes.merging.as_checkpoint import AsCheckpoint
+from nodes.merging.as_model import AsModel
+from nodes.merging.bake_lora import BakeLoRA
+from nodes.merging.merge_block_weighted import MergeBlockWeighted
+from nodes.methods.fine_tune import FineTune
 from nodes.methods.train_hypernet import TrainHypernet
 from nodes.methods.train_lora import TrainLoRA
 from nodes.models.load_model import LoadModel
+from nodes.output.save_checkpoint import SaveCheckpoint
 from nodes.output.save_pipeline import SavePipeline
 from nodes.output.save_safetensors import SaveSafetensors
 from nodes.sampling.sample_images import SampleImages
@@ -403,3 +409,48 @@ def test_a_file_s_name_tells_turbo_from_base(tmp_path: Path) -> None:
     assert shifts == [3.0, 6.0]
     with pytest.raises(InputError, match="width 3840 and 1 layers where 3840 and 30 are published"):
         Z_IMAGE.configurations(SingleFile(tmp_path / "z.safetensors", dict(list(shapes.items())[:2]), {}))
+
+
+def test_a_training_adapter_is_baked_below_what_is_trained_and_does_not_go_into_the_file(
+    runner: NodeRunner, model: DiffusionModel
+) -> None:
+    (artifact,) = runner.run(SaveSafetensors(precision="fp32"), model=trained(runner, model))
+    (runner.root / "adapter.safetensors").write_bytes(artifact.file.read_bytes())
+    adapted = runner.run(LoadLoRA(file="adapter.safetensors"), model=model)
+    base = runner.run(AsModel(), model=model, checkpoint=runner.run(BakeLoRA(), model=adapted))
+    torch.testing.assert_close(ours(runner, base, 1.0), ours(runner, adapted, 1.0), rtol=0, atol=1e-4)
+    injected, data = runner.run(InjectLoRA(rank=1), model=base), dataset(runner, model)
+    learned = runner.run(TrainLoRA(max_steps=2, batch_size=2, learning_rate=0.05), model=injected, **data)
+    (artifact,) = runner.run(SaveSafetensors(), model=learned)
+    assert {tensor.shape[0] for name, tensor in load_file(artifact.file).items() if "lora_A" in name} == {1}
+
+
+def test_its_transformers_are_merged_by_its_own_blocks(runner: NodeRunner, model: DiffusionModel) -> None:
+    other = runner.run(LoadModel(model=make_z_image_folder(runner.root / "n", seed=1).name))
+    a, b = (runner.run(AsCheckpoint(), model=each) for each in (model, other))
+    merged = runner.run(MergeBlockWeighted(ratio=0.5, blocks="L00=1, L01=0"), a=a, b=b)
+    found = load_file(runner.run(SaveSafetensors(precision="fp32"), model=merged)[0].file)
+    first, second = (load_file(next((runner.root / name / "transformer").glob("*.safetensors"))) for name in "mn")
+    for name, expected in (("layers.0.attention.to_q.weight", second), ("layers.1.feed_forward.w1.weight", first)):
+        assert torch.equal(found[f"transformer.{name}"], expected[name])
+    name = "context_refiner.0.attention.to_q.weight"
+    torch.testing.assert_close(found[f"transformer.{name}"], (first[name] + second[name]) / 2)
+    first, second = (load_file(next((runner.root / part / "text_encoder").glob("*.safetensors"))) for part in "mn")
+    name = "layers.0.mlp.up_proj.weight"
+    torch.testing.assert_close(found[f"text_encoder.{name}"], (first[name] + second[name]) / 2)
+    with pytest.raises(InputError, match="no block 'IN00'"):
+        runner.run(MergeBlockWeighted(blocks="IN00=0.5"), a=a, b=b)
+
+
+def test_a_whole_model_is_fine_tuned_and_saved_as_a_folder(runner: NodeRunner, model: DiffusionModel) -> None:
+    tuned = runner.run(FineTune(max_steps=2, batch_size=2, learning_rate=1e-2), model=model, **dataset(runner, model))
+    (saved,) = runner.run(SavePipeline(precision="fp32"), model=tuned)
+    for name, file in saved.folder:
+        (runner.root / "saved" / name).parent.mkdir(parents=True, exist_ok=True)
+        (runner.root / "saved" / name).write_bytes(file.read_bytes())
+    expected = ours(runner, tuned, 1.0)
+    assert (expected - ours(runner, model, 1.0)).abs().max() > 0.01
+    torch.testing.assert_close(official(runner.root / "saved", 1.0), expected, rtol=0, atol=1e-4)
+    with pytest.raises(InputError, match="not written as one file") as refused:
+        runner.run(SaveCheckpoint(), model=tuned)
+    assert "SavePipeline" in refused.value.remedy

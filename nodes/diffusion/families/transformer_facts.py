@@ -104,9 +104,11 @@ class TransformerFamily:
         return ("BASE", *(f"L{number:02}" for number in range(self.layers)))
 
     def block_finder(self, names: Iterable[str]) -> Callable[[str], str]:
+        folders = (f"{part.folder}." for part in self.parts if part.kind != "denoiser")
+        others = (*folders, *(prefix for component, prefix in self.prefixes.items() if component != "unet"))
+
         def block_of(name: str) -> str:
-            in_denoiser = not name.startswith(tuple(prefix for part, prefix in self.prefixes.items() if part != "unet"))
-            found = BLOCK.search(name) if in_denoiser else None
+            found = None if name.startswith(others) else BLOCK.search(name)
             return f"L{int(found[1]):02}" if found else ""
 
         return block_of
