@@ -32,6 +32,8 @@ from nodes.diffusion.families.z_image.facts import Z_IMAGE
 from nodes.diffusion.formats.single_file.configurations import METADATA_NAME
 from nodes.diffusion.formats.single_file.header import SingleFile
 from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.models import residency
+from nodes.diffusion.models.residency import RESIDENT
 from nodes.diffusion.sampling.sampler import denoise, sample
 from nodes.diffusion.training.denoising_task import DenoisingTask
 from nodes.merging.as_checkpoint import AsCheckpoint
@@ -454,3 +456,29 @@ def test_a_whole_model_is_fine_tuned_and_saved_as_a_folder(runner: NodeRunner, m
     with pytest.raises(InputError, match="not written as one file") as refused:
         runner.run(SaveCheckpoint(), model=tuned)
     assert "SavePipeline" in refused.value.remedy
+
+
+def test_a_folder_with_half_of_its_shards_is_refused(runner: NodeRunner, model: DiffusionModel) -> None:
+    folder = runner.root / "m" / "transformer"
+    whole: Any = ZImageTransformer2DModel.from_pretrained(folder)
+    (folder / "diffusion_pytorch_model.safetensors").unlink()
+    whole.save_pretrained(folder, max_shard_size="100KB")
+    shards = sorted(folder.glob("*.safetensors"))
+    assert len(shards) > 1
+    sharded = runner.run(LoadModel(model="m"))
+    torch.testing.assert_close(ours(runner, sharded, 1.0), official(runner.root / "m", 1.0), rtol=0, atol=1e-4)
+    shards[1].unlink()
+    with pytest.raises(InputError, match=f"transformer lacks 1 of its files of weights, such as {shards[1].name}"):
+        runner.run(LoadModel(model="m"))
+
+
+def test_the_language_model_goes_before_the_transformer_comes_when_memory_is_short(
+    runner: NodeRunner, model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = sum(file.stat().st_size for file in (runner.root / "m").glob("t*/*.safetensors"))
+    monkeypatch.setattr(residency, "memory_of", lambda device: memory)
+    RESIDENT.clear()
+    expected = official(runner.root / "m", 5.0)
+    torch.testing.assert_close(ours(runner, model, 5.0), expected, rtol=0, atol=1e-4)
+    assert "text_encoder" not in {name for _, name in RESIDENT.parts()}
+    torch.testing.assert_close(ours(runner, model, 5.0), expected, rtol=0, atol=1e-4)

@@ -338,7 +338,7 @@ def denoiser_folder(family: Facts) -> str:
 
 
 def text_encoders(family: Facts) -> list[TextEncoder]:
-    """Return the text encoders, in order of use."""
+    """Return the CLIP text encoders, in order of use; language models are parts without further facts."""
     return [part for part in family.parts if isinstance(part, TextEncoder)]
 
 

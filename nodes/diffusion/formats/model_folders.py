@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.protocol import Config, missing_parts, weight_folders
@@ -99,12 +99,31 @@ def check_weights(part: Path) -> None:
     if not files:
         remedy = "Copy its .safetensors or .bin files there."
         raise InputError(f"{part.name} holds no weights.", field="model", remedy=remedy)
+    if missing := missing_shards(part):
+        message = f"{part.name} lacks {len(missing)} of its files of weights, such as {missing[0]}."
+        raise InputError(message, field="model", remedy="Copy or download the folder again, until it is whole.")
     for file in files:
         try:
             (check_pickle if file.suffix == ".bin" else check_whole)(file)
         except OSError as error:
             message = f"{part.name}/{file.name} cannot be read: {error.strerror}."
             raise InputError(message, field="model", remedy=AGAIN) from None
+
+
+def missing_shards(part: Path) -> list[str]:
+    """Return the names of the files that a part's index lists and that are not there."""
+    named = {name for index in part.glob("*.safetensors.index.json") for name in read_as(index, _Index).files}
+    return sorted(name for name in named if not (part / name).is_file())
+
+
+class _Index(BaseModel):
+    """What is read of an index of weights in several files."""
+
+    weight_map: dict[str, str] = {}
+
+    @property
+    def files(self) -> set[str]:
+        return set(self.weight_map.values())
 
 
 def check_whole(file: Path) -> None:

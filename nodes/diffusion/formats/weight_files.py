@@ -4,13 +4,15 @@ import re
 from pathlib import Path
 
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.registry import part_folders
 from nodes.diffusion.formats.pickle_checks import CodeRefused, Refused, look_through
 
 PLAIN = (".json", ".txt", ".safetensors")
 """Suffixes of the files that identify a model's folder."""
 PICKLED = re.compile(r"(diffusion_)?pytorch_model\b[\w.-]*\.bin")
 """Names of weight files; trainers write others beside them, such as `optimizer.bin`."""
-WITH_WEIGHTS = ("unet", "vae", "text_encoder", "text_encoder_2", "image_encoder", "image_normalizer")
+CLIP_PARTS = ("image_encoder", "image_normalizer")
+"""Folders with weights that a model may have beside its family's parts."""
 
 
 def weight_files(part: Path) -> list[Path]:
@@ -43,7 +45,8 @@ def is_pickled(part: Path) -> bool:
 
 def pickled_parts(folder: Path) -> list[Path]:
     """Return the parts of a model, or of a CLIP that is one folder, that are read from pickles."""
-    return [part for part in (folder, *(folder / name for name in WITH_WEIGHTS)) if is_pickled(part)]
+    names = (*part_folders(weights=True), *CLIP_PARTS)
+    return [part for part in (folder, *(folder / name for name in names)) if is_pickled(part)]
 
 
 def identifying(folder: Path) -> tuple[str, ...]:

@@ -98,6 +98,12 @@ class ActiveModel:
         stated = read_config(self.parts.folder_of("scheduler") / "scheduler_config.json")
         return {**stated, "prediction_type": self.info.prediction_type}
 
+    def let_go(self, names: Sequence[str]) -> None:
+        """Let parts be evicted that the use needs no more for now; adapters must not be applied to them."""
+        for name in names:
+            if self._held.pop(name, None) is not None:
+                self.parts.residency.release(self.parts.key(name))
+
     def release(self) -> None:
         """End the use: parts may be evicted, and the UNet takes all of its channels again."""
         if vars(self).pop("unet", None) is not None and self._filling:

@@ -17,6 +17,7 @@ from nodes.diffusion.formats.model_folders import read_config
 from nodes.diffusion.formats.opening import stamp_of
 from nodes.diffusion.formats.single_file.configurations import described
 from nodes.diffusion.formats.single_file.header import is_single_file
+from nodes.diffusion.formats.weight_files import files_read
 from nodes.diffusion.handles.models import ModelInfo
 from nodes.diffusion.models.loading import load_part, naming_part, part_from_file
 from nodes.diffusion.models.residency import RESIDENT, PartKey, Residency
@@ -97,13 +98,22 @@ class ModelParts:
         """
         if (found := self.residency.find(self.key(name))) is not None:
             return found
-        self.residency.make_room(self.device)
+        self.residency.make_room(self.device, self._bytes_of_files(name))
         made = make()
         if stamps_of(self._places) == self._stamps:
             self.residency.keep(self.key(name), self.device, made)
         else:
             self.residency.forget(self.identity)
         return made
+
+    def _bytes_of_files(self, name: str) -> int:
+        """The bytes of the weights that a part is read from; 0 for what shares its file with others, or has none."""
+        if (own := next((part for part in self._named(name) if part.weights), None)) is None:
+            return 0
+        if own.folder in self.files:
+            return self.files[own.folder].stat().st_size
+        folder = self.elsewhere.get(name) or self.folder / own.folder
+        return sum(file.stat().st_size for file in files_read(folder))
 
     def _module(self, name: str) -> Any:
         part = next(self._named(name))

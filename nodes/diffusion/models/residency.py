@@ -39,11 +39,15 @@ class Residency:
         """End one hold of a part."""
         self._uses[key] -= 1
 
-    def make_room(self, device: torch.device) -> None:
-        """Evict parts that nobody uses, the least recently used first, while a device's parts fill over half of its memory."""
+    def make_room(self, device: torch.device, wanted: int = 0) -> None:
+        """Evict parts that nobody uses, the least recently used first, until a device has room for `wanted` more bytes.
+
+        Parts fill at most half of its memory before that, and four fifths afterwards.
+        """
         sizes = {key: bytes_of(part) for key, (where, part) in self._parts.items() if where == device}
+        room = min(memory_of(device) // 2, memory_of(device) * 4 // 5 - wanted)
         for key in list(sizes):
-            if sum(sizes.values()) <= memory_of(device) // 2:
+            if sum(sizes.values()) <= room:
                 return
             if not self._uses[key]:
                 del self._parts[key], sizes[key]

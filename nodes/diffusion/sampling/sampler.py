@@ -10,6 +10,7 @@ from torch import Tensor
 from nodes.diffusion.adapters.aesthetic_gradient import tuned_hidden
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.code import encode_prompts, live_numbers, make_scheduler, predict
+from nodes.diffusion.families.protocol import text_encoders
 from nodes.diffusion.families.registry import facts
 from nodes.diffusion.families.schedulers import RANDOM_STEPS, Sampler, Scheduler
 from nodes.diffusion.families.sizes import shown_whole
@@ -78,6 +79,8 @@ def denoise(
     if model.aesthetic:
         positive = tuned_hidden(model, model.aesthetic, prompts, text["hidden"][-count:], lambda: on_step(0), emphasis)
         text["hidden"][-count:] = positive
+    if not text_encoders(facts(model.info.family)):  # a language model is as large as the denoiser, and no adapter is on it
+        model.let_go(model.parts.names("text_encoder"))
     if facts(model.info.family).zeros_when_unconditional and guided and not negative_prompt:
         for tensor in text.tensors.values():
             tensor[:count] = 0
