@@ -92,7 +92,7 @@ class LoadModel(Node):
             raise InputError(f"{place.name} is no model.", field="model", remedy=remedy)
         kind = format_of(place)
         # opening a pickle takes torch, so run does it
-        info = self._checked(place) if kind is None or kind.is_safetensors else None
+        info = self._checked(place) if place.is_dir() or kind is None or kind.is_safetensors else None
         name = self.model if self.model in BUNDLED else place.stem if place.is_file() else place.name
         if info is None or place.is_file():
             digest = files.digest_file(reference)

@@ -6,6 +6,8 @@ import json
 import math
 import resource
 import shutil
+import subprocess
+import sys
 from io import FileIO
 from itertools import combinations
 from pathlib import Path
@@ -573,3 +575,14 @@ def test_presets_and_block_ratios(files: Files) -> None:
     recipe = Merged(method="weighted", inputs=(a, b), weights=(1.0, 0.0), blocks=(("BASE", 0.0), ("M00", 1.0)))
     found, key = files.result(recipe, torch.float16), "model.diffusion_model.middle_block.0.w"
     assert same(found, {**files.load(a), key: files.load(b)[key]})
+
+
+def test_a_package_registers_a_method_without_torch() -> None:
+    script = "import sys; from nodes.diffusion.merging.merge_method import merge_method; assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_a_method_without_weights_is_merged() -> None:
+    method = merge_method.MergeMethod(lambda tensors, strength: tensors[0] * strength, frozenset({"tensors", "strength"}), None)
+    merged = method.merge(Merged(method="toy", inputs=(), weights=()), [torch.ones(2)], (), None, "x", 0)
+    assert merged.tolist() == [1, 1]

@@ -14,9 +14,10 @@ from graph_runtime.workspace import OutsideReader, PathRefused, Workspace
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.formats.model_folders import inspect_folder
 from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.text.encoding import encode_prompts
 from nodes.models import load_model
 from nodes.models.load_model import LoadModel
-from tests.models import BUNDLED, make_model_folder
+from tests.models import BUNDLED, fresh_model, make_model_folder
 
 
 def opened(root: Path, **fields: object) -> DiffusionModel:
@@ -103,3 +104,17 @@ def test_what_a_flow_predicts_is_no_choice(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(InputError, match="the velocity of a rectified flow") as caught:
         opened(tmp_path, model="m", prediction_type="epsilon")
     assert caught.value.field == "prediction_type"
+
+
+def test_a_folder_that_is_called_like_a_file_is_a_folder(tmp_path: Path) -> None:
+    make_model_folder(tmp_path / "emoji.ckpt", "sd1")
+    assert opened(tmp_path, model="emoji.ckpt").family == "sd1"
+
+
+def test_an_sdxl_folder_whose_second_text_encoder_does_not_name_its_class_has_pooled_texts(tmp_path: Path) -> None:
+    folder = make_model_folder(tmp_path / "m", "sdxl")
+    path = folder / "text_encoder_2" / "config.json"
+    config = json.loads(path.read_text())
+    del config["architectures"]
+    path.write_text(json.dumps(config))
+    assert "pooled" in encode_prompts(fresh_model(folder), ["a"]).tensors

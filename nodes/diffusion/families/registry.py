@@ -25,11 +25,15 @@ def _folders() -> list[str]:
     return [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]) if module.ispkg]
 
 
+@cache
 def package_of(name: str) -> str:
-    """Return the package of a family, which holds its `facts` and its `code`."""
+    """Return the package of a family, which holds its `facts` and its `code`; raise InputError when no such family is known."""
     family = facts(name)
     packages = (f"{PACKAGE}.{folder}" for folder in _folders() if find_spec(f"{PACKAGE}.{folder}.facts"))
-    return next(package for package in packages if family in importlib.import_module(f"{package}.facts").FAMILIES)
+    found = (package for package in packages if family in importlib.import_module(f"{package}.facts").FAMILIES)
+    if (package := next(found, None)) is None:
+        raise InputError(f"{family.title} has no computations here.", field="model", remedy="Install the package that brings it.")
+    return package
 
 
 def families() -> tuple[Facts, ...]:

@@ -78,7 +78,7 @@ def recipe_json(recipe: Recipe) -> dict[str, Any]:
         **named,
         **({"further_model_hashes": inputs[3:]} if len(inputs) > 3 else {}),
         "interp_method": A1111_METHODS.get(recipe.method, recipe.method),
-        "multiplier": recipe.weights[-1],
+        "multiplier": recipe.weights[-1] if recipe.weights else 1.0,
         "weights": recipe.weights,
         **({"blocks": dict(recipe.blocks)} if recipe.blocks else {}),
         **{name: getattr(recipe, name) for name in ("density", "seed") if name in method_of(recipe).takes},

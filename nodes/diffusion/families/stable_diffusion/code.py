@@ -55,11 +55,11 @@ def for_training(model: ActiveModel, *, gradient_checkpointing: bool) -> Generat
     """Choose the attention that trains fastest and, if wanted, checkpoint activations; undo both afterwards."""
     unet: Any = model.unet
     before = unet.attn_processors
-    if eager_attention_pays(model.device):
-        unet.set_attn_processor(AttnProcessor())
-    if gradient_checkpointing:
-        unet.enable_gradient_checkpointing()
     try:
+        if eager_attention_pays(model.device):
+            unet.set_attn_processor(AttnProcessor())
+        if gradient_checkpointing:
+            unet.enable_gradient_checkpointing()
         yield
     finally:
         unet.set_attn_processor(before)

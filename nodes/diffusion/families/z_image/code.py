@@ -87,9 +87,9 @@ def _tokens(model: ActiveModel, size: tuple[int, int]) -> int:
 def for_training(model: ActiveModel, *, gradient_checkpointing: bool) -> Generator[None]:
     """Checkpoint activations, if wanted; undo it afterwards."""
     transformer: Any = model.denoiser
-    if gradient_checkpointing:
-        transformer.enable_gradient_checkpointing()
     try:
+        if gradient_checkpointing:
+            transformer.enable_gradient_checkpointing()
         yield
     finally:
         if gradient_checkpointing:

@@ -95,10 +95,10 @@ def _check_scales(file: SingleFile) -> None:
 
 def _numbers(file: SingleFile, name: str) -> list[float]:
     """Return the numbers of one tensor, read without torch."""
-    if not file.starts:
-        from nodes.diffusion.formats.pickles import pickled_tensors
-
-        return pickled_tensors(file.path)[name].tolist()
+    format_ = format_of(file.path) or FORMATS[".safetensors"]
+    if not format_.is_safetensors:
+        with format_.tensors(file.path) as tensor_of:
+            return tensor_of(name).tolist()
     count, kind = file.shapes[name][0], file.dtypes[name]
     with open_regular(file.path) as opened:
         opened.seek(file.starts[name])
