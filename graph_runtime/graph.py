@@ -86,13 +86,14 @@ def dependencies(workflow: Workflow) -> "nx.DiGraph[str]":
 def compute_keys(graph: Graph, files: OutsideFiles, carried: Mapping[str, Any]) -> None:
     """Fill in every step's fingerprint, warnings and key; `carried` is the metadata of saved files (document, versions).
 
-    Raises WorkflowError naming all outside files that cannot be read.
+    Raises WorkflowError naming all outside files that cannot be read, and all nodes that what is known of their inputs refuses.
     """
     problems: list[Problem] = []
     document = digest_json(carried)
     for step in graph.steps.values():
         try:
             step.fingerprint = step.node.fingerprint(files) if step.node else None
+            _know(step, graph, files)
         except (OSError, ValueError) as error:
             problems.append(problem_of(error, step))
         step.warnings, files.warnings = files.warnings, []
@@ -101,6 +102,18 @@ def compute_keys(graph: Graph, files: OutsideFiles, carried: Mapping[str, Any]) 
             step.stem = _digest(_identity(step, graph, document, without=continued))
     if problems:
         raise WorkflowError(*problems)
+
+
+def _know(step: Step, graph: Graph, files: OutsideFiles) -> None:
+    """Fill in what is known of a step's output; let its node check what is known of the inputs."""
+    found = {name: [graph.steps[source.node].known for source in sources] for name, sources in step.inputs.items()}
+    kinds = set(step.type.outputs.values())
+    alike = (each for name, known in found.items() if step.type.inputs[name].type in kinds for each in known)
+    step.known = step.node.known(files) if step.node else None
+    if step.known is None:
+        step.known = next((each for each in alike if each is not None), None)
+    if step.node:
+        step.node.check_known(found)
 
 
 def _identity(step: Step, graph: Graph, document: str, without: frozenset[str] = frozenset()) -> str:

@@ -87,6 +87,8 @@ class OutsideFiles(Protocol):
         ...
 
 
+Known = Mapping[str, Sequence[Any]]
+"""By input, what is known beforehand of the values that arrive there: see `Node.known`."""
 Wired = Mapping[str, Sequence["Node"]]
 """By input name, the nodes wired to it, in order; a node with wired fields is a bare `Node`."""
 
@@ -140,6 +142,16 @@ class Node(BaseModel):
     def fingerprint(self, files: OutsideFiles) -> Json:
         """Return the identity of everything that `run` reads from outside the cache; None when it reads nothing."""
         return None
+
+    def known(self, files: OutsideFiles) -> Json:
+        """Return what can be said of the output without computing it, such as a model's family.
+
+        None says the same as what is known of an input of the output's type.
+        """
+        return None
+
+    def check_known(self, known: Known) -> None:
+        """Raise, as `run` would, what is known of the inputs already shows to be wrong; called before anything runs."""
 
     def check(self, wired: Wired) -> None:
         """Raise the errors of `run` that the fields and the wired nodes already show."""

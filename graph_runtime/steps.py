@@ -26,6 +26,8 @@ class Step:
     node: Node | None = None
     """The node; None when a field is wired, so that it can only be made when it runs."""
     fingerprint: Json = None
+    known: Json = None
+    """What is known of the output beforehand."""
     warnings: list[str] = field(default_factory=list[str])
     """Warnings of the fingerprint."""
     key: str = ""

@@ -6,10 +6,10 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
+from graph_runtime.node import Json, Known, ModelReference, Node, OutsideFiles
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.registry import check_method
+from nodes.diffusion.families.registry import check_known_method, check_method
 from nodes.diffusion.formats.clip_folders import check_clip_is_stored, clip_folders, clip_reference
 from nodes.diffusion.formats.weight_files import identifying
 from nodes.diffusion.handles.adapters import AestheticGradient
@@ -41,6 +41,9 @@ class ApplyAestheticGradient(Node):
         folder = files.resolve(clip_reference(self.clip))
         clip_folders(folder)
         return files.digest_folder(clip_reference(self.clip), identifying(folder))
+
+    def check_known(self, known: Known) -> None:
+        check_known_method(known["model"], "aesthetic gradient")
 
     def run(self, model: DiffusionModel, embedding: AestheticEmbedding, context: RunContext) -> DiffusionModel:
         check_method(model.family, "aesthetic gradient")

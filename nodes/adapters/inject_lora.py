@@ -6,10 +6,10 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node, Wired
+from graph_runtime.node import Known, Node, Wired
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.registry import check_method
+from nodes.diffusion.families.registry import check_known_method, check_method
 from nodes.diffusion.handles.adapters import LowRankAdapter
 from nodes.diffusion.handles.models import DiffusionModel
 
@@ -51,6 +51,11 @@ class InjectLoRA(Node):
         if self.targets == "custom" and not self.custom_targets.strip(" ,"):
             remedy = "Give endings of layer names, such as attn2.to_k, separated by commas."
             raise InputError("no layers are named.", field="custom_targets", remedy=remedy)
+
+    def check_known(self, known: Known) -> None:
+        check_known_method(known["model"], "LoRA")
+        if self.text_encoder:
+            check_known_method(known["model"], "text encoder training", field="text_encoder")
 
     def run(self, model: DiffusionModel, context: RunContext) -> DiffusionModel:
         check_method(model.family, "LoRA")

@@ -6,12 +6,13 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node, Wired
+from graph_runtime.node import Known, Node, Wired
 from nodes import diffusion
 from nodes.diffusion.families.registry import check_method
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.handles.datasets import CaptionedDataset, EmbeddingDataset, LatentDataset
 from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.noise_checks import check_known_noise
 from nodes.diffusion.handles.settings import DenoisingSettings
 from nodes.diffusion.handles.wired_models import refuse_untrained
 from nodes.methods.training import (
@@ -44,6 +45,9 @@ class FineTune(DenoisingSettings, Node):
     def check(self, wired: Wired) -> None:
         refuse_untrained(wired["model"])
         check_texts_are_there(wired["embeddings"], wired["captions"], text_changes=self.text_encoder)
+
+    def check_known(self, known: Known) -> None:
+        check_known_noise(self, known["model"])
 
     def run(
         self,

@@ -8,10 +8,10 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node, Prompt, Wired
+from graph_runtime.node import Known, Node, Prompt, Wired
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.registry import check_method
+from nodes.diffusion.families.registry import check_known_method, check_method
 from nodes.diffusion.handles.datasets import ImageDataset, Picture
 from nodes.diffusion.handles.models import DiffusionModel, inversion_conditions
 from nodes.diffusion.handles.prompt_checks import unread_weights_warning, without_networks
@@ -36,6 +36,9 @@ class InvertDDIM(Node):
 
     def check(self, wired: Wired) -> None:
         refuse_untrained(wired["model"])
+
+    def check_known(self, known: Known) -> None:
+        check_known_method(known["model"], "DDIM inversion")
 
     def run(self, model: DiffusionModel, images: ImageDataset, context: RunContext) -> Inversion:
         check_method(model.family, "DDIM inversion")

@@ -6,9 +6,9 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node
+from graph_runtime.node import Known, Node
 from nodes import diffusion
-from nodes.diffusion.families.registry import check_method
+from nodes.diffusion.families.registry import check_known_method, check_method
 from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.handles.results import Inversion, NullTextInversion
 
@@ -30,6 +30,9 @@ class OptimizeNullText(Node):
     """Step size of Adam at the first timestep; it falls evenly to half at the last."""
     early_stop: Annotated[float, Field(ge=0, le=1)] = 1e-5
     """Squared error of the latents that is good enough at the first timestep; it rises evenly to a hundredfold."""
+
+    def check_known(self, known: Known) -> None:
+        check_known_method(known["model"], "null-text inversion")
 
     def run(self, model: DiffusionModel, inversion: Inversion, context: RunContext) -> NullTextInversion:
         import torch

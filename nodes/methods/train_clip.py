@@ -9,10 +9,10 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.migration import Migration
-from graph_runtime.node import Node
+from graph_runtime.node import Known, Node
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.registry import check_method
+from nodes.diffusion.families.registry import check_known_method, check_method
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.handles.datasets import CaptionedDataset
 from nodes.diffusion.handles.models import DiffusionModel
@@ -48,6 +48,9 @@ class TrainCLIP(TrainingSettings, Node):
     """How strongly weights are drawn to zero."""
     validation_fraction: Annotated[float, Field(ge=0, le=0.5, json_schema_extra={"group": "Watching"})] = 0.02
     """Share of the pictures held out of training, of which `recall_at_1` counts those whose own caption is nearest."""
+
+    def check_known(self, known: Known) -> None:
+        check_known_method(known["model"], "CLIP training")
 
     def run(self, model: DiffusionModel, captions: CaptionedDataset, context: RunContext) -> DiffusionModel:
         check_trained(model.adapters)

@@ -8,10 +8,10 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.migration import Migration
-from graph_runtime.node import Node, Wired
+from graph_runtime.node import Known, Node, Wired
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.registry import check_method
+from nodes.diffusion.families.registry import check_known_method, check_method
 from nodes.diffusion.handles.adapters import KEYS_AND_VALUES, TokenEmbedding, WeightChange
 from nodes.diffusion.handles.datasets import CaptionedDataset, EmbeddingDataset, LatentDataset
 from nodes.diffusion.handles.models import DiffusionModel
@@ -61,6 +61,9 @@ class TrainCustomDiffusion(DenoisingSettings, Node):
         if self.prior_loss_weight:
             check_class_latents(wired["class_latents"])
             check_texts_are_there(wired["class_embeddings"], None, text_changes=False, prefix="class_")
+
+    def check_known(self, known: Known) -> None:
+        check_known_method(known["model"], "custom diffusion")
 
     def run(
         self,

@@ -6,12 +6,13 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node, Wired
+from graph_runtime.node import Known, Node, Wired
 from nodes import diffusion
 from nodes.diffusion.families.registry import check_method
 from nodes.diffusion.handles.adapters import LowRankAdapter, WeightChange
 from nodes.diffusion.handles.datasets import CaptionedDataset, EmbeddingDataset, LatentDataset
 from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.noise_checks import check_known_noise
 from nodes.diffusion.handles.settings import DenoisingSettings
 from nodes.diffusion.handles.wired_models import BARE, untrained_lora
 from nodes.methods.kohya_facts import kohya_facts
@@ -61,6 +62,9 @@ class TrainDreamBooth(DenoisingSettings, Node):
         if self.prior_loss_weight:
             check_class_latents(wired["class_latents"])
             check_texts_are_there(wired["class_embeddings"], wired["class_captions"], text_changes=changes_text, prefix="class_")
+
+    def check_known(self, known: Known) -> None:
+        check_known_noise(self, known["model"])
 
     def run(
         self,

@@ -6,10 +6,10 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node, Wired
+from graph_runtime.node import Known, Node, Wired
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.registry import check_method
+from nodes.diffusion.families.registry import check_known_method, check_method
 from nodes.diffusion.handles.adapters import Hypernetwork, checked_structure
 from nodes.diffusion.handles.datasets import EmbeddingDataset, LatentDataset
 from nodes.diffusion.handles.models import DiffusionModel
@@ -66,6 +66,9 @@ class TrainHypernet(DenoisingSettings, Node):
     def check(self, wired: Wired) -> None:
         refuse_untrained(wired["model"])
         self._untrained()
+
+    def check_known(self, known: Known) -> None:
+        check_known_method(known["model"], "hypernetwork")
 
     def run(
         self, model: DiffusionModel, latents: LatentDataset, embeddings: EmbeddingDataset, context: RunContext

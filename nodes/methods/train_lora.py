@@ -4,12 +4,13 @@ from dataclasses import replace
 from typing import ClassVar
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node, Wired
+from graph_runtime.node import Known, Node, Wired
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import LowRankAdapter
 from nodes.diffusion.handles.datasets import CaptionedDataset, EmbeddingDataset, LatentDataset
 from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.noise_checks import check_known_noise
 from nodes.diffusion.handles.settings import DenoisingSettings
 from nodes.diffusion.handles.wired_models import refuse_bare, untrained_lora
 from nodes.methods.kohya_facts import kohya_facts
@@ -44,6 +45,9 @@ class TrainLoRA(DenoisingSettings, Node):
         if injected:
             changes_text = bool(getattr(injected, "text_encoder", False))
             check_texts_are_there(wired["embeddings"], wired["captions"], text_changes=changes_text)
+
+    def check_known(self, known: Known) -> None:
+        check_known_noise(self, known["model"])
 
     def run(
         self,

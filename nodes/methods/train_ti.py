@@ -8,9 +8,9 @@ from pydantic import Field
 
 from graph_runtime.context import RunContext
 from graph_runtime.migration import Migration
-from graph_runtime.node import Node, Wired
+from graph_runtime.node import Known, Node, Wired
 from nodes import diffusion
-from nodes.diffusion.families.registry import check_method
+from nodes.diffusion.families.registry import check_known_method, check_method
 from nodes.diffusion.handles.adapters import TokenEmbedding
 from nodes.diffusion.handles.datasets import CaptionedDataset, LatentDataset
 from nodes.diffusion.handles.models import DiffusionModel
@@ -48,6 +48,9 @@ class TrainTI(DenoisingSettings, Node):
 
     def check(self, wired: Wired) -> None:
         refuse_untrained(wired["model"])
+
+    def check_known(self, known: Known) -> None:
+        check_known_method(known["model"], "textual inversion")
 
     def run(
         self, model: DiffusionModel, latents: LatentDataset, captions: CaptionedDataset, context: RunContext

@@ -118,6 +118,14 @@ class LoadModel(Node):
             "text": [files.digest_folder(f"{place}/{part}", identifying(place / part)) for part in info.text_parts],
         }
 
+    def known(self, files: OutsideFiles) -> Json:
+        place = files.resolve(str(BUNDLED.get(self.model, self.model)))
+        kind = format_of(place)
+        if place.is_file() and kind and not kind.is_safetensors:
+            return None
+        info = inspect_folder(place, weights=False)
+        return {"family": info.family, "prediction_type": info.prediction_type}
+
     def _given(self) -> dict[Component, str]:
         """The files apart that are named."""
         named: dict[Component, str] = {"text_encoder": self.text_encoder, "vae": self.vae}

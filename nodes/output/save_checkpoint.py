@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
-from graph_runtime.node import FileName, Node, with_suffix
+from graph_runtime.node import FileName, Known, Node, with_suffix
 from nodes import diffusion
 from nodes.diffusion.families.protocol import weight_folders
-from nodes.diffusion.families.registry import check_method
+from nodes.diffusion.families.registry import check_known_method, check_method
 from nodes.diffusion.formats.modelspec import PREDICTIONS
 from nodes.diffusion.formats.single_file.header import is_single_file
 from nodes.diffusion.handles.adapters import in_folder
@@ -45,6 +45,9 @@ class SaveCheckpoint(Node):
     """What it does."""
     license: str = ""
     """The license it is given under."""
+
+    def check_known(self, known: Known) -> None:
+        check_known_method(known["model"], "single file")
 
     def run(self, model: DiffusionModel, context: RunContext) -> tuple[Artifact, ...]:
         check_method(model.family, "single file")

@@ -16,7 +16,11 @@ from torch import Tensor
 from transformers import Qwen3Config, Qwen3Model
 
 from graph_runtime.context import RunContext
-from graph_runtime.errors import Interrupted
+from graph_runtime.discovery import load_palette
+from graph_runtime.errors import Interrupted, WorkflowError
+from graph_runtime.session import prepare
+from graph_runtime.workflow import workflow_from_json
+from graph_runtime.workspace import Workspace
 from nodes.adapters.inject_lora import InjectLoRA
 from nodes.adapters.load_lora import LoadLoRA
 from nodes.data.encode_captions import EncodeCaptions
@@ -78,11 +82,11 @@ def pipeline(folder: Path) -> Any:
     return made
 
 
-def official(folder: Path, guidance_scale: float, prepare: Callable[[Any], object] = lambda pipe: None) -> Tensor:
+def official(folder: Path, guidance_scale: float, adapt: Callable[[Any], object] = lambda pipe: None) -> Tensor:
     """Latents of diffusers' pipeline, whose guidance counts from 0."""
     noise = [torch.randn(16, 8, 12, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)]
     made = pipeline(folder)
-    prepare(made)
+    adapt(made)
     options = {"height": 64, "width": 96, "num_inference_steps": 4, "latents": torch.stack(noise), "output_type": "latent"}
     return made(list(PROMPTS), negative_prompt=["bad"] * 2, guidance_scale=guidance_scale - 1, **options).images
 
@@ -482,3 +486,48 @@ def test_the_language_model_goes_before_the_transformer_comes_when_memory_is_sho
     torch.testing.assert_close(ours(runner, model, 5.0), expected, rtol=0, atol=1e-4)
     assert "text_encoder" not in {name for _, name in RESIDENT.parts()}
     torch.testing.assert_close(ours(runner, model, 5.0), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("type_", "fields", "found"),
+    [
+        ("TrainHypernet", {}, "t.model: Z-Image has no cross-attention"),
+        ("TrainTI", {}, "t.model: a new word is hardly learned"),
+        ("SaveCheckpoint", {}, "t.model: Z-Image is not written as one file"),
+        ("InjectLoRA", {"text_encoder": True}, "t.text_encoder: Z-Image reads text with a language model"),
+        ("TrainLoRA", {"snr_gamma": 5}, "t.snr_gamma: min-SNR weighting is for models that predict noise or velocity"),
+        ("TrainLoRA", {"shift": 2, "loss_weighting": "cosmap"}, ""),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_runs(
+    runner: NodeRunner, type_: str, fields: dict[str, Any], found: str
+) -> None:
+    """The family is known at nodes below LoadModel through the nodes that return models, here InjectLoRA."""
+    make_z_image_folder(runner.root / "m")
+    nodes = {
+        "load": {"type": "LoadModel", "fields": {"model": "m"}},
+        "inject": {"type": "InjectLoRA"},
+        "t": {"type": type_, "fields": fields},
+        **{name: {"type": name} for name in ("LoadImages", "CaptionDataset", "EncodeLatents", "EncodeCaptions")},
+    }
+    nodes["LoadImages"] = {"type": "LoadImages", "fields": {"folder": "p"}}
+    runner.picture("p/0.png", text="a thing")
+    trained = type_ == "TrainLoRA"
+    ends = [("load", "inject.model"), ("inject" if trained else "load", "t.model"), ("LoadImages", "CaptionDataset.images")]
+    ends += [("load", "EncodeLatents.model"), ("LoadImages", "EncodeLatents.images"), ("load", "EncodeCaptions.model")]
+    ends += [("CaptionDataset", "EncodeCaptions.captions")]
+    if type_.startswith("Train"):
+        text = "captions" if type_ == "TrainTI" else "embeddings"
+        source = "CaptionDataset" if type_ == "TrainTI" else "EncodeCaptions"
+        ends += [("EncodeLatents", "t.latents"), (source, f"t.{text}")]
+    wires = [{"from": f"{source}.output", "to": target} for source, target in ends]
+    document = workflow_from_json({"format": "latentloom/1", "nodes": nodes, "wires": wires})
+    palette, workspace = load_palette(), Workspace(runner.root)
+    if not found:
+        prepare(document, palette, workspace, runner.cache, ["t"])
+        return
+    with pytest.raises(WorkflowError) as refused:
+        prepare(document, palette, workspace, runner.cache, ["t"])
+    (problem,) = refused.value.problems
+    assert f"{problem.node}.{problem.field}: {problem.message}".startswith(found)
+    assert problem.remedy.endswith(".")

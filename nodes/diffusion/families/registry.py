@@ -3,10 +3,11 @@
 import importlib
 import math
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.protocol import COMPONENT_KINDS, Component, Facts, Method, ModelFolder, Shape, missing_parts
@@ -64,6 +65,13 @@ def check_method(family: str, method: Method, field: str = "model") -> None:
     """Raise InputError, with the family's own reason, when a method makes no sense for it."""
     if refusal := facts(family).refusals.get(method):
         raise InputError(refusal.message, field=field, remedy=refusal.remedy)
+
+
+def check_known_method(known: Sequence[Any], method: Method, field: str = "model") -> None:
+    """Raise the same for the models of which it is known beforehand that they arrive at an input."""
+    for model in known:
+        if model is not None:
+            check_method(model["family"], method, field)
 
 
 def token_limit(family: str, max_token_length: int) -> int:

@@ -1,5 +1,8 @@
 """Checks that a training's noise settings mean something for what the model predicts; needs no torch."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.models import PredictionType
 from nodes.diffusion.handles.settings import DenoisingSettings
@@ -8,6 +11,13 @@ from nodes.diffusion.handles.settings import DenoisingSettings
 def check_noise_settings(settings: DenoisingSettings, prediction_type: PredictionType) -> None:
     """Raise InputError for a setting that has no meaning for a rectified flow, or only for one."""
     (_check_flow if prediction_type == "flow" else _check_ddpm)(settings)
+
+
+def check_known_noise(settings: DenoisingSettings, known: Sequence[Any]) -> None:
+    """Raise the same for the models of which it is known beforehand that they arrive at an input."""
+    for model in known:
+        if model is not None:
+            check_noise_settings(settings, model["prediction_type"])
 
 
 def _check_flow(settings: DenoisingSettings) -> None:
