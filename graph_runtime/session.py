@@ -43,13 +43,13 @@ def cache_limit() -> int:
 
 
 def check_device(name: str) -> None:
-    """Raise WorkflowError when the machine lacks the device that `--device` names; every machine has `auto` and `cpu`."""
+    """Raise WorkflowError when the machine lacks a device; every machine has `auto` and `cpu`."""
     checks = () if name in ("auto", "cpu") else load_palette().device_checks
     for check in checks:
         try:
             check(name)
         except ValueError as error:
-            problem = Problem(f"--device {name} cannot be used: {error}", remedy=getattr(error, "remedy", ""))
+            problem = Problem(f"device {name} cannot be used: {error}", remedy=getattr(error, "remedy", ""))
             raise WorkflowError(problem) from None
 
 

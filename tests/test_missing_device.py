@@ -8,7 +8,7 @@ import server
 from graph_runtime.__main__ import main
 from tests.shell import ROOT
 
-LACKING = "--device cuda:99 cannot be used: this machine has "
+LACKING = "device cuda:99 cannot be used: this machine has "
 
 
 def test_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

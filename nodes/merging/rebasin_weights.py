@@ -7,7 +7,7 @@ from graph_runtime.context import RunContext
 from graph_runtime.node import Node
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.registry import titles
+from nodes.diffusion.families.registry import check_method, titles
 from nodes.diffusion.formats.checkpoint_headers import family_of
 from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.handles.recipes import Checkpoint, Permuted, name_of, sources_of
@@ -54,8 +54,9 @@ def _common_units(plans: list[MergePlan], context: RunContext) -> Mapping[str, U
     names, families = [name_of(plan.recipe) for plan in plans], [family_of(plan.tensors) for plan in plans]
     for name, family, socket in zip(names, families, ("model", "reference"), strict=True):
         if family == "other":
-            message = f"{name} holds no UNet of {titles('or')}."
+            message = f"{name} holds no UNet of {titles('or', 'Rebasin')}."
             raise InputError(message, field=socket, remedy="Wire a checkpoint that has one.")
+        check_method(family, "Rebasin", socket)
     if families[0] != families[1]:
         message = f"{names[0]} is of the family {families[0]} and {names[1]} of {families[1]}."
         raise InputError(message, field="reference", remedy=remedy)

@@ -44,6 +44,7 @@ from nodes.merging.as_checkpoint import AsCheckpoint
 from nodes.merging.as_model import AsModel
 from nodes.merging.bake_lora import BakeLoRA
 from nodes.merging.merge_block_weighted import MergeBlockWeighted
+from nodes.merging.rebasin_weights import RebasinWeights
 from nodes.methods.fine_tune import FineTune
 from nodes.methods.train_hypernet import TrainHypernet
 from nodes.methods.train_lora import TrainLoRA
@@ -444,6 +445,8 @@ def test_its_transformers_are_merged_by_its_own_blocks(runner: NodeRunner, model
     first, second = (load_file(next((runner.root / part / "text_encoder").glob("*.safetensors"))) for part in "mn")
     name = "layers.0.mlp.up_proj.weight"
     torch.testing.assert_close(found[f"text_encoder.{name}"], (first[name] + second[name]) / 2)
+    with pytest.raises(InputError, match="nobody has described which rows"):
+        runner.run(RebasinWeights(), model=a, reference=b)
     with pytest.raises(InputError, match="no block 'IN00'"):
         runner.run(MergeBlockWeighted(blocks="IN00=0.5"), a=a, b=b)
 

@@ -23,7 +23,7 @@ Conversion = Literal["", "conv", "transposed", "q", "k", "v"]
 Method = Literal[
     "LoRA", "DreamBooth", "fine-tuning", "textual inversion", "DreamArtist", "custom diffusion", "hypernetwork",
     "DDIM inversion", "null-text inversion", "aesthetic gradient", "CLIP training", "image variation",
-    "A1111 embedding", "custom diffusion file", "text encoder training", "single file",
+    "A1111 embedding", "custom diffusion file", "text encoder training", "single file", "Rebasin",
 ]  # fmt: skip
 """What a family may refuse: methods of training and inversion, and layouts of files."""
 

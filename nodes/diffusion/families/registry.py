@@ -96,15 +96,15 @@ def family_of_denoiser(shapes: Mapping[str, Shape]) -> Facts | None:
     return next((facts for facts in families() if facts.is_denoiser(shapes)), None)
 
 
-def titles(conjunction: str) -> str:
-    """Return the names of all families as messages list them, the last one behind `and` or `or`."""
-    *others, last = (facts.title for facts in families())
+def titles(conjunction: str, method: Method | None = None) -> str:
+    """Return the names of all families, or of those that a method fits, as messages list them: `and` or `or` before the last."""
+    *others, last = (facts.title for facts in families() if method not in facts.refusals)
     return f"{', '.join(others)} {conjunction} {last}"
 
 
 def readable() -> str:
     """Return a sentence that says which families can be read."""
-    return f"{titles('and')} can be read, as single files with UNet, VAE and text encoders, or as diffusers folders."
+    return f"{titles('and')} can be read, as single files that hold all of a model, or as diffusers folders."
 
 
 def file_prefixes(component: Component) -> tuple[str, ...]:

@@ -54,6 +54,7 @@ REFUSALS: dict[Method, Refusal] = {
     "A1111 embedding": Refusal("Z-Image has no word embeddings in files.", TRAIN_LORA),
     "custom diffusion file": Refusal("diffusers has no such file for Z-Image.", "Save the whole model with SavePipeline."),
     "text encoder training": LORA,
+    "Rebasin": Refusal("nobody has described which rows of Z-Image's weights may change places.", "Use MergeWeighted."),
     "single file": Refusal("Z-Image is not written as one file.", "Save it as a folder with SavePipeline."),
 }
 
