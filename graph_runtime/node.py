@@ -116,7 +116,8 @@ class Node(BaseModel):
     version: ClassVar[int] = 1
     """Raised when `run` changes its results, so that older cached results are not used; see `migrations` for changed names."""
     migrations: ClassVar[Mapping[int, Migration]] = {}
-    """By schema version, the change of names to the next one: 1 is the first, 0 is for files from before versions were stored."""
+    """By schema version, the change of names to the next one: begin at 1; 0 takes files from before
+    versions were stored. Such files look like those of version 1, so a change under 0 must be idempotent."""
     former_names: ClassVar[tuple[str, ...]] = ()
     """Names of the class in earlier releases."""
     side_effects: ClassVar[bool] = False

@@ -67,9 +67,10 @@ def import_graph(folder: str) -> "nx.DiGraph[str]":
     modules, graph = modules_of(folder), nx.DiGraph()
     for module, path in modules.items():
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                named = [f"{node.module}.{alias.name}" for alias in node.names]
-                found = [name if name in modules else node.module for name in named]
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                prefix = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+                named = [f"{prefix}{alias.name}" for alias in node.names]
+                found = [name if name in modules else prefix.rstrip(".") for name in named]
                 graph.add_edges_from((module, name) for name in found if name in modules and name != module)
     return graph
 

@@ -218,6 +218,13 @@ def test_a_new_method_is_one_decorated_function(monkeypatch: pytest.MonkeyPatch)
     assert "seed" not in recipe_json(recipe)
 
 
+def test_a_method_with_one_strength_takes_no_blocks() -> None:
+    recipe = Merged(method="slerp", inputs=(), weights=(0.5,), blocks=(("IN00", 0.25),))
+    with pytest.raises(InputError, match="takes no ratios of blocks"):
+        methods.method_of(recipe)
+    assert methods.method_of(Merged(method="weighted", inputs=(), weights=(0.5, 0.5), blocks=recipe.blocks))
+
+
 def test_a_method_that_asks_for_what_there_is_not_is_refused() -> None:
     with pytest.raises(TypeError, match=r"'wrong' asks for lambda_"):
         merge_method.merge_method("wrong")(lambda tensors, lambda_: tensors[0])

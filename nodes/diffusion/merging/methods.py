@@ -28,11 +28,15 @@ Random = np.ndarray[tuple[int], np.dtype[np.uint16]]
 
 
 def method_of(merge: Merged) -> MergeMethod:
-    """Return the method of a recipe; raise InputError when there is none of its name."""
+    """Return the method of a recipe; raise InputError when there is none of its name, or it cannot merge by blocks."""
     if merge.method not in METHODS:
         remedy = "Install the package that it comes with, or use another merge node."
         raise InputError(f"there is no merge method {merge.method!r}.", field="checkpoint", remedy=remedy)
-    return METHODS[merge.method]
+    method = METHODS[merge.method]
+    if merge.blocks and "strength" in method.takes:  # a block's ratio is the weight of the second input, strength is the first's
+        message = f"the merge method {merge.method!r} has one strength, so it takes no ratios of blocks."
+        raise InputError(message, field="checkpoint", remedy="Use MergeBlockWeighted.")
+    return method
 
 
 @merge_method("weighted")
