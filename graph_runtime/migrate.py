@@ -33,7 +33,7 @@ def _migrated_subgraph(subgraph: Subgraph, known: Types) -> Subgraph:
     update = {
         "nodes": changes.nodes(),
         "wires": changes.wires(subgraph.wires),
-        "inputs": {name: changes.target(end) for name, end in subgraph.inputs.items()},
+        "inputs": {name: changes.target(end) for name, end in subgraph.inputs.items() if not changes.is_removed(end)},
         "outputs": {name: changes.source(end) for name, end in subgraph.outputs.items()},
     }
     return subgraph.model_copy(update=update)
@@ -77,10 +77,21 @@ class _Level:
         return {id: self._entry(id, entry) for id, entry in self._nodes.items()}
 
     def wires(self, wires: list[Wire]) -> list[Wire]:
-        """Return the wires with today's socket names."""
+        """Return the wires with today's socket names, without those to fields that were removed."""
         return [
-            wire.model_copy(update={"source": self.source(wire.source), "target": self.target(wire.target)}) for wire in wires
+            wire.model_copy(update={"source": self.source(wire.source), "target": self.target(wire.target)})
+            for wire in wires
+            if not self.is_removed(wire.target)
         ]
+
+    def is_removed(self, end: str) -> bool:
+        """Return whether an `ID.field` names a field that was removed."""
+        node, _, name = end.partition(".")
+        for change in self._due.get(node, ()):
+            name = change.inputs.get(name, name)
+            if name in change.removed:
+                return True
+        return False
 
     def target(self, end: str) -> str:
         """Return an `ID.input` or `ID.field` with today's name."""
@@ -105,6 +116,6 @@ class _Level:
             fields = change.migrated(fields)
         for named, _ in node_type.cls.sweeps:
             if isinstance(swept := fields.get(named), str) and "." in swept:
-                fields[named] = self.target(swept.strip())
+                fields[named] = "" if self.is_removed(swept.strip()) else self.target(swept.strip())
         update = {"type": node_type.name, "fields": fields, "schema_version": node_type.schema_version}
         return entry.model_copy(update=update)

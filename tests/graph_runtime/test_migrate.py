@@ -9,7 +9,7 @@ import pytest
 from graph_runtime.discovery import Palette, add_type
 from graph_runtime.errors import WorkflowError
 from graph_runtime.migrate import migrated
-from graph_runtime.migration import Migration, without
+from graph_runtime.migration import Migration
 from graph_runtime.node import Node, NodeType, describe
 from graph_runtime.session import prepare
 from graph_runtime.workflow import Workflow, workflow_from_json
@@ -31,7 +31,7 @@ class Split(Node):
         0: Migration(inputs={"n": "number"}),
         1: Migration(inputs={"divisor": "by"}, outputs={"quotient": "whole"}),
         2: Migration(inputs={"number": "dividend"}, change=lambda fields: {**fields, "by": 10 * fields.get("by", 1)}),
-        3: Migration(change=without("speed")),
+        3: Migration(removed=frozenset({"speed"})),
     }
     by: int = 10
     """The divisor, in tenths since the third version."""
@@ -82,6 +82,20 @@ def test_subgraphs_and_their_sockets_follow() -> None:
 def test_sweeps_follow() -> None:
     nodes = {"s": {"type": "Part"}, "t": {"type": "Table", "fields": {"x": "s.divisor", "x_values": "1\n2", "y": "elsewhere.n"}}}
     assert today(nodes).nodes["t"].fields == {"x": "s.by", "x_values": "1\n2", "y": "elsewhere.n"}
+
+
+def test_wires_sockets_and_sweeps_to_a_removed_field_go_with_it() -> None:
+    nodes = {
+        "a": {"type": "Number"},
+        "s": {"type": "Split", "schema_version": 3},
+        "t": {"type": "Table", "fields": {"x": "s.speed", "x_values": "1"}},
+    }
+    found = today(nodes, [("a.output", "s.speed"), ("a.output", "s.dividend")])
+    assert [wire.target for wire in found.wires] == ["s.dividend"]
+    assert found.nodes["t"].fields["x"] == ""
+    inner = {"nodes": {"s": {"type": "Part"}}, "inputs": {"v": "s.speed", "in": "s.n"}}
+    found = today({"g": {"type": "Subgraph", "fields": {"subgraph": "x"}}}, subgraphs={"x": inner}).subgraphs["x"]
+    assert found.inputs == {"in": "s.dividend"}
 
 
 def test_a_value_under_the_new_name_wins() -> None:
