@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from nodes.diffusion.devices import choose_device, drawing_precision, free_memory
+from tests.flow_models import make_z_image_folder
 from tests.nodes.test_methods import Method, Setting, each_method
 from tests.nodes.test_train_lora import StoppingReporter
 from tests.shell import run_small
@@ -24,6 +25,16 @@ def test_the_demo_runs_on_a_gpu(tmp_path: Path, precision: str) -> None:
     assert all(0 < loss < 10 for loss in losses)
     again = run_small(tmp_path / "again", device="cuda", train__precision=precision, sample__precision=precision)
     assert [event["values"]["loss"] for event in again.of("node_metric", "train")] == pytest.approx(losses, rel=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_flow_model_trains_previews_and_draws_on_a_gpu(tmp_path: Path, precision: str) -> None:
+    folder = make_z_image_folder(tmp_path / "m")
+    changes = {"train__precision": precision, "sample__precision": precision, "train__preview_every": 3}
+    sizes = {"images__resolution": 32, "sample__width": 32, "sample__height": 32}
+    outcome = run_small(tmp_path, device="cuda", model__model=folder, **changes, **sizes)
+    assert outcome.status == 0
+    assert all(0 < event["values"]["loss"] < 10 for event in outcome.of("node_metric", "train"))
 
 
 def test_the_card_says_what_it_is_and_has_left() -> None:

@@ -166,7 +166,7 @@ class TransformerFamily:
     def _check_size(self, file: TensorFile) -> None:
         ending, axis, expected = self.part_marks["unet"]
         found = next((shape[axis] for name, shape in file.shapes.items() if name.endswith(ending)), 0)
-        layers = len({match[1] for name in file.shapes if (match := BLOCK.search(name)) and ".refiner" not in name})
+        layers = len({match[1] for name in file.shapes if (match := BLOCK.search(name))})
         if found != expected or layers < self.layers:
             message = (
                 f"{file.path.name} has the names of {self.title}, but width {found} and {layers} layers where {expected} and "
