@@ -6,27 +6,22 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from nodes.diffusion.families.registry import facts
 from nodes.diffusion.formats.single_file.checkpoint_tensors import of_folder
 from nodes.diffusion.formats.single_file.writing import Written, write_checkpoint
 from nodes.diffusion.handles.models import Family
+from nodes.diffusion.models.parts import class_of
 
 
 def empty_parts(family: Family, in_channels: int = 4) -> dict[str, Any]:
-    """The parts of a family as our configurations describe them, on the meta device; its UNet takes so many channels."""
-    configs = facts(family).published()
+    """The parts of a family as our configurations describe them, on the meta device; a UNet takes so many channels."""
+    parts: dict[str, Any] = {}
     with init_empty_weights():
-        parts: dict[str, Any] = {
-            "unet": UNet2DConditionModel.from_config({**configs["unet/config.json"], "in_channels": in_channels}),
-            "vae": AutoencoderKL.from_config(configs["vae/config.json"]),
-        }
-        for part in [name.split("/")[0] for name in configs if name.startswith("text_encoder")]:
-            config = configs[f"{part}/config.json"]
-            cls = CLIPTextModel if config["architectures"] == ["CLIPTextModel"] else CLIPTextModelWithProjection
-            parts[part] = cls(CLIPTextConfig(**config))
+        for part in [part for part in facts(family).parts if part.weights]:
+            config, cls = facts(family).published()[f"{part.folder}/config.json"], class_of(part)
+            config |= {"in_channels": in_channels} if part.folder == "unet" else {}
+            parts[part.folder] = cls.from_config(config) if part.library == "diffusers" else cls(cls.config_class(**config))
     return parts
 
 
