@@ -11,12 +11,12 @@ from pydantic import Field
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.protocol import Component
+from nodes.diffusion.families.protocol import Component, text_encoders
 from nodes.diffusion.families.registry import facts as family_facts
 from nodes.diffusion.formats.file_formats import format_of
-from nodes.diffusion.formats.model_folders import inspect_folder
+from nodes.diffusion.formats.model_folders import check_whole, inspect_folder
 from nodes.diffusion.formats.opening import open_regular
-from nodes.diffusion.formats.single_file.header import SingleFile, is_single_file, read_single_file
+from nodes.diffusion.formats.single_file.header import SingleFile, check_scales, is_single_file, read_single_file
 from nodes.diffusion.formats.vae_identity import vae_identity
 from nodes.diffusion.formats.weight_files import identifying
 from nodes.diffusion.handles.models import DiffusionModel, ModelInfo, PredictionType, Purpose
@@ -84,9 +84,7 @@ class LoadModel(Node):
         if not place.exists():
             remedy = f"The bundled model is {' or '.join(BUNDLED)}; a file or folder is looked for in the workspace."
             raise InputError(f"there is no model {self.model!r}.", field="model", remedy=remedy)
-        if place.suffix.lower() == ".gguf":
-            remedy = "Use the bf16 or fp8 .safetensors file of the same model."
-            raise InputError(f"{place.name} is GGUF, whose weights are too coarse to train on.", field="model", remedy=remedy)
+        _refuse_gguf(place, "model")
         if place.is_file() and not is_single_file(place):
             remedy = "Give a .safetensors or .ckpt file, or a diffusers folder."
             raise InputError(f"{place.name} is no model.", field="model", remedy=remedy)
@@ -144,9 +142,12 @@ class LoadModel(Node):
                 raise InputError(message, field=component, remedy=remedy)
         for component, reference in given.items():
             part = files.resolve(reference)
+            _refuse_gguf(part, component)
             if not is_single_file(part):
                 message = f"there is no file {reference!r} of weights."
                 raise InputError(message, field=component, remedy="Choose a .safetensors file in the workspace.")
+            check_whole(part)
+            check_scales(read_single_file(part))
             family.check_part(component, read_single_file(part))
         return {component: files.digest_file(reference) for component, reference in given.items()}
 
@@ -186,7 +187,7 @@ class LoadModel(Node):
             prediction_type=info.prediction_type if self.prediction_type == "automatic" else self.prediction_type,
             resolution=info.resolution,
             vae_digest=vae_digest,
-            text_digest="+".join(digests["text"]),
+            text_digest=_text_identity(info, digests["text"]),
             clip_skip=self.clip_skip,
             max_token_length=self.max_token_length,
             zero_terminal_snr=info.zero_terminal_snr,
@@ -194,6 +195,18 @@ class LoadModel(Node):
             files=tuple(digests.get("files", {}).items()),
             info=info,
         )
+
+
+def _refuse_gguf(place: Path, field: str) -> None:
+    if place.suffix.lower() == ".gguf":
+        remedy = "Use the bf16 or fp8 .safetensors file of the same model."
+        raise InputError(f"{place.name} is GGUF, whose weights are too coarse to train on.", field=field, remedy=remedy)
+
+
+def _text_identity(info: ModelInfo, digests: list[str]) -> str:
+    """Return what text embeddings depend on: two families may read the same language model in different ways."""
+    joined = "+".join(digests)
+    return joined if text_encoders(family_facts(info.family)) else f"{info.family} {joined}"
 
 
 def _said_beside(config: Path | None) -> str | None:

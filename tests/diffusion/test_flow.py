@@ -71,7 +71,7 @@ def test_larger_pictures_are_trained_at_more_noise_where_the_shift_follows_the_s
     assert Shift(by_size=True).of(4096) == pytest.approx(math.exp(1.15))
 
 
-def test_cosmap_weights_both_ends() -> None:
+def test_cosmap_weights_the_middle_most() -> None:
     level = torch.tensor([0.0, 0.5, 1.0])
     torch.testing.assert_close(flow(loss_weighting="cosmap").weights(level), torch.tensor([1.0, 2.0, 1.0]) * 2 / math.pi)
     assert flow().weights(level) is None

@@ -10,6 +10,7 @@ from torch import nn
 from nodes.diffusion.formats.checkpoint_headers import Entry
 from nodes.diffusion.formats.pickles import DTYPE_NAMES
 from nodes.diffusion.handles.adapters import ENCODERS
+from nodes.diffusion.merging import source_tensors
 from nodes.diffusion.merging.lora_layers import layers_in, parameters_in
 from tests.published import empty_parts, single_file
 
@@ -42,3 +43,7 @@ def test_every_layer_of_a_published_model_is_found_where_it_lies(family: Any, la
     for part in parameters_in(header).values():
         rows[part.name] = rows.get(part.name, 0) + math.prod(part.shape)
     assert all(count == header[name].count for name, count in rows.items())
+
+
+def test_a_vae_in_a_stable_diffusion_file_keeps_its_name_whatever_families_there_are() -> None:
+    assert source_tensors.FILE_VAE == "first_stage_model."

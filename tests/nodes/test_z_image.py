@@ -44,10 +44,12 @@ from nodes.merging.as_checkpoint import AsCheckpoint
 from nodes.merging.as_model import AsModel
 from nodes.merging.bake_lora import BakeLoRA
 from nodes.merging.merge_block_weighted import MergeBlockWeighted
+from nodes.merging.merge_weighted import MergeWeighted
 from nodes.merging.rebasin_weights import RebasinWeights
 from nodes.methods.fine_tune import FineTune
 from nodes.methods.train_hypernet import TrainHypernet
 from nodes.methods.train_lora import TrainLoRA
+from nodes.models.load_checkpoint import LoadCheckpoint
 from nodes.models.load_model import LoadModel
 from nodes.output.save_checkpoint import SaveCheckpoint
 from nodes.output.save_pipeline import SavePipeline
@@ -233,6 +235,7 @@ def test_its_lora_draws_the_same_here_and_in_diffusers(runner: NodeRunner, model
 SPELLINGS: dict[str, tuple[str, str]] = {
     "ai-toolkit": ("diffusion_model.layers.{n}.attention.{to}", "peft"),
     "diffusers": ("transformer.layers.{n}.attention.{to}", "peft"),
+    "PEFT, of ComfyUI's names": ("base_model.model.diffusion_model.layers.{n}.attention.{to}", "peft"),
     "PEFT": ("base_model.model.layers.{n}.attention.{to}", "peft"),
     "musubi": ("lora_unet_layers_{n}_attention_{to}", "kohya"),
     "OneTrainer": ("lora_transformer_layers_{n}_attention_{to}", "kohya"),
@@ -273,6 +276,9 @@ def test_fused_projections_are_split_exactly(runner: NodeRunner, model: Diffusio
         assert torch.equal(leaves["lora_B.weight"] @ leaves["lora_A.weight"], (b @ a)[32 * number : 32 * number + 32])
         assert found.scales[f"unet.layers.0.attention.{third}"] == 2
     assert set(found.layers["unet.layers.0.attention.to_out.0"]) == {"lora_A.weight", "lora_B.weight"}
+    loaded = runner.run(LoadLoRA(file="l.safetensors"), model=model)
+    assert len(load_file(loaded.adapters[0].weights)) >= 8
+    assert (ours(runner, loaded, 1.0) - ours(runner, model, 1.0)).abs().max() > 0.1
 
 
 def test_a_fused_kronecker_product_is_refused(runner: NodeRunner, model: DiffusionModel) -> None:
@@ -388,6 +394,12 @@ def test_a_file_that_is_missing_or_another_model_s_is_named(
     monkeypatch.setitem(Z_IMAGE.part_marks, "text_encoder", ("embed_tokens.weight", 1, 32))  # type: ignore[index]
     with pytest.raises(InputError, match=r"qwen\.safetensors holds no VAE"):
         runner.run(LoadModel(model="m.safetensors", text_encoder="qwen.safetensors", vae="qwen.safetensors"))
+    write_apart(runner, qwen={"model.norm.weight": torch.ones(32, dtype=torch.int8), "model.norm.weight_scale": torch.ones(1)})
+    with pytest.raises(InputError, match="I8"):
+        runner.run(LoadModel(model="m.safetensors", text_encoder="qwen.safetensors", vae="ae.safetensors"))
+    (runner.root / "qwen.safetensors").write_bytes((runner.root / "ae.safetensors").read_bytes()[:-8])
+    with pytest.raises(InputError, match="not a whole safetensors file"):
+        runner.run(LoadModel(model="m.safetensors", text_encoder="qwen.safetensors", vae="ae.safetensors"))
     with pytest.raises(InputError, match="a folder holds all of its parts"):
         runner.run(LoadModel(model="m", vae="ae.safetensors"))
     (runner.root / "m.gguf").write_bytes(b"GGUF")
@@ -460,6 +472,11 @@ def test_a_whole_model_is_fine_tuned_and_saved_as_a_folder(runner: NodeRunner, m
     expected = ours(runner, tuned, 1.0)
     assert (expected - ours(runner, model, 1.0)).abs().max() > 0.01
     torch.testing.assert_close(official(runner.root / "saved", 1.0), expected, rtol=0, atol=1e-4)
+    other = runner.run(AsCheckpoint(), model=runner.run(LoadModel(model=make_z_image_folder(runner.root / "n", seed=1).name)))
+    merged = runner.run(MergeWeighted(ratio=0.0), models=[runner.run(AsCheckpoint(), model=tuned), other])
+    found = load_file(runner.run(SaveSafetensors(precision="fp32"), model=merged)[0].file)
+    own = load_file(next((runner.root / "saved" / "transformer").glob("*.safetensors")))
+    assert all(torch.equal(found[f"transformer.{name}"], tensor) for name, tensor in own.items())
     with pytest.raises(InputError, match="not written as one file") as refused:
         runner.run(SaveCheckpoint(), model=tuned)
     assert "SavePipeline" in refused.value.remedy
@@ -534,3 +551,19 @@ def test_what_makes_no_sense_is_refused_before_anything_runs(
     (problem,) = refused.value.problems
     assert f"{problem.node}.{problem.field}: {problem.message}".startswith(found)
     assert problem.remedy.endswith(".")
+
+
+@pytest.mark.parametrize("prefix", ["", "diffusion_model.", "model.diffusion_model."])
+def test_a_lora_is_baked_into_the_transformers_file_alone(runner: NodeRunner, model: DiffusionModel, prefix: str) -> None:
+    learned = trained(runner, model)
+    write_apart(runner, prefix=prefix)
+    baked = runner.run(BakeLoRA(), model=learned, checkpoint=runner.run(LoadCheckpoint(path="m.safetensors")))
+    found = load_file(runner.run(SaveSafetensors(precision="fp32"), model=baked)[0].file)
+    before, key = load_file(runner.root / "m.safetensors"), f"{prefix}layers.0.attention.qkv.weight"
+    tensors, layer = adapter_tensors(learned.adapters[0]), "unet.layers.0.attention.to_k"
+    product = tensors[f"{layer}.lora_B.weight"] @ tensors[f"{layer}.lora_A.weight"] * learned.adapters[0].scale
+    torch.testing.assert_close(found[key][32:64] - before[key][32:64], product, rtol=1e-4, atol=1e-5)
+
+
+def test_embeddings_of_two_families_with_one_language_model_are_told_apart(model: DiffusionModel) -> None:
+    assert model.text_digest.startswith("z_image ")

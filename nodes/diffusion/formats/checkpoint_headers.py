@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.protocol import Counterpart, Facts, TensorNames
+from nodes.diffusion.families.protocol import Counterpart, Facts, denoiser_folder
 from nodes.diffusion.families.registry import family_of_denoiser, part_folders
 from nodes.diffusion.formats import safetensors_header
 from nodes.diffusion.formats.file_formats import format_of
@@ -105,17 +105,17 @@ def with_changes(header: Header, changes: tuple[Path, ...]) -> dict[str, Entry]:
     """Return a checkpoint's header with trained weights in place of its own; raise InputError for one without a counterpart."""
     found = dict(header)
     family = facts_of(header)
-    names = family.tensor_names(header) if family else None
     for file in changes:
         trained = read_file_header(file)
         has_image_encoder = any(name.startswith(IMAGE_ENCODER) for name in trained)
         for name, entry in trained.items():
             if has_image_encoder and (name.startswith(IMAGE_ENCODER) or ".text_projection." in name):
                 continue  # CLIP's projections, which diffusion does not use
-            own = _counterpart(name, header, names)
+            own = _counterpart(name, header, family)
             if own and own.conversion not in ("", "conv"):
                 message = f"the trained weight {name} is only a part of a tensor in this file."
-                remedy = "Write the model with SaveCheckpoint, and load that file with LoadCheckpoint."
+                saver = "SavePipeline" if family and "single file" in family.refusals else "SaveCheckpoint"
+                remedy = f"Write the model with {saver}, and load that with LoadCheckpoint."
                 raise InputError(message, field="model", remedy=remedy)
             if own is None or header[own.name].shape != entry.shape + (1, 1) * (own.conversion == "conv"):
                 message = f"the trained weight {name} has no place of its size in this model."
@@ -124,13 +124,14 @@ def with_changes(header: Header, changes: tuple[Path, ...]) -> dict[str, Entry]:
     return found
 
 
-def _counterpart(name: str, header: Header, names: TensorNames | None) -> Counterpart | None:
-    """Return the tensor that a trained weight replaces; text encoders are numbered from 0 in its name."""
-    plain = in_folder(name)
+def _counterpart(name: str, header: Header, family: Facts | None) -> Counterpart | None:
+    """Return the tensor that a trained weight replaces; its name has numbers of text encoders, and `unet` for any denoiser."""
+    part, _, inner = name.partition(".")
+    plain = f"{denoiser_folder(family)}.{inner}" if family and part == "unet" else in_folder(name)
     own = [spelled for spelled in (plain, plain.replace(".", ".text_model.", 1)) if spelled in header]
     if own:
         return Counterpart(own[0])
-    return names.in_file(plain, header) if names else None
+    return family.tensor_names(header).in_file(plain, header) if family else None
 
 
 def facts_of(header: Header) -> Facts | None:

@@ -99,7 +99,8 @@ class DenoisingSettings(TrainingSettings):
     """Moves the noise levels of a rectified-flow model toward more noise, as large pictures need it; 1 moves nothing, and 0 is
     what the model itself takes for the size of the picture."""
     loss_weighting: Annotated[Literal["none", "cosmap"], Field(json_schema_extra=_group("Noise and loss"))] = "none"
-    """Weights of a rectified-flow model's loss by noise level: none, or those that rise at both ends (Esser et al. 2024, 3.1)."""
+    """Weights of a rectified-flow model's loss by noise level: none, or those of Esser et al. 2024 (3.1), which are highest in
+    the middle."""
 
     preview_every: Annotated[int, Field(ge=0, json_schema_extra=_group("Watching"))] = 0
     """Steps between two preview pictures; 0 draws none."""

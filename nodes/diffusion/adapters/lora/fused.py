@@ -16,9 +16,11 @@ def split_rows(name: str, leaf: str, tensor: Tensor, rows: Sequence[int]) -> Seq
 
     B A of all rows is B's rows of each, times the same A. Raises InputError for products that cannot be split exactly.
     """
-    if len(rows) == 1 or leaf in SHARED:
-        return [tensor] * len(rows)
+    if len(rows) == 1:
+        return [tensor]
+    if leaf in SHARED:
+        return [tensor.clone() for _ in rows]  # files cannot hold one tensor under several names
     if leaf in BY_ROW and len(tensor) == sum(rows):
-        return tensor.split(list(rows))
+        return [part.clone() for part in tensor.split(list(rows))]
     message = f"{name} changes queries, keys and values as one, which cannot be split exactly."
     raise InputError(message, field="file", remedy="Choose a plain LoRA, or one that names to_q, to_k and to_v apart.")

@@ -54,7 +54,8 @@ class FusedAttentionNames:
         whole = (part for part, prefixes in self.prefixes.items() if name.startswith(prefixes[0]))
         # what no part's name begins with is a denoiser alone
         part = next(whole, self.denoiser)
-        inner = name.removeprefix(self.prefixes[part][0])
+        spelled = next((prefix for prefix in self.prefixes[part] if name.startswith(prefix)), "")
+        inner = name.removeprefix(spelled)
         if part == "vae":
             found = vae_from_ldm(inner, self.vae_blocks)
             return (Counterpart(f"{part}.{found}", "conv" if is_attention_weight(inner) else ""),) if found else ()

@@ -33,9 +33,12 @@ def finder(
     prefixes = sorted((_plain(prefix) for prefix in (*PREFIXES, folder)), key=len, reverse=True)
 
     def layers_of(spelled: str) -> tuple[str, ...]:
-        plain = _plain(spelled)
-        inner = next((plain.removeprefix(f"{prefix}_") for prefix in prefixes if plain.startswith(f"{prefix}_")), plain)
-        found = known.get(inner) or known.get(plain, {})
+        inner = _plain(spelled)
+        while not (found := known.get(inner, {})):  # some programs put one prefix before another
+            prefix = next((prefix for prefix in prefixes if inner.startswith(f"{prefix}_")), None)
+            if prefix is None:
+                return ()
+            inner = inner.removeprefix(f"{prefix}_")
         return tuple(found[conversion] for conversion in ("", "q", "k", "v") if conversion in found)
 
     return layers_of

@@ -31,9 +31,11 @@ LIVE_ROWS = 16
 def encode_prompts(model: ActiveModel, prompts: Sequence[str], *, emphasis: Emphasis) -> Conditions:
     """Return `hidden` [n, tokens, d]: states of the language model's last layer but one; brackets are letters here."""
     encoder, tokenizer = model.text_encoders[0], model.tokenizers[0]
-    texts = [TEMPLATE.format(prompt) for prompt in prompts]
+    wanted = list(dict.fromkeys(prompts))
+    texts = [TEMPLATE.format(prompt) for prompt in wanted]
     states = hidden_states(encoder, tokenizer, texts, layer=LAYER, max_tokens=Z_IMAGE.max_text_tokens)
-    return stacked([{"hidden": each} for each in states])
+    found = dict(zip(wanted, states, strict=True))
+    return stacked([{"hidden": found[prompt]} for prompt in prompts])
 
 
 def cut_prompts(model: ActiveModel, prompts: Sequence[str], emphasis: Emphasis) -> dict[str, int]:

@@ -106,11 +106,19 @@ class ZImageFamily(TransformerFamily):
         published = config.get("dim", 3840) == 3840 and config.get("n_layers", self.layers) == self.layers
         return self.architecture_id if published else f"custom-{self.name}-{config['dim']}"
 
+    def prediction_of(self, file: TensorFile) -> tuple[PredictionType, str]:
+        variant = "Turbo, as its name says" if _is_turbo(file) else "the base model, as its name does not say turbo"
+        return "flow", f"all Z-Image models do. It is taken for {variant}"
+
     def configurations(self, file: TensorFile) -> dict[str, Any]:
         """Return the published configurations; a file does not say whether it is distilled, so its name does."""
         configs = super().configurations(file)
-        configs["scheduler/scheduler_config.json"]["shift"] = TURBO_SHIFT if "turbo" in file.path.stem.lower() else BASE_SHIFT
+        configs["scheduler/scheduler_config.json"]["shift"] = TURBO_SHIFT if _is_turbo(file) else BASE_SHIFT
         return configs
+
+
+def _is_turbo(file: TensorFile) -> bool:
+    return "turbo" in file.path.stem.lower()
 
 
 Z_IMAGE = ZImageFamily(

@@ -73,7 +73,7 @@ def family_in(file: SingleFile) -> Facts:
     if family is None:
         raise InputError(f"{file.path.name} {_otherwise(file)}.", field="model", remedy=readable())
     family.check_file(file)
-    _check_scales(file)
+    check_scales(file)
     return family
 
 
@@ -86,7 +86,7 @@ def _otherwise(file: SingleFile) -> str:
     return f"holds {'only a VAE' if any(map(file.has, (*file_prefixes('vae'), 'decoder.'))) else 'no Stable Diffusion UNet'}"
 
 
-def _check_scales(file: SingleFile) -> None:
+def check_scales(file: SingleFile) -> None:
     """Raise InputError unless scaled weights are fp8, each with one scale or one for each row."""
     for name, scale in file.scales.items():
         kind, shape = file.dtypes.get(name, "missing"), file.shapes.get(name, ())
