@@ -17,9 +17,17 @@ ZOOMED = {"exclude": [[".react-flow"]]}
 """What lies on the canvas is as large as the person zooms it."""
 
 
-FADED = """Promise.allSettled(document.getAnimations()
-    .filter(animation => animation.effect.getComputedTiming().iterations !== Infinity).map(animation => animation.finished))"""
-"""Ends when nothing fades any more: text that is half there has too little contrast."""
+FADED = """async () => {
+    const ends = () => document.getAnimations()
+        .filter(animation => animation.effect.getComputedTiming().iterations !== Infinity).map(animation => animation.finished)
+    const frame = () => new Promise(requestAnimationFrame)
+    for (let still = 0; still < 3; await frame()) {
+        const fading = ends()
+        still = fading.length ? 0 : still + 1
+        await Promise.allSettled(fading)
+    }
+}"""
+"""Ends when nothing fades any more, nor begins to in three frames: text that is half there has too little contrast."""
 
 
 def faults(page: Page) -> list[str]:

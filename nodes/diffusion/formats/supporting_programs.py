@@ -43,6 +43,8 @@ FILES = {
     "dora": Written("DoRA", (YES, YES, "takes it for a plain LoRA but with LyCORIS' module", "takes it for a plain LoRA")),
     "others": Written("GLoRA, (IA)3 and changes of norms", (YES, "reads GLoRA and norms, not (IA)3", LYCORIS, NO)),
     "diffusers": Written("LoRA (diffusers layout)", (NO, NO, NO, YES)),
+    "flow lora": Written("LoRA of Z-Image (kohya layout: PEFT's leaves, alpha inside)", (NO, YES, NO, YES)),
+    "flow lycoris": Written("LoHa, LoKr and DoRA of Z-Image", (NO, UNCHECKED, NO, NO)),
     "embedding": Written("Embedding (safetensors)", (YES, YES, YES, "reads it when `token=` names the word")),
     "embedding a1111": Written("Embedding (A1111)", (YES, YES, YES, YES)),
     "embedding diffusers": Written("Embedding (diffusers)", (YES, YES, UNCHECKED, YES)),
