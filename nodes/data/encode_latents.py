@@ -73,7 +73,9 @@ class EncodeLatents(Node):
         used = replace(model, adapters=tuple(changes))
         device = diffusion.choose_device(context.device)
         with diffusion.adapters.model_in_use(used, context.locate, device=device, precision=precision) as loaded:
-            means, stds = diffusion.models.encode_pictures(loaded.vae, pictures, [p.name for _, p, _ in group])
+            means, stds = diffusion.models.encode_pictures(
+                diffusion.families.latent_space(loaded), pictures, [p.name for _, p, _ in group]
+            )
         kept: dict[str, Any] = {}
         for (key, _, _), mean, std in zip(group, means, stds, strict=True):
             tensors = {"mean": mean.contiguous(), "std": std.contiguous()}

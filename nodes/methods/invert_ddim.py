@@ -79,7 +79,9 @@ class InvertDDIM(Node):
 
         device, plain = diffusion.choose_device(context.device), replace(model, adapters=())
         with diffusion.adapters.model_in_use(plain, context.locate, device=device) as loaded:
-            latents, _ = diffusion.models.encode_pictures(loaded.vae, diffusion.pictures.as_tensor(shown)[None], [name])
+            latents, _ = diffusion.models.encode_pictures(
+                diffusion.families.latent_space(loaded), diffusion.pictures.as_tensor(shown)[None], [name]
+            )
         with diffusion.adapters.model_in_use(model, context.locate, device=device) as loaded, torch.no_grad():
             schedule = diffusion.sampling.ddim_schedule(loaded, self.num_inference_steps)
             if cut := diffusion.families.cut_prompts(loaded, [prompt]):

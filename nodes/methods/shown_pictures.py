@@ -35,7 +35,8 @@ def encode_views(images: ImageDataset, identity: str, get_model: Callable[[], An
     """Return the latents of all views; `identity` names the VAE, and `get_model` loads its model when it is needed."""
 
     def compute(picture: Any) -> dict[str, Any]:
-        mean, std = diffusion.models.encode_pictures(get_model().vae, diffusion.pictures.as_tensor(picture)[None], ["a picture"])
+        space = diffusion.families.latent_space(get_model())
+        mean, std = diffusion.models.encode_pictures(space, diffusion.pictures.as_tensor(picture)[None], ["a picture"])
         return {"mean": mean[0].contiguous(), "std": std[0].contiguous()}
 
     files = _computed("variation latents 2", images, identity, compute, context)

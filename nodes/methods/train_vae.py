@@ -67,7 +67,8 @@ class TrainVAE(TrainingSettings, Node):
             everything = loaded.applied[-1]
             parameters = everything if is_new else diffusion.training.decoder_only(everything)
             training = repeated(images, held)
-            task = diffusion.training.VAETask(loaded.vae, self, pictures, training, self.crop, self.edge_weight, self.kl_weight)
+            space = diffusion.families.latent_space(loaded)
+            task = diffusion.training.VAETask(space, self, pictures, training, self.crop, self.edge_weight, self.kl_weight)
             for parameter in parameters.values():
                 parameter.requires_grad_(True)
             diffusion.optimization.minimize(

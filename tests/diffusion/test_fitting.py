@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from nodes.diffusion.families.code import live_numbers
+from nodes.diffusion.families.code import latent_space, live_numbers
 from nodes.diffusion.models import memory_fit
 from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.models.vae_encoding import encode_pictures
@@ -58,7 +58,7 @@ def test_the_share_follows_the_free_memory(model: ActiveModel, monkeypatch: pyte
     for free in (1, 1 << 22, 1 << 40):
         monkeypatch.setattr(memory_fit, "free_memory", lambda device, free=free: free)
         guided, plain = (memory_fit.denoised_at_once(model.unet, numbers, 8, guided=guided) for guided in (True, False))
-        found.append((guided, plain, memory_fit.encoded_at_once(model.vae, SIZE, 8)))
+        found.append((guided, plain, memory_fit.encoded_at_once(latent_space(model), SIZE, 8)))
     assert found[0] == (1, 1, 1)
     assert 1 <= found[1][0] <= found[1][1] <= 8
     assert found[2] == (8, 8, 8)
@@ -66,7 +66,7 @@ def test_the_share_follows_the_free_memory(model: ActiveModel, monkeypatch: pyte
 
 def test_latents_encoded_in_parts_are_those_of_the_whole(model: ActiveModel, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    whole = encode_pictures(model.vae, pictures, "abcde")
+    whole = encode_pictures(latent_space(model), pictures, "abcde")
     monkeypatch.setattr("nodes.diffusion.models.vae_encoding.encoded_at_once", lambda *args: 2)
-    parts = encode_pictures(model.vae, pictures, "abcde")
+    parts = encode_pictures(latent_space(model), pictures, "abcde")
     assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(whole, parts, strict=True))

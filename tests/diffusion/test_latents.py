@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.code import latent_space
 from nodes.diffusion.models.vae_encoding import encode_pictures
 from tests.models import BUNDLED, fresh_model, make_model_folder
 
@@ -24,7 +25,7 @@ def test_mean_and_deviation_equal_diffusers(tmp_path: Path, shift: float | None)
     model.vae.register_to_config(scaling_factor=0.25, shift_factor=shift)
     shown = pictures(3, 32)
     before = shown.clone()
-    mean, std = encode_pictures(model.vae, shown, ["a", "b", "c"])
+    mean, std = encode_pictures(latent_space(model), shown, ["a", "b", "c"])
     with torch.no_grad():
         vae: Any = model.vae
         posterior = vae.encode(shown).latent_dist
@@ -41,10 +42,10 @@ def test_mean_and_deviation_equal_diffusers(tmp_path: Path, shift: float | None)
 def test_a_picture_s_latents_do_not_depend_on_its_company(precision: Any) -> None:
     model = fresh_model(BUNDLED, precision)
     shown = pictures(5, 64)
-    together, _ = encode_pictures(model.vae, shown, list("abcde"))
+    together, _ = encode_pictures(latent_space(model), shown, list("abcde"))
     assert together.dtype == torch.float32
     for size in (1, 2, 3):
-        apart = [encode_pictures(model.vae, part, ["x"] * len(part)) for part in shown.split(size)]
+        apart = [encode_pictures(latent_space(model), part, ["x"] * len(part)) for part in shown.split(size)]
         assert torch.equal(torch.cat([mean for mean, _ in apart]), together), f"batches of {size}"
         assert all(len(mean) == len(std) <= size for mean, std in apart)
 
@@ -55,5 +56,5 @@ def test_what_is_not_finite_is_named(tmp_path: Path, count: int) -> None:
     shown = pictures(count, 32)
     shown[-1, 0, 0, 0] = float("nan")
     with pytest.raises(InputError, match=r"latents of odd\.png are not finite") as caught:
-        encode_pictures(model.vae, shown, [*["fine.png"] * (count - 1), "odd.png"])
+        encode_pictures(latent_space(model), shown, [*["fine.png"] * (count - 1), "odd.png"])
     assert caught.value.field == "precision"

@@ -10,6 +10,7 @@ import torch
 from diffusers import DDIMInverseScheduler, DDIMScheduler
 
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.code import latent_space
 from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.optimization.training_state import TrainingState
 from nodes.diffusion.pictures.pictures import psnr
@@ -316,7 +317,7 @@ def test_the_bundled_model_meets_a_real_picture() -> None:
     model = fresh_model(BUNDLED)
     picture = open_picture(next((BUNDLED.parents[2] / "workflows" / "pictures" / "null_text").glob("*.webp")))
     with torch.no_grad():
-        latents, _ = encode_pictures(model.vae, as_tensor(picture)[None], ["picture"])
+        latents, _ = encode_pictures(latent_space(model), as_tensor(picture)[None], ["picture"])
         text, schedule = encode_prompts(model, ["flat style automobile"]), ddim_schedule(model, 20)
         first = first_null_text(model)
     path = invert(model, latents, text, schedule)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.code import latent_space
 from nodes.diffusion.models.vae_encoding import encode_pictures
 from nodes.diffusion.pictures.pictures import psnr
 from nodes.diffusion.sampling.sampler import decode
@@ -36,10 +37,10 @@ def shown() -> Tensor:
 
 def test_latents_in_fp16_name_the_picture_and_the_remedy(folder: Path) -> None:
     with pytest.raises(InputError, match=r"latents of a\.png are not finite in fp16") as caught:
-        encode_pictures(fresh_model(folder, "fp16").vae, shown(), ["a.png", "b.png"])
+        encode_pictures(latent_space(fresh_model(folder, "fp16")), shown(), ["a.png", "b.png"])
     assert (caught.value.field, caught.value.remedy) == ("precision", "Choose fp32 or bf16.")
-    exact, _ = encode_pictures(fresh_model(folder).vae, shown(), ["a", "b"])
-    near, _ = encode_pictures(fresh_model(folder, "bf16").vae, shown(), ["a", "b"])
+    exact, _ = encode_pictures(latent_space(fresh_model(folder)), shown(), ["a", "b"])
+    near, _ = encode_pictures(latent_space(fresh_model(folder, "bf16")), shown(), ["a", "b"])
     assert exact.isfinite().all()
     assert torch.allclose(near, exact, atol=0.2 * float(exact.std()))
 
@@ -71,5 +72,5 @@ def test_broken_weights_of_the_vae_are_told_from_overflow(tmp_path: Path) -> Non
     assert "another VAE" in caught.value.remedy
     model.vae.encoder.conv_out.weight[0, 0, 0, 0] = torch.nan
     with pytest.raises(InputError, match="not finite in fp32") as caught:
-        encode_pictures(model.vae, shown(), ["a", "b"])
+        encode_pictures(latent_space(model), shown(), ["a", "b"])
     assert "another VAE" in caught.value.remedy

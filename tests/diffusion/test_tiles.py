@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from nodes.diffusion.families.code import latent_space
 from nodes.diffusion.models import vae_tiling
 from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.models.vae_encoding import encode_pictures
@@ -78,11 +79,11 @@ def sizes_seen(part: nn.Module, seen: list[tuple[int, ...]]) -> Any:
 def test_a_large_picture_is_encoded_tile_by_tile_and_nearly_the_same(model: ActiveModel, monkeypatch: pytest.MonkeyPatch) -> None:
     shown, seen = smooth(1, 160, 192), list[tuple[int, ...]]()
     hook = sizes_seen(model.vae.encoder, seen)
-    mean, std = encode_pictures(model.vae, shown, ["a"])
+    mean, std = encode_pictures(latent_space(model), shown, ["a"])
     hook.remove()
     assert seen == [(1, 3, 128, 128)] * 4
     monkeypatch.setattr(vae_tiling, "LARGE", 192 * 192)
-    whole, deviation = encode_pictures(model.vae, shown, ["a"])
+    whole, deviation = encode_pictures(latent_space(model), shown, ["a"])
     assert mean.shape == whole.shape == (1, 4, 80, 96)
     assert float((mean - whole).abs().mean()) < 0.1 * float(whole.std())
     assert float((std / deviation).log().abs().mean()) < 0.05
@@ -92,10 +93,10 @@ def test_a_large_picture_is_encoded_tile_by_tile_and_nearly_the_same(model: Acti
 @pytest.mark.usefixtures("small")
 def test_large_latents_do_not_depend_on_their_company(model: ActiveModel) -> None:
     shown = smooth(2, 160, 192)
-    together, _ = encode_pictures(model.vae, shown, ["a", "b"])
-    alone, _ = encode_pictures(model.vae, shown[1:], ["b"])
+    together, _ = encode_pictures(latent_space(model), shown, ["a", "b"])
+    alone, _ = encode_pictures(latent_space(model), shown[1:], ["b"])
     assert torch.equal(together[1], alone[0])
-    assert torch.equal(encode_pictures(model.vae, shown[1:], ["b"])[0], alone)
+    assert torch.equal(encode_pictures(latent_space(model), shown[1:], ["b"])[0], alone)
 
 
 @pytest.mark.usefixtures("small")

@@ -25,6 +25,7 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.handles.datasets import CaptionedDataset
 from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.models.latent_space import ScaledLatents
 from nodes.diffusion.pictures.pictures import open_cutout
 from nodes.diffusion.pictures.scenes import Cutout, draw_scene
 from nodes.diffusion.training import vae
@@ -211,7 +212,7 @@ def test_the_deviation_is_that_of_all_pictures_not_of_the_first(bench: Bench, mo
     untrained = AutoencoderKL.from_config(AutoencoderKL.load_config(bench.root / "base" / "vae"))
     noise = torch.Generator().manual_seed(0)
     pictures = [torch.randn(3, 32, 32, generator=noise) * (0.01 if number < 60 else 1) for number in range(120)]
-    task = vae.VAETask(untrained, vae_settings(), [partial(torch.clone, p) for p in pictures], range(120), 0, 0, 0)
+    task = vae.VAETask(ScaledLatents(untrained), vae_settings(), [partial(torch.clone, p) for p in pictures], range(120), 0, 0, 0)
     found = task.latent_deviation()
     with torch.no_grad():
         first, all_of_them = (

@@ -14,6 +14,7 @@ from graph_runtime.context import RunContext, SilentReporter
 from graph_runtime.errors import Interrupted
 from nodes.data.encode_captions import EncodeCaptions
 from nodes.data.encode_latents import EncodeLatents
+from nodes.diffusion.families.code import latent_space
 from nodes.diffusion.handles.datasets import CaptionedDataset, Picture, View
 from nodes.diffusion.models.vae_encoding import encode_pictures
 from nodes.diffusion.pictures.pictures import as_tensor, open_picture, render
@@ -76,7 +77,7 @@ def test_latents_without_a_cache_are_those_of_each_view(bench: Bench) -> None:
     for picture, item in zip(bench.dataset.pictures, made.items, strict=True):
         for view, latent in zip(picture.views, item.views, strict=True):
             shown = render(open_picture(bench.located[picture.digest], (255, 255, 255)), view)
-            mean, std = encode_pictures(model.vae, as_tensor(shown)[None], [picture.name])
+            mean, std = encode_pictures(latent_space(model), as_tensor(shown)[None], [picture.name])
             tensors = load_file(latent.file)
             assert torch.equal(tensors["mean"], mean[0])
             assert torch.equal(tensors["std"], std[0])

@@ -7,7 +7,7 @@ the family's own affair.
 import importlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from torch import Tensor
 
@@ -17,6 +17,7 @@ from nodes.diffusion.families.schedulers import Sampler, Scheduler
 from nodes.diffusion.families.sizes import ShownSizes
 from nodes.diffusion.handles.settings import DenoisingSettings
 from nodes.diffusion.models.active import ActiveModel
+from nodes.diffusion.models.latent_space import LatentSpace
 from nodes.diffusion.text.conditions import Conditions
 from nodes.diffusion.text.prompt_syntax import Emphasis
 
@@ -32,6 +33,7 @@ class Code(Protocol):
     def objective(self, model: ActiveModel, settings: DenoisingSettings, /) -> Objective: ...
     def for_training(self, model: ActiveModel, /, *, gradient_checkpointing: bool) -> AbstractContextManager[None]: ...
     def scheduler(self, model: ActiveModel, sampler: Sampler, size: tuple[int, int], /) -> Scheduler: ...
+    def latent_space(self, vae: Any, /) -> LatentSpace: ...
     def live_numbers(self, model: ActiveModel, size: tuple[int, int], /) -> int: ...
 
 
@@ -73,6 +75,11 @@ def for_training(model: ActiveModel, *, gradient_checkpointing: bool) -> Abstrac
 def make_scheduler(model: ActiveModel, sampler: Sampler, size: tuple[int, int] | None = None) -> Scheduler:
     """Return a fresh scheduler of the model's own noise levels for pictures of `size` (w, h) pixels, or of its native size."""
     return code_of(model).scheduler(model, sampler, size or (model.info.resolution, model.info.resolution))
+
+
+def latent_space(model: ActiveModel) -> LatentSpace:
+    """Return the latents of the model's VAE as its denoiser knows them."""
+    return code_of(model).latent_space(model.vae)
 
 
 def live_numbers(model: ActiveModel, size: tuple[int, int]) -> int:

@@ -188,6 +188,11 @@ class Facts(Protocol):
     @property
     def latent_channels(self) -> int: ...
     @property
+    def samples_latents(self) -> bool:
+        """Whether it was trained on samples of the VAE's posterior; on its mean otherwise."""
+        ...
+
+    @property
     def resolution(self) -> int:
         """Its native picture side in pixels; 0 where its models differ."""
         ...

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import AliasChoices, BaseModel, Field
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.protocol import (
@@ -38,7 +38,7 @@ class _ClassName(BaseModel):
 class _VAE(BaseModel):
     """What is read of vae/config.json."""
 
-    latent_channels: Count = 4
+    latent_channels: Annotated[Count, Field(validation_alias=AliasChoices("latent_channels", "z_dim"))] = 4
     sample_size: Count = 1024
 
 
@@ -52,6 +52,8 @@ class TransformerFamily:
     """The denoiser is the part called `unet`, whatever its folder: so tensors of adapters are named in the cache."""
     pipeline: str
     latent_channels: int
+    vae_channels: int
+    """Channels in the configuration of the VAE, fewer where the denoiser is given patches of its latents."""
     max_text_tokens: int
     layers: int
     """Transformer blocks of the published model, which merges give ratios."""
@@ -76,6 +78,8 @@ class TransformerFamily:
     names: Callable[[Iterable[str]], TensorNames]
     tokenizer_files: Callable[[], Mapping[str, str]]
     """Texts of the files of its tokenizer, by name."""
+
+    samples_latents: bool = True
 
     resolution: ClassVar[int] = 0
     embedding_precision: ClassVar[Literal["bf16"]] = "bf16"
@@ -118,10 +122,8 @@ class TransformerFamily:
 
     def inspect(self, folder: ModelFolder) -> ModelInfo:
         vae = folder.read("vae/config.json", _VAE)
-        if vae.latent_channels != self.latent_channels:
-            message = (
-                f"the VAE of {folder.name} has {vae.latent_channels} channels, and {self.title} needs {self.latent_channels}."
-            )
+        if vae.latent_channels != self.vae_channels:
+            message = f"the VAE of {folder.name} has {vae.latent_channels} channels, and {self.title} needs {self.vae_channels}."
             raise InputError(message, field="model", remedy=f"Put the VAE that {self.title} was published with into its folder.")
         kinds = ("tokenizer", "text encoder")
         return ModelInfo(

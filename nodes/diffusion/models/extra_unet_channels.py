@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from nodes.diffusion.models.latent_space import ScaledLatents
 from nodes.diffusion.models.vae_encoding import encode_pictures, without_overflow
 
 
@@ -57,10 +58,10 @@ class _HiddenPicture:
         if len(weights) != len(self._weights) or any(one is not other for one, other in zip(weights, self._weights, strict=True)):
             self._weights, self._latents = weights, {}
         if (height, width) not in self._latents:
-            factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
-            picture = torch.zeros(1, 3, factor * height, factor * width)
+            space = ScaledLatents(vae)
+            picture = torch.zeros(1, 3, space.factor * height, space.factor * width)
             # the same numbers in training and in sampling
             with without_overflow(vae):
-                mean, _ = encode_pictures(vae, picture, ["a grey picture"])
+                mean, _ = encode_pictures(space, picture, ["a grey picture"])
             self._latents[height, width] = mean.to(vae.device)
         return self._latents[height, width]

@@ -1,10 +1,9 @@
 """Batch sizes that fit: as many pictures at once as wanted, and on a GPU no more than its free memory holds."""
 
-from typing import Any
-
 from torch import nn
 
 from nodes.diffusion.devices import free_memory
+from nodes.diffusion.models.latent_space import LatentSpace
 
 USED_SHARE = 0.8
 """Of the free memory; the rest is for the libraries' workspaces and for what fragments."""
@@ -20,10 +19,9 @@ def denoised_at_once(denoiser: nn.Module, live_numbers: int, wanted: int, *, gui
     return _fitting(denoiser, wanted, live_numbers * (2 if guided else 1))
 
 
-def encoded_at_once(vae: nn.Module, size: tuple[int, int], wanted: int) -> int:
+def encoded_at_once(space: LatentSpace, size: tuple[int, int], wanted: int) -> int:
     """Return how many pictures of `size` (h, w) pixels the VAE encodes at once."""
-    config: Any = vae.config
-    return _fitting(vae, wanted, LIVE_PLANES * config["block_out_channels"][0] * size[0] * size[1])
+    return _fitting(space.vae, wanted, LIVE_PLANES * space.feature_maps * size[0] * size[1])
 
 
 def _fitting(module: nn.Module, wanted: int, numbers: int) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nodes.diffusion.families.code import predict
+from nodes.diffusion.families.code import latent_space, predict
 from nodes.diffusion.families.ddpm import picture_and_noise
 from nodes.diffusion.families.registry import facts
 from nodes.diffusion.families.schedulers import ddpm_scheduler
@@ -44,7 +44,7 @@ def ddim_step(output: Tensor, latents: Tensor, schedule: Schedule, level: int, t
 
 def prediction_at(model: ActiveModel, latents: Tensor, timestep: int, text: Conditions) -> Tensor:
     """Return the model's output for latents [n, c, h, w] and n prompts, in float32."""
-    factor = 2 ** (len(model.vae.config["block_out_channels"]) - 1)
+    factor = latent_space(model).factor
     size = (latents.shape[3] * factor, latents.shape[2] * factor)
     level = torch.tensor(timestep, device=model.device)
     return predict(model, latents, level, text, [shown_whole(size)] * len(latents)).float()

@@ -1,7 +1,6 @@
 """Drawing pictures: a loop over the steps of a scheduler with classifier-free guidance (Ho and Salimans 2022, eq. 6)."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from PIL import Image
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from nodes.diffusion.adapters.aesthetic_gradient import tuned_hidden
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.code import encode_prompts, live_numbers, make_scheduler, predict
+from nodes.diffusion.families.code import encode_prompts, latent_space, live_numbers, make_scheduler, predict
 from nodes.diffusion.families.protocol import text_encoders
 from nodes.diffusion.families.registry import facts
 from nodes.diffusion.families.schedulers import RANDOM_STEPS, Sampler, Scheduler
@@ -160,31 +159,26 @@ def _denoise_part(
 
 
 def _first_noise(model: ActiveModel, size: tuple[int, int], generators: Sequence[torch.Generator]) -> Tensor:
-    factor = 2 ** (len(model.vae.config["block_out_channels"]) - 1)
+    space = latent_space(model)
+    factor = space.factor
     if size[0] % factor or size[1] % factor:
         raise InputError(f"{size[0]} x {size[1]} is not a multiple of {factor} pixels.", field="width", remedy="Round it.")
-    shape = (model.vae.config["latent_channels"], size[1] // factor, size[0] // factor)
+    shape = (space.channels, size[1] // factor, size[0] // factor)
     return torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(model.device)
 
 
 @torch.no_grad()
 def decode(model: ActiveModel, latents: Tensor) -> list[Image.Image]:
     """Return the pictures of latents [n, c, h, w], large ones in tiles; raise InputError when they are not finite."""
-    scaled = latents / model.vae.config["scaling_factor"] + (model.vae.config.get("shift_factor") or 0.0)
+    space = latent_space(model)
     pictures: list[Image.Image] = []
-    vae: Any = model.vae
-    factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
-    large = is_large(*(side * factor for side in latents.shape[2:]))
-
-    def draw(latent: Tensor) -> Tensor:
-        return vae.decode(latent.to(vae.dtype)).sample
-
-    with without_overflow(vae):
-        for latent in scaled[:, None]:
+    large = is_large(*(side * space.factor for side in latents.shape[2:]))
+    with without_overflow(space.vae):
+        for latent in space.restored(latents)[:, None]:
             if not latent.isfinite().all():
                 remedy = "Choose fp32 or bf16, or lower guidance_scale; a damaged file and a model trained too far do it too."
                 raise InputError("the latents are not finite.", field="precision", remedy=remedy)
-            decoded = in_tiles(latent, draw, factor, enlarged=True) if large else draw(latent)
+            decoded = in_tiles(latent, space.decoded, space.factor, enlarged=True) if large else space.decoded(latent)
             if not decoded.isfinite().all():
                 remedy = "Give the model another VAE (BakeVAE): this one's weights are broken."
                 raise InputError("the picture that the VAE draws is not finite.", field="model", remedy=remedy)

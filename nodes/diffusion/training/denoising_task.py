@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from nodes.diffusion.devices import Precision
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.code import encode_prompts, for_training, objective, predict
+from nodes.diffusion.families.registry import facts
 from nodes.diffusion.families.sizes import ShownSizes
 from nodes.diffusion.handles.datasets import CaptionedDataset, EmbeddingDataset, LatentDataset
 from nodes.diffusion.handles.settings import DenoisingSettings, TrainingSettings
@@ -112,7 +113,8 @@ class DenoisingTask:
             self._batches = itertools.islice(self._stream(), step, None)
         self._next_step = step + 1
         draws = [replace(draw, item=self.training[draw.item]) for draw in next(self._batches)]
-        sampling = generator_for(self.settings.seed, "latents", step) if self.settings.sample_latents else None
+        sampled = self.settings.sample_latents and facts(self.model.info.family).samples_latents
+        sampling = generator_for(self.settings.seed, "latents", step) if sampled else None
         latents = read_latents([draw.view for draw in draws], self.files, sampling)
         offset, seed = self.settings.noise_offset, self.settings.seed
         return draws, draw_noise(latents.shape, self.objective.levels, noise_offset=offset, seed=seed, step=step), latents

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 
 from nodes.diffusion.handles.settings import TrainingSettings
+from nodes.diffusion.models.latent_space import LatentSpace
 from nodes.diffusion.randomness import generator_for
 
 EXACT = 1e-10
@@ -21,7 +22,7 @@ MEASURED = 256
 class VAETask:
     """What reconstruction costs: mean absolute and squared error, error of edges, and distance from the prior."""
 
-    vae: Any
+    space: LatentSpace
     settings: TrainingSettings
     pictures: Sequence[Callable[[], Tensor]]
     """Each reads one picture [3, h, w] in -1..1."""
@@ -35,29 +36,32 @@ class VAETask:
         generator = generator_for(self.settings.seed, "pictures", step * self.settings.gradient_accumulation_steps + micro_step)
         chosen = torch.randint(len(self.training), (self.settings.batch_size,), generator=generator).tolist()
         shown = torch.stack([self._cut(self.pictures[self.training[number]](), generator) for number in chosen])
-        shown = shown.to(self.vae.device)
-        posterior = self.vae.encode(shown).latent_dist
+        shown = shown.to(self.space.vae.device)
+        posterior = self._posterior(shown)
         mean, logvar = posterior.mean.float(), posterior.logvar.float()
         noise = torch.randn(mean.shape, generator=generator).to(mean.device)
-        drawn = self.vae.decode(mean + torch.exp(0.5 * logvar) * noise).sample.float()
+        drawn = self.space.decoded(mean + torch.exp(0.5 * logvar) * noise).float()
         error = drawn - shown
         kl = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).mean()
         return error.abs().mean() + 2 * error.square().mean() + self.edge_weight * _edges(error) + self.kl_weight * kl
 
     def psnr(self, index: int) -> float:
         """Return how well one picture comes back from its mean latents, in dB."""
-        shown = self.pictures[index]()[None].to(self.vae.device)
+        shown = self.pictures[index]()[None].to(self.space.vae.device)
         with torch.no_grad():
-            drawn = self.vae.decode(self.vae.encode(shown).latent_dist.mean).sample.float().clamp(-1, 1)
+            drawn = self.space.decoded(self._posterior(shown).mean).float().clamp(-1, 1)
         return -10 * math.log10(max(float((drawn - shown).square().mean()), EXACT) / 4)
 
     def latent_deviation(self) -> float:
         """Return the standard deviation of the mean latents of training pictures."""
         order = torch.randperm(len(self.training), generator=generator_for(self.settings.seed, "deviation"))[:MEASURED].tolist()
         with torch.no_grad():
-            shown = (self.pictures[self.training[number]]()[None].to(self.vae.device) for number in order)
-            latents = [self.vae.encode(picture).latent_dist.mean.float().flatten() for picture in shown]
+            shown = (self.pictures[self.training[number]]()[None].to(self.space.vae.device) for number in order)
+            latents = [self._posterior(picture).mean.float().flatten() for picture in shown]
         return float(torch.cat(latents).std())
+
+    def _posterior(self, shown: Tensor) -> DiagonalGaussianDistribution:
+        return DiagonalGaussianDistribution(self.space.moments(shown))
 
     def _cut(self, picture: Tensor, generator: torch.Generator) -> Tensor:
         if not self.crop:

@@ -14,6 +14,7 @@ from nodes.diffusion.families.schedulers import Sampler, Scheduler, ddpm_schedul
 from nodes.diffusion.families.sizes import ShownSizes
 from nodes.diffusion.handles.settings import DenoisingSettings
 from nodes.diffusion.models.active import ActiveModel
+from nodes.diffusion.models.latent_space import LatentSpace, ScaledLatents
 from nodes.diffusion.text.conditions import Conditions
 from nodes.diffusion.text.encoding import cut_prompts as cut_prompts, encode_prompts as encode_prompts
 
@@ -72,8 +73,12 @@ def scheduler(model: ActiveModel, sampler: Sampler, size: tuple[int, int]) -> Sc
     return ddpm_scheduler(model.scheduler_config, sampler, zero_terminal_snr=model.handle.zero_terminal_snr)
 
 
+def latent_space(vae: Any) -> LatentSpace:
+    """Return the VAE's latents, scaled."""
+    return ScaledLatents(vae)
+
+
 def live_numbers(model: ActiveModel, size: tuple[int, int]) -> int:
     """Return how many numbers the UNet holds at its fullest for one picture of `size` (w, h) pixels."""
-    unet, vae = model.part("unet").config, model.vae.config
-    factor = 2 ** (len(vae["block_out_channels"]) - 1)
+    unet, factor = model.part("unet").config, ScaledLatents(model.vae).factor
     return LIVE_MAPS * unet["block_out_channels"][0] * (size[0] // factor) * (size[1] // factor)

@@ -16,6 +16,7 @@ from nodes.diffusion.families.sizes import ShownSizes
 from nodes.diffusion.families.z_image.facts import Z_IMAGE
 from nodes.diffusion.handles.settings import DenoisingSettings
 from nodes.diffusion.models.active import ActiveModel
+from nodes.diffusion.models.latent_space import LatentSpace, ScaledLatents
 from nodes.diffusion.text.conditions import Conditions, stacked
 from nodes.diffusion.text.prompt_syntax import Emphasis
 
@@ -74,6 +75,11 @@ def scheduler(model: ActiveModel, sampler: Sampler, size: tuple[int, int]) -> Fl
     return FlowScheduler(shift_in(model.scheduler_config).of(_tokens(model, size)), sampler)
 
 
+def latent_space(vae: Any) -> LatentSpace:
+    """Return the VAE's latents, scaled."""
+    return ScaledLatents(vae)
+
+
 def live_numbers(model: ActiveModel, size: tuple[int, int]) -> int:
     """Return how many numbers the transformer holds at its fullest for one picture of `size` (w, h) pixels."""
     tokens = _tokens(model, size) + Z_IMAGE.max_text_tokens
@@ -81,7 +87,7 @@ def live_numbers(model: ActiveModel, size: tuple[int, int]) -> int:
 
 
 def _tokens(model: ActiveModel, size: tuple[int, int]) -> int:
-    side = PATCH * 2 ** (len(model.vae.config["block_out_channels"]) - 1)
+    side = PATCH * ScaledLatents(model.vae).factor
     return (size[0] // side) * (size[1] // side)
 
 

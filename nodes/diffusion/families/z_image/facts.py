@@ -133,6 +133,7 @@ Z_IMAGE = ZImageFamily(
     ),
     pipeline="ZImagePipeline",
     latent_channels=16,
+    vae_channels=16,
     max_text_tokens=512,
     layers=30,
     architecture_id="Z-Image",
