@@ -18,7 +18,7 @@ from nodes.diffusion.handles.settings import DenoisingSettings
 
 
 def flow(**fields: Any) -> Flow:
-    return Flow(Shift(3.0), 2, DenoisingSettings(**fields))
+    return Flow(Shift(3.0).of, 2, DenoisingSettings(**fields))
 
 
 def generator() -> torch.Generator:
@@ -31,7 +31,7 @@ def test_levels_of_sampling_are_those_of_diffusers(config: dict[str, Any], token
     theirs: Any = FlowMatchEulerDiscreteScheduler(**config)
     slope = (1.15 - 0.5) / (config.get("max_image_seq_len", 4096) - 256)
     theirs.set_timesteps(sigmas=torch.linspace(1, 1 / 7, 7).tolist(), mu=0.5 + slope * (tokens - 256))
-    ours = FlowScheduler(shift_in(theirs.config).of(tokens), "euler")
+    ours = FlowScheduler(lambda steps: shift_in(theirs.config).of(tokens), "euler")
     ours.set_timesteps(7, device="cpu")
     torch.testing.assert_close(ours.timesteps, theirs.sigmas[:-1], rtol=1e-5, atol=1e-6)
 
@@ -64,7 +64,7 @@ def test_levels_of_training_follow_their_formulas() -> None:
 
 
 def test_larger_pictures_are_trained_at_more_noise_where_the_shift_follows_the_size() -> None:
-    objective = Flow(Shift(by_size=True), 2, DenoisingSettings())
+    objective = Flow(Shift(by_size=True).of, 2, DenoisingSettings())
     small, large = (objective.levels(100, size, generator()).mean() for size in ((32, 32), (128, 128)))
     assert small < large - 0.05
     assert Shift(by_size=True).of(256) == pytest.approx(math.exp(0.5))
@@ -75,6 +75,14 @@ def test_cosmap_weights_the_middle_most() -> None:
     level = torch.tensor([0.0, 0.5, 1.0])
     torch.testing.assert_close(flow(loss_weighting="cosmap").weights(level), torch.tensor([1.0, 2.0, 1.0]) * 2 / math.pi)
     assert flow().weights(level) is None
+
+
+def test_the_shift_may_follow_the_number_of_steps() -> None:
+    scheduler = FlowScheduler(lambda steps: 10 / steps, "euler")
+    for steps in (2, 5):
+        scheduler.set_timesteps(steps, device="cpu")
+        even, factor = 1 / steps, 10 / steps
+        assert float(scheduler.timesteps[-1]) == pytest.approx(factor * even / (1 + (factor - 1) * even))
 
 
 def walk(scheduler: Any, steps: int) -> Tensor:
@@ -93,8 +101,8 @@ def test_euler_steps_are_those_of_diffusers() -> None:
     latents = torch.randn(1, 2, 3, 3, generator=generator())
     for timestep, level in zip(theirs.timesteps, theirs.sigmas, strict=False):
         latents = theirs.step(torch.sin(latents * 3) + level, timestep, latents).prev_sample
-    torch.testing.assert_close(walk(FlowScheduler(3.0, "euler"), 6), latents, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(walk(FlowScheduler(3.0, "ddim"), 6), latents, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(walk(FlowScheduler(lambda steps: 3.0, "euler"), 6), latents, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(walk(FlowScheduler(lambda steps: 3.0, "ddim"), 6), latents, rtol=1e-5, atol=1e-5)
 
 
 def test_second_order_steps_are_those_of_dpm_solver() -> None:
@@ -103,7 +111,7 @@ def test_second_order_steps_are_those_of_dpm_solver() -> None:
         final_sigmas_type="zero", lower_order_final=True,
     )  # fmt: skip
     scheduler.set_timesteps(12)
-    ours = FlowScheduler(1.0, "dpm++ 2m")
+    ours = FlowScheduler(lambda steps: 1.0, "dpm++ 2m")
     ours.set_timesteps(12, device="cpu")
     ours._levels = scheduler.sigmas.tolist()  # theirs begin a little below 1
     ours.timesteps = scheduler.sigmas[:-1]
@@ -115,15 +123,17 @@ def test_second_order_steps_are_those_of_dpm_solver() -> None:
 
 
 def test_second_order_is_nearer_to_the_end_of_the_path() -> None:
-    exact = walk(FlowScheduler(1.0, "euler"), 2000)
-    first, second = ((walk(FlowScheduler(1.0, sampler), 20) - exact).abs().max() for sampler in ("euler", "dpm++ 2m"))
+    exact = walk(FlowScheduler(lambda steps: 1.0, "euler"), 2000)
+    first, second = (
+        (walk(FlowScheduler(lambda steps: 1.0, sampler), 20) - exact).abs().max() for sampler in ("euler", "dpm++ 2m")
+    )
     assert second < first / 2
 
 
 def test_a_sampler_that_adds_noise_is_refused() -> None:
     sampler: Sampler = "euler ancestral"
     with pytest.raises(InputError, match="euler ancestral is not for rectified-flow models") as refused:
-        FlowScheduler(1.0, sampler)
+        FlowScheduler(lambda steps: 1.0, sampler)
     assert refused.value.field == "sampler"
 
 

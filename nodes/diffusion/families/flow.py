@@ -1,7 +1,7 @@
 """Rectified flow (Liu et al. 2023; Esser et al. 2024): the velocity from picture to noise, at levels from 0 to 1."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,8 +53,9 @@ def shifted(level: Tensor, factor: float) -> Tensor:
 class Flow:
     """The objective of models that predict noise - picture at x_t = (1 - t) picture + t noise; levels are t."""
 
-    def __init__(self, shift: Shift, patch: int, settings: DenoisingSettings) -> None:
-        self.shift = Shift(settings.shift) if settings.shift else shift
+    def __init__(self, shift_of: Callable[[int], float], patch: int, settings: DenoisingSettings) -> None:
+        self.shift_of = Shift(settings.shift).of if settings.shift else shift_of
+        """The factor by which levels move toward noise, by the tokens of a picture."""
         self.patch = patch
         """Latent pixels in the side of a token."""
         self.sampling = settings.timestep_sampling
@@ -68,7 +69,7 @@ class Flow:
             level = torch.rand(count, generator=generator)
         if self.sampling == "mode":
             level = 1 - level - MODE_SCALE * ((math.pi / 2 * level).cos() ** 2 - 1 + level)
-        return shifted(level, self.shift.of(size[0] * size[1] // self.patch**2))
+        return shifted(level, self.shift_of(size[0] * size[1] // self.patch**2))
 
     def fixed_levels(self, count: int) -> Tensor:
         """Return the levels [n] in the middle of `count` equal parts."""

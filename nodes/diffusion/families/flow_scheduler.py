@@ -1,6 +1,7 @@
 """Steps of a rectified flow from noise to a picture."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +23,12 @@ class FlowScheduler:
 
     init_noise_sigma = 1.0
 
-    def __init__(self, shift: float, sampler: Sampler) -> None:
+    def __init__(self, shift_at: Callable[[int], float], sampler: Sampler) -> None:
         if sampler == "euler ancestral":
             remedy = "Choose euler or dpm++ 2m."
             raise InputError("euler ancestral is not for rectified-flow models.", field="sampler", remedy=remedy)
-        self.shift = shift
+        self.shift_at = shift_at
+        """The factor by which levels move toward noise, by the number of steps."""
         self.second_order = sampler == "dpm++ 2m"
         """Whether the last step's picture counts too; `ddim` and `euler` are the same for a rectified flow."""
         self.timesteps = torch.empty(0)
@@ -34,7 +36,7 @@ class FlowScheduler:
     def set_timesteps(self, num_inference_steps: int, /, *, device: Any) -> None:
         """Spread the levels from 1 to 1 / n evenly, shift them, and end at 0."""
         even = torch.linspace(1, 1 / num_inference_steps, num_inference_steps)
-        levels = shifted(even, self.shift)
+        levels = shifted(even, self.shift_at(num_inference_steps))
         self._levels = [*levels.tolist(), 0.0]
         self.timesteps = levels.to(device)
         self._number, self._last_picture = 0, torch.empty(0)

@@ -67,12 +67,13 @@ def predict(
 
 def objective(model: ActiveModel, settings: DenoisingSettings) -> Flow:
     """Return what the model is trained to predict, and at which noise levels."""
-    return Flow(shift_in(model.scheduler_config), PATCH, settings)
+    return Flow(shift_in(model.scheduler_config).of, PATCH, settings)
 
 
 def scheduler(model: ActiveModel, sampler: Sampler, size: tuple[int, int]) -> FlowScheduler:
     """Return the steps of the model's own noise levels for pictures of `size` (w, h) pixels."""
-    return FlowScheduler(shift_in(model.scheduler_config).of(_tokens(model, size)), sampler)
+    factor = shift_in(model.scheduler_config).of(_tokens(model, size))
+    return FlowScheduler(lambda steps: factor, sampler)
 
 
 def latent_space(vae: Any) -> LatentSpace:
