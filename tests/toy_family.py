@@ -14,6 +14,7 @@ from nodes.diffusion.families.protocol import (
     ModelFolder,
     Part,
     Refusal,
+    Rows,
     Shape,
     TensorFile,
     TextEncoder,
@@ -34,10 +35,10 @@ class ToyNames:
     """Folders say `transformer.layers`, files `toy.layers`; queries, keys and values are one tensor in files."""
 
     def to_file(self, name: str) -> Counterpart | None:
-        for third in ("q", "k", "v"):
+        for index, third in enumerate("qkv"):
             if name.endswith(f".{third}.weight"):
                 fused = name.removesuffix(f"{third}.weight") + "qkv.weight"
-                return Counterpart(fused.replace("transformer.", "toy."), third)
+                return Counterpart(fused.replace("transformer.", "toy."), Rows(index))
         return None
 
     def in_file(self, name: str, present: Container[str]) -> Counterpart | None:
@@ -46,7 +47,7 @@ class ToyNames:
 
     def to_folder(self, name: str) -> tuple[Counterpart, ...]:
         plain = name.replace("toy.", "transformer.").removesuffix("qkv.weight")
-        return tuple(Counterpart(f"{plain}{third}.weight", third) for third in ("q", "k", "v"))
+        return tuple(Counterpart(f"{plain}{third}.weight", Rows(index)) for index, third in enumerate("qkv"))
 
 
 @dataclass(frozen=True)

@@ -426,7 +426,7 @@ def test_a_file_s_name_tells_turbo_from_base(tmp_path: Path) -> None:
         for name in ("z_image_turbo_bf16.safetensors", "z_image_bf16.safetensors")
     ]
     assert shifts == [3.0, 6.0]
-    with pytest.raises(InputError, match="width 3840 and 1 layers where 3840 and 30 are published"):
+    with pytest.raises(InputError, match="width 3840 and 1 blocks where 3840 and 30 are published"):
         Z_IMAGE.configurations(SingleFile(tmp_path / "z.safetensors", dict(list(shapes.items())[:2]), {}))
 
 

@@ -17,8 +17,26 @@ PartKind = Literal["denoiser", "VAE", "text encoder", "tokenizer", "scheduler"]
 Component = Literal["unet", "vae", "text_encoder"]
 """What merges keep or leave out as a whole: the denoiser, the VAE, all text encoders."""
 COMPONENT_KINDS: dict[Component, PartKind] = {"unet": "denoiser", "vae": "VAE", "text_encoder": "text encoder"}
-Conversion = Literal["", "conv", "transposed", "q", "k", "v"]
-"""How a folder's tensor is stored in a single file: as it is, [a, b] as [a, b, 1, 1], transposed, or as a third of the rows."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one of several layers in the tensor of a single file that fuses them, such as queries, keys and values."""
+
+    index: int
+    """Which of the layers it is, in the order of the rows."""
+    shares: tuple[int, ...] = (1, 1, 1)
+    """How many rows each layer has, in relation to the others."""
+
+    def of(self, rows: int) -> range:
+        """Return which of a tensor's rows are this layer's."""
+        first, whole = sum(self.shares[: self.index]), sum(self.shares)
+        return range(rows * first // whole, rows * (first + self.shares[self.index]) // whole)
+
+
+Conversion = Literal["", "conv", "transposed", "swapped"] | Rows
+"""How a folder's tensor is stored in a single file: as it is, [a, b] as [a, b, 1, 1], transposed, with the second half of the
+rows before the first, or as some of the rows."""
 
 Method = Literal[
     "LoRA", "DreamBooth", "fine-tuning", "textual inversion", "DreamArtist", "custom diffusion", "hypernetwork",

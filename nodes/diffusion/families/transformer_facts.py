@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -26,7 +27,22 @@ from nodes.diffusion.families.protocol import (
 from nodes.diffusion.families.tensor_names.lora_spellings import finder
 from nodes.diffusion.handles.models import ModelInfo, PredictionType, Purpose
 
-BLOCK = re.compile(r"(?:^|\.)layers\.(\d+)\.")
+
+@dataclass(frozen=True)
+class Stack:
+    """Transformer blocks of one kind, which follow one another."""
+
+    letter: str
+    """How the names of its blocks begin in merges: `L00`, `L01`."""
+    names: tuple[str, ...]
+    """What its blocks' tensors begin with, in a folder and in files."""
+    count: int
+    """The blocks of the published model."""
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """Find the number of a block in a tensor's name."""
+        return re.compile(rf"(?:^|\.)(?:{'|'.join(map(re.escape, self.names))})\.(\d+)\.")
 
 
 class _ClassName(BaseModel):
@@ -55,8 +71,8 @@ class TransformerFamily:
     vae_channels: int
     """Channels in the configuration of the VAE, fewer where the denoiser is given patches of its latents."""
     max_text_tokens: int
-    layers: int
-    """Transformer blocks of the published model, which merges give ratios."""
+    stacks: tuple[Stack, ...]
+    """Its transformer blocks, which merges give ratios."""
     architecture_id: str
     """The ModelSpec id."""
     kohya_version: str
@@ -105,15 +121,15 @@ class TransformerFamily:
 
     @property
     def blocks(self) -> tuple[str, ...]:
-        return ("BASE", *(f"L{number:02}" for number in range(self.layers)))
+        return ("BASE", *(f"{stack.letter}{number:02}" for stack in self.stacks for number in range(stack.count)))
 
     def block_finder(self, names: Iterable[str]) -> Callable[[str], str]:
         folders = (f"{part.folder}." for part in self.parts if part.kind != "denoiser")
         others = (*folders, *(prefix for component, prefix in self.prefixes.items() if component != "unet"))
 
         def block_of(name: str) -> str:
-            found = None if name.startswith(others) else BLOCK.search(name)
-            return f"L{int(found[1]):02}" if found else ""
+            found = () if name.startswith(others) else ((stack, stack.pattern.search(name)) for stack in self.stacks)
+            return next((f"{stack.letter}{int(match[1]):02}" for stack, match in found if match), "")
 
         return block_of
 
@@ -168,11 +184,12 @@ class TransformerFamily:
     def _check_size(self, file: TensorFile) -> None:
         ending, axis, expected = self.part_marks["unet"]
         found = next((shape[axis] for name, shape in file.shapes.items() if name.endswith(ending)), 0)
-        layers = len({match[1] for name in file.shapes if (match := BLOCK.search(name))})
-        if found != expected or layers < self.layers:
+        block_of = self.block_finder(file.shapes)
+        blocks = len({block for name in file.shapes if (block := block_of(name))})
+        if found != expected or blocks < len(self.blocks) - 1:
             message = (
-                f"{file.path.name} has the names of {self.title}, but width {found} and {layers} layers where {expected} and "
-                f"{self.layers} are published."
+                f"{file.path.name} has the names of {self.title}, but width {found} and {blocks} blocks where {expected} and "
+                f"{len(self.blocks) - 1} are published."
             )
             raise InputError(message, field="model", remedy="Use its diffusers folder, which describes it.")
 

@@ -113,7 +113,7 @@ def with_changes(header: Header, changes: tuple[Path, ...]) -> dict[str, Entry]:
                 continue  # CLIP's projections, which diffusion does not use
             own = _counterpart(name, header, family)
             if own and own.conversion not in ("", "conv"):
-                message = f"the trained weight {name} is only a part of a tensor in this file."
+                message = f"the trained weight {name} has no tensor of its own in this file, or one of another order."
                 saver = "SavePipeline" if family and "single file" in family.refusals else "SaveCheckpoint"
                 remedy = f"Write the model with {saver}, and load that with LoadCheckpoint."
                 raise InputError(message, field="model", remedy=remedy)

@@ -2,11 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from diffusers import AutoencoderKL
 from torch import Tensor
 from transformers import CLIPTextConfig
 
@@ -27,13 +25,15 @@ from nodes.diffusion.merging.plan import MergePlan
 from nodes.diffusion.merging.read_tensors import reading
 from nodes.diffusion.merging.write_checkpoint import written_as
 from nodes.diffusion.models.empty_denoiser import empty_denoiser
+from nodes.diffusion.models.parts import class_of
 
 
 def parameter_shapes(model: DiffusionModel, place: Path) -> dict[str, tuple[int, ...]]:
     """Return the shape of every parameter of a model, by its name as a weight; no weights are read."""
     folder = described(place)
     with init_empty_weights():
-        vae: Any = AutoencoderKL.from_config(read_config(folder / "vae" / "config.json"))
+        part = next(part for part in family_facts(model.family).parts if part.kind == "VAE")
+        vae = class_of(part).from_config(read_config(folder / part.folder / "config.json"))
     parts = {"unet": empty_denoiser(folder, model.family), "vae": vae, **empty_text_encoders(folder, info_of(model, place))}
     found = {
         f"{part}.{name.removeprefix(SHELL)}": tuple(parameter.shape)

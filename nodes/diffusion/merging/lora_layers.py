@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
-from nodes.diffusion.families.protocol import Counterpart, denoiser_folder
+from nodes.diffusion.families.protocol import Counterpart, Rows, denoiser_folder
 from nodes.diffusion.families.registry import part_name
-from nodes.diffusion.families.tensor_names.clip import SHELL, THIRDS
+from nodes.diffusion.families.tensor_names.clip import SHELL
 from nodes.diffusion.formats.checkpoint_headers import Entry, Header, facts_of, read_file_header
 from nodes.diffusion.handles.adapters import LowRankAdapter, leaf_of
 from nodes.diffusion.handles.recipes import Baked
@@ -17,7 +17,7 @@ NO_LAYERS = ("token_embedding.weight", "position_embedding.weight", "text_projec
 
 @dataclass(frozen=True)
 class Part:
-    """The location of a layer's parameter: all of a tensor, or a third of its rows."""
+    """The location of a layer's parameter: all of a tensor, or some of its rows."""
 
     name: str
     """The tensor's name in the checkpoint."""
@@ -43,16 +43,16 @@ def all_parameters_in(header: Header) -> dict[str, Part]:
     for name, entry in header.items():
         for own in (Counterpart(name),) if folder else names.to_folder(name):
             part, _, inner = own.name.partition(".")
-            if entry.is_float and part in folders and own.conversion != "transposed":
+            if entry.is_float and part in folders and own.conversion not in ("transposed", "swapped"):
                 found[f"{part_name(family.name, part)}.{inner.removeprefix(SHELL)}"] = _part(name, own, entry)
     return found
 
 
 def _part(name: str, own: Counterpart, entry: Entry) -> Part:
-    if own.conversion not in THIRDS:
+    if not isinstance(own.conversion, Rows):
         return Part(name, 0, entry.shape)
-    rows = entry.shape[0] // 3
-    return Part(name, rows * THIRDS.index(own.conversion), (rows, *entry.shape[1:]))
+    rows = own.conversion.of(entry.shape[0])
+    return Part(name, rows.start, (len(rows), *entry.shape[1:]))
 
 
 def layers_in(header: Header) -> dict[str, Part]:

@@ -2,6 +2,9 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
+
+from nodes.diffusion.families.protocol import Counterpart
 
 ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
 FROM_ATTENTION = {theirs: ours for ours, theirs in ATTENTION.items()}
@@ -56,6 +59,23 @@ def vae_from_ldm(name: str, blocks: int) -> str | None:
         layer = f"resnets.{place}" if place else f"{way}samplers.0"
         return f"{side}.{way}_blocks.{number}.{layer}.{_shortcut(inner)}"
     return name.replace("norm_out", "conv_norm_out") if _outer(name) else None
+
+
+@dataclass(frozen=True)
+class AutoencoderKLNames:
+    """The names of a VAE with so many blocks, in its folder and in a single file, both without prefix."""
+
+    blocks: int
+
+    def to_file(self, name: str) -> Counterpart | None:
+        """Return the file's tensor that holds a folder's; None for a name that no such VAE has."""
+        found = vae_to_ldm(name, self.blocks)
+        return Counterpart(found, "conv" if is_attention_weight(found) else "") if found else None
+
+    def to_folder(self, name: str) -> tuple[Counterpart, ...]:
+        """Return the folder's tensor that a file's holds; () for a name that no such VAE has."""
+        found = vae_from_ldm(name, self.blocks)
+        return (Counterpart(found, "conv" if is_attention_weight(name) else ""),) if found else ()
 
 
 def _shortcut(layer: str) -> str:

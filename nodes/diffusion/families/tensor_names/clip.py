@@ -1,9 +1,9 @@
 """Text encoder tensors in transformers' names and in those of single files: CLIP's own, or OpenCLIP's with fused projections."""
 
 import re
-from typing import Literal
 
-TextChange = Literal["", "transposed", "q", "k", "v"]
+from nodes.diffusion.families.protocol import Conversion, Rows
+
 OPEN_LAYER = {
     "layer_norm1": "ln_1",
     "layer_norm2": "ln_2",
@@ -12,7 +12,7 @@ OPEN_LAYER = {
     "self_attn.out_proj": "attn.out_proj",
 }
 FROM_OPEN_LAYER = {theirs: ours for ours, theirs in OPEN_LAYER.items()}
-OPEN_OUTER: dict[str, tuple[str, TextChange]] = {
+OPEN_OUTER: dict[str, tuple[str, Conversion]] = {
     "embeddings.token_embedding.weight": ("token_embedding.weight", ""),
     "embeddings.position_embedding.weight": ("positional_embedding", ""),
     "final_layer_norm.weight": ("ln_final.weight", ""),
@@ -22,7 +22,7 @@ OPEN_OUTER: dict[str, tuple[str, TextChange]] = {
 LAYER = re.compile(r"encoder\.layers\.(\d+)\.(.+)\.(weight|bias)")
 OPEN = re.compile(r"transformer\.resblocks\.(\d+)\.(.+?)[._](weight|bias)")
 SHELL = "text_model."
-THIRDS: tuple[Literal["q", "k", "v"], ...] = ("q", "k", "v")
+THIRDS = {name: Rows(index) for index, name in enumerate("qkv")}
 
 
 def clip_name(name: str) -> str:
@@ -35,7 +35,7 @@ def from_clip(name: str) -> str | None:
     return None if name.endswith("position_ids") else clip_name(name)
 
 
-def open_clip_name(name: str) -> tuple[str, TextChange] | None:
+def open_clip_name(name: str) -> tuple[str, Conversion] | None:
     """Return OpenCLIP's name of a tensor and how it is changed on the way; None for what OpenCLIP has no name for."""
     inner = name.removeprefix(SHELL)
     if inner in OPEN_OUTER:
@@ -44,13 +44,13 @@ def open_clip_name(name: str) -> tuple[str, TextChange] | None:
         return None
     number, layer, last = found.groups()
     outer = f"transformer.resblocks.{number}"
-    for third in THIRDS:
+    for third, rows in THIRDS.items():
         if layer == f"self_attn.{third}_proj":
-            return f"{outer}.attn.in_proj_{last}", third
+            return f"{outer}.attn.in_proj_{last}", rows
     return (f"{outer}.{OPEN_LAYER[layer]}.{last}", "") if layer in OPEN_LAYER else None
 
 
-def from_open_clip(name: str) -> list[tuple[str, TextChange]]:
+def from_open_clip(name: str) -> list[tuple[str, Conversion]]:
     """Return the tensors of a folder that one of OpenCLIP's holds; none for what transformers does not use."""
     for ours, (theirs, change) in OPEN_OUTER.items():
         if name == theirs:
@@ -60,5 +60,5 @@ def from_open_clip(name: str) -> list[tuple[str, TextChange]]:
     number, layer, last = found.groups()
     outer = f"{SHELL}encoder.layers.{number}"
     if layer == "attn.in_proj":
-        return [(f"{outer}.self_attn.{third}_proj.{last}", third) for third in THIRDS]
+        return [(f"{outer}.self_attn.{third}_proj.{last}", rows) for third, rows in THIRDS.items()]
     return [(f"{outer}.{FROM_OPEN_LAYER[layer]}.{last}", "")] if layer in FROM_OPEN_LAYER else []

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from nodes.diffusion.families.protocol import Counterpart
+from nodes.diffusion.families.protocol import Counterpart, Rows
 
 PREFIXES = (
     "diffusion_model",
@@ -21,15 +21,16 @@ def finder(
 ) -> Callable[[str], tuple[str, ...]]:
     """Return the function from a name in a LoRA file to the layers that it spells, () for none.
 
-    `layers` begin with `unet.`; `to_file` gives the single file's tensor of a layer's weight. A name of fused queries, keys and
-    values spells all of them, in this order.
+    `layers` begin with `unet.`; `to_file` gives the single file's tensor of a layer's weight. A name of fused layers spells all
+    of them, in the order of their rows.
     """
-    known: dict[str, dict[str, str]] = {}
+    known: dict[str, dict[int, str]] = {}
     for layer in layers:
         name = layer.removeprefix("unet.")
-        known.setdefault(_plain(name), {})[""] = layer
+        known.setdefault(_plain(name), {})[0] = layer
         if (theirs := to_file(name)) and (spelled := theirs.name.removeprefix(file_prefix).removesuffix(".weight")) != name:
-            known.setdefault(_plain(spelled), {})[theirs.conversion] = layer
+            index = theirs.conversion.index if isinstance(theirs.conversion, Rows) else 0
+            known.setdefault(_plain(spelled), {})[index] = layer
     prefixes = sorted((_plain(prefix) for prefix in (*PREFIXES, folder)), key=len, reverse=True)
 
     def layers_of(spelled: str) -> tuple[str, ...]:
@@ -39,7 +40,7 @@ def finder(
             if prefix is None:
                 return ()
             inner = inner.removeprefix(f"{prefix}_")
-        return tuple(found[conversion] for conversion in ("", "q", "k", "v") if conversion in found)
+        return tuple(layer for _, layer in sorted(found.items()))
 
     return layers_of
 

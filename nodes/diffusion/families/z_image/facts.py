@@ -9,12 +9,15 @@ from pydantic import BaseModel
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.protocol import Count, Method, ModelFolder, Part, Refusal, TensorFile
-from nodes.diffusion.families.tensor_names.autoencoder_kl import vae_blocks
-from nodes.diffusion.families.tensor_names.fused_attention import FusedAttentionNames
-from nodes.diffusion.families.transformer_facts import TransformerFamily
+from nodes.diffusion.families.tensor_names.autoencoder_kl import AutoencoderKLNames, vae_blocks
+from nodes.diffusion.families.tensor_names.by_part import NamesByPart, SameNames
+from nodes.diffusion.families.tensor_names.renaming import Renamed, RenamedLayers, fused
+from nodes.diffusion.families.transformer_facts import Stack, TransformerFamily
 from nodes.diffusion.families.vocabularies.qwen_files import tokenizer_files
 from nodes.diffusion.handles.models import ModelInfo, PredictionType
 
+LAYERS = 30
+"""Blocks of the published transformer, beside those of its refiners."""
 TEXT_WIDTH = 2560
 """Width of the states of Qwen3-4B."""
 PREFIXES = {
@@ -22,13 +25,26 @@ PREFIXES = {
     "vae": ("vae.", "first_stage_model.", ""),
     "text_encoder": ("text_encoders.qwen3_4b.transformer.model.", "model.", ""),
 }
-RENAMED = {
-    "all_x_embedder.2-1": "x_embedder",
-    "all_final_layer.2-1": "final_layer",
-    "attention.to_out.0": "attention.out",
-    "attention.norm_q": "attention.q_norm",
-    "attention.norm_k": "attention.k_norm",
-}
+STACKS = ("layers", "noise_refiner", "context_refiner")
+
+
+def _attention(stack: str) -> tuple[Renamed, ...]:
+    inside = f"{stack}.*.attention"
+    return (
+        *fused(inside, ("to_q", "to_k", "to_v"), f"{inside}.qkv"),
+        Renamed(f"{inside}.to_out.0", f"{inside}.out"),
+        Renamed(f"{inside}.norm_q", f"{inside}.q_norm"),
+        Renamed(f"{inside}.norm_k", f"{inside}.k_norm"),
+    )
+
+
+TRANSFORMER = RenamedLayers(
+    (
+        Renamed("all_x_embedder.2-1", "x_embedder"),
+        Renamed("all_final_layer.2-1", "final_layer"),
+        *(rule for stack in STACKS for rule in _attention(stack)),
+    )
+)
 LORA = Refusal(
     "Z-Image reads text with a language model, which nobody's programs adapt.",
     "Turn text_encoder off, or train a LoRA of the transformer.",
@@ -81,9 +97,10 @@ TURBO_SHIFT, BASE_SHIFT = 3.0, 6.0
 """The shifts that the distilled and the base model were published with."""
 
 
-def names(known: Iterable[str]) -> FusedAttentionNames:
+def names(known: Iterable[str]) -> NamesByPart:
     """Return the naming of a model that has these tensors."""
-    return FusedAttentionNames("transformer", PREFIXES, RENAMED, vae_blocks(known))
+    parts = {"transformer": TRANSFORMER, "vae": AutoencoderKLNames(vae_blocks(known)), "text_encoder": SameNames()}
+    return NamesByPart("transformer", PREFIXES, parts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +120,7 @@ class ZImageFamily(TransformerFamily):
         return replace(super().inspect(folder), distilled=shift == TURBO_SHIFT)
 
     def architecture(self, config: Mapping[str, Any], predicts: PredictionType) -> str:
-        published = config.get("dim", 3840) == 3840 and config.get("n_layers", self.layers) == self.layers
+        published = config.get("dim", 3840) == 3840 and config.get("n_layers", LAYERS) == LAYERS
         return self.architecture_id if published else f"custom-{self.name}-{config['dim']}"
 
     def prediction_of(self, file: TensorFile) -> tuple[PredictionType, str]:
@@ -135,7 +152,7 @@ Z_IMAGE = ZImageFamily(
     latent_channels=16,
     vae_channels=16,
     max_text_tokens=512,
-    layers=30,
+    stacks=(Stack("L", ("layers",), LAYERS),),
     architecture_id="Z-Image",
     kohya_version="zimage",
     marks_of_denoiser=("layers.0.adaLN_modulation.0.weight", "cap_embedder.1.weight"),

@@ -1,7 +1,7 @@
 """The tensors of a single file to be written, from a model in such a file or in a folder."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
 
@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.protocol import Conversion, Extra, Facts
+from nodes.diffusion.families.protocol import Conversion, Extra, Facts, Rows
 from nodes.diffusion.families.registry import is_moving_average, moving_average as average_of
 from nodes.diffusion.formats.pickles import DTYPE_NAMES
 from nodes.diffusion.formats.single_file.fp8_scales import is_scaling
 from nodes.diffusion.formats.single_file.header import SingleFile
 from nodes.diffusion.formats.single_file.reading import opened, unscaled
-from nodes.diffusion.formats.single_file.tensors import THIRDS
+from nodes.diffusion.formats.single_file.tensors import swapped
 from nodes.diffusion.formats.single_file.writing import Written
 from nodes.diffusion.handles.models import PredictionType
 
@@ -70,9 +70,11 @@ def _group(group: Mapping[Conversion, Tensor]) -> Written:
         return Written((*shape[:2], 1, 1), tensor.dtype, lambda: tensor.reshape(*shape[:2], 1, 1))
     if conversion == "transposed":
         return Written((shape[1], shape[0]), tensor.dtype, lambda: tensor.T)
-    if conversion in THIRDS:
-        thirds: Iterable[Conversion] = ("q", "k", "v")
-        return Written((3 * shape[0], *shape[1:]), tensor.dtype, lambda: torch.cat([group[third] for third in thirds]))
+    if conversion == "swapped":
+        return Written(shape, tensor.dtype, lambda: swapped(tensor))
+    if isinstance(conversion, Rows):
+        parts = [group[Rows(index, conversion.shares)] for index in range(len(conversion.shares))]
+        return Written((sum(map(len, parts)), *shape[1:]), tensor.dtype, lambda: torch.cat(parts))
     return Written(shape, tensor.dtype, lambda: tensor)
 
 
