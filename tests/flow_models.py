@@ -2,9 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImageTransformer2DModel
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderKLFlux2,
+    FlowMatchEulerDiscreteScheduler,
+    Flux2Transformer2DModel,
+    ZImageTransformer2DModel,
+)
 from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3Model
 
 WIDTH = 32
@@ -23,15 +30,35 @@ def make_z_image_folder(folder: Path, seed: int = 0, *, shift: float = 6.0) -> P
         with torch.no_grad():  # they are published as numbers, and zeros would hide whether they are used
             transformer.x_pad_token.normal_()
             transformer.cap_pad_token.normal_()
-        transformer.save_pretrained(folder / "transformer")
-        _vae_of_16_channels().save_pretrained(folder / "vae")
-        _qwen3().save_pretrained(folder / "text_encoder")
+        scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
+        return _write(folder, "ZImagePipeline", transformer, _vae_of_16_channels(), scheduler)
+
+
+def make_klein_folder(folder: Path, seed: int = 0, *, is_distilled: bool = False) -> Path:
+    """Write a diffusers folder of FLUX.2 klein, as small, whose VAE has learned other means and variances than 0 and 1."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        transformer = Flux2Transformer2DModel(
+            num_layers=1, num_single_layers=2, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=3 * WIDTH,
+            axes_dims_rope=(4, 4, 4, 4), guidance_embeds=False,
+        )  # fmt: skip
+        vae = AutoencoderKLFlux2(block_out_channels=(8, 8, 16, 16), layers_per_block=1, norm_num_groups=4, sample_size=32)
+        with torch.no_grad():
+            vae.bn.running_mean.normal_()  # type: ignore[union-attr]
+            vae.bn.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
+        scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
+        return _write(folder, "Flux2KleinPipeline", transformer, vae, scheduler, is_distilled=is_distilled)
+
+
+def _write(folder: Path, pipeline: str, transformer: Any, vae: Any, scheduler: Any, **index: Any) -> Path:
+    """Write a model's folder, with a small Qwen3 and a tokenizer of letters."""
+    parts = {"transformer": transformer, "vae": vae, "scheduler": scheduler}
+    for name, part in parts.items():
+        part.save_pretrained(folder / name)
+    _qwen3().save_pretrained(folder / "text_encoder")
     letters_tokenizer(folder / "tokenizer")
-    FlowMatchEulerDiscreteScheduler(shift=shift).save_pretrained(folder / "scheduler")
-    parts = {"transformer": "ZImageTransformer2DModel", "vae": "AutoencoderKL", "scheduler": "FlowMatchEulerDiscreteScheduler"}
-    libraries = {"text_encoder": "Qwen3Model", "tokenizer": "Qwen2Tokenizer"}
-    index = {"_class_name": "ZImagePipeline", **{name: ["diffusers", cls] for name, cls in parts.items()}}
-    index |= {name: ["transformers", cls] for name, cls in libraries.items()}
+    index |= {"_class_name": pipeline, **{name: ["diffusers", type(part).__name__] for name, part in parts.items()}}
+    index |= {name: ["transformers", cls] for name, cls in {"text_encoder": "Qwen3Model", "tokenizer": "Qwen2Tokenizer"}.items()}
     (folder / "model_index.json").write_text(json.dumps(index))
     return folder
 

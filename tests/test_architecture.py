@@ -27,7 +27,7 @@ ROOMS = (
 
 `facts` is the light side of `families`: what the rooms below ask of a family, without torch.
 """
-FACTS = ("facts", "protocol", "registry", "tensor_names", "transformer_facts", "unsupported", "vocabularies")
+FACTS = ("facts", "flow_refusals", "protocol", "registry", "tensor_names", "transformer_facts", "unsupported", "vocabularies")
 """The files and folders in `families` that are its light side."""
 HEAVY = ("torch", "diffusers", "transformers", "peft", "PIL", "numpy", "safetensors")
 

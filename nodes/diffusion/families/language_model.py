@@ -24,3 +24,14 @@ def hidden_states(encoder: Any, tokenizer: Any, texts: Sequence[str], *, layer: 
         tokens = torch.tensor([token_ids(tokenizer, text, max_tokens)[0]], device=encoder.device)
         states.append(encoder(input_ids=tokens, output_hidden_states=True, use_cache=False).hidden_states[layer][0])
     return states
+
+
+def padded_states(encoder: Any, tokenizer: Any, text: str, *, layers: Sequence[int], tokens: int) -> Tensor:
+    """Return the states [tokens, d of all layers] of a text that is filled, or cut, to so many tokens.
+
+    They are those behind each of the layers, side by side. What fills the text sees it, and is not seen.
+    """
+    filled = tokenizer(text, padding="max_length", truncation=True, max_length=tokens, return_tensors="pt").to(encoder.device)
+    ids, mask = filled["input_ids"], filled["attention_mask"]
+    found = encoder(input_ids=ids, attention_mask=mask, output_hidden_states=True, use_cache=False).hidden_states
+    return torch.cat([found[layer][0] for layer in layers], dim=-1)

@@ -13,6 +13,8 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.protocol import COMPONENT_KINDS, Component, Facts, Method, ModelFolder, Shape, missing_parts
 
 PACKAGE = __name__.rpartition(".")[0]
+FIRST = "stable_diffusion"
+"""The folder whose families are asked first, and named first in messages."""
 
 
 @cache
@@ -23,7 +25,8 @@ def known() -> dict[str, Facts]:
 
 
 def _folders() -> list[str]:
-    return [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]) if module.ispkg]
+    found = (module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]) if module.ispkg)
+    return sorted(found, key=lambda name: (name != FIRST, name))
 
 
 @cache

@@ -58,6 +58,21 @@ class _VAE(BaseModel):
     sample_size: Count = 1024
 
 
+class _TextEncoder(BaseModel):
+    """What is read of text_encoder/config.json."""
+
+    hidden_size: Count
+
+
+def check_text_width(folder: ModelFolder, needed: int, layers: int = 1) -> None:
+    """Raise InputError unless the states of so many layers of a folder's text encoder are as wide as its denoiser needs."""
+    found = folder.read("text_encoder/config.json", _TextEncoder).hidden_size * layers
+    if needed != found:
+        message = f"the text encoder of {folder.name} gives {found} numbers for a token, and its transformer takes {needed}."
+        remedy = "Put the text encoder into its folder that the model was published with."
+        raise InputError(message, field="model", remedy=remedy)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TransformerFamily:
     """A family of a transformer, a VAE and text encoders that are frozen; see `Facts`."""
@@ -79,8 +94,8 @@ class TransformerFamily:
     """What trainers write as `ss_base_model_version`."""
     published_file: Path
     """JSON of the published configurations by path in a diffusers folder."""
-    part_marks: Mapping[Component, tuple[str, int, int]]
-    """The end of the name of a tensor that a component has in all files, one of its axes, and how long this is."""
+    part_marks: Mapping[Component, tuple[str | tuple[str, ...], int, int]]
+    """The end, or several, of the name of a tensor that a component has in all files, one of its axes, and how long this is."""
     marks_of_denoiser: tuple[str, ...]
     """Ends of the names of tensors that its denoisers have, all of them, and no other family's."""
     input_layers: tuple[str, ...]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 UNSUPPORTED_ARCHITECTURES = {
+    "single_stream_modulation.lin.": "FLUX.2 dev",
     ".joint_blocks.": "Stable Diffusion 3",
     ".double_blocks.": "Flux",
     "lora_unet_": "a LoRA",

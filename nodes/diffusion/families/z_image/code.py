@@ -1,13 +1,14 @@
 """Z-Image's own computations: lists of pictures and captions, times that run backwards, and a negated output."""
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.checkpointing import checkpointed
 from nodes.diffusion.families.flow import Flow, shift_in
 from nodes.diffusion.families.flow_scheduler import FlowScheduler
 from nodes.diffusion.families.language_model import hidden_states, token_ids
@@ -92,14 +93,6 @@ def _tokens(model: ActiveModel, size: tuple[int, int]) -> int:
     return (size[0] // side) * (size[1] // side)
 
 
-@contextmanager
-def for_training(model: ActiveModel, *, gradient_checkpointing: bool) -> Generator[None]:
+def for_training(model: ActiveModel, *, gradient_checkpointing: bool) -> AbstractContextManager[None]:
     """Checkpoint activations, if wanted; undo it afterwards."""
-    transformer: Any = model.denoiser
-    try:
-        if gradient_checkpointing:
-            transformer.enable_gradient_checkpointing()
-        yield
-    finally:
-        if gradient_checkpointing:
-            transformer.disable_gradient_checkpointing()
+    return checkpointed(model.denoiser, gradient_checkpointing)

@@ -7,12 +7,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.protocol import Count, Method, ModelFolder, Part, Refusal, TensorFile
+from nodes.diffusion.families.flow_refusals import flow_refusals
+from nodes.diffusion.families.protocol import Count, ModelFolder, Part, TensorFile
 from nodes.diffusion.families.tensor_names.autoencoder_kl import AutoencoderKLNames, vae_blocks
 from nodes.diffusion.families.tensor_names.by_part import NamesByPart, SameNames
 from nodes.diffusion.families.tensor_names.renaming import Renamed, RenamedLayers, fused
-from nodes.diffusion.families.transformer_facts import Stack, TransformerFamily
+from nodes.diffusion.families.transformer_facts import Stack, TransformerFamily, check_text_width
 from nodes.diffusion.families.vocabularies.qwen_files import tokenizer_files
 from nodes.diffusion.handles.models import ModelInfo, PredictionType
 
@@ -45,46 +45,13 @@ TRANSFORMER = RenamedLayers(
         *(rule for stack in STACKS for rule in _attention(stack)),
     )
 )
-LORA = Refusal(
-    "Z-Image reads text with a language model, which nobody's programs adapt.",
-    "Turn text_encoder off, or train a LoRA of the transformer.",
-)
-NO_CLIP = "Z-Image has no CLIP text encoder."
-TRAIN_LORA = "Train a LoRA."
-REFUSALS: dict[Method, Refusal] = {
-    "textual inversion": Refusal(
-        "a new word is hardly learned through Z-Image's language model, and no program reads it.", TRAIN_LORA
-    ),
-    "DreamArtist": Refusal("a new word is hardly learned through Z-Image's language model, and no program reads it.", TRAIN_LORA),
-    "custom diffusion": Refusal("Z-Image's text and picture share their keys and values.", TRAIN_LORA),
-    "hypernetwork": Refusal("Z-Image has no cross-attention, on whose context a hypernetwork acts.", TRAIN_LORA),
-    "DDIM inversion": Refusal("DDIM inversion is for models that predict noise or velocity.", "Use a Stable Diffusion model."),
-    "null-text inversion": Refusal(
-        "Z-Image has no cross-attention, on whose maps such edits rest.", "Use a Stable Diffusion model."
-    ),
-    "aesthetic gradient": Refusal(NO_CLIP, "Use a Stable Diffusion 1.x model."),
-    "CLIP training": Refusal(NO_CLIP, "Use a Stable Diffusion 1.x model."),
-    "image variation": Refusal(
-        "Z-Image's text tokens have no place for a CLIP image embedding.", "Use a Stable Diffusion 1.x model."
-    ),
-    "A1111 embedding": Refusal("Z-Image has no word embeddings in files.", TRAIN_LORA),
-    "custom diffusion file": Refusal("diffusers has no such file for Z-Image.", "Save the whole model with SavePipeline."),
-    "text encoder training": LORA,
-    "Rebasin": Refusal("nobody has described which rows of Z-Image's weights may change places.", "Use MergeWeighted."),
-    "single file": Refusal("Z-Image is not written as one file.", "Save it as a folder with SavePipeline."),
-}
+REFUSALS = flow_refusals("Z-Image", "Z-Image's text and picture share their keys and values.")
 
 
 class _Transformer(BaseModel):
     """What is read of transformer/config.json."""
 
     cap_feat_dim: Count = TEXT_WIDTH
-
-
-class _TextEncoder(BaseModel):
-    """What is read of text_encoder/config.json."""
-
-    hidden_size: Count
 
 
 class _Scheduler(BaseModel):
@@ -109,13 +76,7 @@ class ZImageFamily(TransformerFamily):
 
     def inspect(self, folder: ModelFolder) -> ModelInfo:
         """Return what a folder says; raise InputError where the text encoder or the VAE is another model's."""
-        needed = folder.read("transformer/config.json", _Transformer).cap_feat_dim
-        found = folder.read("text_encoder/config.json", _TextEncoder).hidden_size
-        if needed != found:
-            message = f"the text encoder of {folder.name} gives {found} numbers for a token, and its transformer takes {needed}."
-            raise InputError(
-                message, field="model", remedy="Put the text encoder into its folder that the model was published with."
-            )
+        check_text_width(folder, folder.read("transformer/config.json", _Transformer).cap_feat_dim)
         shift = folder.read("scheduler/scheduler_config.json", _Scheduler).shift
         return replace(super().inspect(folder), distilled=shift == TURBO_SHIFT)
 

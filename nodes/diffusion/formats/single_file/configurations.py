@@ -96,7 +96,7 @@ def _own_texts(file: SingleFile) -> dict[str, str]:
 
 def _is_own_file(name: str) -> bool:
     found = OWN_FILE.fullmatch(name)
-    return found is not None and found[1] in part_folders()
+    return name == "model_index.json" or (found is not None and found[1] in part_folders())
 
 
 def own_descriptions(files: Mapping[str, str], family: Facts) -> dict[str, str]:
