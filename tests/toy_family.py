@@ -162,5 +162,5 @@ class ToyFamily:
         known = {f"diffusion_model.{layer}": layer for layer in layers}
         return known.get
 
-    def kohya_namer(self, denoiser_layers: Collection[str]) -> Callable[[str], str]:
-        return lambda layer: f"diffusion_model.{layer}"
+    def kohya_namer(self, denoiser_layers: Collection[str]) -> Callable[[str], Counterpart]:
+        return lambda layer: Counterpart(f"diffusion_model.{layer}")

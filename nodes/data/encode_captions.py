@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any, ClassVar
 
 from graph_runtime.context import RunContext
@@ -16,6 +17,8 @@ from nodes.diffusion.text.chunks import cut_warning
 from nodes.diffusion.text.prompt_syntax import Emphasis
 
 BATCH = 8
+MUCH = 1e9
+"""Bytes of embeddings from which their size is told."""
 
 
 class EncodeCaptions(Node):
@@ -40,6 +43,8 @@ class EncodeCaptions(Node):
         missing = [text for text in wanted if kept[text] is None]
         for start in range(0, len(missing), BATCH):
             kept |= self._encode(model, missing[start : start + BATCH], keys, captions.emphasis, context)
+            if not start:
+                _say_size([kept[text]["file"] for text in missing[:BATCH]], len(missing), context)
             context.progress(min(start + BATCH, len(missing)), len(missing))
         if cut := {text: kept[text]["cut"] for text in wanted if kept[text]["cut"]}:
             context.message(cut_warning("captions", cut, token_limit(model.family, model.max_token_length)), "warning")
@@ -85,6 +90,13 @@ def _key(identity: str, text: str, emphasis: Emphasis) -> str:
 def _kept_before(identity: str, text: str, emphasis: Emphasis, context: RunContext) -> Any:
     """Return what earlier versions kept under a name that captions had too: the same bytes."""
     return context.find_item("caption:" + _digest([EncodeCaptions.version, identity, text])) if emphasis == "none" else None
+
+
+def _say_size(files: list[Path], count: int, context: RunContext) -> None:
+    """Tell how much the embeddings of so many captions take, of which some are written, if it is much."""
+    each = sum(file.stat().st_size for file in files) / len(files)
+    if each * count > MUCH:
+        context.message(f"{count} captions of about {each / 1e6:.1f} MB take {each * count / 1e9:.1f} GB in the cache.")
 
 
 def _digest(facts: list[Any]) -> str:

@@ -33,7 +33,7 @@ PREDICTED: dict[PredictionType, str] = {
     "flow": "the velocity of a rectified flow",
 }
 DISTILLED = (
-    "it is distilled: it draws in about 8 steps with guidance_scale 1, which a LoRA that is trained on it alone undoes. Train on "
+    "it is distilled: it draws in 4 to 8 steps with guidance_scale 1, which a LoRA that is trained on it alone undoes. Train on "
     "the base model and draw with this one, or put a training adapter below: LoadLoRA, BakeLoRA, AsModel, InjectLoRA."
 )
 

@@ -272,10 +272,10 @@ class Facts(Protocol):
         """Which names the matrices of a LoRA have in the files that most programs read: kohya's with alpha, or PEFT's without."""
         ...
 
-    def kohya_namer(self, denoiser_layers: Collection[str]) -> Callable[[str], str]:
+    def kohya_namer(self, denoiser_layers: Collection[str]) -> Callable[[str], Counterpart]:
         """Return the function from a layer to its name in the LoRA files that most programs read, kohya's for Stable Diffusion.
 
-        It may depend on all layers of the denoiser.
+        It may depend on all layers of the denoiser, and the file's layer may hold several of them.
         """
         ...
 

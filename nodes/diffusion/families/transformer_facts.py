@@ -14,6 +14,7 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.protocol import (
     Component,
     Count,
+    Counterpart,
     Extra,
     LoraKind,
     Method,
@@ -105,6 +106,8 @@ class TransformerFamily:
     """Ends of the names of the layers that LoRAs adapt, by kind; they are within `lora_blocks`."""
     lora_blocks: str
     """How the names of the denoiser's layers begin that LoRAs adapt."""
+    loras_in_file_names: bool = False
+    """Whether most programs read LoRAs by the names of layers in single files, which may fuse them; a folder's otherwise."""
     refusals: Mapping[Method, Refusal] = field(default_factory=dict[Method, Refusal])
     names: Callable[[Iterable[str]], TensorNames]
     tokenizer_files: Callable[[], Mapping[str, str]]
@@ -241,5 +244,16 @@ class TransformerFamily:
         folder = self.denoiser.folder
         return finder(layers, lambda name: self.names(()).to_file(f"{folder}.{name}.weight"), self.prefixes["unet"], folder)
 
-    def kohya_namer(self, denoiser_layers: Collection[str]) -> Callable[[str], str]:
-        return lambda layer: f"diffusion_model.{layer.removeprefix('unet.')}"
+    def kohya_namer(self, denoiser_layers: Collection[str]) -> Callable[[str], Counterpart]:
+        return self._name_in_files if self.loras_in_file_names else lambda layer: _name_in_folders(layer)
+
+    def _name_in_files(self, layer: str) -> Counterpart:
+        found = self.names(()).to_file(f"{self.denoiser.folder}.{layer.removeprefix('unet.')}.weight")
+        if found is None or found.conversion == "swapped":  # programs differ in which half of a LoRA's rows comes first
+            return _name_in_folders(layer)
+        name = found.name.removeprefix(self.prefixes["unet"]).removesuffix(".weight")
+        return Counterpart(f"diffusion_model.{name}", found.conversion)
+
+
+def _name_in_folders(layer: str) -> Counterpart:
+    return Counterpart(f"diffusion_model.{layer.removeprefix('unet.')}")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nodes.diffusion.adapters.lora.algorithms import Leaves, rank_of
 from nodes.diffusion.adapters.lora.apply import Layers
-from nodes.diffusion.adapters.lora.fused import split_rows
+from nodes.diffusion.adapters.lora.fused import split_rows, without_others
 from nodes.diffusion.adapters.lora.layer_tensors import complete, kinds_of
 from nodes.diffusion.adapters.lora.scales import PeftConfig, stated_scale
 from nodes.diffusion.errors import InputError
@@ -106,7 +106,7 @@ def read_lora(path: Path, shapes: Mapping[str, torch.Size], family: str, config:
     Raises InputError when the file is damaged, for another family, or holds nothing for this model.
     """
     with _opened(path) as file:
-        found, unknown, bundled = _sorted(file, facts(family).lora_layer_finder(shapes), shapes)
+        found, unknown, bundled, split = _sorted(file, facts(family).lora_layer_finder(shapes), shapes)
         metadata = file.metadata() or {}
     if not found:
         raise _nothing_in(path.name, unknown)
@@ -116,7 +116,8 @@ def read_lora(path: Path, shapes: Mapping[str, torch.Size], family: str, config:
         if leaves.get("lora_A.weight", torch.ones(1)).shape[:1] == (0,):  # resized to rank 0
             continue
         try:
-            layers[layer], scales[layer] = _layer(layer, leaves, shapes[layer], stated)
+            made, scales[layer] = _layer(layer, leaves, shapes[layer], stated)
+            layers[layer] = without_others(made) if layer in split else made
         except KeyError as error:
             message = f"{path.name} is incomplete: {layer} has no {error.args[0]}."
             raise InputError(message, field="file", remedy="Copy or download it again.") from None
@@ -132,11 +133,11 @@ def read_lora(path: Path, shapes: Mapping[str, torch.Size], family: str, config:
 
 def _sorted(
     file: Any, layers_of: Callable[[str], tuple[str, ...]], shapes: Mapping[str, torch.Size]
-) -> tuple[Layers, list[str], dict[str, Tensor]]:
-    """Return a file's tensors by layer and leaf, the names that belong to no layer, and the tensors of words."""
+) -> tuple[Layers, list[str], dict[str, Tensor], set[str]]:
+    """Return a file's tensors by layer and leaf, the names that belong to no layer, the tensors of words, and split layers."""
     keys = list(file.keys())
     vectors = {key.removesuffix("on_input") + "weight" for key in keys if key.endswith(".on_input")}
-    found, unknown, bundled = Layers(), list[str](), dict[str, Tensor]()
+    found, unknown, bundled, split = Layers(), list[str](), dict[str, Tensor](), set[str]()
     for key in keys:
         if key.startswith(BUNDLE):
             bundled[key.removeprefix(BUNDLE)] = file.get_tensor(key)
@@ -146,10 +147,11 @@ def _sorted(
         if not layers:
             unknown.append(key)
             continue
+        split |= set(layers) if len(layers) > 1 else set()
         parts = split_rows(key, leaf, file.get_tensor(key).float(), [shapes[layer][0] for layer in layers])
         for layer, tensor in zip(layers, parts, strict=True):
             found.setdefault(layer, {})[leaf] = tensor
-    return {layer: leaves for layer, leaves in found.items() if leaves.keys() - {"alpha"}}, unknown, bundled
+    return {layer: leaves for layer, leaves in found.items() if leaves.keys() - {"alpha"}}, unknown, bundled, split
 
 
 def _leaf(key: str) -> tuple[str, str]:

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from nodes.diffusion.adapters.lora.algorithms import DEPENDING, is_plain, rank_of, scale_of
 from nodes.diffusion.adapters.lora.apply import by_layer
+from nodes.diffusion.adapters.lora.fused import fuse
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.families.protocol import denoiser_folder
+from nodes.diffusion.families.protocol import Rows, denoiser_folder
 from nodes.diffusion.families.registry import facts
 from nodes.diffusion.handles.adapters import ENCODER_FOLDERS, LowRankAdapter
 from nodes.diffusion.handles.models import Family
@@ -24,24 +25,32 @@ def kohya_tensors(
     """Return `lora_unet_...` and `lora_te...` tensors with LyCORIS' leaves, and `alpha` [] beside those that it scales.
 
     Names of layers may follow from all of the UNet's: `unet_layers`. Families whose files have PEFT's leaves are written as
-    `diffusion_model.NAME.lora_A.weight`, and alpha goes into B: their readers take it for the rank.
+    `diffusion_model.NAME.lora_A.weight`, and alpha goes into B: their readers take it for the rank. Where NAME holds several
+    layers, they are fused; those of other algorithms cannot be and keep their own names.
     """
     written: dict[str, Tensor] = {}
+    fused: dict[str, dict[Rows, tuple[Tensor, Tensor]]] = {}
     named, peft = facts(family).kohya_namer(unet_layers), facts(family).lora_leaves == "peft"
     for full, leaves in by_layer(tensors).items():
-        part = full.partition(".")[0]
-        key, strength, rank = named(full), adapter.strength_on(part), rank_of(leaves)
+        part, _, layer = full.partition(".")
+        own, strength, rank = named(full), adapter.strength_on(part), rank_of(leaves)
+        key = f"diffusion_model.{layer}" if isinstance(own.conversion, Rows) else own.name
         if peft and is_plain(leaves):
             scale = strength * scale_of(leaves, adapter.scale)
-            written[f"{key}.lora_A.weight"] = leaves["lora_A.weight"].to(dtype)
-            written[f"{key}.lora_B.weight"] = (leaves["lora_B.weight"] * scale).to(dtype)
+            down, up = leaves["lora_A.weight"].to(dtype), (leaves["lora_B.weight"] * scale).to(dtype)
+            if isinstance(own.conversion, Rows):
+                fused.setdefault(own.name, {})[own.conversion] = (down, up)
+            else:
+                written |= {f"{key}.lora_A.weight": down, f"{key}.lora_B.weight": up}
             continue
         for leaf, tensor in _strengthened(leaves, strength).items():
             written |= {f"{key}.{name}": value.to(dtype) for name, value in _spelled(leaf, tensor).items()}
         if rank:
-            own = float(leaves["alpha"]) * strength if "alpha" in leaves else None
-            alpha = effective_alpha(adapter, part) * rank / adapter.rank if own is None else own
+            stated = float(leaves["alpha"]) * strength if "alpha" in leaves else None
+            alpha = effective_alpha(adapter, part) * rank / adapter.rank if stated is None else stated
             written[f"{key}.alpha"] = torch.tensor(alpha)  # fp32, as fp16 ends at 65504
+    for key, parts in fused.items():
+        written[f"{key}.lora_A.weight"], written[f"{key}.lora_B.weight"] = fuse(parts)
     return written
 
 

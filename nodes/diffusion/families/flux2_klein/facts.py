@@ -143,6 +143,7 @@ def _klein(size: str, width: int, doubles: int, singles: int, text_width: int, l
             "feed-forward": (".ff.linear_in", ".ff.linear_out", ".ff_context.linear_in", ".ff_context.linear_out"),
         },
         lora_blocks="",
+        loras_in_file_names=True,
         refusals=flow_refusals(title, f"no program reads keys and values of {title} that were trained alone."),
         names=partial(names, language_model=language_model),
         tokenizer_files=tokenizer_files,

@@ -28,7 +28,10 @@ def finder(
     for layer in layers:
         name = layer.removeprefix("unet.")
         known.setdefault(_plain(name), {})[0] = layer
-        if (theirs := to_file(name)) and (spelled := theirs.name.removeprefix(file_prefix).removesuffix(".weight")) != name:
+        theirs = to_file(name)
+        if theirs and theirs.conversion == "swapped":  # programs differ in which half of a LoRA's rows comes first
+            continue
+        if theirs and (spelled := theirs.name.removeprefix(file_prefix).removesuffix(".weight")) != name:
             index = theirs.conversion.index if isinstance(theirs.conversion, Rows) else 0
             known.setdefault(_plain(spelled), {})[index] = layer
     prefixes = sorted((_plain(prefix) for prefix in (*PREFIXES, folder)), key=len, reverse=True)

@@ -67,10 +67,13 @@ def fill(
             found = counterpart(name)
             tensor = to_folder(unscaled(tensor_of, found.name, file.scales), found.conversion) if found else None
             used |= {own.name} if (own := own_counterpart(name)) else set()
-            if tensor is None or tensor.shape != empty.shape:
+            if tensor is None and not empty.is_floating_point():  # a counter, on which no result depends
+                filled[name] = empty.to(device)
+            elif tensor is None or tensor.shape != empty.shape:
                 missing.append(name)
             else:
-                filled[name] = tensor.to(device, dtype or tensor.dtype).contiguous()
+                own_type = dtype is None or not tensor.is_floating_point()
+                filled[name] = tensor.to(device, tensor.dtype if own_type else dtype).contiguous()
     if missing:
         message = f"{path.name}: {part} lacks {len(missing)} weights of the published shapes, such as {missing[0]}."
         raise InputError(message, field="model", remedy="It is another architecture, or holds only a part of a model.")

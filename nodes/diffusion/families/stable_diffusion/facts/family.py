@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.protocol import (
     Component,
+    Counterpart,
     Extra,
     LoraKind,
     Method,
@@ -209,5 +210,5 @@ class StableDiffusionFamily:
     def lora_layer_finder(self, layers: Iterable[str]) -> Callable[[str], tuple[str, ...]]:
         return lora_names.finder(layers)
 
-    def kohya_namer(self, denoiser_layers: Collection[str]) -> Callable[[str], str]:
+    def kohya_namer(self, denoiser_layers: Collection[str]) -> Callable[[str], Counterpart]:
         return lora_names.kohya_namer(denoiser_layers, sdxl=len(self.encoder_names) > 1)

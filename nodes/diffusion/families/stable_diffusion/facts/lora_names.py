@@ -4,7 +4,7 @@ import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 
-from nodes.diffusion.families.protocol import LoraKind
+from nodes.diffusion.families.protocol import Counterpart, LoraKind
 
 PLACE = re.compile(r"((?:(?:down|up)_blocks\.\d+|mid_block)\.(?:resnets|attentions|downsamplers|upsamplers)\.\d+)\.(.+)")
 OUTSIDE_BLOCKS = {
@@ -60,7 +60,7 @@ def finder(layers: Iterable[str]) -> Callable[[str], tuple[str, ...]]:
     return lambda spelled: known.get(_plain(spelled), ())
 
 
-def kohya_namer(unet_layers: Collection[str], *, sdxl: bool) -> Callable[[str], str]:
+def kohya_namer(unet_layers: Collection[str], *, sdxl: bool) -> Callable[[str], Counterpart]:
     """Return the function from a layer to kohya's name of it.
 
     For SDXL it uses Stability's names of the UNet's layers, which follow from all of them, and counts text encoders. Names of
@@ -68,12 +68,12 @@ def kohya_namer(unet_layers: Collection[str], *, sdxl: bool) -> Callable[[str], 
     """
     stability = stability_names(unet_layers) if sdxl else {}
 
-    def named(full: str) -> str:
+    def named(full: str) -> Counterpart:
         part, _, layer = full.partition(".")
         if part == "unet":
-            return f"lora_unet_{stability.get(layer, layer)}".replace(".", "_")
+            return Counterpart(f"lora_unet_{stability.get(layer, layer)}".replace(".", "_"))
         encoder = f"lora_te{int(part[-1]) + 1}" if sdxl else "lora_te"
-        return f"{encoder}_text_model_{layer}".replace(".", "_")
+        return Counterpart(f"{encoder}_text_model_{layer}".replace(".", "_"))
 
     return named
 
