@@ -1,6 +1,9 @@
-"""Small random models of rectified-flow families, built from configurations."""
+"""Small random models of rectified-flow families, built from configurations, and what diffusers makes of them."""
 
 import json
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +12,17 @@ from diffusers import (
     AutoencoderKL,
     AutoencoderKLFlux2,
     FlowMatchEulerDiscreteScheduler,
+    Flux2KleinPipeline,
     Flux2Transformer2DModel,
+    ZImagePipeline,
     ZImageTransformer2DModel,
 )
+from safetensors.torch import load_file, save_file
 from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3Model
+
+from nodes.diffusion.families.protocol import Conversion, Rows
+from nodes.diffusion.families.registry import facts
+from nodes.diffusion.formats.single_file.configurations import METADATA_NAME
 
 WIDTH = 32
 """Width of the text states."""
@@ -94,3 +104,120 @@ def letters_tokenizer(folder: Path) -> None:
     tokenizer = Qwen2Tokenizer(vocab={letter: number for number, letter in enumerate(letters)}, merges=[])
     tokenizer.add_special_tokens({"additional_special_tokens": list(SPECIAL[1:])})
     tokenizer.save_pretrained(folder)
+
+
+PROMPTS = ("a cat", "two dogs in the rain, seen from far above")
+SIZE = (96, 64)
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+"""What Qwen3's chat template renders for one user turn, with and without `enable_thinking`."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A family, its small model, and how diffusers' pipeline is asked for what the program draws."""
+
+    family: str
+    make: Callable[..., Path]
+    pipeline: Any
+    transformer: Any
+    channels: int
+    factor: int
+    no_guidance: float
+    """What its pipeline calls guidance 1."""
+    options: Mapping[str, Any]
+    attention: Mapping[str, str]
+    """The layers that a LoRA adapts, and what LoRA files call them that most programs read."""
+    single_file: str
+    """A layer in the single file, and the layers whose rows it holds."""
+    rows: tuple[str, ...]
+    as_ours: Callable[[Any, torch.Tensor], torch.Tensor] = lambda pipe, latents: latents
+
+    def official(
+        self, folder: Path, guidance_scale: float, adapt: Callable[[Any], object] = lambda pipe: None, steps: int = 4
+    ) -> torch.Tensor:
+        """Return the latents of diffusers' pipeline for PROMPTS and the noise of seeds 1 and 2."""
+        shape = (self.channels, SIZE[1] // self.factor, SIZE[0] // self.factor)
+        noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)])
+        pipe: Any = self.pipeline.from_pretrained(folder)
+        pipe.tokenizer.chat_template = TEMPLATE
+        pipe.set_progress_bar_config(disable=True)
+        adapt(pipe)
+        options = {"width": SIZE[0], "height": SIZE[1], "num_inference_steps": steps, "output_type": "latent"}
+        options |= deepcopy(dict(self.options))  # a pipeline writes into the list of negative prompts
+        scale = guidance_scale - 1 + self.no_guidance
+        return self.as_ours(pipe, pipe(prompt=list(PROMPTS), guidance_scale=scale, latents=noise, **options).images)
+
+
+def _normalised_patches(pipe: Any, latents: torch.Tensor) -> torch.Tensor:
+    patches, bn = torch.nn.functional.pixel_unshuffle(latents, 2), pipe.vae.bn
+    return (patches - bn.running_mean.reshape(-1, 1, 1)) / (bn.running_var.reshape(-1, 1, 1) + 1e-4).sqrt()
+
+
+Z_IMAGE = Kind(
+    family="z_image",
+    make=make_z_image_folder,
+    pipeline=ZImagePipeline,
+    transformer=ZImageTransformer2DModel,
+    channels=16,
+    factor=8,
+    no_guidance=0.0,
+    options={"negative_prompt": [""] * 2},
+    attention={
+        f"layers.{n}.attention.{to}": f"layers.{n}.attention.{to}" for n in (0, 1) for to in ("to_q", "to_k", "to_v", "to_out.0")
+    },
+    single_file="layers.0.attention.qkv",
+    rows=("layers.0.attention.to_q", "layers.0.attention.to_k", "layers.0.attention.to_v"),
+)
+KLEIN = Kind(
+    family="flux2_klein_4b",
+    make=make_klein_folder,
+    pipeline=Flux2KleinPipeline,
+    transformer=Flux2Transformer2DModel,
+    channels=128,
+    factor=16,
+    no_guidance=1.0,
+    options={"text_encoder_out_layers": (1, 2, 3)},
+    attention={
+        **{f"transformer_blocks.0.attn.{to}": "double_blocks.0.img_attn.qkv" for to in ("to_q", "to_k", "to_v")},
+        **{f"transformer_blocks.0.attn.add_{to}_proj": "double_blocks.0.txt_attn.qkv" for to in "qkv"},
+        "transformer_blocks.0.attn.to_out.0": "double_blocks.0.img_attn.proj",
+        "transformer_blocks.0.attn.to_add_out": "double_blocks.0.txt_attn.proj",
+        **{f"single_transformer_blocks.{n}.attn.to_qkv_mlp_proj": f"single_blocks.{n}.linear1" for n in (0, 1)},
+        **{f"single_transformer_blocks.{n}.attn.to_out": f"single_blocks.{n}.linear2" for n in (0, 1)},
+    },
+    single_file="double_blocks.0.txt_attn.qkv",
+    rows=tuple(f"transformer_blocks.0.attn.add_{to}_proj" for to in "qkv"),
+    as_ours=_normalised_patches,
+)
+
+
+def write_apart(
+    kind: Kind, folder: Path, root: Path, *, prefix: str = "model.diffusion_model.", **changes: dict[str, torch.Tensor]
+) -> None:
+    """Write a folder's parts as ComfyUI has them: `m`, the transformer with fused attention, `qwen` and `ae`, the VAE of LDM."""
+    texts = {str(path.relative_to(folder)): path.read_text() for path in folder.glob("**/*.json") if ".index." not in path.name}
+    names = facts(kind.family).tensor_names(())
+    for part, (file, begins) in {"transformer": ("m", prefix), "text_encoder": ("qwen", "model."), "vae": ("ae", "")}.items():
+        (weights,) = (folder / part).glob("*.safetensors")
+        whole = {"transformer": "model.diffusion_model.", "vae": "vae."}.get(part, "text_encoders.qwen3_4b.transformer.model.")
+        fused: dict[str, dict[Conversion, torch.Tensor]] = {}
+        for name, tensor in load_file(weights).items():
+            own = names.to_file(f"{part}.{name}")
+            assert own is not None, name
+            fused.setdefault(begins + own.name.removeprefix(whole), {})[own.conversion] = tensor
+        tensors = {name: _stored(found) for name, found in fused.items()} | changes.get(file, {})
+        save_file(tensors, root / f"{file}.safetensors", {METADATA_NAME: json.dumps(texts)} if file == "m" else {})
+
+
+def _stored(found: Mapping[Conversion, torch.Tensor]) -> torch.Tensor:
+    """A single file's tensor, of a folder's."""
+    conversion, tensor = next(iter(found.items()))
+    if isinstance(conversion, Rows):
+        return torch.cat([found[Rows(index, conversion.shares)] for index in range(len(found))])
+    if conversion == "swapped":
+        return torch.cat(tensor.chunk(2)[::-1])
+    return tensor[:, :, None, None].contiguous() if conversion == "conv" else tensor

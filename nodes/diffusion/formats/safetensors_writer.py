@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int32: "I32"}
+NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int32: "I32", torch.int64: "I64"}
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
+from nodes.diffusion.errors import InputError
+
 PATCH = 2
 """Latent pixels of the autoencoder in the side of one of the denoiser's."""
 
@@ -21,6 +23,10 @@ class PatchedLatents:
         self.feature_maps: int = config["block_out_channels"][0]
 
     def moments(self, pictures: Tensor) -> Tensor:
+        height, width = pictures.shape[2:]
+        if height % self.factor or width % self.factor:
+            message = f"pictures of {width} x {height} pixels cannot be split into squares of {self.factor} pixels."
+            raise InputError(message, field="images", remedy=f"Set LoadImages' sizes to multiples of {self.factor}.")
         mean, logvar = self.vae.encode(pictures).latent_dist.parameters.chunk(2, dim=1)
         return torch.cat([pixel_unshuffle(mean, PATCH), pixel_unshuffle(logvar, PATCH)], dim=1)
 
