@@ -22,11 +22,11 @@ from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3Model
 
 from nodes.diffusion.families.protocol import Conversion, Rows
 from nodes.diffusion.families.registry import facts
+from nodes.diffusion.families.vocabularies.qwen import SPECIAL_TOKENS, WHOLE_TOKENS
 from nodes.diffusion.formats.single_file.configurations import METADATA_NAME
 
 WIDTH = 32
 """Width of the text states."""
-SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
 def make_z_image_folder(folder: Path, seed: int = 0, *, shift: float = 6.0) -> Path:
@@ -102,7 +102,8 @@ def letters_tokenizer(folder: Path) -> None:
     visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     letters = [chr(byte) for byte in visible] + [chr(0x100 + number) for number in range(256 - len(visible))]
     tokenizer = Qwen2Tokenizer(vocab={letter: number for number, letter in enumerate(letters)}, merges=[])
-    tokenizer.add_special_tokens({"additional_special_tokens": list(SPECIAL[1:])})
+    tokenizer.add_special_tokens({"additional_special_tokens": list(SPECIAL_TOKENS[1:])})
+    tokenizer.add_tokens(list(WHOLE_TOKENS))
     tokenizer.save_pretrained(folder)
 
 

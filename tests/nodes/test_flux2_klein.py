@@ -18,6 +18,7 @@ from transformers import Qwen3Config, Qwen3Model
 from nodes.adapters.inject_lora import InjectLoRA
 from nodes.adapters.load_lora import LoadLoRA
 from nodes.diffusion.adapters.lora.apply import adapter_tensors
+from nodes.diffusion.adapters.model_in_use import model_in_use
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.code import encode_prompts, latent_space, make_scheduler, objective
 from nodes.diffusion.families.flux2_klein.code import shift_factor
@@ -38,6 +39,7 @@ from tests.flow_models import KLEIN, PROMPTS, TEMPLATE, make_klein_folder, write
 from tests.nodes.node_runner import NodeRunner
 from tests.nodes.test_flow_families import dataset, in_use, ours, trained
 
+CPU = torch.device("cpu")
 CONFIG = {"use_dynamic_shifting": True, "shift": 3.0}
 
 
@@ -307,10 +309,7 @@ def test_one_file_of_all_parts_draws_what_the_folder_draws(runner: NodeRunner, m
         latents = torch.randn(1, 128, 2, 2, generator=torch.Generator().manual_seed(0))
         expected = decode(loaded, latents)[0].tobytes()
         text = encode_prompts(loaded, PROMPTS)["hidden"].detach()
-    runner.located[opened.digest] = runner.root / "whole.safetensors"
-    from nodes.diffusion.adapters.model_in_use import model_in_use
-
-    with model_in_use(opened, lambda digest: runner.root / "whole.safetensors", device=torch.device("cpu")) as loaded:
+    with model_in_use(opened, lambda digest: runner.root / "whole.safetensors", device=CPU) as loaded:
         assert decode(loaded, latents)[0].tobytes() == expected
         torch.testing.assert_close(encode_prompts(loaded, PROMPTS)["hidden"].detach(), text, rtol=0, atol=1e-5)
 
@@ -320,10 +319,8 @@ def test_a_file_without_the_statistics_of_its_latents_is_refused(runner: NodeRun
     del tensors["vae.bn.running_var"]
     save_whole(runner, tensors)
     opened = runner.run(LoadModel(model="whole.safetensors"))
-    from nodes.diffusion.adapters.model_in_use import model_in_use
-
     with (
-        model_in_use(opened, lambda digest: runner.root / "whole.safetensors", device=torch.device("cpu")) as loaded,
+        model_in_use(opened, lambda digest: runner.root / "whole.safetensors", device=CPU) as loaded,
         pytest.raises(InputError, match=r"vae lacks 1 weights of the published shapes, such as bn\.running_var"),
     ):
         latent_space(loaded)
@@ -337,9 +334,7 @@ def test_fp8_weights_are_read_with_their_scales(runner: NodeRunner, model: Diffu
     tensors |= {f"{key}.weight": (exact / scale).to(torch.float8_e4m3fn), f"{key}.scale_weight": scale.reshape(1)}
     save_whole(runner, tensors)
     opened = runner.run(LoadModel(model="whole.safetensors"))
-    from nodes.diffusion.adapters.model_in_use import model_in_use
-
-    with model_in_use(opened, lambda digest: runner.root / "whole.safetensors", device=torch.device("cpu")) as loaded:
+    with model_in_use(opened, lambda digest: runner.root / "whole.safetensors", device=CPU) as loaded:
         found = loaded.denoiser.transformer_blocks[0].attn.to_k.weight
     torch.testing.assert_close(found, exact[32:64], rtol=0.07, atol=float(scale))
 
