@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from nodes.diffusion.devices import choose_device, drawing_precision, free_memory
-from tests.flow_models import make_z_image_folder
+from tests.flow_models import KLEIN, Z_IMAGE, Kind
 from tests.nodes.test_methods import Method, Setting, each_method
 from tests.nodes.test_train_lora import StoppingReporter
 from tests.shell import run_small
@@ -28,8 +28,9 @@ def test_the_demo_runs_on_a_gpu(tmp_path: Path, precision: str) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_flow_model_trains_previews_and_draws_on_a_gpu(tmp_path: Path, precision: str) -> None:
-    folder = make_z_image_folder(tmp_path / "m")
+@pytest.mark.parametrize("kind", [Z_IMAGE, KLEIN], ids=lambda kind: kind.family)
+def test_a_flow_model_trains_previews_and_draws_on_a_gpu(tmp_path: Path, kind: Kind, precision: str) -> None:
+    folder = kind.make(tmp_path / "m")
     changes = {"train__precision": precision, "sample__precision": precision, "train__preview_every": 3}
     sizes = {"images__resolution": 32, "sample__width": 32, "sample__height": 32}
     outcome = run_small(tmp_path, device="cuda", model__model=folder, **changes, **sizes)

@@ -39,7 +39,7 @@ DISTILLED = (
 
 
 class LoadModel(Node):
-    """Open a model: SD 1.x, SD 2.x, SDXL or Z-Image, in one file or a diffusers folder, or the bundled one by its name.
+    """Open a model: SD 1.x, SD 2.x, SDXL, Z-Image or FLUX.2 klein, in one file or a diffusers folder, or the bundled one.
 
     Only the descriptions are read here; weights are loaded by the nodes that need them. Models for inpainting (9 input channels)
     and InstructPix2Pix (8) are trained and draw from text alone: an inpainting model is shown a mask that hides the whole
@@ -74,9 +74,10 @@ class LoadModel(Node):
     """Use the moving average of the UNet's weights that some single files hold beside them (EMA)."""
 
     text_encoder: Annotated[ModelReference, Field(json_schema_extra={"group": "Files apart"})] = ""
-    """The text encoder's file, such as `qwen_3_4b.safetensors`, where `model` is a file that holds the transformer alone."""
+    """The text encoder's file, such as `qwen_3_4b.safetensors` (FLUX.2 klein 9B: `qwen_3_8b.safetensors`), where `model` is a
+    file that holds the transformer alone."""
     vae: Annotated[ModelReference, Field(json_schema_extra={"group": "Files apart"})] = ""
-    """The VAE's file, such as `ae.safetensors`, where `model` is a file that holds none."""
+    """The VAE's file, such as `ae.safetensors` or `flux2-vae.safetensors`, where `model` is a file that holds none."""
 
     def fingerprint(self, files: OutsideFiles) -> Json:
         reference = str(BUNDLED.get(self.model, self.model))

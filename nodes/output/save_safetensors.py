@@ -37,7 +37,8 @@ class SaveSafetensors(Node):
     """Name of the file."""
     layout: Literal["kohya", "diffusers"] = "kohya"
     """Names of the tensors; plain LoRAs of one rank alone fit into `diffusers`. A checkpoint keeps the layout that it has.
-    For Z-Image, `kohya` stands for the names that most of its programs read: `diffusion_model.`, PEFT's leaves, alpha inside.
+    For Z-Image and FLUX.2 klein, `kohya` stands for the names that most programs read: `diffusion_model.`, PEFT's leaves, alpha
+    inside.
 
     LoRA and rsLoRA (kohya layout): AUTOMATIC1111, ComfyUI, sd-scripts and diffusers.
     LoHa and LoKr: AUTOMATIC1111 and ComfyUI; sd-scripts reads it with LyCORIS' module; not diffusers.

@@ -58,8 +58,8 @@ class SampleImages(Node):
     prompt_weights: Literal["a1111", "comfyui", "none"] = "a1111"
     """What brackets in prompts mean. `a1111`: `(apple:1.4)` multiplies, `(apple)` by 1.1, `[apple]` by 1/1.1, `BREAK` begins the
     next 75 tokens, and the mean stays as it was. `comfyui`: the weight leads from the empty prompt through the word, and `[ ]`
-    and `BREAK` are letters. `none`: all are letters, as always for a language model (Z-Image). Brackets that are meant are
-    written `\\(` and `\\)`."""
+    and `BREAK` are letters. `none`: all are letters, as always for a language model (Z-Image, FLUX.2). Brackets that are meant
+    are written `\\(` and `\\)`."""
 
     def check(self, wired: Wired) -> None:
         refuse_untrained(wired["models"], "models")

@@ -31,6 +31,7 @@ from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.models import residency
 from nodes.diffusion.models.residency import RESIDENT
 from nodes.diffusion.sampling.sampler import denoise, sample
+from nodes.evaluation.measure_loss import MeasureLoss
 from nodes.merging.as_checkpoint import AsCheckpoint
 from nodes.merging.as_model import AsModel
 from nodes.merging.bake_lora import BakeLoRA
@@ -39,6 +40,7 @@ from nodes.merging.rebasin_weights import RebasinWeights
 from nodes.methods.fine_tune import FineTune
 from nodes.methods.train_hypernet import TrainHypernet
 from nodes.methods.train_lora import TrainLoRA
+from nodes.methods.train_vae import TrainVAE
 from nodes.models.load_checkpoint import LoadCheckpoint
 from nodes.models.load_model import LoadModel
 from nodes.output.save_checkpoint import SaveCheckpoint
@@ -459,3 +461,16 @@ def test_a_distilled_model_says_what_training_does_to_it(runner: NodeRunner, kin
     assert any("it is distilled" in text and "BakeLoRA" in text for text in runner.messages.texts)
     guided = 5.0 if kind is KLEIN else 1.0  # its pipeline leaves guidance out
     torch.testing.assert_close(ours(runner, model, 1.0), kind.official(runner.root / "m", guided), rtol=0, atol=1e-4)
+
+
+def test_losses_are_measured_and_the_decoder_is_trained(runner: NodeRunner, model: DiffusionModel) -> None:
+    learned, data, loaded = trained(runner, model), dataset(runner, model), images(runner)
+    texts = captions(runner, loaded, caption_dropout=0.0)
+    rows = runner.run(MeasureLoss(), models=[model, learned, model], latents=data["latents"], captions=texts).rows
+    losses = [row.numbers["loss"] for row in rows]
+    assert losses[0] == losses[2] != losses[1]
+    decoder = runner.run(TrainVAE(max_steps=2, batch_size=2, learning_rate=1e-2), model=model, images=loaded)
+    assert decoder.vae_digest == model.vae_digest, "its latents are the same"
+    fields = {"prompts": "a cat", "num_inference_steps": 1, "sampler": "euler", "width": 32, "height": 32}
+    pictures = [runner.run(SampleImages(**fields), models=[each]).images[0].file for each in (decoder, model)]
+    assert pictures[0] != pictures[1]

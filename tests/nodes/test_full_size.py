@@ -95,19 +95,25 @@ def _data(file: Path) -> int:
 
 
 @pytest.mark.giant
-def test_a_flow_model_of_full_size(runner: NodeRunner) -> None:
-    """A 6 billion transformer and its language model predict once on a CPU, from one file that stays mapped."""
-    file = runner.root / "z_image_turbo.safetensors"
-    write_random("z_image", file, torch.bfloat16)
+@pytest.mark.parametrize(
+    ("family", "name", "channels", "text_shape"),
+    [("z_image", "z_image_turbo", 16, (1, 13, 2560)), ("flux2_klein_4b", "flux-2-klein-4b", 128, (1, 512, 7680))],
+)
+def test_a_flow_model_of_full_size(
+    runner: NodeRunner, family: str, name: str, channels: int, text_shape: tuple[int, ...]
+) -> None:
+    """A transformer of billions and its language model predict once on a CPU, from one file that stays mapped."""
+    file = runner.root / f"{name}.safetensors"
+    write_random(family, file, torch.bfloat16)
     model = runner.run(LoadModel(model=file.name))
-    assert (model.family, model.resolution) == ("z_image", 1024)
+    assert (model.family, model.resolution) == (family, 1024)
     assert model.info is not None
     assert model.info.distilled
     with model_in_use(model, lambda digest: file, device=CPU, precision="bf16") as loaded, torch.no_grad():
         text = encode_for_family(loaded, ["a photo of a cat"])
-        assert text["hidden"].shape == (1, 13, 2560)
+        assert text["hidden"].shape == text_shape
         loaded.let_go(["text_encoder"])
-        noisy = torch.randn(1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+        noisy = torch.randn(1, channels, 16, 16, generator=torch.Generator().manual_seed(0))
         velocity = predict(loaded, noisy, torch.tensor([0.5]), text, [])
     assert velocity.shape == noisy.shape
     assert velocity.isfinite().all()
@@ -115,5 +121,5 @@ def test_a_flow_model_of_full_size(runner: NodeRunner) -> None:
         int(next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon")).split()[1])
         * 1024
     )
-    print(f"Z-Image: file {file.stat().st_size}, not mapped {own} bytes")  # noqa: T201 - what the check is run for
+    print(f"{family}: file {file.stat().st_size}, not mapped {own} bytes")  # noqa: T201 - what the check is run for
     assert own < 0.2 * file.stat().st_size
