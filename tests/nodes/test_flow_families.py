@@ -467,7 +467,7 @@ def test_losses_are_measured_and_the_decoder_is_trained(runner: NodeRunner, mode
     learned, data, loaded = trained(runner, model), dataset(runner, model), images(runner)
     texts = captions(runner, loaded, caption_dropout=0.0)
     rows = runner.run(MeasureLoss(), models=[model, learned, model], latents=data["latents"], captions=texts).rows
-    losses = [row.numbers["loss"] for row in rows]
+    losses = [dict(row.values)["loss"] for row in rows]
     assert losses[0] == losses[2] != losses[1]
     decoder = runner.run(TrainVAE(max_steps=2, batch_size=2, learning_rate=1e-2), model=model, images=loaded)
     assert decoder.vae_digest == model.vae_digest, "its latents are the same"
