@@ -17,6 +17,7 @@ from transformers import Qwen3Config, Qwen3Model
 
 from nodes.adapters.inject_lora import InjectLoRA
 from nodes.adapters.load_lora import LoadLoRA
+from nodes.data.encode_captions import EncodeCaptions
 from nodes.diffusion.adapters.lora.apply import adapter_tensors
 from nodes.diffusion.adapters.model_in_use import model_in_use
 from nodes.diffusion.errors import InputError
@@ -36,7 +37,7 @@ from nodes.methods.train_lora import TrainLoRA
 from nodes.models.load_model import LoadModel
 from nodes.output.save_safetensors import SaveSafetensors
 from tests.flow_models import KLEIN, PROMPTS, TEMPLATE, make_klein_folder, write_apart
-from tests.nodes.node_runner import NodeRunner
+from tests.nodes.node_runner import NodeRunner, captions, images
 from tests.nodes.test_flow_families import dataset, in_use, ours, trained
 
 CPU = torch.device("cpu")
@@ -381,3 +382,20 @@ def test_the_norm_at_the_end_is_left_out_of_loras_in_the_names_of_files(runner: 
     loaded = runner.run(LoadLoRA(file="l.safetensors"), model=model)
     assert loaded.adapters[0].unet_targets == ("single_transformer_blocks.0.attn.to_out",)
     assert any("final_layer.adaLN_modulation.1" in text for text in runner.messages.texts)
+
+
+def test_the_size_of_many_captions_is_told(runner: NodeRunner, model: DiffusionModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset(runner, model)
+    texts = captions(runner, images(runner), caption_dropout=0.0, template="other {caption}")
+    monkeypatch.setattr("nodes.data.encode_captions.MUCH", 3e5)
+    runner.run(EncodeCaptions(), model=model, captions=texts)
+    assert "4 captions of about 0.1 MB take 0.0 GB in the cache." in runner.messages.texts[0]
+
+
+@pytest.mark.parametrize("family", [KLEIN_4B, KLEIN_9B], ids=["4B", "9B"])
+def test_published_models_have_modelspec_ids(family: Flux2KleinFamily) -> None:
+    config, size = family.published()["transformer/config.json"], family.name[-2:]
+    assert family.architecture(config, "flow") == f"Flux.2-klein-{size}"
+    assert family.architecture_by_input(config["num_attention_heads"] * 128, 128) == f"Flux.2-klein-{size}"
+    assert family.kohya_metadata("flow") == {"ss_base_model_version": f"flux2_klein_{size}"}
+    assert family.architecture({**config, "num_layers": 1}, "flow").startswith("custom-flux2_klein_")
