@@ -1,5 +1,6 @@
 """The header of a single-file checkpoint: tensors and family. No torch for safetensors."""
 
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -84,6 +85,14 @@ def _otherwise(file: SingleFile) -> str:
     if any(map(file.has, file_prefixes("unet"))):
         return "holds no text encoder of a known family"
     return f"holds {'only a VAE' if any(map(file.has, (*file_prefixes('vae'), 'decoder.'))) else 'no Stable Diffusion UNet'}"
+
+
+def numbers_of_part(path: Path, part: str, family: Facts) -> int:
+    """Return how many numbers a checkpoint holds for a part, which is named as its folder would be."""
+    shapes = read_single_file(path).shapes
+    names = family.tensor_names(shapes)
+    found = (name for name in shapes if any(own.name.startswith(f"{part}.") for own in names.to_folder(name)))
+    return sum(math.prod(shapes[name]) for name in found)
 
 
 def check_scales(file: SingleFile) -> None:
