@@ -23,6 +23,7 @@ METHODS = {
     "TrainCustomDiffusion": "custom diffusion",
     "TrainLoRA": "LoRA",
 }
+"""What the report calls a training, by the class of its node."""
 
 
 @dataclass(frozen=True)
