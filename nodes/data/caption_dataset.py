@@ -13,13 +13,13 @@ from graph_runtime.node import Json, Node, OutsideFiles, Wired, WorkspaceFile, W
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.formats.text_files import guess_warnings, read_text, some
+from nodes.diffusion.formats.weight_files import PLAIN
 from nodes.diffusion.handles.datasets import CaptionedDataset, ImageDataset, Picture
 from nodes.diffusion.handles.prompt_checks import network_in, unread_weights_warning
 from nodes.diffusion.pictures.caption_templates import caption_from_name, checked_template, fill, shuffled, words_of_folder
 
 WORDS = Path(__file__).parent / "words.txt"
 CLIP = Path(__file__).parent.parent / "models" / "loom_emoji"
-CLIP_FILES = (".json", ".txt", ".safetensors")
 
 
 class CaptionDataset(Node):
@@ -62,9 +62,9 @@ class CaptionDataset(Node):
     def fingerprint(self, files: OutsideFiles) -> Json:
         if self.source == "tags":
             words = self.word_list or str(WORDS)
-            return {"clip": files.digest_folder(str(CLIP), CLIP_FILES), "words": files.digest_file(words)}
+            return {"clip": files.digest_folder(str(CLIP), PLAIN), "words": files.digest_file(words)}
         if self.source == "captioner":
-            return {"captioner": files.digest_folder(self.captioner, CLIP_FILES)}
+            return {"captioner": files.digest_folder(self.captioner, PLAIN)}
         return None
 
     def run(self, images: ImageDataset, context: RunContext) -> CaptionedDataset:
