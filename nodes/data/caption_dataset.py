@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Json, Node, OutsideFiles, Wired, WorkspaceFile, WorkspaceFolder
+from graph_runtime.node import Json, Known, Node, OutsideFiles, Wired, WorkspaceFile, WorkspaceFolder
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.formats.text_files import guess_warnings, read_text, some
@@ -20,6 +20,8 @@ from nodes.diffusion.pictures.caption_templates import caption_from_name, checke
 
 WORDS = Path(__file__).parent / "words.txt"
 CLIP = Path(__file__).parent.parent / "models" / "loom_emoji"
+
+ADD_CAPTIONS = "Put a .txt or .caption file beside each, or choose another source."
 
 
 class CaptionDataset(Node):
@@ -67,6 +69,12 @@ class CaptionDataset(Node):
             return {"captioner": files.digest_folder(self.captioner, PLAIN)}
         return None
 
+    def check_known(self, known: Known) -> None:
+        if self.source == "sidecar" and "{caption}" in self.template:
+            for found in known["images"]:
+                if found and not found["has_captions"]:
+                    raise InputError("the pictures have no captions.", field="source", remedy=ADD_CAPTIONS)
+
     def run(self, images: ImageDataset, context: RunContext) -> CaptionedDataset:
         said = self._said(images, context)
         self._check_folders(images)
@@ -86,8 +94,7 @@ class CaptionDataset(Node):
             without = [picture.name for picture in images.pictures if picture.text is None]
             if without:
                 names = ", ".join(without[:5]) + (" and others" if len(without) > 5 else "")
-                remedy = "Put a .txt or .caption file beside each, or choose another source."
-                raise InputError(f"{len(without)} pictures have no caption: {names}.", field="source", remedy=remedy)
+                raise InputError(f"{len(without)} pictures have no caption: {names}.", field="source", remedy=ADD_CAPTIONS)
             return [picture.text or "" for picture in images.pictures]
         return self._seen(images, context)
 
