@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -17,6 +17,9 @@ from nodes.diffusion.formats.weight_files import PLAIN
 from nodes.diffusion.handles.datasets import CaptionedDataset, ImageDataset, Picture
 from nodes.diffusion.handles.prompt_checks import network_in, unread_weights_warning
 from nodes.diffusion.pictures.caption_templates import caption_from_name, checked_template, fill, shuffled, words_of_folder
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 WORDS = Path(__file__).parent / "words.txt"
 CLIP = Path(__file__).parent.parent / "models" / "loom_emoji"
@@ -131,7 +134,7 @@ class CaptionDataset(Node):
         identity = [self.version, fingerprint, self.max_tags, picture.digest, images.background]
         return "caption:" + hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
-    def _eye(self, context: RunContext) -> Callable[[Any], str]:
+    def _eye(self, context: RunContext) -> Callable[["Image"], str]:
         """A function from an opened picture to words."""
 
         device = diffusion.choose_device(context.device)

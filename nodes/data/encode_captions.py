@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from graph_runtime.context import RunContext
@@ -87,7 +88,7 @@ def _kept_before(identity: str, text: str, emphasis: Emphasis, context: RunConte
     return context.find_item("caption:" + _digest([EncodeCaptions.version, identity, text])) if emphasis == "none" else None
 
 
-def _digest(facts: list[Any]) -> str:
+def _digest(facts: Sequence[object]) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
