@@ -1,15 +1,17 @@
 """Migration of documents of earlier releases to today's names of classes, fields, inputs and outputs."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from graph_runtime.errors import Problem, WorkflowError
 from graph_runtime.migration import Migration
 from graph_runtime.node import NodeType
+from graph_runtime.subgraphs import SUBGRAPH
 from graph_runtime.workflow import NodeEntry, Subgraph, Wire, Workflow
 
 Nodes = Mapping[str, NodeEntry]
 Types = Mapping[str, NodeType]
+Sockets = Mapping[str, Collection[str]]
 
 
 def migrated(workflow: Workflow, types: Types) -> Workflow:
@@ -23,13 +25,29 @@ def migrated(workflow: Workflow, types: Types) -> Workflow:
         raise WorkflowError(*problems)
     if not any(_is_old(entry, known) for nodes in levels for entry in nodes.values()):
         return workflow
-    changes = _Level(workflow.nodes, known)
-    subgraphs = {id: _migrated_subgraph(subgraph, known) for id, subgraph in workflow.subgraphs.items()}
+    removed = _removed_sockets(workflow.subgraphs, known)
+    changes = _Level(workflow.nodes, known, removed)
+    subgraphs = {
+        id: _migrated_subgraph(subgraph, _Level(subgraph.nodes, known, removed)) for id, subgraph in workflow.subgraphs.items()
+    }
     return workflow.model_copy(update={"nodes": changes.nodes(), "wires": changes.wires(workflow.wires), "subgraphs": subgraphs})
 
 
-def _migrated_subgraph(subgraph: Subgraph, known: Types) -> Subgraph:
-    changes = _Level(subgraph.nodes, known)
+def _removed_sockets(subgraphs: Mapping[str, Subgraph], known: Types) -> Sockets:
+    """Return by subgraph the inputs that lead to a removed field, be it through subgraphs inside."""
+    removed: Sockets = {}
+    while True:
+        levels = {id: _Level(subgraph.nodes, known, removed) for id, subgraph in subgraphs.items()}
+        found = {
+            id: {name for name, end in subgraph.inputs.items() if levels[id].is_removed(end)}
+            for id, subgraph in subgraphs.items()
+        }
+        if found == removed:
+            return found
+        removed = found
+
+
+def _migrated_subgraph(subgraph: Subgraph, changes: "_Level") -> Subgraph:
     update = {
         "nodes": changes.nodes(),
         "wires": changes.wires(subgraph.wires),
@@ -67,9 +85,12 @@ def _due(entry: NodeEntry, node_type: NodeType) -> list[Migration]:
 class _Level:
     """One graph of a document and the migrations due for each node."""
 
-    def __init__(self, nodes: Nodes, known: Types) -> None:
+    def __init__(self, nodes: Nodes, known: Types, removed: Sockets) -> None:
         self._nodes = nodes
         self._known = known
+        self._removed = {
+            id: removed.get(str(entry.fields.get("subgraph")), ()) for id, entry in nodes.items() if entry.type == SUBGRAPH
+        }
         self._due = {id: _due(entry, known[entry.type]) for id, entry in nodes.items() if entry.type in known}
 
     def nodes(self) -> dict[str, NodeEntry]:
@@ -77,7 +98,7 @@ class _Level:
         return {id: self._entry(id, entry) for id, entry in self._nodes.items()}
 
     def wires(self, wires: list[Wire]) -> list[Wire]:
-        """Return the wires with today's socket names, without those to fields that were removed."""
+        """Return the wires with today's socket names, without those to what was removed."""
         return [
             wire.model_copy(update={"source": self.source(wire.source), "target": self.target(wire.target)})
             for wire in wires
@@ -85,8 +106,10 @@ class _Level:
         ]
 
     def is_removed(self, end: str) -> bool:
-        """Return whether an `ID.field` names a field that was removed."""
+        """Return whether an `ID.field` names a field that was removed, or an input of a subgraph that led to one."""
         node, _, name = end.partition(".")
+        if name in self._removed.get(node, ()):
+            return True
         for change in self._due.get(node, ()):
             name = change.inputs.get(name, name)
             if name in change.removed:

@@ -16,7 +16,7 @@ class Migration:
     outputs: Mapping[str, str] = field(default_factory=dict[str, str])
     """New names of outputs by old name; also applied to wires and sockets of subgraphs."""
     removed: frozenset[str] = frozenset()
-    """Names, after renaming, of fields that never had an effect; wires and sweeps that lead to them are dropped too."""
+    """Names, after renaming, of fields that never had an effect; wires, sweeps and sockets that lead to them are dropped too."""
     change: Callable[[Fields], Fields] = dict
     """Returns the fields with any other change, such as of a unit or a choice; does not modify its argument."""
 

@@ -71,9 +71,9 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
                 text = _png_text(path, METADATA_KEY)
             except (zlib.error, IndexError, ValueError):
                 raise ValueError(f"A text inside {path.name} is damaged.") from None
-        elif path.suffix == ".safetensors":
+        elif path.suffix.lower() == ".safetensors":
             text = safetensors_metadata(path).get(METADATA_KEY)
-        elif path.suffix == ".pt":
+        elif path.suffix.lower() == ".pt":
             text = _text_in_pickle(path, "optional_info")
     try:
         carried = json.loads(text) if text else None

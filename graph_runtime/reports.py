@@ -60,12 +60,12 @@ def cache_report(info: dict[str, Any], *, as_json: bool) -> str:
 
 def inspect_report(path: Path, *, workflow: bool, as_json: bool) -> str:
     """Return an artifact's provenance (workflow, inputs, versions), or a workflow's nodes, as text."""
-    if path.suffix == ".json":
+    if path.suffix.lower() == ".json":
         document = read_workflow(path)
         return json.dumps(document.to_json(), indent=2, ensure_ascii=False) if workflow else _made_of(document, as_json=as_json)
     try:
         found = read_provenance(path)
-        metadata = safetensors_metadata(path) if path.suffix == ".safetensors" else {}
+        metadata = safetensors_metadata(path) if path.suffix.lower() == ".safetensors" else {}
     except (OSError, ValueError) as error:
         message = f"{path} cannot be read: {error.strerror}." if isinstance(error, OSError) else str(error)
         raise WorkflowError(Problem(message)) from None

@@ -7,7 +7,7 @@ from math import prod
 from typing import Any, NamedTuple, NoReturn
 
 from pydantic import ValidationError
-from pydantic_core import to_jsonable_python
+from pydantic_core import ErrorDetails, to_jsonable_python
 
 from graph_runtime.errors import Problem, Suggestions, choice_of
 from graph_runtime.node import NodeType
@@ -199,7 +199,7 @@ def _pairs(entry: NodeEntry, types: Mapping[str, NodeType]) -> tuple[tuple[str, 
     return types[entry.type].cls.sweeps if entry.type in types else ()
 
 
-def _place(details: Any) -> str:
+def _place(details: ErrorDetails) -> str:
     return str(details["loc"][0]) if details["loc"] else ""
 
 

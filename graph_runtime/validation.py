@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from graph_runtime.discovery import Palette
 from graph_runtime.errors import Problem, Suggestions, WorkflowError, choice_of
@@ -111,7 +111,7 @@ def _field_problems(
                 yield _field_problem(id, details, node_type, suggestions)
 
 
-def _field_problem(id: str, details: Any, node_type: NodeType, suggestions: Suggestions) -> Problem:
+def _field_problem(id: str, details: ErrorDetails, node_type: NodeType, suggestions: Suggestions) -> Problem:
     field, kind = ".".join(map(str, details["loc"]))[:120], details["type"]
     if kind == "extra_forbidden":
         fields = node_type.cls.model_fields

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pydantic_core import ErrorDetails
+
 WHOLE = "a whole number is needed, and {shown} is none."
 NUMBER = "a number is needed, and {shown} is none."
 FINITE = "a finite number is needed, not {shown}."
@@ -35,7 +37,7 @@ SENTENCES: Mapping[str, str] = {
 LONGEST = 200
 
 
-def readable(details: Any) -> str:
+def readable(details: ErrorDetails) -> str:
     """Return one of pydantic's error details as a sentence that begins in lower case."""
     kind = str(details["type"])
     shown = _shown(details["input"])

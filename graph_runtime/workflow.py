@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, JsonValue, ValidationError, model_validator
-from pydantic_core import to_json
+from pydantic_core import ErrorDetails, to_json
 
 from graph_runtime.errors import Problem, WorkflowError
 from graph_runtime.files import write_atomic
@@ -182,7 +182,7 @@ def _migrated(document: dict[str, Any], name: str) -> dict[str, Any]:
     return document
 
 
-def _form_problem(details: Any) -> Problem:
+def _form_problem(details: ErrorDetails) -> Problem:
     place = [str(part) for part in details["loc"] if part != "[key]"]  # pydantic's mark for a key, after the key itself
     node = place[1] if len(place) > 1 and place[0] == "nodes" else ""
     field = ".".join(place[2:] if node else place)

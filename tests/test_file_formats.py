@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from graph_runtime.provenance import safetensors_header
+from graph_runtime.context import METADATA_KEY
+from graph_runtime.provenance import read_provenance, safetensors_header
+from graph_runtime.reports import inspect_report
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.formats.checkpoint_headers import read_file_header
-from nodes.diffusion.formats.file_formats import FORMATS, FileFormat, FileHeader
+from nodes.diffusion.formats.file_formats import FORMATS, FileFormat, FileHeader, is_safetensors
 from nodes.diffusion.formats.safetensors_header import read_header
 from nodes.diffusion.formats.single_file.header import is_single_file, read_single_file
 from nodes.diffusion.formats.single_file.reading import opened
@@ -32,8 +36,6 @@ def toy_header(path: Path) -> FileHeader:
 
 @contextmanager
 def toy_tensors(path: Path) -> Generator[Any]:
-    import torch
-
     yield lambda name: torch.tensor([float(number) for number in path.read_text().partition("=")[2].split()])
 
 
@@ -50,6 +52,23 @@ def test_a_format_is_one_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     _check_content(file, file.name)
     with pytest.raises(InputError, match="no safetensors file, which merges need"):
         read_file_header(file)
+
+
+def test_only_the_table_decides_what_a_suffix_of_models_means() -> None:
+    """Names of files that are written, globs in folders and sentences may have them; comparisons may not."""
+    suffixes = "|".join(map(re.escape, FORMATS))
+    compared = re.compile(rf"""(==|!=|\bin\b|endswith\()\s*[({{]?["']({suffixes})["']""")
+    files = [path for folder in ("nodes", "web/api") for path in (ROOT / folder).rglob("*.py")]
+    found = {path.relative_to(ROOT).as_posix() for path in files if compared.search(path.read_text())}
+    assert found == {"nodes/output/save_hypernetwork.py"}, "it compares a name that is written"
+
+
+@pytest.mark.parametrize("name", ["m.safetensors", "M.SAFETENSORS"])
+def test_suffixes_mean_the_same_in_both_cases(name: str, tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / name, {METADATA_KEY: '{"workflow": {}}', "title": "x"})
+    assert is_safetensors(tmp_path / name)
+    assert read_provenance(tmp_path / name) == {"workflow": {}}
+    assert "title" in inspect_report(tmp_path / name, workflow=False, as_json=True)
 
 
 def test_two_files_read_safetensors_headers() -> None:

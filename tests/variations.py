@@ -14,6 +14,7 @@ from nodes.diffusion.families.image_variation.model import ImageVariation
 from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.models.active import ActiveModel
 from nodes.diffusion.models.parts import ModelParts
+from nodes.diffusion.models.residency import RESIDENT, Residency
 from tests.models import WIDTH, make_model_folder
 
 KINDS = ["image variation", "unclip"]
@@ -65,11 +66,11 @@ def add_image_encoder(folder: Path, seed: int = 0, width: int = WIDTH) -> None:
     (folder / "feature_extractor" / "preprocessor_config.json").write_text(json.dumps(processing))
 
 
-def base_of(folder: Path) -> ImageVariation:
+def base_of(folder: Path, residency: Residency = RESIDENT) -> ImageVariation:
     """The base in memory."""
     parts = {name: folder / name for name in (*VARIATION_PARTS, *UNCLIP_PARTS) if (folder / name).is_dir()}
     facts = inspect_variation(parts)
-    shared = ModelParts(folder, torch.device("cpu"), "fp32", facts.model, elsewhere=parts)
+    shared = ModelParts(folder, torch.device("cpu"), "fp32", facts.model, elsewhere=parts, residency=residency)
     info = facts.model
     handle = DiffusionModel(
         digest="base", name="base", family=info.family, prediction_type=info.prediction_type, resolution=info.resolution

@@ -1,8 +1,9 @@
 """LoadLoRA."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePath
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -13,6 +14,11 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.registry import check_method
 from nodes.diffusion.handles.adapters import LowRankAdapter, TokenEmbedding
 from nodes.diffusion.handles.models import DiffusionModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodes.diffusion.adapters.lora.read import LoraFile
 
 PEFT_CONFIG = "adapter_config.json"
 """Where folders of PEFT keep alpha, beside `adapter_model.safetensors`."""
@@ -72,11 +78,11 @@ class LoadLoRA(Node):
         adapter = self._adapter(read, len(info.text_parts) // 2, context)
         return replace(model, adapters=(*model.adapters, *words, *([adapter] if adapter else [])))
 
-    def _adapter(self, read: Any, text_encoders: int, context: RunContext) -> LowRankAdapter | None:
+    def _adapter(self, read: "LoraFile", text_encoders: int, context: RunContext) -> LowRankAdapter | None:
         """Return what was read, of the parts on which it is to act."""
         from safetensors.torch import save_file
 
-        tensors: dict[str, Any] = {}
+        tensors: dict[str, Tensor] = {}
         targets: dict[str, tuple[str, ...]] = {}
         for layer in sorted(read.layers):
             part, _, name = layer.partition(".")
@@ -99,7 +105,7 @@ class LoadLoRA(Node):
         )
 
 
-def _tell_what_does_nothing(read: Any, context: RunContext) -> None:
+def _tell_what_does_nothing(read: "LoraFile", context: RunContext) -> None:
     if read.unknown:
         count, first = len(read.unknown), read.unknown[0][:100]
         context.message(f"{count} tensors have no place in this model and are left out, such as {first}.", "warning")
@@ -110,7 +116,7 @@ def _tell_what_does_nothing(read: Any, context: RunContext) -> None:
         context.message("every layer of this LoRA has rank 0: it changes nothing.", "warning")
 
 
-def _bundled_words(bundled: Any, model: DiffusionModel, context: RunContext) -> list[TokenEmbedding]:
+def _bundled_words(bundled: Mapping[str, "Tensor"], model: DiffusionModel, context: RunContext) -> list[TokenEmbedding]:
     """The words that came with a LoRA; what is wrong with one is told, and the LoRA is loaded without it."""
     from safetensors.torch import save_file
 

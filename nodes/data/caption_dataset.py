@@ -4,22 +4,27 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Json, Node, OutsideFiles, Wired, WorkspaceFile, WorkspaceFolder
+from graph_runtime.node import Json, Known, Node, OutsideFiles, Wired, WorkspaceFile, WorkspaceFolder
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.formats.text_files import guess_warnings, read_text, some
+from nodes.diffusion.formats.weight_files import PLAIN
 from nodes.diffusion.handles.datasets import CaptionedDataset, ImageDataset, Picture
 from nodes.diffusion.handles.prompt_checks import network_in, unread_weights_warning
 from nodes.diffusion.pictures.caption_templates import caption_from_name, checked_template, fill, shuffled, words_of_folder
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 WORDS = Path(__file__).parent / "words.txt"
 CLIP = Path(__file__).parent.parent / "models" / "loom_emoji"
-CLIP_FILES = (".json", ".txt", ".safetensors")
+
+ADD_CAPTIONS = "Put a .txt or .caption file beside each, or choose another source."
 
 
 class CaptionDataset(Node):
@@ -62,10 +67,16 @@ class CaptionDataset(Node):
     def fingerprint(self, files: OutsideFiles) -> Json:
         if self.source == "tags":
             words = self.word_list or str(WORDS)
-            return {"clip": files.digest_folder(str(CLIP), CLIP_FILES), "words": files.digest_file(words)}
+            return {"clip": files.digest_folder(str(CLIP), PLAIN), "words": files.digest_file(words)}
         if self.source == "captioner":
-            return {"captioner": files.digest_folder(self.captioner, CLIP_FILES)}
+            return {"captioner": files.digest_folder(self.captioner, PLAIN)}
         return None
+
+    def check_known(self, known: Known) -> None:
+        if self.source == "sidecar" and "{caption}" in self.template:
+            for found in known["images"]:
+                if found and not found["has_captions"]:
+                    raise InputError("the pictures have no captions.", field="source", remedy=ADD_CAPTIONS)
 
     def run(self, images: ImageDataset, context: RunContext) -> CaptionedDataset:
         said = self._said(images, context)
@@ -86,8 +97,7 @@ class CaptionDataset(Node):
             without = [picture.name for picture in images.pictures if picture.text is None]
             if without:
                 names = ", ".join(without[:5]) + (" and others" if len(without) > 5 else "")
-                remedy = "Put a .txt or .caption file beside each, or choose another source."
-                raise InputError(f"{len(without)} pictures have no caption: {names}.", field="source", remedy=remedy)
+                raise InputError(f"{len(without)} pictures have no caption: {names}.", field="source", remedy=ADD_CAPTIONS)
             return [picture.text or "" for picture in images.pictures]
         return self._seen(images, context)
 
@@ -124,7 +134,7 @@ class CaptionDataset(Node):
         identity = [self.version, fingerprint, self.max_tags, picture.digest, images.background]
         return "caption:" + hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
-    def _eye(self, context: RunContext) -> Callable[[Any], str]:
+    def _eye(self, context: RunContext) -> Callable[["Image"], str]:
         """A function from an opened picture to words."""
 
         device = diffusion.choose_device(context.device)

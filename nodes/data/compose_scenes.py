@@ -3,7 +3,7 @@
 import random
 from functools import lru_cache
 from pathlib import PurePosixPath
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -12,6 +12,9 @@ from graph_runtime.node import Node
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.datasets import CaptionedDataset, ImageDataset, Picture, View
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 class ComposeScenes(Node):
@@ -75,7 +78,7 @@ class ComposeScenes(Node):
         others = [one for one in images.pictures if _style(one) == _style(first) and one.text != first.text]
         return [draw.choice(others)] if others else []
 
-    def _kept(self, image: Any, name: str, repeats: int, context: RunContext) -> Picture:
+    def _kept(self, image: "Image", name: str, repeats: int, context: RunContext) -> Picture:
         file = context.add_file(".png", lambda path: diffusion.pictures.save_png(image, path))
         size = (self.resolution, self.resolution)
         return Picture(file.stem, name, *size, (View(size, (0, 0), size),), repeats=repeats, file=file)
@@ -93,7 +96,7 @@ def _style(picture: Picture) -> str:
     return PurePosixPath(picture.name).parent.name.removeprefix(f"{picture.repeats}_")
 
 
-def _cutout(picture: Picture, side: int, context: RunContext) -> Any:
+def _cutout(picture: Picture, side: int, context: RunContext) -> "diffusion.pictures.Cutout":
 
     image = diffusion.pictures.cutout_of(picture, context.open, side)
     return diffusion.pictures.Cutout(image, picture.text or "", _style(picture))

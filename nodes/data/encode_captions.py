@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -99,7 +100,7 @@ def _say_size(files: list[Path], count: int, context: RunContext) -> None:
         context.message(f"{count} captions of about {each / 1e6:.1f} MB take {each * count / 1e9:.1f} GB in the cache.")
 
 
-def _digest(facts: list[Any]) -> str:
+def _digest(facts: Sequence[object]) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

@@ -4,7 +4,8 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -59,7 +60,7 @@ class EncodeLatents(Node):
 
     def _encode(
         self, model: DiffusionModel, images: ImageDataset, group: list[Wanted], precision: "Precision", context: RunContext
-    ) -> dict[str, Any]:
+    ) -> dict[str, dict[str, Path]]:
         """Encode pictures of one size; return what was kept, by key."""
         import torch
         from safetensors.torch import save_file
@@ -76,7 +77,7 @@ class EncodeLatents(Node):
             means, stds = diffusion.models.encode_pictures(
                 diffusion.families.latent_space(loaded), pictures, [p.name for _, p, _ in group]
             )
-        kept: dict[str, Any] = {}
+        kept: dict[str, dict[str, Path]] = {}
         for (key, _, _), mean, std in zip(group, means, stds, strict=True):
             tensors = {"mean": mean.contiguous(), "std": std.contiguous()}
             kept[key] = {"file": context.add_file(".safetensors", lambda path, t=tensors: save_file(t, path))}

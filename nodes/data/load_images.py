@@ -71,6 +71,9 @@ class LoadImages(Node):
             "texts": dict[str, Json](captions.texts),
         }
 
+    def known(self, files: OutsideFiles) -> Json:
+        return {"has_captions": bool(read_folder(files.resolve(self.folder), files.resolve).texts)}
+
     def run(self, context: RunContext) -> ImageDataset:
         background = tuple(int(self.background[at : at + 2], 16) for at in (1, 3, 5))
         found: dict[str, str] = context.fingerprint["pictures"]

@@ -3,14 +3,18 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 from graph_runtime.context import RunContext
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.formats.clip_folders import clip_folders
+from nodes.diffusion.formats.clip_folders import ClipFolders, clip_folders
 from nodes.diffusion.handles.datasets import ImageDataset
 from nodes.diffusion.handles.results import GeneratedImage
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor, device
 
 
 def checked_meanings(lines: str) -> str:
@@ -66,7 +70,7 @@ class Judge:
         return max(0.0, float(1 - torch.cosine_similarity(one, two).mean()))
 
     @cached_property
-    def shown(self) -> list[Any]:
+    def shown(self) -> list["Image"]:
         """The references as they are shown to a model."""
 
         data = self.references
@@ -77,34 +81,34 @@ class Judge:
         ]
 
     @cached_property
-    def wanted(self) -> Any:
+    def wanted(self) -> "Tensor":
         """The references' embeddings [n, d]."""
         import torch
 
         return torch.stack([self._embedded(picture) for picture in self.shown])
 
-    def _embedded(self, picture: Any) -> Any:
+    def _embedded(self, picture: "Image") -> "Tensor":
         self.context.stop_if_asked()
         return self.embed(picture)
 
     @cached_property
-    def embed(self) -> Callable[[Any], Any]:
+    def embed(self) -> Callable[["Image"], "Tensor"]:
         return diffusion.pictures.load_image_embedder(self._folders.image_encoder, self._folders.feature_extractor, self._device)
 
     @cached_property
-    def embed_text(self) -> Callable[[str], Any]:
+    def embed_text(self) -> Callable[[str], "Tensor"]:
         return diffusion.text.load_text_embedder(self._folders, self._device)
 
     @cached_property
-    def _folders(self) -> Any:
+    def _folders(self) -> ClipFolders:
         return clip_folders(self.context.locate(self.context.fingerprint))
 
     @cached_property
-    def _device(self) -> Any:
+    def _device(self) -> "device":
         return diffusion.choose_device(self.context.device)
 
 
-def _check_sizes(pictures: Sequence[Any], references: Sequence[Any]) -> None:
+def _check_sizes(pictures: Sequence["Image"], references: Sequence["Image"]) -> None:
     for picture, reference in zip(pictures, references, strict=True):
         if picture.size != reference.size:
             sizes = " and ".join(f"{width} x {height}" for width, height in (picture.size, reference.size))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from graph_runtime.context import RunContext
+from nodes.diffusion.formats.file_formats import is_safetensors
 from nodes.diffusion.formats.safetensors_header import read_header
 from nodes.diffusion.formats.single_file.header import is_single_file, read_single_file
 from nodes.diffusion.formats.weight_files import files_read, pickled_parts
@@ -23,6 +24,7 @@ METHODS = {
     "TrainCustomDiffusion": "custom diffusion",
     "TrainLoRA": "LoRA",
 }
+"""What the report calls a training, by the class of its node."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def saved_bytes(adapter: Adapter, folder: Path) -> int:
 
 def _numbers(file: Path) -> int:
     """Return how many numbers a file of weights holds, from its header alone."""
-    if file.suffix == ".bin":
+    if not is_safetensors(file):
         return sum(math.prod(shape) for shape in read_single_file(file).shapes.values())
     header, _ = read_header(file)
     return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")

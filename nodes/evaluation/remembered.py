@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 from graph_runtime.context import RunContext
 from nodes.diffusion.handles.results import ScoreRow
 
 
-def remembered(facts: list[Any], label: str, measure: Callable[[], Mapping[str, float]], context: RunContext) -> ScoreRow:
+def remembered(facts: Sequence[object], label: str, measure: Callable[[], Mapping[str, float]], context: RunContext) -> ScoreRow:
     """Return a row of numbers: those kept under `facts`, which are all that they depend on, or measured now."""
     text = json.dumps(facts, default=lambda path: path.name)
     key = "scores:" + hashlib.sha256(text.encode()).hexdigest()

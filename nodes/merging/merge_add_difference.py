@@ -5,9 +5,9 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node
+from graph_runtime.node import Known, Node
 from nodes.diffusion.handles.recipes import Checkpoint
-from nodes.merging.merges import merged
+from nodes.merging.merges import check_known_alike, merged
 
 
 class MergeAddDifference(Node):
@@ -18,6 +18,9 @@ class MergeAddDifference(Node):
 
     strength: Annotated[float, Field(ge=-5, le=5)] = 1.0
     """How much of the difference is added; below 0 it is taken away."""
+
+    def check_known(self, known: Known) -> None:
+        check_known_alike(known)
 
     def run(self, a: Checkpoint, b: Checkpoint, c: Checkpoint, context: RunContext) -> Checkpoint:
         return merged("add difference", [a, b, c], (self.strength,), context, ("a", "b", "c"))

@@ -5,9 +5,9 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node
+from graph_runtime.node import Known, Node
 from nodes.diffusion.handles.recipes import Checkpoint
-from nodes.merging.merges import merged
+from nodes.merging.merges import check_known_alike, merged
 
 
 class MergeDare(Node):
@@ -22,6 +22,9 @@ class MergeDare(Node):
     """How much of the merged difference is added to the base; below 0 it is taken away."""
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     """Another seed keeps other numbers."""
+
+    def check_known(self, known: Known) -> None:
+        check_known_alike(known)
 
     def run(self, base: Checkpoint, models: list[Checkpoint], context: RunContext) -> Checkpoint:
         """`models` were trained from `base`."""

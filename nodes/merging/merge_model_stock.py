@@ -3,10 +3,10 @@
 from typing import ClassVar
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node, Wired
+from graph_runtime.node import Known, Node, Wired
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.recipes import Checkpoint
-from nodes.merging.merges import merged
+from nodes.merging.merges import check_known_alike, merged
 
 
 class MergeModelStock(Node):
@@ -17,6 +17,9 @@ class MergeModelStock(Node):
 
     def check(self, wired: Wired) -> None:
         _check_count(len(wired["models"]))
+
+    def check_known(self, known: Known) -> None:
+        check_known_alike(known)
 
     def run(self, base: Checkpoint, models: list[Checkpoint], context: RunContext) -> Checkpoint:
         """`models` were trained from `base`."""

@@ -5,9 +5,9 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node
+from graph_runtime.node import Known, Node
 from nodes.diffusion.handles.recipes import Checkpoint
-from nodes.merging.merges import merged
+from nodes.merging.merges import check_known_alike, merged
 
 
 class MergeTies(Node):
@@ -20,6 +20,9 @@ class MergeTies(Node):
     """Share of each difference that is kept, the largest changes first."""
     strength: Annotated[float, Field(ge=-5, le=5)] = 1.0
     """How much of the merged difference is added to the base; below 0 it is taken away."""
+
+    def check_known(self, known: Known) -> None:
+        check_known_alike(known)
 
     def run(self, base: Checkpoint, models: list[Checkpoint], context: RunContext) -> Checkpoint:
         """`models` were trained from `base`."""

@@ -5,9 +5,9 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node
+from graph_runtime.node import Known, Node
 from nodes.diffusion.handles.recipes import Checkpoint
-from nodes.merging.merges import merged
+from nodes.merging.merges import check_known_alike, merged
 
 
 class MergeTrainDifference(Node):
@@ -21,6 +21,9 @@ class MergeTrainDifference(Node):
 
     strength: Annotated[float, Field(ge=-5, le=5)] = 1.0
     """How much is added; below 0 it is taken away."""
+
+    def check_known(self, known: Known) -> None:
+        check_known_alike(known)
 
     def run(self, a: Checkpoint, b: Checkpoint, c: Checkpoint, context: RunContext) -> Checkpoint:
         """`b` was trained from `c`."""

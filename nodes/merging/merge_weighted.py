@@ -5,10 +5,10 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node, Wired
+from graph_runtime.node import Known, Node, Wired
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.recipes import Checkpoint
-from nodes.merging.merges import merged
+from nodes.merging.merges import check_known_alike, merged
 
 
 def numbers(text: str) -> str:
@@ -37,6 +37,9 @@ class MergeWeighted(Node):
 
     def check(self, wired: Wired) -> None:
         self._weights(len(wired["models"]))
+
+    def check_known(self, known: Known) -> None:
+        check_known_alike(known)
 
     def run(self, models: list[Checkpoint], context: RunContext) -> Checkpoint:
         return merged("weighted", models, self._weights(len(models)), context)

@@ -3,11 +3,12 @@
 from typing import Any
 
 from graph_runtime.context import RunContext
+from graph_runtime.node import Known
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.handles.recipes import Checkpoint, Merged, Source, name_of
-from nodes.diffusion.merging.plan import planned
+from nodes.diffusion.merging.plan import SAME, of_two_families, planned
 
 PARTS = {"unet": "UNet", "vae": "VAE", "text_encoder": "text encoders"}
 
@@ -33,6 +34,21 @@ def merged(
         lacking = f"{name_of(recipe.inputs[0])} lacks {count} tensors of the {PARTS[part]}"
         context.message(f"{lacking}: they are taken as they are from the next input that has them.", "warning")
     return Checkpoint(recipe, inputs[0].family)
+
+
+def check_known_alike(known: Known) -> None:
+    """Raise, before anything runs, what `merged` would: that checkpoints are of two families, or in two layouts."""
+    first: Any = None
+    for socket, arriving in known.items():
+        for found in arriving:
+            if not found:
+                continue
+            first = first or found
+            if found["family"] != first["family"]:
+                raise of_two_families((first["name"], first["family"]), (found["name"], found["family"]), socket)
+            if found["layout"] and first["layout"] and found["layout"] != first["layout"]:
+                message = f"{first['name']} is a {first['layout']} and {found['name']} is a {found['layout']}."
+                raise InputError(message, field=socket, remedy=SAME)
 
 
 def source_of(model: DiffusionModel, socket: str = "model") -> Source:

@@ -4,10 +4,13 @@ import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from graph_runtime.context import RunContext
 from graph_runtime.files import write_atomic
+
+if TYPE_CHECKING:
+    from torch import device
 
 EVERY_SECONDS = 10.0
 """Seconds between two savings of the time spent, for a training that is killed and resumed."""
@@ -16,7 +19,7 @@ EVERY_SECONDS = 10.0
 class Costs:
     """Seconds of training steps and the most memory in use at the end of one, over all attempts."""
 
-    def __init__(self, method: str, steps: int, folder: Path | None, device: Any) -> None:
+    def __init__(self, method: str, steps: int, folder: Path | None, device: "device") -> None:
         self.method, self.steps = method, steps
         self.device = device
         self.seconds, self.peak_memory = 0.0, 0
@@ -64,7 +67,7 @@ class Costs:
             context.keep_item(f"costs:{file.name}", costs)
 
 
-def _memory(device: Any) -> int:
+def _memory(device: "device") -> int:
     """Bytes in use: of the whole process on a CPU, of tensors on a GPU."""
     if device.type == "cuda":
         import torch

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
@@ -73,7 +73,7 @@ class GenerateClassImages(Node):
         settings = [self.num_inference_steps, self.guidance_scale, batch]
         return "class:" + hashlib.sha256(json.dumps([identity, settings]).encode()).hexdigest()
 
-    def _draw(self, model: DiffusionModel, batch: list[tuple[str, int]], context: RunContext) -> list[Any]:
+    def _draw(self, model: DiffusionModel, batch: list[tuple[str, int]], context: RunContext) -> list[Path]:
         device = diffusion.choose_device(context.device)
         with diffusion.adapters.model_in_use(model, context.locate, device=device) as loaded:
             drawn = diffusion.sampling.sample(
@@ -87,6 +87,6 @@ class GenerateClassImages(Node):
         return [context.add_file(".png", lambda path, p=picture: diffusion.pictures.save_png(p, path)) for picture in drawn]
 
 
-def _picture(file: Any, job: tuple[str, int], side: int) -> Picture:
+def _picture(file: Path, job: tuple[str, int], side: int) -> Picture:
     view = View((side, side), (0, 0), (side, side))
     return Picture(file.stem, f"{job[1]}.png", side, side, (view,), job[0], file=file)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 
 from pydantic import Field
 
@@ -20,6 +20,8 @@ from nodes.methods.shown_pictures import embed_views, encode_views
 from nodes.methods.training import settings_for
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from nodes.diffusion.devices import Precision
 
 
@@ -70,7 +72,7 @@ class InvertCLIP(DenoisingSettings, Node):
             trained = self._trained(task, precision, context)
         return InvertedEmbedding(trained=_kept(trained, "trained", context), mean=_kept(mean[None], "mean", context))
 
-    def _trained(self, task: "diffusion.training.InversionTask", precision: "Precision", context: RunContext) -> Any:
+    def _trained(self, task: "diffusion.training.InversionTask", precision: "Precision", context: RunContext) -> "Tensor":
         """Return the trained vectors [k, d], and report how much the similarity rose."""
         before = task.loss_at_start(context.stop_if_asked)
         checkpoint = checkpoint_of(self, context, precision)
@@ -91,7 +93,7 @@ class InvertCLIP(DenoisingSettings, Node):
         settings: DenoisingSettings,
         latents: LatentDataset,
         files: list[tuple[Path, ...]],
-    ) -> tuple[Any, Any]:
+    ) -> tuple["Tensor", "diffusion.training.InversionTask"]:
         """The mean embedding [d] of all views, and the loss of vectors that begin there."""
         import torch
         from safetensors.torch import load_file
@@ -108,7 +110,7 @@ class InvertCLIP(DenoisingSettings, Node):
 
 def _reporter(
     settings: DenoisingSettings, task: "diffusion.training.InversionTask", context: RunContext
-) -> Callable[[Any], None]:
+) -> Callable[["diffusion.optimization.StepDone"], None]:
     """Return what happens after each step: numbers, and the chance to stop."""
 
     def report(done: "diffusion.optimization.StepDone") -> None:
@@ -120,7 +122,7 @@ def _reporter(
     return report
 
 
-def _kept(image_embeds: Any, label: str, context: RunContext) -> ImageEmbedding:
+def _kept(image_embeds: "Tensor", label: str, context: RunContext) -> ImageEmbedding:
     from safetensors.torch import save_file
 
     tensors = {"image_embeds": image_embeds.float().cpu().contiguous()}

@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
 
@@ -17,6 +17,10 @@ from nodes.diffusion.handles.models import DiffusionModel, inversion_conditions
 from nodes.diffusion.handles.prompt_checks import unread_weights_warning, without_networks
 from nodes.diffusion.handles.results import Inversion
 from nodes.diffusion.handles.wired_models import refuse_untrained
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
 
 
 class InvertDDIM(Node):
@@ -73,7 +77,9 @@ class InvertDDIM(Node):
             scheduler=json.dumps(scheduler, sort_keys=True),
         )
 
-    def _path(self, model: DiffusionModel, shown: Any, name: str, prompt: str, context: RunContext) -> tuple[Any, dict[str, Any]]:
+    def _path(
+        self, model: DiffusionModel, shown: "Image", name: str, prompt: str, context: RunContext
+    ) -> tuple["Tensor", dict[str, Any]]:
         """The latents from the picture, as the model's own VAE encodes it, to noise; and the scheduler's settings."""
         import torch
 

@@ -1,7 +1,8 @@
 """MergeConcepts."""
 
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar
+from pathlib import Path
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator
 
@@ -65,7 +66,7 @@ class MergeConcepts(Node):
         parts: list[tuple[WeightChange, TokenEmbedding]],
         captions: CaptionedDataset,
         context: RunContext,
-    ) -> Any:
+    ) -> Path:
         import torch
         from safetensors.torch import save_file
 

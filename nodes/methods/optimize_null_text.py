@@ -1,7 +1,7 @@
 """OptimizeNullText."""
 
 from dataclasses import asdict, replace
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -11,6 +11,9 @@ from nodes import diffusion
 from nodes.diffusion.families.registry import check_known_method, check_method
 from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.handles.results import Inversion, NullTextInversion
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class OptimizeNullText(Node):
@@ -58,7 +61,9 @@ class OptimizeNullText(Node):
         known = {name: value for name, value in asdict(inversion).items() if name not in ("uncond", "guidance_scale")}
         return NullTextInversion(**known, uncond=uncond, guidance_scale=self.guidance_scale)
 
-    def _task(self, loaded: "diffusion.models.ActiveModel", inversion: Inversion, path: Any) -> "diffusion.sampling.NullTextTask":
+    def _task(
+        self, loaded: "diffusion.models.ActiveModel", inversion: Inversion, path: "Tensor"
+    ) -> "diffusion.sampling.NullTextTask":
         return diffusion.sampling.NullTextTask(
             loaded,
             diffusion.sampling.ddim_schedule(loaded, inversion.num_inference_steps),

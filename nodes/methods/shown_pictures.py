@@ -6,14 +6,18 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from graph_runtime.context import RunContext
 from nodes import diffusion
 from nodes.diffusion.handles.datasets import ImageDataset, LatentDataset, LatentItem, Picture
 from nodes.diffusion.pictures.latent_views import latent_view
 
-Embed = Callable[[Any], Any]
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+Embed = Callable[["Image"], "Tensor"]
 """From an RGB picture to its embedding [d]."""
 
 
@@ -25,16 +29,18 @@ def embed_views(
     `identity` names the image encoder; `get_embed` loads it, and is called only when something is not kept yet.
     """
 
-    def compute(picture: Any) -> dict[str, Any]:
+    def compute(picture: "Image") -> dict[str, "Tensor"]:
         return {"hidden": get_embed()(picture)[None].cpu().contiguous()}
 
     return _computed("clip image 2", images, identity, compute, context)
 
 
-def encode_views(images: ImageDataset, identity: str, get_model: Callable[[], Any], context: RunContext) -> LatentDataset:
+def encode_views(
+    images: ImageDataset, identity: str, get_model: Callable[[], "diffusion.models.ActiveModel"], context: RunContext
+) -> LatentDataset:
     """Return the latents of all views; `identity` names the VAE, and `get_model` loads its model when it is needed."""
 
-    def compute(picture: Any) -> dict[str, Any]:
+    def compute(picture: "Image") -> dict[str, "Tensor"]:
         space = diffusion.families.latent_space(get_model())
         mean, std = diffusion.models.encode_pictures(space, diffusion.pictures.as_tensor(picture)[None], ["a picture"])
         return {"mean": mean[0].contiguous(), "std": std[0].contiguous()}
@@ -52,7 +58,7 @@ def encode_views(images: ImageDataset, identity: str, get_model: Callable[[], An
 
 
 def _computed(
-    purpose: str, images: ImageDataset, identity: str, compute: Callable[[Any], dict[str, Any]], context: RunContext
+    purpose: str, images: ImageDataset, identity: str, compute: Callable[["Image"], dict[str, "Tensor"]], context: RunContext
 ) -> list[tuple[Path, ...]]:
     """For each picture a file for each of its views, made now if no run has kept it."""
     from safetensors.torch import save_file
@@ -80,13 +86,13 @@ def repeated(images: ImageDataset, held: set[int]) -> list[int]:
     return [number for number, picture in enumerate(images.pictures) for _ in range(picture.repeats) if number not in held]
 
 
-def read_views(images: ImageDataset, context: RunContext) -> list[Callable[[], Any]]:
+def read_views(images: ImageDataset, context: RunContext) -> list[Callable[[], "Tensor"]]:
     """Return for each picture what reads its first view: [3, h, w] in -1..1, of the same bytes at every call."""
     more = sum(len(picture.views) - 1 for picture in images.pictures)
     if more:
         context.message(f"of each picture only the first view is shown: {more} crops or mirrored ones are left out.", "warning")
 
-    def read(picture: Picture) -> Any:
+    def read(picture: Picture) -> "Tensor":
         opened = diffusion.pictures.picture_of(picture, context.open, images.background)
         return diffusion.pictures.as_tensor(diffusion.pictures.render(opened, picture.views[0], images.background))
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -20,7 +20,7 @@ from nodes.diffusion.handles.datasets import CaptionItem, EmbeddingDataset, Imag
 from nodes.diffusion.handles.models import DiffusionModel, ImageVariationModel
 from nodes.diffusion.handles.settings import DenoisingSettings
 from nodes.diffusion.pictures.latent_views import latent_view
-from nodes.methods.shown_pictures import embed_views
+from nodes.methods.shown_pictures import Embed, embed_views
 from nodes.methods.training import check_vae, train_untrained
 
 
@@ -66,7 +66,7 @@ class TrainImageVariation(DenoisingSettings, Node):
         _check_views(latents, images)
 
         @cache
-        def get_embed() -> Any:
+        def get_embed() -> Embed:
             folder = context.locate(clip)
             return diffusion.pictures.load_image_embedder(
                 folder / "image_encoder", folder / "feature_extractor", diffusion.choose_device(context.device)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from graph_runtime.context import RunContext
 from nodes import diffusion
@@ -22,6 +22,9 @@ from nodes.methods.reports import report_step
 PREVIEW_CAPTIONS = 2
 """Captions that previews show when no prompts are set."""
 if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Parameter
+
     from nodes.diffusion.training import Task
 
 Texts = EmbeddingDataset | CaptionedDataset
@@ -81,8 +84,8 @@ def train_untrained(
 
 
 def _reached(
-    adapter: Adapter, applied: dict[str, Any], loaded: "diffusion.models.ActiveModel", context: RunContext
-) -> dict[str, Any]:
+    adapter: Adapter, applied: dict[str, "Parameter"], loaded: "diffusion.models.ActiveModel", context: RunContext
+) -> dict[str, "Parameter"]:
     """An adapter's tensors but for those in layers of text encoders whose output nothing uses; files of others have such."""
     if not isinstance(adapter, LowRankAdapter) or adapter.start is None:
         return applied
@@ -97,7 +100,7 @@ def _reached(
     return {name: tensor for name, tensor in applied.items() if name not in unused}
 
 
-def _finished(adapter: Adapter, tensors: dict[str, Any], context: RunContext) -> Adapter:
+def _finished(adapter: Adapter, tensors: dict[str, "Tensor"], context: RunContext) -> Adapter:
     """An adapter with its trained tensors, and with what training left alone of those that it went on from, such as alphas."""
     if adapter.start is None:
         return replace(adapter, weights=keep_tensors(tensors, context))
@@ -129,7 +132,7 @@ def _check_cuts(texts: Texts, loaded: "diffusion.models.ActiveModel", context: R
         )
 
 
-def keep_tensors(tensors: dict[str, Any], context: RunContext) -> Path:
+def keep_tensors(tensors: dict[str, "Tensor"], context: RunContext) -> Path:
     """Keep tensors as a file of the cache, in the order of their names."""
     from safetensors.torch import save_file
 
@@ -143,7 +146,7 @@ def _reporter(
     task: "Task",
     costs: Costs,
     prompts: Prompts,
-) -> Callable[[Any], None]:
+) -> Callable[["diffusion.optimization.StepDone"], None]:
     """Return what happens after each step: numbers, validation, previews, and the chance to stop."""
 
     def report(done: "diffusion.optimization.StepDone") -> None:

@@ -7,8 +7,8 @@ from typing import ClassVar
 from graph_runtime.context import RunContext
 from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
 from nodes.diffusion.errors import InputError
-from nodes.diffusion.formats.checkpoint_headers import CONVERT, family_of, read_header
-from nodes.diffusion.formats.file_formats import format_of
+from nodes.diffusion.formats.checkpoint_headers import CONVERT, family_of, layout_of, read_header
+from nodes.diffusion.formats.file_formats import is_safetensors
 from nodes.diffusion.formats.model_folders import inspect_folder
 from nodes.diffusion.formats.weight_files import PLAIN
 from nodes.diffusion.handles.recipes import Checkpoint, Source
@@ -39,7 +39,7 @@ class LoadCheckpoint(Node):
         if not place.exists():
             remedy = f"The bundled model is {' or '.join(BUNDLED)}; a file is looked for in the workspace."
             raise InputError(f"there is no checkpoint {self.path!r}.", field="path", remedy=remedy)
-        if place.is_file() and not ((kind := format_of(place)) and kind.is_safetensors):
+        if place.is_file() and not is_safetensors(place):
             raise InputError(f"{place.name} is no safetensors file.", field="path", remedy=CONVERT)
         try:
             side = inspect_folder(place).resolution if place.is_dir() else 0
@@ -51,6 +51,11 @@ class LoadCheckpoint(Node):
             raise InputError(str(error), field="path", remedy=error.remedy) from None
         digest = files.digest_folder(reference, PLAIN) if place.is_dir() else files.digest_file(reference)
         return {"digest": digest, "name": self.path if self.path in BUNDLED else Path(place).stem, "resolution": side}
+
+    def known(self, files: OutsideFiles) -> Json:
+        place = files.resolve(str(BUNDLED.get(self.path, self.path)))
+        header = read_header(place)
+        return {"name": place.stem, "family": family_of(header), "layout": layout_of(header)}
 
     def run(self, context: RunContext) -> Checkpoint:
         source = Source(**context.fingerprint)

@@ -9,6 +9,7 @@ from graph_runtime.node import Json, ModelReference, Node, OutsideFiles
 from graph_runtime.provenance import safetensors_metadata
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.image_variation.folders import UNCLIP_PARTS, VARIATION_PARTS, inspect_variation
+from nodes.diffusion.formats.file_formats import is_safetensors
 from nodes.diffusion.formats.model_folders import check_whole
 from nodes.diffusion.formats.weight_files import identifying
 from nodes.diffusion.handles.models import ImageVariationModel
@@ -34,7 +35,7 @@ class LoadImageVariation(Node):
     def fingerprint(self, files: OutsideFiles) -> Json:
         found = files.resolve(str(BUNDLED_VARIATIONS.get(self.model, self.model)))
         own = str(found)
-        if not found.is_dir() and not (found.is_file() and found.suffix == ".safetensors"):
+        if not found.is_dir() and not (found.is_file() and is_safetensors(found)):
             remedy = f"The bundled one is {' or '.join(BUNDLED_VARIATIONS)}; a folder or a .safetensors file is looked for."
             raise InputError(f"there is no model {self.model!r}.", field="model", remedy=remedy)
         base = str(files.resolve(str(BUNDLED.get(self.base, self.base))))

@@ -1,12 +1,15 @@
 """SaveImageVariation."""
 
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from graph_runtime.context import METADATA_KEY, Artifact, RunContext
 from graph_runtime.node import FileName, Node, with_suffix
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.models import ImageVariationModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class SaveImageVariation(Node):
@@ -37,7 +40,7 @@ class SaveImageVariation(Node):
         return (Artifact(name, context.add_file(".safetensors", lambda path: path.write_bytes(content))),)
 
 
-def _check_finite(tensors: dict[str, Any]) -> None:
+def _check_finite(tensors: dict[str, "Tensor"]) -> None:
     bad = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if bad:
         remedy = "Save as fp32 or bf16, or train with a lower learning_rate."

@@ -3,7 +3,7 @@
 import datetime
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -15,6 +15,9 @@ from nodes.diffusion.handles.adapters import LowRankAdapter
 from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.handles.recipes import Checkpoint
 from nodes.diffusion.handles.wired_models import refuse_bare, refuse_untrained
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def _is_date(text: str) -> str:
@@ -128,7 +131,7 @@ def _only_lora(model: DiffusionModel) -> LowRankAdapter:
     return found[0]
 
 
-def _check_finite(tensors: dict[str, Any]) -> None:
+def _check_finite(tensors: dict[str, "Tensor"]) -> None:
     bad = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if bad:
         remedy = "Save as fp32 or bf16, or train with a lower learning_rate."

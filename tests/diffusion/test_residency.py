@@ -6,18 +6,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from nodes.diffusion.adapters.model_in_use import model_in_use
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.formats.model_folders import info_of
 from nodes.diffusion.handles.adapters import TokenEmbedding
-from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.models import DiffusionModel, Family
 from nodes.diffusion.models import residency
 from nodes.diffusion.models.active import ActiveModel, held
 from nodes.diffusion.models.parts import ModelParts
 from nodes.diffusion.models.residency import RESIDENT, Residency, bytes_of
 from nodes.diffusion.text.encoding import encode_prompts
-from tests.models import handle, make_model_folder, random_adapter, resident_parts
+from tests.models import WIDTH, handle, make_model_folder, random_adapter, resident_parts
+from tests.nodes.test_single_files import saved
+from tests.variations import base_of, make_variation_folder
 
 CPU = torch.device("cpu")
 
@@ -36,6 +39,16 @@ class Memory:
 
     def names(self) -> list[str]:
         return [name for _, name in self.residency.parts()]
+
+    def expected(self, parts: ModelParts, name: str) -> int:
+        """Return the bytes for which room is made before a part is loaded."""
+        asked: list[int] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self.residency, "find", lambda key: None)
+            patch.setattr(self.residency, "keep", lambda *_: None)
+            patch.setattr(self.residency, "make_room", lambda device, wanted: asked.append(wanted))
+            parts.kept(name, object)
+        return asked[0]
 
     def fill(self) -> None:
         """Let what is there now be one byte more than may stay."""
@@ -84,6 +97,36 @@ def test_only_as_much_goes_as_must(memory: Memory, tmp_path: Path) -> None:
         assert one.unet is not None
         assert one.vae is not None
     assert [identity == one.parts.identity for identity, _ in memory.residency.parts()] == [True, True]
+
+
+@pytest.mark.parametrize("form", ["folder", "file"])
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_room_is_made_for_all_of_a_part(memory: Memory, tmp_path: Path, family: Family, form: str) -> None:
+    """The bytes that a part is expected to take are those that it takes, but for headers, and numbers that only files have."""
+    folder = make_model_folder(tmp_path / "m", family)
+    if form == "file":
+        folder = saved(folder, tmp_path / "m.safetensors")
+    with held(memory.use(folder)) as model:
+        for name in ("unet", "vae", *model.parts.names("text_encoder")):
+            expected = memory.expected(model.parts, name)
+            assert expected == pytest.approx(bytes_of(model.part(name)), rel=0.1), name
+        assert memory.expected(model.parts, "tokenizer") == 0
+
+
+def test_the_image_side_of_a_variation_is_counted_and_held(memory: Memory, tmp_path: Path) -> None:
+    base = base_of(make_variation_folder(tmp_path / "m", "unclip"), memory.residency)
+    parts = base.model.parts
+    with held(base.model):
+        assert base.embed(Image.new("RGB", (16, 16))).shape == (WIDTH,)
+        assert base.image_normalizer.mean.shape == (1, WIDTH)
+        for name in ("image_encoder", "image_normalizer"):
+            kept = bytes_of(memory.residency.parts()[parts.key(name)])
+            assert 0 < kept <= memory.expected(parts, name), name
+        memory.bytes = 0
+        assert base.model.vae is not None
+        assert memory.names() == ["image_encoder", "image_normalizer", "vae"], "they are in use"
+    memory.residency.make_room(CPU)
+    assert not memory.names()
 
 
 def test_a_use_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -98,6 +98,26 @@ def test_wires_sockets_and_sweeps_to_a_removed_field_go_with_it() -> None:
     assert found.inputs == {"in": "s.dividend"}
 
 
+def test_what_leads_to_a_removed_field_through_subgraphs_goes_with_it() -> None:
+    nodes = {
+        "a": {"type": "Number"},
+        "g": {"type": "Subgraph", "fields": {"subgraph": "outer"}},
+        "t": {"type": "Table", "fields": {"x": "g.far", "x_values": "1"}},
+    }
+    inner = {"nodes": {"s": {"type": "Part"}}, "inputs": {"v": "s.speed", "in": "s.n"}}
+    outer = {
+        "nodes": {"b": {"type": "Number"}, "h": {"type": "Subgraph", "fields": {"subgraph": "inner"}}},
+        "wires": [{"from": "b.output", "to": "h.in"}, {"from": "b.output", "to": "h.v"}],
+        "inputs": {"far": "h.v", "near": "h.in"},
+    }
+    wires = [("a.output", "g.far"), ("a.output", "g.near")]
+    found = today(nodes, wires, subgraphs={"outer": outer, "inner": inner})
+    assert [wire.target for wire in found.wires] == ["g.near"]
+    assert found.nodes["t"].fields["x"] == ""
+    assert found.subgraphs["outer"].inputs == {"near": "h.in"}
+    assert [wire.target for wire in found.subgraphs["outer"].wires] == ["h.in"]
+
+
 def test_a_value_under_the_new_name_wins() -> None:
     assert Migration(inputs={"old": "new"}).migrated({"new": 1, "old": 2}) == {"new": 1}
 

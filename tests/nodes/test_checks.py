@@ -5,16 +5,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from graph_runtime.cache import Cache
+from graph_runtime.context import RunContext
 from graph_runtime.discovery import load_palette
+from graph_runtime.errors import WorkflowError
 from graph_runtime.node import Node, describe
 from graph_runtime.overrides import apply_overrides
 from graph_runtime.session import prepare
 from graph_runtime.validation import validate
 from graph_runtime.workflow import workflow_from_json
 from graph_runtime.workspace import Workspace
+from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.models import DiffusionModel
+from nodes.diffusion.handles.recipes import Checkpoint, Source
+from nodes.merging.merge_weighted import MergeWeighted
+from tests.models import make_model_folder
+from tests.nodes.test_single_files import saved
 
 ROOT = Path(__file__).parents[2]
 
@@ -137,6 +145,65 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
 def test_it_is_told_by_the_node_that_meets_it(name: str) -> None:
     document, expected = CASES[name]
     assert told(document) == [expected]
+
+
+def planned(document: dict[str, Any], folder: Path, target: str) -> list[str]:
+    """Return the problems of a workflow in a folder that are known without running it."""
+    cache = Cache(folder / "cache")
+    try:
+        prepare(workflow_from_json(document), load_palette(), Workspace(folder), cache, [target])
+    except WorkflowError as error:
+        return [f"{problem.node}.{problem.field}: {problem.message}" for problem in error.problems]
+    finally:
+        cache.close()
+    return []
+
+
+def merge(*paths: str, bake: bool = False) -> dict[str, Any]:
+    """A merge of checkpoints, whose VAE comes from the second if `bake` says so."""
+    loaders = {f"l{n}": ("LoadCheckpoint", {"path": path}) for n, path in enumerate(paths)}
+    sources = {id: f"{id}.output" for id in loaders}
+    if bake:
+        wires = ["l1.output b.vae", "l0.output b.checkpoint", "b.output x.models", "l0.output x.models"]
+        return small({**loaders, "b": ("BakeVAE", {}), "x": ("MergeWeighted", {})}, *wires)
+    pruned = ("PruneCheckpoint", {}), f"{sources['l0']} p.checkpoint"
+    wires = [pruned[1], "p.output x.models", *(f"{sources[id]} x.models" for id in list(loaders)[1:])]
+    return small({**loaders, "p": pruned[0], "x": ("MergeWeighted", {})}, *wires)
+
+
+def test_checkpoints_that_cannot_be_merged_are_refused_before_the_run(tmp_path: Path) -> None:
+    for family in ("sd1", "sdxl"):
+        saved(make_model_folder(tmp_path / family, family), tmp_path / f"{family}.safetensors")
+    file, folder = "sd1.safetensors", "sd1"
+    assert planned(merge(file, file), tmp_path, "x") == []
+    assert planned(merge(folder, folder), tmp_path, "x") == []
+    assert planned(merge(file, folder), tmp_path, "x") == ["x.models: sd1 is a single file and sd1 is a folder."]
+    two = ["x.models: sd1 is of the family sd1 and sdxl of sdxl."]
+    assert planned(merge(file, "sdxl.safetensors"), tmp_path, "x") == two
+    assert planned(merge(file, folder, bake=True), tmp_path, "x") == [], "a VAE may come from another layout"
+
+
+def test_what_is_refused_before_the_run_is_what_the_run_refuses(tmp_path: Path) -> None:
+    folder = make_model_folder(tmp_path / "m", "sd1")
+    file = saved(folder, tmp_path / "m.safetensors")
+    inputs = [Checkpoint(Source(digest=str(place), name=place.name), "sd1") for place in (file, folder)]
+    with pytest.raises(InputError, match="no tensor in common"):
+        MergeWeighted().run(inputs, RunContext(device="cpu", located={str(place): place for place in (file, folder)}))
+
+
+def test_a_folder_without_captions_is_refused_before_the_run(tmp_path: Path) -> None:
+    (pictures := tmp_path / "pictures").mkdir()
+    Image.new("RGB", (8, 8)).save(pictures / "a.png")
+    fields: dict[str, Any] = {}
+    document = small({"i": ("LoadImages", {"folder": "pictures"}), "x": ("CaptionDataset", fields)}, "i.output x.images")
+    assert planned(document, tmp_path, "x") == ["x.source: the pictures have no captions."]
+    fields["source"] = "file name"
+    assert planned(document, tmp_path, "x") == []
+    fields |= {"source": "sidecar", "template": "a drawing"}
+    assert planned(document, tmp_path, "x") == []
+    del fields["template"]
+    (pictures / "a.txt").write_text("a bird")
+    assert planned(document, tmp_path, "x") == []
 
 
 def test_one_of_names_optional_inputs() -> None:

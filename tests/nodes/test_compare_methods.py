@@ -10,11 +10,15 @@ import pytest
 import torch
 
 from graph_runtime.context import RunContext
+from graph_runtime.discovery import load_palette
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.datasets import ImageDataset
+from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.handles.results import ImageSet
+from nodes.diffusion.handles.settings import DenoisingSettings
 from nodes.evaluation.compare_methods import CompareMethods
 from nodes.evaluation.judge import Judge
+from nodes.evaluation.method_facts import METHODS
 from nodes.sampling.sample_images import SampleImages
 from tests.models import BUNDLED, fresh_model
 from tests.nodes.node_runner import NodeRunner, images
@@ -83,6 +87,16 @@ def test_the_numbers_are_those_of_the_methods(case: Case) -> None:
     drawn = case.drawn("<new>\na <new> b")
     assert float(word["CLIP-I"]) == pytest.approx(judge.measure(drawn.images[2:4])["clip_i"], abs=1e-3)
     assert float(word["CLIP-T"]) == pytest.approx(judge.measure(drawn.images[2:4])["clip_t"], abs=1e-3)
+
+
+def test_every_training_whose_costs_are_kept_has_a_name() -> None:
+    """Those of the denoising loss keep them; a class that is renamed or added has to be named in the report too."""
+    kept = {
+        name
+        for name, node_type in load_palette().types.items()
+        if issubclass(node_type.cls, DenoisingSettings) and DiffusionModel in node_type.outputs.values()
+    }
+    assert set(METHODS) == kept
 
 
 def test_the_page_is_whole_and_carries_its_workflow(case: Case) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from graph_runtime.errors import Problem
 from graph_runtime.wording import readable
@@ -87,7 +88,7 @@ def _checked(model: type[BaseModel], value: Any) -> Any:
         raise refused(400, "The request is nested too deeply.") from None
 
 
-def _form_problem(details: Any) -> Problem:
+def _form_problem(details: ErrorDetails) -> Problem:
     place = [str(part) for part in details["loc"]]
     if "nodes" in place[:3]:
         place = place[place.index("nodes") + 1 :]

@@ -21,6 +21,32 @@ test.each([
   expect(mayBeEarlier({ format: "latentloom/1", subgraphs }, palette)).toBe(true);
 });
 
+const graph = {
+  format: "latentloom/1" as const,
+  nodes: {
+    m: { type: "LoadModel" },
+    t: { type: "TrainCLIP" },
+    g: { type: "XYGrid", fields: { x: "t.max_steps", x_values: "m.gone of it" } },
+  },
+  wires: [{ from: "m.output", to: "t.model" }],
+};
+
+test("wires and sweeps of names of today need no second look", () => {
+  expect(mayBeEarlier(graph, palette)).toBe(false);
+  expect(mayBeEarlier({ ...graph, wires: [{ from: "m.output", to: "t.max_steps" }] }, palette)).toBe(false);
+});
+
+test.each([
+  ["a wire to a field that was removed", { wires: [{ from: "m.output", to: "t.snr_gamma" }] }],
+  ["a wire from an output that has another name", { wires: [{ from: "m.trained", to: "t.model" }] }],
+  ["a sweep of a field that was removed", { nodes: { ...graph.nodes, g: { type: "XYGrid", fields: { x: " t.snr_gamma" } } } }],
+  ["a socket of a field that was removed", { inputs: { gamma: "t.snr_gamma" } }],
+  ["a socket of an output that has another name", { outputs: { out: "m.trained" } }],
+])("the server looks at a subgraph with %s", (_, change) => {
+  const subgraphs = { s: { ...graph, ...change } };
+  expect(mayBeEarlier({ format: "latentloom/1", subgraphs }, palette)).toBe(true);
+});
+
 test("a new node stores which names it uses", () => {
   expect(versionOf(palette.get("TrainTI"))).toEqual({ schema_version: 1 });
   expect(versionOf(undefined)).toEqual({});

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.formats.clip_folders import clip_folders, has_text_projection, text_config
+from nodes.diffusion.formats.file_formats import is_safetensors
 from nodes.diffusion.formats.pickles import read_pt
 from nodes.diffusion.text.clip_text_embeddings import load_projected_encoder
 
@@ -44,7 +45,7 @@ def read_embedding(path: Path) -> Tensor:
 
 
 def _opened(path: Path) -> Any:
-    if path.suffix.lower() != ".safetensors":
+    if not is_safetensors(path):
         return read_pt(path, "an aesthetic embedding")
     try:
         return load_file(path)

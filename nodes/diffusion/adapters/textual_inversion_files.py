@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.registry import check_method, facts, families
+from nodes.diffusion.formats.file_formats import is_safetensors
 from nodes.diffusion.formats.model_folders import info_of, read_config
 from nodes.diffusion.formats.pickles import pt_bytes, read_pt
 from nodes.diffusion.handles.adapters import TokenEmbedding
@@ -106,7 +107,7 @@ def check_widths(vectors: Sequence[Tensor], model: DiffusionModel, folder: Path)
 
 def _opened(path: Path) -> Any:
     """Return the content of a file of any format."""
-    if path.suffix.lower() != ".safetensors":
+    if not is_safetensors(path):
         return read_pt(path, "an embedding")
     try:
         return load_file(path)

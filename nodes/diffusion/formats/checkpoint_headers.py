@@ -139,6 +139,12 @@ def facts_of(header: Header) -> Facts | None:
     return family_of_denoiser({name: entry.shape for name, entry in header.items()})
 
 
+def layout_of(header: Header) -> str:
+    """Return `folder` when all tensors have the names of a folder's, `single file` when none has, and otherwise nothing."""
+    parts = [name.partition(".")[0] in part_folders(weights=True) for name in header]
+    return "folder" if all(parts) else "" if any(parts) else "single file"
+
+
 def family_of(header: Header) -> str:
     """Return the name of that family, or `other`."""
     return family.name if (family := facts_of(header)) else "other"

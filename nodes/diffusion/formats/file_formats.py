@@ -90,3 +90,14 @@ FORMATS = {
 def format_of(path: Path) -> FileFormat | None:
     """Return the format of a file's suffix; None if it is not in the table."""
     return FORMATS.get(path.suffix.lower())
+
+
+def is_safetensors(path: Path) -> bool:
+    """Return whether a file's suffix is that of the layout of safetensors."""
+    kind = format_of(path)
+    return kind is not None and kind.is_safetensors
+
+
+def format_or_safetensors(path: Path) -> FileFormat:
+    """Return the format of a file's suffix; that of safetensors for a suffix that is not in the table."""
+    return format_of(path) or FORMATS[".safetensors"]

@@ -11,7 +11,7 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.protocol import Config, missing_parts, weight_folders
 from nodes.diffusion.families.registry import family_of_folder
 from nodes.diffusion.formats.config_bounds import MAX_CONFIG_BYTES, check_depth
-from nodes.diffusion.formats.file_formats import format_of
+from nodes.diffusion.formats.file_formats import is_safetensors
 from nodes.diffusion.formats.opening import open_regular
 from nodes.diffusion.formats.safetensors_header import read_header
 from nodes.diffusion.formats.single_file.configurations import described, description_of
@@ -42,7 +42,7 @@ def inspect_folder(place: Path, *, weights: bool = True) -> ModelInfo:
     """
     if is_single_file(place):
         weights = False  # the weights are in the file itself
-        if (kind := format_of(place)) and kind.is_safetensors:
+        if is_safetensors(place):
             check_whole(place)
     path = described(place)
     folder = _Folder(place.name, path, frozenset(part.name for part in path.iterdir() if part.is_dir()))
@@ -104,7 +104,7 @@ def check_weights(part: Path) -> None:
         raise InputError(message, field="model", remedy="Copy or download the folder again, until it is whole.")
     for file in files:
         try:
-            (check_pickle if file.suffix == ".bin" else check_whole)(file)
+            (check_whole if is_safetensors(file) else check_pickle)(file)
         except OSError as error:
             message = f"{part.name}/{file.name} cannot be read: {error.strerror}."
             raise InputError(message, field="model", remedy=AGAIN) from None

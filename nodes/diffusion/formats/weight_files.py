@@ -5,6 +5,7 @@ from pathlib import Path
 
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.registry import part_folders
+from nodes.diffusion.formats.file_formats import is_safetensors
 from nodes.diffusion.formats.pickle_checks import CodeRefused, Refused, look_through
 
 PLAIN = (".json", ".txt", ".safetensors")
@@ -40,7 +41,7 @@ def _is_variant(file: Path, variant: str | None) -> bool:
 
 def is_pickled(part: Path) -> bool:
     """Return whether a part's folder holds pickles of weights and no safetensors."""
-    return any(file.suffix == ".bin" for file in weight_files(part))
+    return not all(map(is_safetensors, weight_files(part)))
 
 
 def pickled_parts(folder: Path) -> list[Path]:

@@ -158,10 +158,15 @@ def _check_families(first: Recipe, other: Recipe, plan: MergePlan, socket: str) 
     names = [next(sources_of(recipe)).name for recipe in (first, other)]
     families = [family_of(plan.headers[next(sources_of(recipe))]) for recipe in (first, other)]
     if families[0] != families[1]:
-        message = f"{names[0]} is of the family {families[0]} and {names[1]} of {families[1]}."
-        raise InputError(message, field=socket, remedy=SAME)
+        raise of_two_families((names[0], families[0]), (names[1], families[1]), socket)
     if not plan.tensors_of(first).keys() & plan.tensors_of(other).keys():
         raise InputError(f"{names[0]} and {names[1]} have no tensor in common.", field=socket, remedy=SAME)
+
+
+def of_two_families(first: tuple[str, str], other: tuple[str, str], socket: str) -> InputError:
+    """Return the error of a merge of two checkpoints, given by name and family, of which `other` is wired to `socket`."""
+    message = f"{first[0]} is of the family {first[1]} and {other[0]} of {other[1]}."
+    return InputError(message, field=socket, remedy=SAME)
 
 
 def _check_vae(first: Recipe, donor: Recipe, plan: MergePlan) -> None:

@@ -1,6 +1,6 @@
 """A model in use: shared parts, the handle, and what is applied to them for as long as the use lasts."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -56,8 +56,15 @@ class ActiveModel:
 
     def part(self, name: str) -> Any:
         """Return one part, which then stays in memory until the use ends."""
+        return self._keep(name, lambda: self.parts.part(name))
+
+    def kept(self, name: str, make: Callable[[], nn.Module]) -> Any:
+        """Return a module that is no part of the family's models; it is made if it is not in memory, and stays as parts do."""
+        return self._keep(name, lambda: self.parts.kept(name, make))
+
+    def _keep(self, name: str, find: Callable[[], Any]) -> Any:
         if name not in self._held:
-            self._held[name] = self.parts.part(name)
+            self._held[name] = find()
             self.parts.residency.hold(self.parts.key(name))
         return self._held[name]
 

@@ -16,7 +16,7 @@ from nodes.diffusion.families.registry import facts
 from nodes.diffusion.formats.model_folders import read_config
 from nodes.diffusion.formats.opening import stamp_of
 from nodes.diffusion.formats.single_file.configurations import described
-from nodes.diffusion.formats.single_file.header import is_single_file
+from nodes.diffusion.formats.single_file.header import is_single_file, numbers_of_part
 from nodes.diffusion.formats.weight_files import files_read
 from nodes.diffusion.handles.models import ModelInfo
 from nodes.diffusion.models.loading import load_part, naming_part, part_from_file
@@ -107,13 +107,13 @@ class ModelParts:
         return made
 
     def _bytes_of_files(self, name: str) -> int:
-        """The bytes of the weights that a part is read from; 0 for what shares its file with others, or has none."""
-        if (own := next((part for part in self._named(name) if part.weights), None)) is None:
-            return 0
-        if own.folder in self.files:
-            return self.files[own.folder].stat().st_size
-        folder = self.elsewhere.get(name) or self.folder / own.folder
-        return sum(file.stat().st_size for file in files_read(folder))
+        """Return the bytes of the weights that a part is read from; 0 for one without weights."""
+        folder = next((part.folder for part in self._named(name)), name)
+        if folder in self.files:
+            return self.files[folder].stat().st_size
+        if is_single_file(self.folder):
+            return numbers_of_part(self.folder, folder, facts(self.info.family)) * self.dtype.itemsize
+        return sum(file.stat().st_size for file in files_read(self.elsewhere.get(name) or self.folder / folder))
 
     def _module(self, name: str) -> Any:
         part = next(self._named(name))

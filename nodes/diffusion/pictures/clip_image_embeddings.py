@@ -15,16 +15,25 @@ from nodes.diffusion.pictures.pictures import as_tensor
 
 
 def load_image_embedder(encoder: Path, feature_extractor: Path, device: torch.device) -> Callable[[Image.Image], Tensor]:
+    """Return the function from an RGB picture to its embedding, with the encoder and the processing of two folders."""
+    return image_embedder(load_image_encoder(encoder, device), feature_extractor)
+
+
+def load_image_encoder(folder: Path, device: torch.device) -> CLIPVisionModelWithProjection:
+    """Return a CLIP image encoder in float32; raise InputError when its weights do not fit its configuration."""
+    return load_part(CLIPVisionModelWithProjection, folder, device, dtype=torch.float32)
+
+
+def image_embedder(vision: CLIPVisionModelWithProjection, feature_extractor: Path) -> Callable[[Image.Image], Tensor]:
     """Return a function from an RGB picture to its projected embedding [d], not normalized.
 
     One picture at a time: an embedding then does not depend on which others are there.
     """
-    vision = load_part(CLIPVisionModelWithProjection, encoder, device, dtype=torch.float32)
     processing = read_config(feature_extractor / "preprocessor_config.json")
 
     def embed(picture: Image.Image) -> Tensor:
         with torch.no_grad():
-            return vision(pixel_values=clip_pixels(picture, processing).to(device)).image_embeds[0]
+            return vision(pixel_values=clip_pixels(picture, processing).to(vision.device)).image_embeds[0]
 
     return embed
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nodes.diffusion.formats.file_formats import format_of
 from nodes.diffusion.formats.opening import open_regular, read_regular
 from nodes.diffusion.formats.text_files import some
 from nodes.diffusion.pictures.picture_kinds import picture_type, readable_suffixes, unread_because
@@ -14,7 +15,7 @@ CAPTIONS = (".txt", ".caption")
 """Suffixes of caption files; the first wins."""
 TABLES = ("metadata.csv", "metadata.jsonl")
 """Names of tables of captions."""
-NO_PICTURES = frozenset({".csv", ".json", ".jsonl", ".md", ".npz", ".parquet", ".safetensors", ".toml", ".yaml", ".yml"})
+NO_PICTURES = frozenset({".csv", ".json", ".jsonl", ".md", ".npz", ".parquet", ".toml", ".yaml", ".yml"})
 MAX_REPEATS = 100
 """The largest number of repeats in `<repeats>_<name>`; a larger one is part of the name, as in `2019_summer`."""
 REPEATS = re.compile(r"([0-9]+)_(.+)")
@@ -115,7 +116,7 @@ def _is_text(name: str) -> bool:
 
 def _unnamed(path: Path, suffix: str) -> str:
     """Return why a file that is a picture by content but not by name is not read; empty for others."""
-    if suffix in NO_PICTURES:
+    if suffix in NO_PICTURES or format_of(path):
         return ""
     try:
         with open_regular(path) as file:

@@ -24,7 +24,7 @@ from nodes.diffusion.handles.models import DiffusionModel, ImageConditioning, Im
 from nodes.diffusion.models.active import ActiveModel, held
 from nodes.diffusion.models.loading import load_part
 from nodes.diffusion.models.parts import ModelParts
-from nodes.diffusion.pictures.clip_image_embeddings import load_image_embedder
+from nodes.diffusion.pictures.clip_image_embeddings import image_embedder, load_image_encoder
 from nodes.diffusion.text.conditions import Conditions, joined
 from nodes.diffusion.text.encoding import encode_prompts
 
@@ -36,18 +36,18 @@ class ImageVariation:
         self.model = model
         self.conditioning: ImageConditioning = conditioning
 
-    @property
+    @cached_property
     def embed(self) -> Callable[[Image.Image], Tensor]:
         """From an RGB picture to its embedding [d]."""
-        parts = self.model.parts
-        folders = parts.folder_of("image_encoder"), parts.folder_of("feature_extractor")
-        return parts.kept("image_encoder", lambda: load_image_embedder(*folders, parts.device))
+        parts, name = self.model.parts, "image_encoder"
+        encoder = self.model.kept(name, lambda: load_image_encoder(parts.folder_of(name), parts.device))
+        return image_embedder(encoder, parts.folder_of("feature_extractor"))
 
     @property
-    def image_normalizer(self) -> Any:
+    def image_normalizer(self) -> StableUnCLIPImageNormalizer:
         """Mean and deviation of unCLIP's image embeddings."""
         parts, name = self.model.parts, "image_normalizer"
-        return parts.kept(name, lambda: load_part(StableUnCLIPImageNormalizer, parts.folder_of(name), parts.device))
+        return self.model.kept(name, lambda: load_part(StableUnCLIPImageNormalizer, parts.folder_of(name), parts.device))
 
     @cached_property
     def image_noising_scheduler(self) -> Any:

@@ -1,9 +1,7 @@
 """Configurations of a single file's parts in diffusers' form, from the package or from the file's own metadata."""
 
-import atexit
 import json
 import re
-import shutil
 import tempfile
 from collections.abc import Mapping
 from functools import lru_cache
@@ -14,6 +12,7 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.protocol import Facts
 from nodes.diffusion.families.registry import part_folders
 from nodes.diffusion.formats.opening import Stamp, stamp_of
+from nodes.diffusion.formats.process_folder import process_folder
 from nodes.diffusion.formats.single_file.header import SingleFile, family_in, is_single_file, read_single_file
 
 METADATA_NAME = "latentloom.descriptions"
@@ -62,8 +61,7 @@ def description_of(path: Path) -> Path:
 
 @lru_cache(maxsize=16)
 def _made(place: Path, _stamp: Stamp) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="latentloom-described-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(dir=process_folder()))
     for name, text in _texts(read_single_file(place)).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

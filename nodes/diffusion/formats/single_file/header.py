@@ -1,5 +1,6 @@
 """The header of a single-file checkpoint: tensors and family. No torch for safetensors."""
 
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.protocol import Facts
 from nodes.diffusion.families.registry import family_of_file, file_prefixes, moving_average, readable
 from nodes.diffusion.families.unsupported import unsupported
-from nodes.diffusion.formats.file_formats import FORMATS, format_of
+from nodes.diffusion.formats.file_formats import format_of, format_or_safetensors
 from nodes.diffusion.formats.opening import Stamp, open_regular, stamp_of
 from nodes.diffusion.formats.single_file.fp8_scales import check_scale, scales_among
 
@@ -56,7 +57,7 @@ def read_single_file(path: Path) -> SingleFile:
 
 @lru_cache(maxsize=16)
 def _read(path: Path, _stamp: Stamp) -> SingleFile:
-    kind = format_of(path) or FORMATS[".safetensors"]
+    kind = format_or_safetensors(path)
     try:
         header = kind.header(path)
         return SingleFile(path, header.shapes, header.dtypes, header.starts, header.metadata)
@@ -86,6 +87,14 @@ def _otherwise(file: SingleFile) -> str:
     return f"holds {'only a VAE' if any(map(file.has, (*file_prefixes('vae'), 'decoder.'))) else 'no Stable Diffusion UNet'}"
 
 
+def numbers_of_part(path: Path, part: str, family: Facts) -> int:
+    """Return how many numbers a checkpoint holds for a part, which is named as its folder would be."""
+    shapes = read_single_file(path).shapes
+    names = family.tensor_names(shapes)
+    found = (name for name in shapes if any(own.name.startswith(f"{part}.") for own in names.to_folder(name)))
+    return sum(math.prod(shapes[name]) for name in found)
+
+
 def check_scales(file: SingleFile) -> None:
     """Raise InputError unless scaled weights are fp8, each with one scale or one for each row."""
     for name, scale in file.scales.items():
@@ -95,7 +104,7 @@ def check_scales(file: SingleFile) -> None:
 
 def _numbers(file: SingleFile, name: str) -> list[float]:
     """Return the numbers of one tensor, read without torch."""
-    format_ = format_of(file.path) or FORMATS[".safetensors"]
+    format_ = format_or_safetensors(file.path)
     if not format_.is_safetensors:
         with format_.tensors(file.path) as tensor_of:
             return tensor_of(name).tolist()

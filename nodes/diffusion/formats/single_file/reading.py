@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.protocol import Counterpart, Facts
 from nodes.diffusion.families.registry import file_prefixes
-from nodes.diffusion.formats.file_formats import FORMATS, format_of
+from nodes.diffusion.formats.file_formats import format_or_safetensors
 from nodes.diffusion.formats.single_file.fp8_scales import is_scaling
 from nodes.diffusion.formats.single_file.header import read_single_file
 from nodes.diffusion.formats.single_file.tensors import to_folder
@@ -18,7 +18,7 @@ from nodes.diffusion.formats.single_file.tensors import to_folder
 
 def opened(path: Path) -> AbstractContextManager[Callable[[str], Tensor]]:
     """Open a file; the context is a function that returns a tensor by its name in the file."""
-    return (format_of(path) or FORMATS[".safetensors"]).tensors(path)
+    return format_or_safetensors(path).tensors(path)
 
 
 def unscaled(tensor_of: Callable[[str], Tensor], name: str, scales: Mapping[str, str]) -> Tensor:
