@@ -65,6 +65,29 @@ class Bench(NodeRunner):
         return self.run(NewModel(model="base", seed=seed))
 
 
+def test_a_new_model_may_have_a_trained_vae(bench: Bench) -> None:
+    vae = shared_vae(bench)
+    model = bench.run(NewModel(model="base", vae="trained.safetensors"))
+    assert model.vae_digest != bench.new().vae_digest
+    assert bench.run(NewModel(model="base", vae="trained.safetensors", seed=1)).vae_digest == model.vae_digest
+    (artifact,) = bench.run(SavePipeline(precision="fp32"), model=model)
+    kept = load_file(dict(artifact.folder)["vae/diffusion_pytorch_model.safetensors"])
+    assert kept.keys() == vae.keys()
+    assert all(kept[name].equal(tensor) for name, tensor in vae.items())
+    with pytest.raises(InputError, match=r"there is no file 'nowhere\.safetensors'"):
+        bench.run(NewModel(model="base", vae="nowhere.safetensors"))
+
+
+def shared_vae(bench: Bench) -> dict[str, torch.Tensor]:
+    """Write the weights of a VAE of the described size, and return them."""
+    config = json.loads((bench.root / "base" / "vae" / "config.json").read_text())
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        vae: Any = AutoencoderKL.from_config(config)
+    save_file(vae.state_dict(), bench.root / "trained.safetensors")
+    return vae.state_dict()
+
+
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     made = Bench(tmp_path)

@@ -68,6 +68,9 @@ def test_parts_of_other_models_are_named(runner: NodeRunner, model: DiffusionMod
     changed(runner.root / "m" / "vae" / "config.json", latent_channels=4)
     with pytest.raises(InputError, match="the VAE of m has 4 channels, and Z-Image needs 16"):
         runner.run(LoadModel(model="m"))
+    changed(runner.root / "m" / "transformer" / "config.json", in_channels=4)
+    runner.run(LoadModel(model="m"))
+    changed(runner.root / "m" / "transformer" / "config.json", in_channels=16)
     changed(runner.root / "m" / "vae" / "config.json", latent_channels=16)
     changed(runner.root / "m" / "text_encoder" / "config.json", hidden_size=64)
     with pytest.raises(InputError, match="gives 64 numbers for a token, and its transformer takes 32"):

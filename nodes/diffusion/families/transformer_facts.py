@@ -156,8 +156,8 @@ class TransformerFamily:
 
     def inspect(self, folder: ModelFolder) -> ModelInfo:
         vae = folder.read("vae/config.json", _VAE)
-        if vae.latent_channels != self.vae_channels:
-            message = f"the VAE of {folder.name} has {vae.latent_channels} channels, and {self.title} needs {self.vae_channels}."
+        if vae.latent_channels != (needed := self.vae_channels_of(folder)):
+            message = f"the VAE of {folder.name} has {vae.latent_channels} channels, and {self.title} needs {needed}."
             raise InputError(message, field="model", remedy=f"Put the VAE that {self.title} was published with into its folder.")
         kinds = ("tokenizer", "text encoder")
         return ModelInfo(
@@ -168,6 +168,10 @@ class TransformerFamily:
             max_clip_skip=0,
             zero_terminal_snr=False,
         )
+
+    def vae_channels_of(self, folder: ModelFolder) -> int:
+        """Return how many channels the VAE of a folder must have; those of the published model unless the family says more."""
+        return self.vae_channels
 
     def is_denoiser(self, shapes: Mapping[str, Shape]) -> bool:
         return all(any(name.endswith(mark) for name in shapes) for mark in self.marks_of_denoiser)

@@ -84,7 +84,7 @@ def part_tensors(model: DiffusionModel, place: Path, part: str, file: Path | Non
     `file` is the part's own, where the model's holds none.
     """
     folder, cpu = described(place), torch.device("cpu")
-    if is_single_file(place):
+    if file or is_single_file(place):
         family, average = facts(model.family), model.moving_average
         cls = _class_of(folder, part, model.family)
         return part_from_file(cls, file or place, folder / part, family, cpu, moving_average=average).state_dict()

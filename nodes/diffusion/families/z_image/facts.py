@@ -52,6 +52,7 @@ class _Transformer(BaseModel):
     """What is read of transformer/config.json."""
 
     cap_feat_dim: Count = TEXT_WIDTH
+    in_channels: Count = 16
 
 
 class _Scheduler(BaseModel):
@@ -79,6 +80,10 @@ class ZImageFamily(TransformerFamily):
         check_text_width(folder, folder.read("transformer/config.json", _Transformer).cap_feat_dim)
         shift = folder.read("scheduler/scheduler_config.json", _Scheduler).shift
         return replace(super().inspect(folder), distilled=shift == TURBO_SHIFT)
+
+    def vae_channels_of(self, folder: ModelFolder) -> int:
+        """Return how many channels the transformer takes: small models may have fewer."""
+        return folder.read("transformer/config.json", _Transformer).in_channels
 
     def architecture(self, config: Mapping[str, Any], predicts: PredictionType) -> str:
         published = config.get("dim", 3840) == 3840 and config.get("n_layers", LAYERS) == LAYERS

@@ -43,8 +43,11 @@ class LdmNames:
     def in_file(self, name: str, present: Container[str]) -> Counterpart | None:
         """Return the same among the tensors of one file.
 
-        Older merges name SD1's text encoder without `text_model.`; SD2's may be where SDXL's first one is.
+        Older merges name SD1's text encoder without `text_model.`; SD2's may be where SDXL's first one is. A VAE's own file may
+        be a folder's.
         """
+        if (part := name.partition("."))[0] == "vae" and part[2] in present:
+            return Counterpart(part[2])
         if not (found := self.to_file(name)):
             return None
         known = [found.name, found.name.replace(".text_model.", ".")]
