@@ -42,7 +42,7 @@ class ChangedLayer(nn.Module):
         return self.base_layer(hidden) + _passed(layer, hidden, change, bias)
 
 
-def _passed(layer: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _passed(layer: nn.Module, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return a layer's output for another weight and bias; it is linear in both."""
     if isinstance(layer, nn.Conv2d):
         return F.conv2d(hidden, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)  # pyright: ignore
@@ -53,7 +53,7 @@ def _passed(layer: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> 
     return F.linear(hidden, weight, bias)
 
 
-def innermost(layer: Any) -> Any:
+def innermost(layer: nn.Module) -> Any:
     """Return the model's own layer inside all wrappers."""
     while isinstance(layer, LoraLayer | ChangedLayer):
         layer = layer.base_layer
