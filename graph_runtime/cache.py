@@ -57,7 +57,7 @@ class Cache:
         """Return the most bytes of a file that is kept only to save time, so that it does not evict everything else."""
         return self.max_bytes // 4
 
-    def get(self, key: str, kind: Any = Any) -> Any:
+    def get(self, key: str, kind: object = Any) -> Any:
         """Return the value of type `kind` under `key`, or MISS; a damaged entry counts as a miss."""
         value, text = self._memory.get(key, (MISS, None))
         if text is not None and all(map(self._sound, codec.files_in(text))):
@@ -85,7 +85,7 @@ class Cache:
                 return None
         return found.text if found else None
 
-    def put(self, key: str, value: Any) -> None:
+    def put(self, key: str, value: object) -> None:
         """Keep a value; one without a JSON form is not kept."""
         try:
             text = codec.encode(value, self._name_of)
@@ -101,7 +101,7 @@ class Cache:
         found = self.get(f"item:{key}")
         return None if found is MISS else found
 
-    def keep_item(self, key: str, value: Any) -> None:
+    def keep_item(self, key: str, value: object) -> None:
         self.put(f"item:{key}", value)
 
     def add_file(self, suffix: str, write: Callable[[Path], object]) -> Path:
@@ -268,7 +268,7 @@ class Cache:
                 living.append(_mtime(path))
         return min(living)
 
-    def _remember(self, key: str, value: Any, text: str) -> None:
+    def _remember(self, key: str, value: object, text: str) -> None:
         self._memory_bytes += len(text) - len(self._memory.get(key, ("", ""))[1])
         self._memory[key] = (value, text)
         while self._memory_bytes > MEMORY_BYTES:

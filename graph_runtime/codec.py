@@ -16,12 +16,12 @@ class NotStorable(TypeError):
     """A value that has no JSON form; it stays in memory for one run."""
 
 
-def encode(value: Any, name_of: Callable[[Path], str]) -> str:
+def encode(value: object, name_of: Callable[[Path], str]) -> str:
     """Return the JSON text of a value; `name_of` gives a store file's name for its path."""
     return json.dumps(_plain(value, name_of), separators=(",", ":"))
 
 
-def decode(text: str, kind: Any, path_of: Callable[[str], Path]) -> Any:
+def decode(text: str, kind: object, path_of: Callable[[str], Path]) -> Any:
     """Return the value of type `kind` from its JSON text; `path_of` gives a store file's path for its name."""
     found = _restored(json.loads(text), path_of)
     return found if kind is Any else adapter(kind).validate_python(found)
@@ -39,7 +39,7 @@ def adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def _plain(value: Any, name_of: Callable[[Path], str]) -> Any:
+def _plain(value: object, name_of: Callable[[Path], str]) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Path):
@@ -53,7 +53,7 @@ def _plain(value: Any, name_of: Callable[[Path], str]) -> Any:
     raise NotStorable(f"{type(value).__name__} has no JSON form")
 
 
-def _restored(value: Any, path_of: Callable[[str], Path]) -> Any:
+def _restored(value: object, path_of: Callable[[str], Path]) -> Any:
     if isinstance(value, list):
         return [_restored(item, path_of) for item in value]
     if isinstance(value, dict):
@@ -63,7 +63,7 @@ def _restored(value: Any, path_of: Callable[[str], Path]) -> Any:
     return value
 
 
-def _names(value: Any) -> Iterator[str]:
+def _names(value: object) -> Iterator[str]:
     if isinstance(value, list):
         for item in value:
             yield from _names(item)

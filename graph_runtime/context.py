@@ -57,7 +57,7 @@ class FileStore(Protocol):
 
     def add_file(self, suffix: str, write: Callable[[Path], object]) -> Path: ...
     def find_item(self, key: str) -> Any: ...
-    def keep_item(self, key: str, value: Any) -> None: ...
+    def keep_item(self, key: str, value: object) -> None: ...
 
 
 class SilentReporter:
@@ -85,7 +85,7 @@ class PlainFolder:
     def find_item(self, key: str) -> Any:
         return None
 
-    def keep_item(self, key: str, value: Any) -> None: ...
+    def keep_item(self, key: str, value: object) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class RunContext:
         """Return what was kept under `key` by any run (JSON values; paths of cache files as Path), or None."""
         return self.store.find_item(key)
 
-    def keep_item(self, key: str, value: Any) -> None:
+    def keep_item(self, key: str, value: object) -> None:
         """Keep a per-item result (JSON values, and Paths of cache files) for every later run."""
         self.watch.check()
         self.store.keep_item(key, value)

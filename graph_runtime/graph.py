@@ -133,11 +133,11 @@ def _identity(step: Step, graph: Graph, document: str, without: frozenset[str] =
     return "\x1f".join(parts)
 
 
-def _canonical(value: Any) -> str:
+def _canonical(value: object) -> str:
     return "null" if value is None else json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-def digest_json(value: Any) -> str:
+def digest_json(value: object) -> str:
     """Return the sha256 of a JSON value, independent of the order of keys."""
     return _digest(_canonical(value))
 

@@ -239,7 +239,7 @@ def spelled_out(class_name: str) -> str:
     return " ".join(WORDS.findall(class_name))
 
 
-def type_name(kind: Any) -> str:
+def type_name(kind: object) -> str:
     """Return a short name for a type on a wire, as `DiffusionModel or Checkpoint`."""
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         return " or ".join(type_name(member) for member in typing.get_args(kind) if member is not type(None))
@@ -286,11 +286,11 @@ def _path_fields(cls: type[Node]) -> dict[str, str]:
     return {name: kind for name, kind in formats.items() if kind in PATH_FORMATS}
 
 
-def _field_socket(name: str, annotation: Any) -> Socket:
+def _field_socket(name: str, annotation: object) -> Socket:
     return Socket(name, annotation, required=False, is_field=True)
 
 
-def _wire_socket(name: str, annotation: Any, *, optional: bool) -> Socket:
+def _wire_socket(name: str, annotation: object, *, optional: bool) -> Socket:
     if typing.get_origin(annotation) is list:
         return Socket(name, typing.get_args(annotation)[0], many=True, required=not optional)
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
@@ -300,7 +300,7 @@ def _wire_socket(name: str, annotation: Any, *, optional: bool) -> Socket:
     return Socket(name, annotation, required=not optional)
 
 
-def _outputs(annotation: Any) -> dict[str, Any]:
+def _outputs(annotation: object) -> dict[str, Any]:
     """Return the outputs by name; finished files (Artifact) are none."""
     if annotation is type(None) or annotation is Artifact or typing.get_args(annotation)[:1] == (Artifact,):
         return {}
@@ -309,7 +309,7 @@ def _outputs(annotation: Any) -> dict[str, Any]:
     return {"output": annotation}
 
 
-def accepts(expected: Any, offered: Any) -> bool:
+def accepts(expected: object, offered: object) -> bool:
     """Return whether a wire may carry `offered` into a socket of type `expected`."""
     if expected is Any or expected == offered:
         return True

@@ -50,11 +50,11 @@ def readable(details: ErrorDetails) -> str:
     return f"{text[:1].lower()}{text[1:]}."
 
 
-def _number(value: Any) -> Any:
+def _number(value: object) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else value
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """Return a value as the user wrote it, cut short."""
     if value is None:
         return "an empty value"

@@ -106,7 +106,7 @@ class Workflow(_Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _is_small(cls, document: Any) -> Any:
+    def _is_small(cls, document: object) -> Any:
         """Refuse a document with too many parts before each of them is checked."""
         if (count := _parts(document)) > MAX_PARTS:
             raise ValueError(f"the document has {count} nodes, wires, groups and notes; at most {MAX_PARTS} are taken")
@@ -118,7 +118,7 @@ class Workflow(_Part):
         return {"format": self.format, "name": self.name, "nodes": {}, **document}
 
 
-def _parts(document: Any) -> int:
+def _parts(document: object) -> int:
     """Return the number of parts of a document of any form."""
     subgraphs = document.get("subgraphs") if isinstance(document, dict) else None
     inner = list(subgraphs.values()) if isinstance(subgraphs, dict) else []
@@ -159,7 +159,7 @@ def parse_json(content: bytes, name: str) -> Any:
     return document
 
 
-def workflow_from_json(document: Any, name: str = "workflow") -> Workflow:
+def workflow_from_json(document: object, name: str = "workflow") -> Workflow:
     """Check a parsed document; raise WorkflowError naming every problem of its form."""
     if not isinstance(document, dict) or "format" not in document:
         remedy = f'It must be an object with "format": "{FORMAT}", "nodes" and "wires".'

@@ -59,6 +59,6 @@ def _differences(own: dict[tuple[str, str], Any], other: dict[tuple[str, str], A
     return [f"{name} {_short(other.get((id, name)))}" for id, name in names]
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = "as it is by default" if value is None else " ".join(str(value).split())
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -49,7 +49,7 @@ def _operation(route: Route, references: Any) -> dict[str, Any]:
     return operation
 
 
-def _json(schema: Any) -> dict[str, Any]:
+def _json(schema: object) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
 
 

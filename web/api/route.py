@@ -79,7 +79,7 @@ def _parsed(model: type[BaseModel], content: bytes) -> BaseModel:
     return _checked(model, parse_json(content, "The request"))
 
 
-def _checked(model: type[BaseModel], value: Any) -> Any:
+def _checked(model: type[BaseModel], value: object) -> Any:
     try:
         return model.model_validate(value)
     except ValidationError as error:

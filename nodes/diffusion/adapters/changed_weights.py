@@ -55,7 +55,7 @@ def _start_detached(change: WeightChange, model: ActiveModel) -> Generator[None]
         yield
 
 
-def _detach_first(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+def _detach_first(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
     return torch.cat([output[:, :1].detach(), output[:, 1:]], dim=1)
 
 

@@ -116,7 +116,7 @@ def _opened(path: Path) -> Any:
         raise InputError(message, field="file", remedy="Choose another file.") from None
 
 
-def _named(content: Any) -> dict[str, Tensor]:
+def _named(content: object) -> dict[str, Tensor]:
     """Return the tensors of a file by name; in A1111's they are one level down."""
     if isinstance(content, Mapping) and isinstance(content.get("string_to_param"), Mapping):
         content = content["string_to_param"]

@@ -6,14 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nodes.diffusion.models.tokenizers import Tokenizer
 
-def token_ids(tokenizer: Any, text: str, max_tokens: int) -> tuple[list[int], int]:
+
+def token_ids(tokenizer: Tokenizer, text: str, max_tokens: int) -> tuple[list[int], int]:
     """Return a text's tokens, and how many more there were than fit."""
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids[:max_tokens], max(0, len(ids) - max_tokens)
 
 
-def hidden_states(encoder: Any, tokenizer: Any, texts: Sequence[str], *, layer: int, max_tokens: int) -> list[Tensor]:
+def hidden_states(encoder: Any, tokenizer: Tokenizer, texts: Sequence[str], *, layer: int, max_tokens: int) -> list[Tensor]:
     """Return the states [tokens, d] of each text behind one layer, which counts from the embeddings, or from the end below 0.
 
     A text goes through alone, so that its states do not depend on the others; no token sees those behind it, so that padding

@@ -37,7 +37,7 @@ def _layers(config: dict[str, Any]) -> int:
     return max([blocks, *plain])
 
 
-def _numbers(value: Any) -> list[int]:
+def _numbers(value: object) -> list[int]:
     """Return the whole numbers in a value of nested lists."""
     found: list[int] = []
     open_ = [value]

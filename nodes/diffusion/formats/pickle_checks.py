@@ -215,11 +215,11 @@ class _Look(_Python):
         look = self
 
         class Counted(OrderedDict[Any, Any]):
-            def __init__(self, content: Any = ()) -> None:
+            def __init__(self, content: object = ()) -> None:
                 super().__init__()
                 look._copy(content)
 
-            def __setstate__(self, state: Any) -> None:
+            def __setstate__(self, state: object) -> None:
                 look._copy(state)
 
         return Counted
@@ -230,7 +230,7 @@ class _Look(_Python):
             raise Refused("what it asks for is far larger than the file")
 
 
-def _natural(number: Any) -> int:
+def _natural(number: object) -> int:
     if type(number) is not int or not 0 <= number < MAX_SIDE:
         raise Refused("its tensors have no shape")
     return number

@@ -122,7 +122,7 @@ class Calculation:
         needs = method_of(operation).needs
         return needs(operation, whole) if needs else None
 
-    def _merged(self, operation: Merged, tensors: list[Tensor], statistics: Any, start: int) -> Tensor:
+    def _merged(self, operation: Merged, tensors: list[Tensor], statistics: object, start: int) -> Tensor:
         return method_of(operation).merge(operation, tensors, self._weights(operation), statistics, self.name, start)
 
     def _baked(self, recipe: Baked, start: int, count: int) -> Tensor:

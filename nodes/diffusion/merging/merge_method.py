@@ -10,7 +10,7 @@ def slerp(tensors: list[Tensor], strength: float, statistics: Products) -> Tenso
 from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import signature
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from nodes.diffusion.handles.recipes import Merged
 
@@ -43,7 +43,7 @@ class MergeMethod:
     needs: "Measure | None"
 
     def merge(
-        self, merge: Merged, tensors: "list[Tensor]", weights: tuple[float, ...], statistics: Any, name: str, start: int
+        self, merge: Merged, tensors: "list[Tensor]", weights: tuple[float, ...], statistics: object, name: str, start: int
     ) -> "Tensor":
         """Return a slice of one tensor of the merge, flat and float32, which begins at entry `start`."""
         given = (tensors, weights, weights[0] if weights else 1.0, merge.density, merge.seed, statistics, name, start)

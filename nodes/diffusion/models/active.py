@@ -15,6 +15,7 @@ from nodes.diffusion.handles.models import DiffusionModel, ModelInfo
 from nodes.diffusion.models.extra_unet_channels import fill_channels
 from nodes.diffusion.models.loading import naming_part
 from nodes.diffusion.models.parts import ModelParts
+from nodes.diffusion.models.tokenizers import Tokenizer
 
 
 class ActiveModel:
@@ -89,7 +90,7 @@ class ActiveModel:
         return [self.part(name) for name in self.parts.names("text_encoder")]
 
     @property
-    def tokenizers(self) -> list[Any]:
+    def tokenizers(self) -> list[Tokenizer]:
         return [self.part(name) for name in self.parts.names("tokenizer")]
 
     @cached_property

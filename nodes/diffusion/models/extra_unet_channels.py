@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -15,7 +16,7 @@ from nodes.diffusion.models.latent_space import ScaledLatents
 from nodes.diffusion.models.vae_encoding import encode_pictures, without_overflow
 
 
-def fill_channels(unet: Any, purpose: str, vae: Callable[[], nn.Module]) -> RemovableHandle | None:
+def fill_channels(unet: UNet2DConditionModel, purpose: str, vae: Callable[[], nn.Module]) -> RemovableHandle | None:
     """Let a UNet be called with the noisy latents [n, c, h, w] alone: the channels behind them are added on the way in.
 
     Returns what ends it, None where there is nothing to add. Inputs that have all channels already are left as they are.

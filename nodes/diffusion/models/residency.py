@@ -27,7 +27,7 @@ class Residency:
         self._parts.move_to_end(key)
         return self._parts[key][1]
 
-    def keep(self, key: PartKey, device: torch.device, part: Any) -> None:
+    def keep(self, key: PartKey, device: torch.device, part: object) -> None:
         """Keep a part in memory as the most recently used one."""
         self._parts[key] = (device, part)
 
@@ -70,7 +70,7 @@ RESIDENT = Residency()
 """The parts that all nodes of this process share."""
 
 
-def bytes_of(part: Any) -> int:
+def bytes_of(part: object) -> int:
     """Return the bytes of a part's weights; tokenizers have none."""
     return sum(p.numel() * p.element_size() for p in part.parameters()) if isinstance(part, nn.Module) else 0
 

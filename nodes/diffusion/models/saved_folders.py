@@ -121,5 +121,5 @@ def _class_of(folder: Path, part: str, family: str) -> Any:
     return getattr(diffusers if library == "diffusers" else transformers, name)
 
 
-def _json(value: Any) -> bytes:
+def _json(value: object) -> bytes:
     return (json.dumps(value, indent=2) + "\n").encode()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -128,14 +129,14 @@ class Trainer:
             "divergence": self.divergence.state_dict(),
         }
 
-    def load_state_dict(self, state: dict[str, object]) -> int:
+    def load_state_dict(self, state: dict[str, Any]) -> int:
         """Restore a saved state; return its number of steps."""
         with torch.no_grad():
-            for name, tensor in state["parameters"].items():  # pyright: ignore
+            for name, tensor in state["parameters"].items():
                 self.parameters[name].copy_(tensor)
         self.optimizer.load_state_dict(state["optimizer"])
-        restore_lr_scheduler(self.lr_scheduler, state["lr_scheduler"])  # pyright: ignore[reportArgumentType]
-        self.scaler.load_state_dict(state["scaler"])  # pyright: ignore[reportArgumentType]
+        restore_lr_scheduler(self.lr_scheduler, state["lr_scheduler"])
+        self.scaler.load_state_dict(state["scaler"])
         if self.average:
             self.average.load_state_dict(state["average"])  # pyright: ignore[reportArgumentType]
         self.divergence.load_state_dict(state["divergence"])  # pyright: ignore[reportArgumentType]

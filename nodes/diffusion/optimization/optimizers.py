@@ -13,7 +13,7 @@ from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.settings import TrainingSettings
 
 
-def make_optimizer(parameters: Iterable[torch.nn.Parameter], settings: TrainingSettings) -> Any:
+def make_optimizer(parameters: Iterable[torch.nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:
     """Return the optimizer of the settings."""
     trained = list(parameters)
     lr, decay = settings.learning_rate, settings.weight_decay
@@ -34,7 +34,7 @@ def make_optimizer(parameters: Iterable[torch.nn.Parameter], settings: TrainingS
             return _from("schedulefree", "AdamWScheduleFree")(trained, lr=lr, weight_decay=decay, warmup_steps=warmup)
 
 
-def make_lr_scheduler(optimizer: Any, settings: TrainingSettings) -> Any:
+def make_lr_scheduler(optimizer: torch.optim.Optimizer, settings: TrainingSettings) -> LambdaLR:
     """Return the schedule; schedule-free optimizers keep their rate and do their own warm-up."""
     if settings.optimizer == "schedulefree":
         return get_scheduler("constant", optimizer)
@@ -49,7 +49,7 @@ def make_lr_scheduler(optimizer: Any, settings: TrainingSettings) -> Any:
     return LambdaLR(optimizer, lambda step: earlier(step) if step < settings.continue_from else later(step))
 
 
-def _schedule(optimizer: Any, settings: TrainingSettings, steps: int) -> Any:
+def _schedule(optimizer: torch.optim.Optimizer, settings: TrainingSettings, steps: int) -> Any:
     name = "constant_with_warmup" if settings.lr_scheduler == "constant" else settings.lr_scheduler
     return get_scheduler(name, optimizer, num_warmup_steps=settings.lr_warmup_steps, num_training_steps=steps)
 

@@ -75,7 +75,7 @@ class TrainingState:
         return sorted(self._folder.glob("checkpoint-*.pt"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
 
 
-def bytes_of(state: Any) -> int:
+def bytes_of(state: object) -> int:
     """Return the bytes of all tensors in a state."""
     if isinstance(state, torch.Tensor):
         return state.numel() * state.element_size()

@@ -12,7 +12,7 @@ from nodes.diffusion.formats.clip_folders import ClipFolders, has_text_projectio
 from nodes.diffusion.models.loading import load_part
 
 
-def load_projected_encoder(clip: ClipFolders, device: torch.device) -> Any:
+def load_projected_encoder(clip: ClipFolders, device: torch.device) -> CLIPTextModelWithProjection:
     """Return the text encoder of a CLIP in float32; raise InputError when its features are not comparable with pictures."""
     if not has_text_projection(clip.text_encoder):
         message = f"the text encoder in {clip.text_encoder.parent.name} has no projection to compare text with pictures."

@@ -10,6 +10,7 @@ from torch import Tensor
 from nodes.diffusion.families.protocol import text_encoders
 from nodes.diffusion.families.registry import facts
 from nodes.diffusion.models.active import ActiveModel
+from nodes.diffusion.models.tokenizers import Tokenizer
 from nodes.diffusion.text.chunks import CHUNK, Chunks, in_chunks
 from nodes.diffusion.text.conditions import Conditions
 from nodes.diffusion.text.emphasis import emphasized
@@ -91,7 +92,7 @@ def cut_words(model: ActiveModel, prompt: str, emphasis: Emphasis = "none") -> s
     return ""
 
 
-def chunked(model: ActiveModel, prompt: str, tokenizer: Any, emphasis: Emphasis = "none") -> Chunks:
+def chunked(model: ActiveModel, prompt: str, tokenizer: Tokenizer, emphasis: Emphasis = "none") -> Chunks:
     """Return a prompt's tokens in as many chunks as the model's texts have, and their weights."""
     pieces, weights = list[Sequence[int]](), list[float]()
     for span in read_prompt(prompt, emphasis, model.placeholders):
@@ -102,7 +103,7 @@ def chunked(model: ActiveModel, prompt: str, tokenizer: Any, emphasis: Emphasis 
     return replace(chunks, weights=tuple(weights)) if set(weights) - {1.0} else chunks
 
 
-def framed(chunks: Chunks, tokenizer: Any) -> list[list[int]]:
+def framed(chunks: Chunks, tokenizer: Tokenizer) -> list[list[int]]:
     """Return each chunk between start and end of text, padded to the tokenizer's length."""
     whole = [[tokenizer.bos_token_id, *ids, tokenizer.eos_token_id] for ids in chunks.ids]
     return [ids + [tokenizer.pad_token_id] * (tokenizer.model_max_length - len(ids)) for ids in whole]
@@ -123,7 +124,7 @@ def _final_norm(encoder: Any) -> torch.nn.Module:
     return getattr(encoder, "text_model", encoder).final_layer_norm
 
 
-def at_end_of_text(hidden: Tensor, tokens: Tensor, tokenizer: Any) -> Tensor:
+def at_end_of_text(hidden: Tensor, tokens: Tensor, tokenizer: Tokenizer) -> Tensor:
     """Return the state [n, d] at the first end-of-text token.
 
     transformers pools at the highest token id when `eos_token_id` is 2, as in SD's configurations, which is another

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.adapters import TokenEmbedding
 from nodes.diffusion.models.active import ActiveModel
+from nodes.diffusion.models.tokenizers import Tokenizer
 from nodes.diffusion.randomness import generator_for
 
 
@@ -62,7 +63,7 @@ def token_table(encoder: Any) -> nn.Embedding:
     return getattr(encoder, "text_model", encoder).embeddings.token_embedding
 
 
-def initial_token(word: str, tokenizer: Any) -> int:
+def initial_token(word: str, tokenizer: Tokenizer) -> int:
     """Return the id of a word that is one token; raise InputError when it is several."""
     ids = tokenizer(word, add_special_tokens=False)["input_ids"]
     if len(ids) != 1:
@@ -80,12 +81,12 @@ def check_new(placeholder: str, model: ActiveModel) -> None:
             raise InputError(message, field="placeholder_token", remedy=f"Choose a new one, such as <{placeholder.strip('<>')}>.")
 
 
-def token_ids(prompt: str, tokenizer: Any, words: Mapping[str, Sequence[Tensor]]) -> list[int]:
+def token_ids(prompt: str, tokenizer: Tokenizer, words: Mapping[str, Sequence[Tensor]]) -> list[int]:
     """Return a prompt's tokens without start and end of text, in one list."""
     return [token for piece in token_pieces(prompt, tokenizer, words) for token in piece]
 
 
-def token_pieces(prompt: str, tokenizer: Any, words: Mapping[str, Sequence[Tensor]]) -> list[Sequence[int]]:
+def token_pieces(prompt: str, tokenizer: Tokenizer, words: Mapping[str, Sequence[Tensor]]) -> list[Sequence[int]]:
     """Return a prompt's tokens, each alone but for placeholders: they become ids from the table's end on, one per vector.
 
     The vectors of `words`, in their order, get consecutive ids. Capitals do not matter, as in CLIP's own words.

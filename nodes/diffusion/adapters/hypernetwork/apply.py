@@ -13,6 +13,7 @@ import torch
 from diffusers.models.attention import BasicTransformerBlock
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from nodes.diffusion.adapters.hypernetwork.modules import ContextNet, Drop, begin, make_net
 from nodes.diffusion.errors import InputError
@@ -22,9 +23,9 @@ from nodes.diffusion.models.empty_denoiser import empty_unet
 from nodes.diffusion.randomness import generator_for
 
 
-def attention_layers(unet: nn.Module) -> dict[str, dict[str, Any]]:
+def attention_layers(unet: nn.Module) -> dict[str, dict[str, nn.Module]]:
     """Return the attention of a UNet's transformer blocks: by kind and width of its context, then by name."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, nn.Module]] = {}
     for name, block in unet.named_modules():
         if isinstance(block, BasicTransformerBlock):
             for own, attention in (("attn1", block.attn1), ("attn2", block.attn2)):
@@ -53,7 +54,7 @@ def hypernetwork_applied(hypernetwork: Hypernetwork, model: ActiveModel) -> Gene
     places = attention_layers(model.unet)
     known = hypernetwork.weights or hypernetwork.start
     nets = _trained(hypernetwork, model, places) if known else _first(hypernetwork, model, places)
-    handles: list[Any] = []
+    handles: list[RemovableHandle] = []
     try:
         for (name, letter), net in nets.items():
             for place, attention in places[name].items() if hypernetwork.strength else ():

@@ -126,7 +126,7 @@ def _nets_for(width: int, names: Iterable[str]) -> list[str]:
     return found
 
 
-def _pair(pair: Any, width: int, form: Hypernetwork, path: Path) -> dict[str, Tensor]:
+def _pair(pair: object, width: int, form: Hypernetwork, path: Path) -> dict[str, Tensor]:
     """Return the tensors of two nets, as `k.linear.0.weight`, float32; raise InputError unless they match the fields."""
     wanted = {name: tensor.shape for name, tensor in make_net(width, form).state_dict().items()}
     nets: list[Any] = list(pair) if isinstance(pair, tuple | list) else []  # pyright: ignore[reportUnknownArgumentType]
@@ -141,7 +141,7 @@ def _pair(pair: Any, width: int, form: Hypernetwork, path: Path) -> dict[str, Te
     return found
 
 
-def _tensors(net: Any) -> list[Tensor]:
+def _tensors(net: object) -> list[Tensor]:
     named: dict[str, Any] = {str(name): value for name, value in net.items()} if isinstance(net, Mapping) else {}  # pyright: ignore
     return [named[name] for name in _in_order(named) if isinstance(named[name], Tensor)]
 

@@ -42,7 +42,7 @@ class ChangedLayer(nn.Module):
         return self.base_layer(hidden) + _passed(layer, hidden, change, bias)
 
 
-def _passed(layer: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _passed(layer: nn.Module, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return a layer's output for another weight and bias; it is linear in both."""
     if isinstance(layer, nn.Conv2d):
         return F.conv2d(hidden, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)  # pyright: ignore
@@ -53,7 +53,7 @@ def _passed(layer: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> 
     return F.linear(hidden, weight, bias)
 
 
-def innermost(layer: Any) -> Any:
+def innermost(layer: nn.Module) -> Any:
     """Return the model's own layer inside all wrappers."""
     while isinstance(layer, LoraLayer | ChangedLayer):
         layer = layer.base_layer
@@ -93,21 +93,22 @@ def _named_parts(adapters: Sequence[LowRankAdapter], known: Sequence[Mapping[str
     return wanted | {name.partition(".")[0] for tensors in known for name in tensors}
 
 
-def _modules(model: ActiveModel, parts: set[str]) -> dict[str, Any]:
+def _modules(model: ActiveModel, parts: set[str]) -> dict[str, nn.Module]:
     """Return these parts of the model; of text encoders the inner module, which one layout wraps."""
-    found: dict[str, Any] = {"unet": model.unet} if "unet" in parts else {}
+    found: dict[str, nn.Module] = {"unet": model.unet} if "unet" in parts else {}
     if parts - {"unet"}:
         encoders = {f"text_encoder_{n}": getattr(encoder, "text_model", encoder) for n, encoder in enumerate(model.text_encoders)}
         found |= {name: encoder for name, encoder in encoders.items() if name in parts}
     return found
 
 
-def _first_values(adapter: LowRankAdapter, modules: Mapping[str, Any]) -> dict[str, Tensor]:
+def _first_values(adapter: LowRankAdapter, modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     """Return the initial values of an adapter's tensors, from the seed."""
     found: dict[str, Tensor] = {}
     for part, targets in adapter.targets():
         for target in targets:
-            leaves = empty_leaves(adapter, modules[part].get_submodule(target).weight)
+            layer: Any = modules[part].get_submodule(target)
+            leaves = empty_leaves(adapter, layer.weight)
             found |= {f"{part}.{target}.{leaf}": tensor for leaf, tensor in leaves.items()}
     generator = generator_for(adapter.seed, "lora")
     for name in sorted(found):
@@ -124,7 +125,9 @@ def by_layer(tensors: Mapping[str, Tensor]) -> Layers:
     return layers
 
 
-def _wrap_with_peft(adapter: LowRankAdapter, layers: Layers, modules: Mapping[str, Any], name: str) -> dict[str, nn.Parameter]:
+def _wrap_with_peft(
+    adapter: LowRankAdapter, layers: Layers, modules: Mapping[str, nn.Module], name: str
+) -> dict[str, nn.Parameter]:
     """Wrap the layers with B A alone in peft's; return the new tensors."""
     ranks: dict[tuple[str, int], list[str]] = {}
     for full, leaves in layers.items():
@@ -147,7 +150,7 @@ def _wrap_with_peft(adapter: LowRankAdapter, layers: Layers, modules: Mapping[st
     return found
 
 
-def _wrap_in_changed_layers(adapter: LowRankAdapter, layers: Layers, modules: Mapping[str, Any]) -> dict[str, nn.Parameter]:
+def _wrap_in_changed_layers(adapter: LowRankAdapter, layers: Layers, modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
     """Wrap the layers with other tensors in ChangedLayer; return these tensors."""
     found: dict[str, nn.Parameter] = {}
     for full, leaves in layers.items():
@@ -163,7 +166,7 @@ def _wrap_in_changed_layers(adapter: LowRankAdapter, layers: Layers, modules: Ma
     return found
 
 
-def _activate(modules: Mapping[str, Any]) -> None:
+def _activate(modules: Mapping[str, nn.Module]) -> None:
     """Activate all adapters, frozen; a training unfreezes its own."""
     for module in modules.values():
         for layer in module.modules():
@@ -171,7 +174,7 @@ def _activate(modules: Mapping[str, Any]) -> None:
                 layer.set_adapter(list(layer.lora_A.keys()), inference_mode=True)
 
 
-def _restore(modules: Mapping[str, Any]) -> None:
+def _restore(modules: Mapping[str, nn.Module]) -> None:
     """Restore the model's own layers."""
     for module in modules.values():
         wrapped = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, LoraLayer | ChangedLayer)]

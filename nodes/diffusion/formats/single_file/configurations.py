@@ -122,6 +122,6 @@ def _same(config: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
     )
 
 
-def _spread(value: Any) -> Any:
+def _spread(value: object) -> Any:
     """Return a value with equal lists reduced to their number, as one number holds for every block."""
     return value[0] if isinstance(value, list) and value and all(one == value[0] for one in value) else value
