@@ -69,6 +69,7 @@ class ToyFamily:
     lora_leaves: Literal["kohya"] = "kohya"
     max_text_tokens: int = 0
     latent_channels: int = 16
+    picture_step: int = 16
     resolution: int = 1024
     input_layers: tuple[str, ...] = ("toy.x_embedder.weight",)
     blocks: tuple[str, ...] = ("BASE", "L00", "L01")

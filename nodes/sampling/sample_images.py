@@ -5,9 +5,10 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Node, Prompt, Wired
+from graph_runtime.node import Known, Node, Prompt, Wired
 from nodes import diffusion
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.drawing_checks import check_known_drawing
 from nodes.diffusion.families.registry import token_limit
 from nodes.diffusion.handles.models import DiffusionModel
 from nodes.diffusion.handles.prompt_checks import without_networks, without_schedules
@@ -67,6 +68,9 @@ class SampleImages(Node):
             without_schedules(self.negative_prompt, "negative_prompt")
             for prompt in self.prompts.splitlines():
                 without_schedules(prompt)
+
+    def check_known(self, known: Known) -> None:
+        check_known_drawing(known["models"], self.sampler, (self.width, self.height))
 
     def run(self, models: list[DiffusionModel], context: RunContext) -> ImageSet:
         prompts = [line.strip() for line in self.prompts.splitlines() if line.strip()]

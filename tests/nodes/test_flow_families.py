@@ -399,6 +399,9 @@ def test_the_language_model_goes_before_the_transformer_comes_when_memory_is_sho
         ("SaveCheckpoint", {}, "t.model: TITLE is not written as one file"),
         ("InjectLoRA", {"text_encoder": True}, "t.text_encoder: TITLE reads text with a language model"),
         ("TrainLoRA", {"snr_gamma": 5}, "t.snr_gamma: min-SNR weighting is for models that predict noise or velocity"),
+        ("SampleImages", {"width": 40}, "t.width: TITLE draws pictures whose sides are multiples of 16 pixels, and 40 is none"),
+        ("SampleImages", {"sampler": "euler ancestral"}, "t.sampler: euler ancestral is not for rectified-flow models"),
+        ("SampleImages", {"width": 48}, ""),
         ("TrainLoRA", {"shift": 2, "loss_weighting": "cosmap"}, ""),
     ],
 )
@@ -416,7 +419,11 @@ def test_what_makes_no_sense_is_refused_before_anything_runs(
     nodes["LoadImages"] = {"type": "LoadImages", "fields": {"folder": "p"}}
     runner.picture("p/0.png", text="a thing")
     trained = type_ == "TrainLoRA"
-    ends = [("load", "inject.model"), ("inject" if trained else "load", "t.model"), ("LoadImages", "CaptionDataset.images")]
+    ends = [
+        ("load", "inject.model"),
+        ("inject" if trained else "load", "t.models" if type_ == "SampleImages" else "t.model"),
+        ("LoadImages", "CaptionDataset.images"),
+    ]
     ends += [("load", "EncodeLatents.model"), ("LoadImages", "EncodeLatents.images"), ("load", "EncodeCaptions.model")]
     ends += [("CaptionDataset", "EncodeCaptions.captions")]
     if type_.startswith("Train"):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.drawing_checks import check_sampler
 from nodes.diffusion.families.flow import shifted
 from nodes.diffusion.families.schedulers import Sampler
 
@@ -24,9 +24,7 @@ class FlowScheduler:
     init_noise_sigma = 1.0
 
     def __init__(self, shift_at: Callable[[int], float], sampler: Sampler) -> None:
-        if sampler == "euler ancestral":
-            remedy = "Choose euler or dpm++ 2m."
-            raise InputError("euler ancestral is not for rectified-flow models.", field="sampler", remedy=remedy)
+        check_sampler("flow", sampler)
         self.shift_at = shift_at
         """The factor by which levels move toward noise, by the number of steps."""
         self.second_order = sampler == "dpm++ 2m"

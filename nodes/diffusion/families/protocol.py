@@ -206,6 +206,11 @@ class Facts(Protocol):
     @property
     def latent_channels(self) -> int: ...
     @property
+    def picture_step(self) -> int:
+        """What the sides of its pictures are multiples of, in pixels."""
+        ...
+
+    @property
     def samples_latents(self) -> bool:
         """Whether it was trained on samples of the VAE's posterior; on its mean otherwise."""
         ...

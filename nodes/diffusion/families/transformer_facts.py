@@ -116,6 +116,7 @@ class TransformerFamily:
     samples_latents: bool = True
 
     resolution: ClassVar[int] = 0
+    picture_step: ClassVar[int] = 16
     embedding_precision: ClassVar[Literal["bf16"]] = "bf16"
     empty_components: ClassVar[tuple[str, ...]] = ()
     zeros_when_unconditional: ClassVar[bool] = False

@@ -73,6 +73,7 @@ class StableDiffusionFamily:
     lora_leaves: ClassVar[Literal["kohya"]] = "kohya"
     max_text_tokens: ClassVar[int] = 0
     latent_channels: ClassVar[int] = 4
+    picture_step: ClassVar[int] = 8
     samples_latents: ClassVar[bool] = True
     input_layers: ClassVar[tuple[str, ...]] = ("diffusion_model.input_blocks.0.0.weight", "unet.conv_in.weight")
 
