@@ -76,7 +76,7 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def gigabytes(text: str) -> int:
-    """Return the bytes of as many gigabytes (10^9) as a text says; raise ValueError when no disk has so many."""
+    """Return the bytes of a text's number of gigabytes (10^9); raise ValueError when no disk has so many."""
     with contextlib.suppress(ValueError):
         if 0 <= (value := float(text)) <= MAX_GIGABYTES:
             return int(value * 1e9)

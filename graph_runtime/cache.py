@@ -76,7 +76,7 @@ class Cache:
         return value
 
     def _look_up(self, key: str) -> str | None:
-        """Return the text under a key, and pin it: nobody evicts it until this process ends."""
+        """Return the text under a key, and pin it, so that no process evicts it until this one ends."""
         found = self._index.get(key)
         if found and found.last_used < self._begun and key not in self._pins:
             if self._pins.add(key):

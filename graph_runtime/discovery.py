@@ -79,7 +79,7 @@ def add_widgets(widgets: dict[str, Path], folder: Path) -> None:
 
 
 def package_types(package: ModuleType, name: str) -> Iterator[NodeType]:
-    """Yield the nodes of a package: each sub-package is a category, unless it says `LIBRARY = True`."""
+    """Yield the nodes of a package: each sub-package is a category, unless it sets `LIBRARY = True`."""
     for entry in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         if entry.ispkg:
             category = importlib.import_module(entry.name)

@@ -56,7 +56,7 @@ def did_you_mean(name: str, known: Collection[str], otherwise: str = "") -> str:
 
 
 def choice_of(kind: str, names: Collection[str]) -> str:
-    """Return a remedy that lists the first few that something has of a kind, such as its fields, or says that it has none."""
+    """Return a remedy that lists the first few names of a kind, such as fields, or a sentence that there are none."""
     shown = ", ".join(islice(names, MAX_LISTED)) + (", ..." if len(names) > MAX_LISTED else "")
     return f"Its {kind} are: {shown}." if names else f"It has no {kind}."
 
@@ -74,4 +74,4 @@ class Interrupted(Exception):
 
 
 class DamagedCache(Exception):
-    """The cache folder cannot be used; the message says why and what to do."""
+    """The cache folder cannot be used; the message gives the reason and the remedy."""

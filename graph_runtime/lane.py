@@ -73,12 +73,12 @@ class Lane:
 
     @property
     def run(self) -> str | None:
-        """The id of the run in execution."""
+        """Return the id of the run in execution, None between runs."""
         return self._current.run.id if self._current else None
 
     @property
     def pid(self) -> int | None:
-        """The worker's process id, if there is one."""
+        """Return the worker's process id, None while there is none."""
         return self._worker.pid if self._worker and self._worker.alive else None
 
     def wake(self) -> None:

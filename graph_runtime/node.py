@@ -145,14 +145,14 @@ class Node(BaseModel):
         return None
 
     def known(self, files: OutsideFiles) -> Json:
-        """Return what can be said of the output without computing it, such as a model's family.
+        """Return what is known of the output without computing it, such as a model's family.
 
-        None says the same as what is known of an input of the output's type.
+        With None, what is known of an input of the output's type is known of the output too; `{}` is nothing.
         """
         return None
 
     def check_known(self, known: Known) -> None:
-        """Raise, as `run` would, what is known of the inputs already shows to be wrong; called before anything runs."""
+        """Raise those errors of `run` that what is known of the inputs already shows; called before anything runs."""
 
     def check(self, wired: Wired) -> None:
         """Raise the errors of `run` that the fields and the wired nodes already show."""

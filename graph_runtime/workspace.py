@@ -38,7 +38,7 @@ class Workspace:
         trusted: tuple[Path, ...] = (),
         remedy: str = "Copy it into the workspace, or upload it.",
     ) -> None:
-        """`remedy` is shown with a refused path: how to reach files outside."""
+        """Make the workspace of a folder; `remedy`, how to reach files outside, is shown with each refused path."""
         self.root = root.resolve()
         self._remedy = remedy
         self._packages = packages

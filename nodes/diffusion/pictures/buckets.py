@@ -36,7 +36,7 @@ def plan_views(
 ) -> tuple[View, ...]:
     """Return how a picture of `size` becomes `target`: resized to cover it, then cropped in the center or at random places.
 
-    With `random_crops` = N there are N crops, drawn from `seed`; with `flip` each view comes mirrored too; `smaller_copies`
+    With `random_crops` = N there are N random crops, by `seed`; with `flip` each view comes mirrored too; `smaller_copies`
     adds views that show the whole picture smaller, at a random place. A picture too long and thin raises InputError.
     """
     scale = max(target[0] / size[0], target[1] / size[1])
@@ -52,7 +52,7 @@ def plan_views(
 
 
 def _smaller(size: Size, target: Size, draw: random.Random) -> tuple[Size, Size]:
-    """The whole picture at a third to four fifths of the view (Kumari et al. 2023, 3.1), and its place."""
+    """Return the size of the whole picture at a third to four fifths of the view (Kumari et al. 2023, 3.1), and its place."""
     scale = draw.uniform(1 / 3, 0.8) * min(target[0] / size[0], target[1] / size[1])
     shown = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
     return shown, (-draw.randint(0, target[0] - shown[0]), -draw.randint(0, target[1] - shown[1]))

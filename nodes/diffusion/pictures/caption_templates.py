@@ -22,7 +22,7 @@ def checked_template(template: str) -> str:
 
 
 def caption_from_name(name: str) -> str:
-    """`animals/red_apple-2.png` becomes `red apple`."""
+    """Return the words of a file's name, without folder and number: `animals/red_apple-2.png` gives `red apple`."""
     return re.sub(r"[\s_-]+", " ", re.sub(r"[ _-]*\(?\d+\)?$", "", PurePosixPath(name).stem)).strip()
 
 

@@ -29,7 +29,7 @@ def load_tagger(folder: Path, words: list[str], device: torch.device) -> Callabl
 
 
 def _word_features(folder: Path, words: list[str], device: torch.device) -> Tensor:
-    """Unit features [templates, words, d]."""
+    """Return unit features [templates, words, d]."""
     tokenizer: Any = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     encoder = load_part(CLIPTextModelWithProjection, folder / "text_encoder", device)
     found: list[Tensor] = []

@@ -14,7 +14,7 @@ MAX_LINES = 3
 
 @dataclass(frozen=True)
 class Row:
-    """Pictures beside each other, the name of what drew them, and a caption for each."""
+    """Pictures beside each other, the name of what made them, and a caption for each."""
 
     label: str
     captions: Sequence[str]
@@ -53,7 +53,7 @@ def _is_last(rows: Sequence[Row], at: int) -> bool:
 
 
 def _caption_lines(captions: Sequence[str], font: Font, cell: int) -> list[tuple[int, int, str]]:
-    """Every line of every caption: center in pixels, number of the line, text."""
+    """Return every line of every caption: center in pixels, number of the line, text."""
     return [
         (start * (cell + GAP) + width // 2, number, line)
         for start, width, caption in _spans(captions, cell)
@@ -80,7 +80,7 @@ def _line_height(font: Font) -> int:
 
 
 def _fitted(picture: Image.Image, cell: int) -> Image.Image:
-    """The whole picture, centered in its square."""
+    """Return the whole picture, centered in its square."""
     scale = cell / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     square = Image.new("RGB", (cell, cell), PAPER)

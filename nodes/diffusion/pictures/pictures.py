@@ -43,12 +43,12 @@ def _of(item: Picture, open_outside: OpenByDigest, opened: Callable[[File], Imag
 
 
 def open_picture(file: File, background: Color = WHITE, name: str = "") -> Image.Image:
-    """Return the picture in RGB, turned as its EXIF says, flattened on `background`; raise InputError when it is damaged."""
+    """Return the picture in RGB, turned by its EXIF data, flattened on `background`; raise InputError when it is damaged."""
     return _opened(file, name, lambda image: _flattened(image, background))
 
 
 def open_cutout(file: File, side: int, name: str = "") -> Image.Image:
-    """Return the picture in RGBA, turned as its EXIF says, no side longer than `side`; raise InputError when it is damaged."""
+    """Return the picture in RGBA, turned by its EXIF data, no side longer than `side`; raise InputError when it is damaged."""
 
     def cut(image: Image.Image) -> Image.Image:
         found = (_flattened(image, WHITE) if image.mode[:1] in "IF" else image).convert("RGBA")
@@ -90,7 +90,7 @@ def _flattened(image: Image.Image, background: Color) -> Image.Image:
 
 
 def _from_deep(image: Image.Image) -> Image.Image:
-    """16-bit gray to 8 bits: Pillow's own conversion clips everything above 255 to white."""
+    """Return 16-bit gray as 8 bits; Pillow's own conversion clips everything above 255 to white."""
     return image.convert("F").point(lambda value: value * (255 / 65535)).convert("L")
 
 

@@ -1,4 +1,4 @@
-"""Cut-out pictures set into scenes, and what is said of them."""
+"""Scenes made of cut-out pictures, and their captions."""
 
 import random
 from dataclasses import dataclass
@@ -83,6 +83,6 @@ def _sized(image: Image.Image, length: float) -> Image.Image:
 
 
 def _near(color: tuple[int, int, int], draw: random.Random) -> tuple[int, int, int]:
-    """A shade near a color."""
+    """Return a random shade near a color."""
     red, green, blue = (max(0, min(255, round(value + draw.gauss(0, 8)))) for value in color)
     return red, green, blue

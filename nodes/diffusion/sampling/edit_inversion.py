@@ -61,7 +61,7 @@ def replay_and_edit(
 
 
 def _alignment(model: ActiveModel, source: str, target: str) -> torch.Tensor:
-    """The first tokenizer speaks for all: they cut words alike."""
+    """Return the alignment of two prompts' tokens by the first tokenizer, since all cut words alike."""
     tokenizer = model.tokenizers[0]
     source_chunks, target_chunks = (chunked(model, prompt, tokenizer) for prompt in (source, target))
     return align_tokens(source_chunks, target_chunks, tokenizer.model_max_length)

@@ -57,7 +57,7 @@ def read_uncond(inversion: NullTextInversion) -> Tensor:
 
 
 def metadata_of(inversion: NullTextInversion) -> dict[str, str]:
-    """Return what a saved file says of itself, in its metadata."""
+    """Return the metadata of a saved file."""
     width, height = inversion.size
     return {
         "format": FORMAT,

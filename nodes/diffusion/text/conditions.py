@@ -39,7 +39,7 @@ class Conditions:
         return Conditions({name: tensor.to(device) for name, tensor in self.tensors.items()}, self.lengths)
 
     def zeros(self) -> "Conditions":
-        """Return conditions of the same shapes that say nothing."""
+        """Return conditions of the same shapes, all zeros."""
         return Conditions({name: torch.zeros_like(tensor) for name, tensor in self.tensors.items()}, self.lengths)
 
     def row(self, number: int) -> dict[str, Tensor]:

@@ -26,8 +26,8 @@ def encode_prompts(model: ActiveModel, prompts: Sequence[str], *, emphasis: Emph
     states follow one another: 77 n tokens. AUTOMATIC1111 and ComfyUI give the UNet the same of a text that fills all chunks,
     and fewer chunks of a shorter one; kohya's trainer always gives n, without the inner ends. What is longer is cut. SDXL's
     pooled state is the first chunk's, in all of these programs. A placeholder of `model.placeholders` becomes all of its vectors.
-    `emphasis` says what brackets mean; weights act on the states and not on the pooled one, also there. The caller decides
-    about gradients.
+    `emphasis` names the program whose brackets are meant; weights act on the states and not on the pooled one, also
+    there. The caller decides about gradients.
     """
     hidden, pooled = list[Tensor](), dict[str, Tensor]()
     encoder: Any
@@ -120,7 +120,7 @@ def conditioning(model: ActiveModel, output: Any, number: int) -> Tensor:
 
 
 def _final_norm(encoder: Any) -> torch.nn.Module:
-    """The final norm, in transformers' flat CLIP layout and in the nested one."""
+    """Return the final norm, in transformers' flat CLIP layout and in the nested one."""
     return getattr(encoder, "text_model", encoder).final_layer_norm
 
 

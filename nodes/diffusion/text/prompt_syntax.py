@@ -49,7 +49,7 @@ def read_prompt(prompt: str, emphasis: Emphasis, words: Iterable[str] = ()) -> l
 
 
 def _in_a1111(tokens: list[str]) -> list[Span]:
-    """Weights multiply: each pair of brackets, also one that is never closed, acts on all inside it."""
+    """Return the spans of AUTOMATIC1111: weights multiply, and brackets, also those never closed, act on all inside."""
     texts, weights = list[str](), list[float]()
     opened: dict[str, list[int]] = {"(": [], "[": []}
 
@@ -76,7 +76,7 @@ def _in_a1111(tokens: list[str]) -> list[Span]:
 
 
 def _merged(spans: list[Span]) -> list[Span]:
-    """Neighbors of one weight are one text, so that their letters make the words that they look like."""
+    """Join neighbors of one weight to one text, so that their letters make the words that they look like."""
     merged: list[Span] = []
     for span in spans:
         if merged and merged[-1].weight == span.weight:
@@ -87,12 +87,12 @@ def _merged(spans: list[Span]) -> list[Span]:
 
 
 def _broken(span: Span) -> list[Span]:
-    """A span cut at each `BREAK`."""
+    """Return a span cut at each `BREAK`."""
     return [Span(text, span.weight, number > 0) for number, text in enumerate(BREAK.split(span.text))]
 
 
 def _in_comfyui(tokens: list[str]) -> Iterator[Span]:
-    """A number is the weight itself, whatever stands around it; brackets without one multiply; one that never closes is text."""
+    """Yield the spans of ComfyUI: a number is the weight itself, brackets without one multiply, and one never closed is text."""
     closing, opened = dict[int, int](), list[int]()
     for place, token in enumerate(tokens):
         if token == "(" and len(opened) < MAX_DEPTH:

@@ -19,7 +19,7 @@ CACHED_BYTES = 256 * 2**20
 
 @dataclass(frozen=True)
 class Draw:
-    """One sample of a batch: `caption` is None where caption dropout struck."""
+    """One sample of a batch; `caption` is the number of its variant, None where caption dropout left it out."""
 
     item: int
     view: LatentView
@@ -32,7 +32,7 @@ def draw_batches(
     """Yield batches for ever, each full and of one size; pictures of one size come equally often, as their repeats say.
 
     `captions[i]` is the number of caption variants of `items[i]`. A size's pictures come as one endless row of shuffled
-    rounds, from which each of its batches takes the next; which size comes next is drawn in proportion to its pictures.
+    rounds, from which each of its batches takes the next; the size of a batch is chosen at random, in proportion to its pictures.
     """
     rows: dict[tuple[int, int], list[int]] = {}
     for index, item in enumerate(items):
@@ -84,7 +84,7 @@ def _size(tensors: dict[str, Tensor]) -> int:
 
 
 def read_latents(views: Sequence[LatentView], files: TensorFiles, generator: torch.Generator | None) -> Tensor:
-    """Return latents [n, c, h, w]: drawn from each view's distribution, or its mean without a generator."""
+    """Return latents [n, c, h, w]: samples of each view's distribution, or its mean without a generator."""
     read = [files.read(view.file) for view in views]
     mean = torch.stack([tensors["mean"] for tensors in read])
     if generator is None:

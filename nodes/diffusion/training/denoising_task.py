@@ -43,7 +43,7 @@ class DenoisingTask:
     texts: EmbeddingDataset | CaptionedDataset
     """Cached embeddings; or captions, encoded anew at each step because the text encoder is trained."""
     caption_of: Callable[[str, Draw], str] = lambda caption, draw: caption
-    """What a caption, empty where caption dropout struck, becomes for one sample."""
+    """What a caption, empty where caption dropout left it out, becomes for one sample."""
     conditions_of: Callable[["DenoisingTask", Sequence[Draw]], Conditions] | None = None
     """The conditions of the samples of a batch; those of the texts without it."""
     predict: Predict = predict

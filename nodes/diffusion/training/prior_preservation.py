@@ -1,4 +1,4 @@
-"""Prior preservation (Ruiz et al. 2023, eq. 2): what the class looked like before is trained along with the instance."""
+"""Prior preservation (Ruiz et al. 2023, eq. 2): the class as the model knew it before is trained along with the instance."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,6 +46,6 @@ def class_task(
     latents: LatentDataset,
     texts: EmbeddingDataset | CaptionedDataset,
 ) -> DenoisingTask:
-    """Return the loss on class pictures, with random draws of its own and nothing held out."""
+    """Return the loss on class pictures, with a seed of its own and nothing held out."""
     own = settings.model_copy(update={"seed": seed_for(settings.seed, "class"), "validation_fraction": 0.0})
     return DenoisingTask(model, own, latents, texts)

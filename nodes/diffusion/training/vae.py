@@ -15,7 +15,7 @@ from nodes.diffusion.randomness import generator_for
 EXACT = 1e-10
 """Squared error below which a picture counts as returned."""
 MEASURED = 256
-"""Pictures at most, drawn by lot, from which the deviation of the latents is taken."""
+"""Pictures at most, chosen at random, from which the deviation of the latents is taken."""
 
 
 @dataclass
@@ -71,12 +71,12 @@ class VAETask:
 
 
 def _edges(error: Tensor) -> Tensor:
-    """Mean error of the differences between neighbouring pixels."""
+    """Return the mean error of the differences between neighbouring pixels."""
     return error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
 
 
 def with_unit_latents(tensors: Mapping[str, Tensor], channels: int, factor: float) -> dict[str, Tensor]:
-    """Return a VAE's tensors such that its latents are `factor` times as large and it draws the same.
+    """Return a VAE's tensors such that its latents are `factor` times as large and decode to the same pictures.
 
     The layers on both sides of the latents are linear: the last of the encoder, whose first half of channels is the mean and
     whose second the log of the variance, and the first of the decoder.

@@ -53,7 +53,7 @@ def _passed(layer: nn.Module, hidden: Tensor, weight: Tensor, bias: Tensor | Non
     return F.linear(hidden, weight, bias)
 
 
-def innermost(layer: nn.Module) -> Any:
+def innermost(layer: object) -> Any:
     """Return the model's own layer inside all wrappers."""
     while isinstance(layer, LoraLayer | ChangedLayer):
         layer = layer.base_layer
