@@ -9,7 +9,8 @@ from typing import Any
 from graph_runtime.discovery import load_palette
 from graph_runtime.migrate import migrated
 from graph_runtime.workflow import Workflow, read_workflow
-from tests.laws.fingerprints import is_alike
+from tests.laws.arithmetic import arithmetic
+from tests.laws.fingerprints import ELSEWHERE, TOLERANCES, is_alike
 from tests.laws.witness import Seen
 from tests.shell import ROOT
 
@@ -45,7 +46,12 @@ def opened(path: Path) -> Workflow:
 
 def recorded() -> dict[str, dict[str, Any]]:
     """Return what was recorded: by workflow and node its class, its version, its fields and its result."""
-    return json.loads(RECORDED.read_text())
+    return json.loads(RECORDED.read_text())["workflows"]
+
+
+def tolerances() -> Mapping[str, float]:
+    """Return how far results may lie from the recorded ones on this machine."""
+    return TOLERANCES if json.loads(RECORDED.read_text())["arithmetic"] == arithmetic() else ELSEWHERE
 
 
 def to_record(nodes: Mapping[str, Seen]) -> dict[str, Any]:
@@ -65,12 +71,12 @@ def to_record(nodes: Mapping[str, Seen]) -> dict[str, Any]:
 def complaints(name: str, nodes: Mapping[str, Seen], known: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with results, beginning where it begins: what comes after a changed result is not to blame."""
     found = to_record(nodes)
-    wrong: list[str] = []
+    allowed, wrong = tolerances(), list[str]()
     changed = set[str]()
     for id, entry in found.items():
         before, where = known.get(id, {}), f"{entry['type']} ({name}.{id})"
         is_described = all(before.get(part) == entry[part] for part in ("type", "version", "fields"))
-        if is_described and is_alike(before["result"], entry["result"]):
+        if is_described and is_alike(before["result"], entry["result"], allowed):
             continue
         is_first = changed.isdisjoint(nodes[id].sources)
         changed.add(id)
