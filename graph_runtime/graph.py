@@ -106,12 +106,13 @@ def compute_keys(graph: Graph, files: OutsideFiles, carried: Mapping[str, Any]) 
 
 def _know(step: Step, graph: Graph, files: OutsideFiles) -> None:
     """Fill in what is known of a step's output; let its node check what is known of the inputs."""
-    found = {name: [graph.steps[source.node].known for source in sources] for name, sources in step.inputs.items()}
+    arriving = {name: [graph.steps[source.node].known for source in sources] for name, sources in step.inputs.items()}
+    found = {name: [known for known in each if known] for name, each in arriving.items()}
     kinds = set(step.type.outputs.values())
     alike = (each for name, known in found.items() if step.type.inputs[name].type in kinds for each in known)
     step.known = step.node.known(files) if step.node else None
     if step.known is None:
-        step.known = next((each for each in alike if each is not None), None)
+        step.known = next(alike, None)
     if step.node:
         step.node.check_known(found)
 

@@ -75,7 +75,7 @@ class CaptionDataset(Node):
     def check_known(self, known: Known) -> None:
         if self.source == "sidecar" and "{caption}" in self.template:
             for found in known["images"]:
-                if found and not found["has_captions"]:
+                if not found["has_captions"]:
                     raise InputError("the pictures have no captions.", field="source", remedy=ADD_CAPTIONS)
 
     def run(self, images: ImageDataset, context: RunContext) -> CaptionedDataset:

@@ -5,12 +5,12 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Known, Node
+from graph_runtime.node import Node
 from nodes.diffusion.handles.recipes import Checkpoint
-from nodes.merging.merges import check_known_alike, merged
+from nodes.merging.merges import OfOneKind, merged
 
 
-class MergeAddDifference(Node):
+class MergeAddDifference(OfOneKind, Node):
     """Give a checkpoint what another learned: a + strength (b - c), where b was trained from c."""
 
     synonyms: ClassVar[tuple[str, ...]] = ("add difference", "task arithmetic", "inpainting", "transplant")
@@ -18,9 +18,6 @@ class MergeAddDifference(Node):
 
     strength: Annotated[float, Field(ge=-5, le=5)] = 1.0
     """How much of the difference is added; below 0 it is taken away."""
-
-    def check_known(self, known: Known) -> None:
-        check_known_alike(known)
 
     def run(self, a: Checkpoint, b: Checkpoint, c: Checkpoint, context: RunContext) -> Checkpoint:
         return merged("add difference", [a, b, c], (self.strength,), context, ("a", "b", "c"))

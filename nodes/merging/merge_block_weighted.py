@@ -6,15 +6,15 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Known, Node, Wired
+from graph_runtime.node import Node, Wired
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.families.registry import facts, families
 from nodes.diffusion.handles.recipes import Checkpoint
 from nodes.diffusion.merging.blocks import preset
-from nodes.merging.merges import check_known_alike, merged
+from nodes.merging.merges import OfOneKind, merged
 
 
-class MergeBlockWeighted(Node):
+class MergeBlockWeighted(OfOneKind, Node):
     """Average two checkpoints with a ratio of its own for each block of the UNet."""
 
     synonyms: ClassVar[tuple[str, ...]] = ("MBW", "merge block weighted", "SuperMerger")
@@ -34,9 +34,6 @@ class MergeBlockWeighted(Node):
         refusals = [self._refusal(family.blocks) for family in families() if family.blocks]
         if refusals[0] and all(refusals):
             raise refusals[0]
-
-    def check_known(self, known: Known) -> None:
-        check_known_alike(known)
 
     def run(self, a: Checkpoint, b: Checkpoint, context: RunContext) -> Checkpoint:
         names = () if a.family == "other" else facts(a.family).blocks

@@ -5,12 +5,12 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Known, Node
+from graph_runtime.node import Node
 from nodes.diffusion.handles.recipes import Checkpoint
-from nodes.merging.merges import check_known_alike, merged
+from nodes.merging.merges import OfOneKind, merged
 
 
-class MergeDare(Node):
+class MergeDare(OfOneKind, Node):
     """Merge what several checkpoints learned from one base: of each a random part, scaled up."""
 
     synonyms: ClassVar[tuple[str, ...]] = ("DARE", "drop and rescale")
@@ -22,9 +22,6 @@ class MergeDare(Node):
     """How much of the merged difference is added to the base; below 0 it is taken away."""
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     """Another seed keeps other numbers."""
-
-    def check_known(self, known: Known) -> None:
-        check_known_alike(known)
 
     def run(self, base: Checkpoint, models: list[Checkpoint], context: RunContext) -> Checkpoint:
         """`models` were trained from `base`."""

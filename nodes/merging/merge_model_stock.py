@@ -3,13 +3,13 @@
 from typing import ClassVar
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Known, Node, Wired
+from graph_runtime.node import Node, Wired
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.recipes import Checkpoint
-from nodes.merging.merges import check_known_alike, merged
+from nodes.merging.merges import OfOneKind, merged
 
 
-class MergeModelStock(Node):
+class MergeModelStock(OfOneKind, Node):
     """Average checkpoints trained from one base, and pull each tensor towards the base the less they agree; nothing to set."""
 
     synonyms: ClassVar[tuple[str, ...]] = ("model stock", "geometric average")
@@ -17,9 +17,6 @@ class MergeModelStock(Node):
 
     def check(self, wired: Wired) -> None:
         _check_count(len(wired["models"]))
-
-    def check_known(self, known: Known) -> None:
-        check_known_alike(known)
 
     def run(self, base: Checkpoint, models: list[Checkpoint], context: RunContext) -> Checkpoint:
         """`models` were trained from `base`."""

@@ -5,12 +5,12 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Known, Node
+from graph_runtime.node import Node
 from nodes.diffusion.handles.recipes import Checkpoint
-from nodes.merging.merges import check_known_alike, merged
+from nodes.merging.merges import OfOneKind, merged
 
 
-class MergeTies(Node):
+class MergeTies(OfOneKind, Node):
     """Merge what several checkpoints learned from one base: small changes dropped, signs elected."""
 
     synonyms: ClassVar[tuple[str, ...]] = ("TIES", "trim elect merge")
@@ -20,9 +20,6 @@ class MergeTies(Node):
     """Share of each difference that is kept, the largest changes first."""
     strength: Annotated[float, Field(ge=-5, le=5)] = 1.0
     """How much of the merged difference is added to the base; below 0 it is taken away."""
-
-    def check_known(self, known: Known) -> None:
-        check_known_alike(known)
 
     def run(self, base: Checkpoint, models: list[Checkpoint], context: RunContext) -> Checkpoint:
         """`models` were trained from `base`."""

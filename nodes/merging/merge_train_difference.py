@@ -5,12 +5,12 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Known, Node
+from graph_runtime.node import Node
 from nodes.diffusion.handles.recipes import Checkpoint
-from nodes.merging.merges import check_known_alike, merged
+from nodes.merging.merges import OfOneKind, merged
 
 
-class MergeTrainDifference(Node):
+class MergeTrainDifference(OfOneKind, Node):
     """Give a checkpoint what another learned (b - c), number by number as far as it lacks it, as if it had been trained so.
 
     Unlike MergeAddDifference it adds little where a has already gone the way of b, so several can be added in a row.
@@ -21,9 +21,6 @@ class MergeTrainDifference(Node):
 
     strength: Annotated[float, Field(ge=-5, le=5)] = 1.0
     """How much is added; below 0 it is taken away."""
-
-    def check_known(self, known: Known) -> None:
-        check_known_alike(known)
 
     def run(self, a: Checkpoint, b: Checkpoint, c: Checkpoint, context: RunContext) -> Checkpoint:
         """`b` was trained from `c`."""

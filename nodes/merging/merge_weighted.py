@@ -5,10 +5,10 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field
 
 from graph_runtime.context import RunContext
-from graph_runtime.node import Known, Node, Wired
+from graph_runtime.node import Node, Wired
 from nodes.diffusion.errors import InputError
 from nodes.diffusion.handles.recipes import Checkpoint
-from nodes.merging.merges import check_known_alike, merged
+from nodes.merging.merges import OfOneKind, merged
 
 
 def numbers(text: str) -> str:
@@ -22,7 +22,7 @@ def numbers(text: str) -> str:
     return text
 
 
-class MergeWeighted(Node):
+class MergeWeighted(OfOneKind, Node):
     """Average checkpoints: (1 - ratio) of the first plus ratio of the second, or any number of them with weights."""
 
     synonyms: ClassVar[tuple[str, ...]] = ("weighted sum", "average", "model soup", "checkpoint merger")
@@ -37,9 +37,6 @@ class MergeWeighted(Node):
 
     def check(self, wired: Wired) -> None:
         self._weights(len(wired["models"]))
-
-    def check_known(self, known: Known) -> None:
-        check_known_alike(known)
 
     def run(self, models: list[Checkpoint], context: RunContext) -> Checkpoint:
         return merged("weighted", models, self._weights(len(models)), context)

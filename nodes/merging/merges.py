@@ -36,14 +36,13 @@ def merged(
     return Checkpoint(recipe, inputs[0].family)
 
 
-def check_known_alike(known: Known) -> None:
-    """Raise, before anything runs, what `merged` would: that checkpoints are of two families, or in two layouts."""
-    first: Any = None
-    for socket, arriving in known.items():
-        for found in arriving:
-            if not found:
-                continue
-            first = first or found
+class OfOneKind:
+    """A node whose checkpoints must be of one family and in one layout, as `merged` asks too; checked before anything runs."""
+
+    def check_known(self, known: Known) -> None:
+        arriving = [(socket, found) for socket, each in known.items() for found in each]
+        first = arriving[0][1] if arriving else {}
+        for socket, found in arriving[1:]:
             if found["family"] != first["family"]:
                 raise of_two_families((first["name"], first["family"]), (found["name"], found["family"]), socket)
             if found["layout"] and first["layout"] and found["layout"] != first["layout"]:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 @cache
 def arithmetic() -> str:
-    """Return a digest of the bits of a few sums, equal on machines that train to the same bytes."""
+    """Return a digest of the bits of a few sums, which differ between machines that add up in another order."""
     generator = torch.Generator().manual_seed(0)
     picture, kernel = (torch.randn(*shape, generator=generator) for shape in ((2, 32, 16, 16), (48, 32, 3, 3)))
     kernel.requires_grad_()

@@ -22,6 +22,7 @@ from nodes.data.compose_scenes import ComposeScenes
 from nodes.data.encode_latents import EncodeLatents
 from nodes.data.load_images import LoadImages
 from nodes.diffusion.errors import InputError
+from nodes.diffusion.families.tensor_names.autoencoder_kl import AutoencoderKLNames
 from nodes.diffusion.handles.adapters import WeightChange
 from nodes.diffusion.handles.datasets import CaptionedDataset
 from nodes.diffusion.handles.models import DiffusionModel
@@ -65,8 +66,9 @@ class Bench(NodeRunner):
         return self.run(NewModel(model="base", seed=seed))
 
 
-def test_a_new_model_may_have_a_trained_vae(bench: Bench) -> None:
-    vae = shared_vae(bench)
+@pytest.mark.parametrize("layout", ["folder", "LDM"])
+def test_a_new_model_may_have_a_trained_vae(bench: Bench, layout: str) -> None:
+    vae = write_vae(bench, layout)
     model = bench.run(NewModel(model="base", vae="trained.safetensors"))
     assert model.vae_digest != bench.new().vae_digest
     assert bench.run(NewModel(model="base", vae="trained.safetensors", seed=1)).vae_digest == model.vae_digest
@@ -74,18 +76,34 @@ def test_a_new_model_may_have_a_trained_vae(bench: Bench) -> None:
     kept = load_file(dict(artifact.folder)["vae/diffusion_pytorch_model.safetensors"])
     assert kept.keys() == vae.keys()
     assert all(kept[name].equal(tensor) for name, tensor in vae.items())
-    with pytest.raises(InputError, match=r"there is no file 'nowhere\.safetensors'"):
+
+
+def test_a_vae_that_does_not_fit_is_refused_before_the_run(bench: Bench) -> None:
+    with pytest.raises(InputError, match=r"there is no \.safetensors file 'nowhere\.safetensors'"):
         bench.run(NewModel(model="base", vae="nowhere.safetensors"))
+    save_file({"x": torch.zeros(1)}, bench.root / "x.safetensors")
+    with pytest.raises(InputError, match=r"x\.safetensors holds no VAE, and base describes one of 4"):
+        bench.run(NewModel(model="base", vae="x.safetensors"))
+    save_file({"decoder.conv_in.weight": torch.zeros(8, 16, 3, 3)}, bench.root / "x.safetensors")
+    with pytest.raises(InputError, match=r"x\.safetensors holds a VAE of 16 channels, and base describes one of 4"):
+        bench.run(NewModel(model="base", vae="x.safetensors"))
 
 
-def shared_vae(bench: Bench) -> dict[str, torch.Tensor]:
-    """Write the weights of a VAE of the described size, and return them."""
+def write_vae(bench: Bench, layout: str) -> dict[str, torch.Tensor]:
+    """Write the weights of a VAE of the described size by a folder's or LDM's names, and return them by a folder's."""
     config = json.loads((bench.root / "base" / "vae" / "config.json").read_text())
     with torch.random.fork_rng():
         torch.manual_seed(5)
         vae: Any = AutoencoderKL.from_config(config)
-    save_file(vae.state_dict(), bench.root / "trained.safetensors")
-    return vae.state_dict()
+    tensors: dict[str, torch.Tensor] = vae.state_dict()
+    names = AutoencoderKLNames(len(config["block_out_channels"]))
+    written = {name: (names.to_file(name) or pytest.fail(name)) for name in tensors} if layout == "LDM" else {}
+    spelled = {
+        own.name: tensors[name][:, :, None, None].contiguous() if own.conversion == "conv" else tensors[name]
+        for name, own in written.items()
+    }
+    save_file(spelled or tensors, bench.root / "trained.safetensors")
+    return tensors
 
 
 @pytest.fixture

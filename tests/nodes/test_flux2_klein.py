@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 import torch
 from accelerate import init_empty_weights
-from diffusers import AutoencoderKLFlux2, Flux2KleinPipeline, Flux2Transformer2DModel
+from diffusers import Flux2KleinPipeline, Flux2Transformer2DModel
 from diffusers.loaders.single_file_utils import convert_flux2_transformer_checkpoint_to_diffusers
 from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import Qwen3Config, Qwen3Model
 
 from nodes.adapters.inject_lora import InjectLoRA
 from nodes.adapters.load_lora import LoadLoRA
@@ -39,6 +38,7 @@ from nodes.output.save_safetensors import SaveSafetensors
 from tests.flow_models import KLEIN, PROMPTS, TEMPLATE, make_klein_folder, write_apart
 from tests.nodes.node_runner import NodeRunner, captions, images
 from tests.nodes.test_flow_families import dataset, in_use, ours, trained
+from tests.published import empty_parts
 
 CPU = torch.device("cpu")
 CONFIG = {"use_dynamic_shifting": True, "shift": 3.0}
@@ -58,14 +58,9 @@ def pipeline(runner: NodeRunner) -> Any:
 
 @pytest.mark.parametrize(("family", "sizes"), [(KLEIN_4B, [3876, 4022, 84]), (KLEIN_9B, [9079, 7568, 84])])
 def test_published_configurations_have_the_published_sizes(family: Flux2KleinFamily, sizes: list[int]) -> None:
-    configs = family.published()
-    with init_empty_weights():
-        transformer: Any = Flux2Transformer2DModel.from_config(configs["transformer/config.json"])
-        text_encoder = Qwen3Model(Qwen3Config(**configs["text_encoder/config.json"]))
-        vae: Any = AutoencoderKLFlux2.from_config(configs["vae/config.json"])
-    found = [sum(parameter.numel() for parameter in part.parameters()) for part in (transformer, text_encoder, vae)]
-    assert [round(size / 1e6) for size in found] == sizes
-    assert transformer.context_embedder.in_features == 3 * text_encoder.config.hidden_size
+    parts = empty_parts(family.name)
+    assert [round(parts[part].num_parameters() / 1e6) for part in ("transformer", "text_encoder", "vae")] == sizes
+    assert parts["transformer"].context_embedder.in_features == 3 * parts["text_encoder"].config.hidden_size
 
 
 def published_layout(width: int, doubles: int, singles: int, text: int) -> dict[str, tuple[int, ...]]:

@@ -10,9 +10,8 @@ from nodes.diffusion.families.registry import facts
 def check_known_drawing(known: Sequence[Any], sampler: str, size: tuple[int, int]) -> None:
     """Raise InputError for a sampler, or a size (w, h) in pixels, with which a model that is known beforehand cannot draw."""
     for model in known:
-        if model is not None:
-            check_sampler(model["prediction_type"], sampler)
-            _check_sides(model["family"], size)
+        check_sampler(model["prediction_type"], sampler)
+        _check_sides(model["family"], size)
 
 
 def check_sampler(prediction_type: str, sampler: str) -> None:

@@ -73,8 +73,7 @@ def check_method(family: str, method: Method, field: str = "model") -> None:
 def check_known_method(known: Sequence[Any], method: Method, field: str = "model") -> None:
     """Raise the same for the models of which it is known beforehand that they arrive at an input."""
     for model in known:
-        if model:
-            check_method(model["family"], method, field)
+        check_method(model["family"], method, field)
 
 
 def token_limit(family: str, max_token_length: int) -> int:

@@ -250,7 +250,7 @@ class TransformerFamily:
         return finder(layers, lambda name: self.names(()).to_file(f"{folder}.{name}.weight"), self.prefixes["unet"], folder)
 
     def kohya_namer(self, denoiser_layers: Collection[str]) -> Callable[[str], Counterpart]:
-        return self._name_in_files if self.loras_in_file_names else lambda layer: _name_in_folders(layer)
+        return self._name_in_files if self.loras_in_file_names else _name_in_folders
 
     def _name_in_files(self, layer: str) -> Counterpart:
         found = self.names(()).to_file(f"{self.denoiser.folder}.{layer.removeprefix('unet.')}.weight")

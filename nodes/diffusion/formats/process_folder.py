@@ -1,4 +1,7 @@
-"""The temporary folder of this process: removed when it ends, or by a later process if it was killed."""
+"""The temporary folder of this process: removed when it ends, or by a later process if it was killed.
+
+The lock is that of `graph_runtime.locks`, which `nodes.diffusion`, used alone in notebooks, may not import.
+"""
 
 import atexit
 import contextlib

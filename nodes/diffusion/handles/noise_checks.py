@@ -16,8 +16,7 @@ def check_noise_settings(settings: DenoisingSettings, prediction_type: Predictio
 def check_known_noise(settings: DenoisingSettings, known: Sequence[Any]) -> None:
     """Raise the same for the models of which it is known beforehand that they arrive at an input."""
     for model in known:
-        if model:
-            check_noise_settings(settings, model["prediction_type"])
+        check_noise_settings(settings, model["prediction_type"])
 
 
 def _check_flow(settings: DenoisingSettings) -> None:

@@ -147,7 +147,8 @@ def _sorted(
         if not layers:
             unknown.append(key)
             continue
-        split |= set(layers) if len(layers) > 1 else set()
+        if len(layers) > 1:
+            split.update(layers)
         parts = split_rows(key, leaf, file.get_tensor(key).float(), [shapes[layer][0] for layer in layers])
         for layer, tensor in zip(layers, parts, strict=True):
             found.setdefault(layer, {})[leaf] = tensor

@@ -64,18 +64,17 @@ def predict(
         noisy_latents.to(dtype).flatten(2).transpose(1, 2),
         encoder_hidden_states=text,
         timestep=level.to(device).float().expand(count),
-        img_ids=_places(range(height), range(width), range(1), device),
-        txt_ids=_places(range(1), range(1), range(text.shape[1]), device),
+        img_ids=_places(height, width, 1, device),
+        txt_ids=_places(1, 1, text.shape[1], device),
         guidance=None,
         return_dict=False,
     )[0]
     return predicted.transpose(1, 2).unflatten(2, (height, width))
 
 
-def _places(rows: range, columns: range, letters: range, device: torch.device) -> Tensor:
+def _places(rows: int, columns: int, words: int, device: torch.device) -> Tensor:
     """Return the coordinates [tokens, 4] of tokens: time, row, column, place in the text."""
-    ranges = (range(1), rows, columns, letters)
-    return torch.cartesian_prod(*(torch.arange(each.stop, device=device) for each in ranges))
+    return torch.cartesian_prod(*(torch.arange(count, device=device) for count in (1, rows, columns, words)))
 
 
 def shift_factor(config: Mapping[str, Any], tokens: int, steps: int) -> float:

@@ -15,7 +15,7 @@ THEIRS = re.compile(r"(encoder|decoder)\.(down|up)\.(\d+)\.(?:block\.(\d+)|(?:do
 MIDDLE = re.compile(r"(encoder|decoder)\.mid_block\.(resnets|attentions)\.(\d+)\.(.+)\.(\w+)")
 LDM_MIDDLE = re.compile(r"(encoder|decoder)\.mid\.(block|attn)_(\d+)\.(.+)\.(\w+)")
 OUTER = re.compile(r"((encoder|decoder)\.(conv_in|conv_out|conv_norm_out|norm_out)|(post_)?quant_conv)\.\w+")
-ANY_UP = re.compile(r"(?:vae|first_stage_model)\.decoder\.up(?:_blocks)?\.(\d+)\.")
+ANY_UP = re.compile(r"(?:(?:vae|first_stage_model)\.)?decoder\.up(?:_blocks)?\.(\d+)\.")
 
 
 def vae_blocks(names: Iterable[str]) -> int:

@@ -43,14 +43,16 @@ class LdmNames:
     def in_file(self, name: str, present: Container[str]) -> Counterpart | None:
         """Return the same among the tensors of one file.
 
-        Older merges name SD1's text encoder without `text_model.`; SD2's may be where SDXL's first one is. A VAE's own file may
-        be a folder's.
+        Older merges name SD1's text encoder without `text_model.`; SD2's may be where SDXL's first one is. A VAE's own file has
+        no prefix, and a folder's names or LDM's.
         """
-        if (part := name.partition("."))[0] == "vae" and part[2] in present:
-            return Counterpart(part[2])
+        part, _, inner = name.partition(".")
+        if part == "vae" and inner in present:
+            return Counterpart(inner)
         if not (found := self.to_file(name)):
             return None
         known = [found.name, found.name.replace(".text_model.", ".")]
+        known += [found.name.removeprefix(VAE)] if part == "vae" else []
         known += [found.name.replace(encoder.prefix, encoder.sgm) for encoder in self.encoders.values() if encoder.sgm]
         return next((Counterpart(spelled, found.conversion) for spelled in known if spelled in present), None)
 
